@@ -1,0 +1,362 @@
+"""The schema of every setting: type, meaning, unit, range and default, in one place.
+
+YAML files under conf/ hold values; this file says which keys exist and what they mean. Hydra composes them against
+these dataclasses (so a typo or a wrong type is refused with its key), `to_config` turns the result into plain
+dataclasses once, range checks run there, and nothing mutates a config afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.errors import ConfigError
+
+
+def setting(
+    default: Any, doc: str, *, unit: str = "", at_least: float | None = None, at_most: float | None = None
+) -> Any:
+    """Declare one config field: its default (a dataclass type nests a group), meaning, unit and closed range."""
+    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most}
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def value_range(field: dataclasses.Field[Any]) -> str:
+    """Return the closed range of a field as text, empty if it has none."""
+    low, high = field.metadata["at_least"], field.metadata["at_most"]
+    if low is None and high is None:
+        return ""
+    return f"{'' if low is None else f'{low:g} ≤ '}{field.name}{'' if high is None else f' ≤ {high:g}'}"
+
+
+class DataName(enum.Enum):
+    """Where the sentence pairs come from."""
+
+    tatoeba = "tatoeba"
+    grammar = "grammar"
+    multi30k = "multi30k"
+    files = "files"
+
+
+class PieceType(enum.Enum):
+    """SentencePiece's segmentation model (Kudo 2018 for unigram, Sennrich et al. 2016 for bpe)."""
+
+    unigram = "unigram"
+    bpe = "bpe"
+    char = "char"
+
+
+class AttentionName(enum.Enum):
+    """How the decoder reads the source: Bahdanau's additive attention, or one fixed vector for comparison."""
+
+    additive = "additive"
+    none = "none"
+
+
+class TieName(enum.Enum):
+    """Which embedding matrices are one (Press and Wolf 2017): target input+output, or source too."""
+
+    none = "none"
+    two_way = "two_way"
+    three_way = "three_way"
+
+
+class OptimizerName(enum.Enum):
+    """Update rule."""
+
+    adam = "adam"
+    adamw = "adamw"
+
+
+class ScheduleName(enum.Enum):
+    """Learning-rate curve after warm-up."""
+
+    constant = "constant"
+    inverse_sqrt = "inverse_sqrt"
+    linear = "linear"
+    cosine = "cosine"
+    plateau = "plateau"
+
+
+class PrecisionName(enum.Enum):
+    """Type of the matrix products; softmax, loss, weights and optimizer state stay fp32."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class AllocatorName(enum.Enum):
+    """Whether a command tells glibc to keep freed memory for the next tensor."""
+
+    auto = "auto"
+    default = "default"
+
+
+@dataclass
+class FilesConfig:
+    """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
+
+    src: Optional[str] = setting(None, "source-side file, one sentence a line (plain or .gz)")
+    tgt: Optional[str] = setting(None, "target-side file, line-aligned with src (plain or .gz)")
+    tsv: Optional[str] = setting(None, "one file instead of two: source, tab, target; further columns are ignored")
+
+
+@dataclass
+class TokenizerConfig:
+    """SentencePiece model, trained on the training text unless given."""
+
+    type: PieceType = setting(PieceType.unigram, "segmentation model: unigram, bpe or char")
+    vocab_size: int = setting(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
+    joint: bool = setting(True, "one vocabulary for both languages (needed by three-way tied embeddings)")
+    byte_fallback: bool = setting(True, "spell unknown characters as bytes, so that no input is lost (256 pieces)")
+    character_coverage: float = setting(
+        0.9995, "share of characters that get a piece of their own", at_least=0.98, at_most=1.0
+    )
+    src_model: Optional[str] = setting(None, "existing SentencePiece .model for the source instead of training one")
+    tgt_model: Optional[str] = setting(None, "the same for the target; leave null where joint")
+
+
+@dataclass
+class DataConfig:
+    """Which sentence pairs, in which direction, cut into which pieces."""
+
+    name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
+    src: str = setting("en", "source language code")
+    tgt: str = setting("fr", "target language code")
+    root: Optional[str] = setting(None, "read the corpus files from this folder instead of downloading them")
+    cache_dir: Optional[str] = setting(
+        None, "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder"
+    )
+    train: FilesConfig = setting(FilesConfig, "training text (data=files)")
+    valid: FilesConfig = setting(FilesConfig, "validation text (data=files); absent: held out of train")
+    test: FilesConfig = setting(FilesConfig, "test text (data=files); absent: held out of train")
+    train_pairs: Optional[int] = setting(
+        None, "use only this many training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
+    )
+    valid_pairs: int = setting(
+        2000, "pairs held out for validation where the corpus has no such set", unit="pairs", at_least=1
+    )
+    test_pairs: int = setting(2000, "pairs held out for test where the corpus has no such set", unit="pairs", at_least=1)
+    max_length: int = setting(
+        100, "longest side of a training pair; longer pairs are dropped and counted", unit="pieces", at_least=1
+    )
+    tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
+
+
+@dataclass
+class DropoutConfig:
+    """Probability of zeroing a unit in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
+
+    embedding: float = setting(0.2, "on word vectors entering encoder and decoder", at_least=0, at_most=0.95)
+    layers: float = setting(0.2, "on the output of every recurrent layer but the last", at_least=0, at_most=0.95)
+    context: float = setting(0.2, "on the encoder states that attention reads", at_least=0, at_most=0.95)
+    readout: float = setting(0.2, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
+
+
+@dataclass
+class ModelConfig:
+    """Sizes and parts of the network."""
+
+    emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1)
+    hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1)
+    encoder_hidden_size: Optional[int] = setting(
+        None, "encoder state size per direction; null: half of hidden_size", unit="units", at_least=1
+    )
+    attention_size: int = setting(256, "hidden layer of the additive score", unit="units", at_least=1)
+    encoder_layers: int = setting(1, "bidirectional LSTM layers of the encoder", unit="layers", at_least=1)
+    decoder_layers: int = setting(1, "LSTM layers of the decoder", unit="layers", at_least=1)
+    attention: AttentionName = setting(
+        AttentionName.additive, "additive (Bahdanau et al. 2015) or none (fixed vector, Cho et al. 2014)"
+    )
+    tie_embeddings: TieName = setting(
+        TieName.three_way, "share word vectors: none, two_way (target in+out) or three_way (source too)"
+    )
+    dropout: DropoutConfig = setting(DropoutConfig, "dropout by place")
+
+    @property
+    def encoder_size(self) -> int:
+        """Units per encoder direction."""
+        return self.encoder_hidden_size or max(1, self.hidden_size // 2)
+
+
+@dataclass
+class TrainingConfig:
+    """How the weights are found."""
+
+    seed: int = setting(1, "fixes initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
+    max_steps: Optional[int] = setting(None, "stop after this many updates", unit="updates", at_least=1)
+    max_epochs: Optional[int] = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
+    max_minutes: Optional[float] = setting(
+        None, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
+    )
+    batch_tokens: int = setting(
+        1536, "ceiling of rows × longest row (either side) of one update", unit="tokens", at_least=8
+    )
+    micro_batches: int = setting(
+        1, "parts an update is computed in, to save memory; the gradient is the same", at_least=1
+    )
+    precision: PrecisionName = setting(PrecisionName.auto, "auto: bf16 where the hardware has it, else fp32")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    optimizer: OptimizerName = setting(OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)")
+    learning_rate: float = setting(2e-3, "highest rate, reached after warm-up", at_least=0)
+    beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
+    weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0)
+    schedule: ScheduleName = setting(
+        ScheduleName.linear,
+        "after warm-up: constant, inverse_sqrt, linear or cosine (both reach the floor when the run ends), plateau",
+    )
+    warmup_steps: int = setting(200, "updates of linear warm-up from 0", unit="updates", at_least=0)
+    min_rate_ratio: float = setting(0.01, "floor of the rate, as a share of learning_rate", at_least=0, at_most=1)
+    plateau_factor: float = setting(0.5, "plateau: multiply the rate by this …", at_least=0.01, at_most=0.99)
+    plateau_patience: int = setting(
+        2, "plateau: … after this many validations without a better BLEU", unit="validations", at_least=1
+    )
+    max_grad_norm: float = setting(1.0, "clip the gradient's L2 norm to this (Pascanu et al. 2013); 0: off", at_least=0)
+    label_smoothing: float = setting(
+        0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
+    )
+    validate_every_steps: Optional[int] = setting(
+        None, "updates between validations; null: once an epoch", unit="updates", at_least=1
+    )
+    validate_sentences: Optional[int] = setting(
+        500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
+    )
+    early_stopping: Optional[int] = setting(
+        None, "stop after this many validations without a better BLEU", unit="validations", at_least=1
+    )
+    save_every_steps: Optional[int] = setting(
+        None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
+    )
+    log_every_steps: int = setting(50, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
+    resume: Optional[str] = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
+
+
+@dataclass
+class DecodeConfig:
+    """Beam search and its limits; stored in the model as the defaults of `translate`."""
+
+    beam_size: int = setting(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
+    length_penalty: float = setting(
+        1.0, "alpha of score = log p / ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); 0: none", at_least=0, at_most=10
+    )
+    max_length_ratio: float = setting(2.0, "longest output = ratio × source pieces + max_length_extra", at_least=0)
+    max_length_extra: int = setting(10, "see max_length_ratio", unit="pieces", at_least=1)
+    batch_tokens: int = setting(4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1)
+
+
+@dataclass
+class RuntimeConfig:
+    """The process: memory and threads. Changes speed, not results."""
+
+    allocator: AllocatorName = setting(
+        AllocatorName.auto, "auto: on glibc, keep freed memory instead of returning it at every tensor; default: leave it"
+    )
+    threads: Optional[int] = setting(None, "CPU threads; null: torch's choice", at_least=1)
+
+
+@dataclass
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = setting(DataConfig, "sentence pairs and their tokenizer")
+    model: ModelConfig = setting(ModelConfig, "network")
+    training: TrainingConfig = setting(TrainingConfig, "optimisation, limits, saving")
+    decode: DecodeConfig = setting(DecodeConfig, "beam search")
+    runtime: RuntimeConfig = setting(RuntimeConfig, "process")
+
+    def __post_init__(self) -> None:
+        for key, field in walk():
+            value, low, high = self.get(key), field.metadata["at_least"], field.metadata["at_most"]
+            if value is None or (low is None and high is None):
+                continue
+            if (low is not None and not value >= low) or (high is not None and not value <= high):
+                raise ConfigError(f"{key}={value} is out of range: {value_range(field)}")
+        if self.model.tie_embeddings is TieName.three_way and not self.data.tokenizer.joint:
+            raise ConfigError(
+                "model.tie_embeddings=three_way needs one vocabulary: set data.tokenizer.joint=true or two_way"
+            )
+        training = self.training
+        if training.max_steps is None and training.max_epochs is None and training.max_minutes is None:
+            raise ConfigError("set one of training.max_steps, training.max_epochs, training.max_minutes: no run is endless")
+        if self.data.src == self.data.tgt and self.data.name is not DataName.files:
+            raise ConfigError(f"data.src and data.tgt are both {self.data.src!r}")
+
+    def get(self, key: str) -> Any:
+        """Return the value of a dotted key such as `model.hidden_size`."""
+        return functools.reduce(getattr, key.split("."), self)
+
+
+def to_config(raw: DictConfig | dict[str, Any]) -> Config:
+    """Check `raw` against the schema and return plain dataclasses.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value out of range; the message names the key.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), raw)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise ConfigError(explain(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return nested plain values (enums as their names), ready for YAML or JSON; `to_config` reads them back."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(plain, dict)
+    return plain  # type: ignore[return-value]
+
+
+def walk(group: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Yield every key (`model.hidden_size`) with its field, groups before their members."""
+    for field in dataclasses.fields(group):
+        key = f"{prefix}{field.name}"
+        yield key, field
+        if isinstance(field.default_factory, type):
+            yield from walk(field.default_factory, f"{key}.")
+
+
+def nearest_key(key: str) -> str | None:
+    """Return the known key that looks most like `key`, if any does."""
+    keys = [known for known, _ in walk()]
+    match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    if match:
+        return match[0]
+    last = difflib.get_close_matches(key.rpartition(".")[2], [k.rpartition(".")[2] for k in keys], n=1, cutoff=0.6)
+    return next((k for k in keys if last and k.rpartition(".")[2] == last[0]), None)
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """Turn OmegaConf's several lines into one that names the key and the nearest valid one."""
+    message = (error.msg or str(error)).strip().splitlines()[0]
+    key = error.full_key
+    if not key:
+        return message
+    near = nearest_key(key)
+    if any(known == key for known, _ in walk()):
+        return f"{key}: {message}"
+    return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def config_dir() -> str:
+    """Return the absolute path of the Hydra config tree: <package>/conf in a wheel, ../conf in a checkout."""
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "train.yaml").is_file():
+            return str(candidate)
+    raise ConfigError(f"no conf/train.yaml in {package} or {package.parent}; is the installation complete?")

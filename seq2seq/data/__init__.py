@@ -1,0 +1,1 @@
+"""From text to batches: download, corpus, split, tokenizer, binarised ids, batches."""

@@ -1,0 +1,122 @@
+"""Sentence pairs as piece ids, encoded once and memory-mapped.
+
+Flat arrays and offsets on disk: a corpus of any size costs no memory beyond the pages in use, a restarted run starts
+at once, and processes of one machine share the pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from array import array
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.files import new_folder
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import DataError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+CHUNK_PAIRS = 20_000
+SIDES = ("src", "tgt")
+
+
+class PairedIds:
+    """The encoded pairs of a folder written by `prepare`; ids carry no special ids, lengths count the coming EOS."""
+
+    def __init__(self, folder: Path) -> None:
+        """Map the files of `folder`; `dropped` is the number of pairs that were too long."""
+        self._ids = {side: np.load(folder / f"{side}_ids.npy", mmap_mode="r") for side in SIDES}
+        self._offsets = {side: np.load(folder / f"{side}_offsets.npy") for side in SIDES}
+        self.dropped = int(np.load(folder / "dropped.npy"))
+
+    def __len__(self) -> int:
+        return len(self._offsets["src"]) - 1
+
+    def src(self, i: int) -> NDArray[np.int32]:
+        """Return the source ids of pair `i`."""
+        return self._row("src", i)
+
+    def tgt(self, i: int) -> NDArray[np.int32]:
+        """Return the target ids of pair `i`."""
+        return self._row("tgt", i)
+
+    @property
+    def src_lengths(self) -> NDArray[np.int64]:
+        """Source pieces of every pair, EOS included."""
+        return self._lengths("src")
+
+    @property
+    def tgt_lengths(self) -> NDArray[np.int64]:
+        """Target pieces of every pair, EOS included."""
+        return self._lengths("tgt")
+
+    def _lengths(self, side: str) -> NDArray[np.int64]:
+        lengths: NDArray[np.int64] = np.diff(self._offsets[side]) + 1
+        return lengths
+
+    def _row(self, side: str, i: int) -> NDArray[np.int32]:
+        offsets = self._offsets[side]
+        row: NDArray[np.int32] = self._ids[side][offsets[i] : offsets[i + 1]]
+        return row
+
+
+def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
+    """Encode `text` into the cache, or open what is there for the same text, tokenizer and limit.
+
+    Pairs with a side of more than `max_length` pieces, EOS included, are dropped; None keeps all.
+
+    Raises:
+        DataError: no pair is left.
+    """
+    folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
+    if not folder.is_dir():
+        with new_folder(folder) as temporary:
+            _write(text, tokenizer, max_length, temporary)
+    pairs = PairedIds(folder)
+    if not len(pairs):
+        raise DataError(f"all {pairs.dropped:,} pairs are longer than data.max_length={max_length} pieces")
+    if pairs.dropped:
+        log.info("dropped %d of %d pairs longer than %s pieces", pairs.dropped, len(text), max_length)
+    return pairs
+
+
+def _write(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, folder: Path) -> None:
+    lengths = {side: array("q") for side in SIDES}
+    with (folder / "src_ids.npy").open("w+b") as src_file, (folder / "tgt_ids.npy").open("w+b") as tgt_file:
+        files = dict(zip(SIDES, (src_file, tgt_file), strict=True))
+        for file in files.values():
+            _write_header(file, 0)
+        for start in range(0, len(text), CHUNK_PAIRS):
+            src = tokenizer.encode_src(text.src[start : start + CHUNK_PAIRS])
+            tgt = tokenizer.encode_tgt(text.tgt[start : start + CHUNK_PAIRS])
+            kept = [p for p in zip(src, tgt, strict=True) if max_length is None or max(map(len, p)) < max_length]
+            for k, side in enumerate(SIDES):
+                lengths[side].extend(len(pair[k]) for pair in kept)
+                np.fromiter((i for pair in kept for i in pair[k]), np.int32).tofile(files[side])
+        for side, file in files.items():
+            file.seek(0)
+            _write_header(file, sum(lengths[side]))
+    for side in SIDES:
+        offsets = np.zeros(len(lengths[side]) + 1, np.int64)
+        np.cumsum(lengths[side], out=offsets[1:])
+        np.save(folder / f"{side}_offsets.npy", offsets)
+    np.save(folder / "dropped.npy", np.int64(len(text) - len(lengths["src"])))
+
+
+def _write_header(file: BinaryIO, size: int) -> None:
+    """Write the header of an int32 .npy file; NumPy pads it so that the final size fits over the first one."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (size,)})
+
+
+def _fingerprint(text: ParallelText, tokenizer: Tokenizer, max_length: int | None) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {tokenizer.fingerprint} {max_length}\n".encode())
+    for line in (*text.src, *text.tgt):
+        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()[:32]

@@ -1,0 +1,124 @@
+"""Fetching corpora: once, checked against a pinned SHA-256, kept in the cache folder.
+
+Nothing downloaded is ever executed; archives are only read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from seq2seq.errors import DownloadError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SEC = 30.0
+RETRIES = 3
+
+
+def cache_dir(configured: str | None) -> Path:
+    """Return the folder for downloads and prepared data: as configured, else the checkout's data/, else the user's."""
+    if configured:
+        return Path(configured).expanduser()
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "data").is_dir():
+        return checkout / "data"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("seq2seq"))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fetch_sdist(
+    project: str, version: str, digest: str, folder: Path, *, ways_on: str, index: str | None = None
+) -> Path:
+    """Return the source distribution of a Python package, downloading it if `folder` has no intact copy.
+
+    `index` is the simple index to ask; by default PIP_INDEX_URL if that is set (users behind a mirror), else PyPI.
+
+    Raises:
+        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+    """
+    import requests
+    from pypi_simple import PyPISimple, tqdm_progress_factory
+    from urllib3.util import Retry
+
+    target = folder / f"{project}-{version}.tar.gz"
+    if target.is_file() and sha256(target) == digest:
+        return target
+    log.info("downloading %s %s to %s", project, version, folder)
+    endpoint = index or os.environ.get("PIP_INDEX_URL")
+    session = requests.Session()
+    retry = Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            PyPISimple(session=session, **({"endpoint": endpoint} if endpoint else {})) as client,
+            tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary,
+        ):
+            page = client.get_project_page(project, timeout=TIMEOUT_SEC)
+            found = [p for p in page.packages if p.package_type == "sdist" and p.version == version]
+            if not found:
+                raise ValueError("the index lists no such source distribution")
+            part = Path(temporary) / "part"
+            # verify=False: our own digest, checked next, is stronger than the one the index states about itself.
+            progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _on_terminal())
+            client.download_package(found[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
+            if (actual := sha256(part)) != digest:
+                raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
+            os.replace(part, target)
+    except Exception as error:  # requests, urllib3, pypi_simple and the file system each have their own family
+        raise _failure(f"{project} {version}", error, ways_on) from error
+    return target
+
+
+def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, ways_on: str) -> None:
+    """Make `folder` hold every named file of `base_url` with its digest, downloading what is missing or damaged.
+
+    Raises:
+        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+    """
+    import pooch
+
+    missing = [name for name, digest in digests.items() if not _intact(folder / name, digest)]
+    if not missing:
+        return
+    log.info("downloading %d files to %s", len(missing), folder)
+    pooch.get_logger().setLevel("ERROR")
+    store = pooch.create(folder, base_url, registry=dict(digests), retry_if_failed=RETRIES)
+    downloader = pooch.HTTPDownloader(progressbar=_on_terminal(), timeout=TIMEOUT_SEC)
+    for name in missing:
+        try:
+            store.fetch(name, downloader=downloader)
+        except Exception as error:  # as above
+            raise _failure(store.get_url(name), error, ways_on) from error
+
+
+def _intact(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _failure(what: str, error: Exception, ways_on: str) -> DownloadError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = re.sub(r"//[^/@\s]*@", "//", reason)  # a mirror's address may hold a password
+    return DownloadError(f"could not download {what}: {reason}; {ways_on}")

@@ -1,0 +1,83 @@
+"""From a data config to text: the corpora by name."""
+
+from __future__ import annotations
+
+import logging
+
+from seq2seq.config import DataConfig, DataName
+from seq2seq.data import multi30k, tatoeba
+from seq2seq.data.corpus import Corpus, ParallelText, clean, is_given, read_parallel
+from seq2seq.data.split import hold_out
+from seq2seq.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+GRAMMAR_TRAIN_PAIRS = 100_000
+GRAMMAR_SEED = 1
+
+
+def load_corpus(config: DataConfig) -> Corpus:
+    """Read, clean and split the configured corpus, downloading it first if need be.
+
+    Raises:
+        ConfigError, DataError, DownloadError: one line that says what to change.
+    """
+    load = {
+        DataName.tatoeba: _tatoeba,
+        DataName.grammar: _grammar,
+        DataName.multi30k: _multi30k,
+        DataName.files: _files,
+    }[config.name]
+    corpus, dropped = load(config)
+    corpus.train = corpus.train.first(config.train_pairs)
+    if not len(corpus.train):
+        raise DataError(f"no training pairs: all {dropped:,} have a blank side")
+    tests = ", ".join(f"{name} {len(text):,}" for name, text in corpus.tests.items())
+    log.info(
+        "%s %s-%s: train %s, valid %s, %s (%s training pairs with a blank side dropped)",
+        config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests, dropped,
+    )  # fmt: skip
+    return corpus
+
+
+def load_tests(config: DataConfig) -> dict[str, ParallelText]:
+    """Read the test sets only; where they are files of their own, the training text need not be there."""
+    if config.name is DataName.multi30k:
+        return multi30k.read_tests(config)
+    if config.name is DataName.files and is_given(config.test):
+        return {"test": read_parallel(config.test, "data.test")}
+    return load_corpus(config).tests
+
+
+def _tatoeba(config: DataConfig) -> tuple[Corpus, int]:
+    text, dropped = clean(tatoeba.read(config))
+    splits = hold_out(text, config.valid_pairs, config.test_pairs)
+    return Corpus(splits.train, splits.valid, {"test": splits.test}), dropped
+
+
+def _multi30k(config: DataConfig) -> tuple[Corpus, int]:
+    train, dropped = clean(multi30k.read(config, "train"))
+    return Corpus(train, multi30k.read(config, "val"), multi30k.read_tests(config)), dropped
+
+
+def _files(config: DataConfig) -> tuple[Corpus, int]:
+    train, dropped = clean(read_parallel(config.train, "data.train"))
+    valid = read_parallel(config.valid, "data.valid") if is_given(config.valid) else None
+    test = read_parallel(config.test, "data.test") if is_given(config.test) else None
+    if valid is None or test is None:
+        splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
+        train, valid, test = splits.train, valid or splits.valid, test or splits.test
+    return Corpus(train, valid, {"test": test}), dropped
+
+
+def _grammar(config: DataConfig) -> tuple[Corpus, int]:
+    from seq2seq.data import grammar
+
+    if {config.src, config.tgt} != {"en", "de"}:
+        raise ConfigError(f"data.src={config.src} data.tgt={config.tgt}: data=grammar makes en-de and de-en")
+    count = config.train_pairs or GRAMMAR_TRAIN_PAIRS
+    made = grammar.splits(count, config.valid_pairs, config.test_pairs, seed=GRAMMAR_SEED)
+    texts = {name: ParallelText.from_pairs(pairs) for name, pairs in made.items()}
+    if config.src == "de":
+        texts = {name: text.swapped() for name, text in texts.items()}
+    return Corpus(texts["train"], texts["valid"], {"test": texts["test"]}), 0

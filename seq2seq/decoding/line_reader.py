@@ -1,0 +1,92 @@
+"""Lines from files and pipes, read ahead in windows: large enough to sort, never waiting for what may not come."""
+
+from __future__ import annotations
+
+import codecs
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from seq2seq.errors import DataError
+
+WAIT_SEC = 0.2
+
+
+def open_inputs(names: Sequence[str]) -> list[tuple[str, BinaryIO]]:
+    """Open every input, so that a missing one is noticed before any work; `-` is standard input.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    inputs: list[tuple[str, BinaryIO]] = []
+    for name in names:
+        try:
+            content = open(0 if name == "-" else name, "rb", closefd=name != "-")  # noqa: SIM115 (_fill closes it)
+        except OSError as error:
+            raise DataError(f"cannot read {name}: {error.strerror}") from error
+        inputs.append(("standard input" if name == "-" else name, content))
+    return inputs
+
+
+def windows(inputs: Sequence[tuple[str, BinaryIO]], size: int, strict: bool = False) -> Iterator[list[str]]:
+    """Yield the lines of all inputs in order, in lists of up to `size`.
+
+    A list ends early `WAIT_SEC` after its first line when no more has come, so a line sent into an open pipe is
+    answered at once. While the caller works on one list a thread reads the next.
+
+    Raises:
+        DataError: an input fails, or is not UTF-8 and `strict` is set; the lines before it are yielded first.
+    """
+    lines: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=size)
+    threading.Thread(target=_fill, args=(lines, inputs, strict), daemon=True).start()
+    window: list[str] = []
+    deadline = 0.0
+    while True:
+        try:
+            item = lines.get(timeout=max(0.0, deadline - time.monotonic()) if window else None)
+        except queue.Empty:
+            yield window
+            window = []
+            continue
+        if isinstance(item, str):
+            if not window:
+                deadline = time.monotonic() + WAIT_SEC
+            window.append(item)
+        if window and (len(window) == size or not isinstance(item, str)):
+            yield window
+            window = []
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            return
+
+
+def _fill(lines: queue.Queue[str | BaseException | None], inputs: Sequence[tuple[str, BinaryIO]], strict: bool) -> None:
+    try:
+        for name, content in inputs:
+            for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
+                lines.put(_decode(raw, name, number, strict))
+            content.close()
+        lines.put(None)
+    except OSError as error:
+        lines.put(DataError(f"cannot read {name}: {error.strerror}"))
+    except BaseException as error:
+        lines.put(error)
+
+
+def _decode(raw: bytes, name: str, number: int, strict: bool) -> str:
+    """Return the text of one line without its end; bytes that are not UTF-8 become U+FFFD."""
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    if number == 1:
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = f"{name}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02x} at position {error.start + 1})"
+        if strict:
+            raise DataError(where) from None
+        sys.stderr.write(f"warning: {where}; read as U+FFFD\n")
+        return raw.decode("utf-8", "replace")

@@ -1,0 +1,196 @@
+"""Command: score a model on its test sets or on your own text, or score translations that exist already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq.command import run
+from seq2seq.errors import ConfigError, DataError
+
+# Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
+if TYPE_CHECKING:
+    from seq2seq.config import DataConfig
+    from seq2seq.data.corpus import ParallelText
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.evaluation.metrics import Scores
+    from seq2seq.model_file import Model
+
+DESCRIPTION = """\
+Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
+
+  %(prog)s MODEL                     the test sets of the corpus the model was trained on
+  %(prog)s MODEL --src F --ref F     your own test set
+  %(prog)s --hyp F --ref F           translations made before, by any program
+"""
+DECODE = ("beam_size", "length_penalty", "batch_tokens")
+WITH_MODEL = (*DECODE, "device", "precision", "output")
+WITH_CORPUS = ("data_root", "cache_dir")
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return run(lambda: evaluate(parser().parse_args()))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line. Options left out are None, so that the model's own settings hold."""
+    made = argparse.ArgumentParser(
+        prog="seq2seq-evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("model", nargs="?", metavar="MODEL", type=Path, help="model file or run folder")
+    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
+    text.add_argument("--src", metavar="FILE", help="translate this file")
+    text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
+    text.add_argument("--ref", metavar="FILE", help="reference translations, line by line")
+    text.add_argument("--data-root", metavar="DIR", help="read the model's corpus from this folder, without download")
+    text.add_argument("--cache-dir", metavar="DIR", help="keep downloads in this folder")
+    search = made.add_argument_group("search (default: the settings stored in the model)")
+    search.add_argument("--beam-size", metavar="N", type=int, help="hypotheses kept per sentence; 1 is greedy")
+    search.add_argument("--length-penalty", metavar="ALPHA", type=float, help="0 is none; larger favours longer output")
+    search.add_argument("--batch-tokens", metavar="N", type=int, help="ceiling of sentences × longest source in a batch")
+    search.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    search.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="type of the matrix products")
+    output = made.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
+    return made
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Do what the command line says and print the scores.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    check(args)
+    results = score_model(args) if args.hyp is None else score_file(args.hyp, args.ref)
+    if args.json:
+        print(json.dumps({name: scores.to_dict() for name, scores in results.items()}, ensure_ascii=False))
+    else:
+        from seq2seq.evaluation.report import print_scores
+
+        print_scores(results)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other or would be ignored.
+
+    Raises:
+        ConfigError: names the options and what to give instead.
+    """
+    hyp, src, ref = (value is not None for value in (args.hyp, args.src, args.ref))  # an empty name is a name
+    if hyp and (args.model or src):
+        raise ConfigError("--hyp scores translations that exist: give it with --ref alone, without MODEL and --src")
+    if hyp and not ref:
+        raise ConfigError("--hyp needs --ref FILE, the reference translations")
+    if not hyp and not args.model:
+        raise ConfigError("nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE")
+    if not hyp and src != ref:
+        raise ConfigError("--src and --ref go together: the text to translate and its reference translations")
+    ignored = (*WITH_MODEL, *WITH_CORPUS) if hyp else WITH_CORPUS if src else ()
+    for name in ignored:
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning with {'--hyp' if hyp else '--src'}")
+
+
+def score_file(hyp: str, ref: str) -> dict[str, Scores]:
+    """Score one file against another."""
+    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
+    from seq2seq.evaluation.metrics import score
+
+    text = ParallelText(read_lines(hyp), read_lines(ref))
+    check_aligned(text, hyp, ref)
+    return {"test": score(text.src, text.tgt)}
+
+
+def score_model(args: argparse.Namespace) -> dict[str, Scores]:
+    """Translate every test set and score it; each is reported on stderr as it is done."""
+    from seq2seq.evaluation.metrics import score
+
+    if args.output:
+        make_folder(args.output)
+    given = None if args.src is None else read_given(args.src, args.ref)
+    model, translator = load(args.model, args.device or "auto", args.precision or "auto")
+    tests = load_corpus_tests(model.config.data, args.data_root, args.cache_dir) if given is None else {"test": given}
+    overrides = {name: getattr(args, name) for name in DECODE if getattr(args, name) is not None}
+    results = {}
+    for name, text in tests.items():
+        start = time.perf_counter()
+        hypotheses = translator.translate(text.src, **overrides)
+        seconds = time.perf_counter() - start
+        print(f"{name}: {len(text):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
+        if args.output:
+            write_lines(args.output / f"{name}.hyp", hypotheses)
+        results[name] = score(hypotheses, text.tgt)
+    return results
+
+
+def load(path: Path, device: str, precision: str) -> tuple[Model, Translator]:
+    """Load the model file: its config says which corpus to read, the translator does the work."""
+    from seq2seq.config import PrecisionName
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.model_file import load_model
+    from seq2seq.runtime import configure, resolve_device, resolve_precision
+
+    place = resolve_device(device)
+    model = load_model(path, place)
+    configure(model.config.runtime)
+    dtype = resolve_precision(PrecisionName(precision), place)
+    return model, Translator(model.network, model.tokenizer, model.config.decode, place, dtype)
+
+
+def load_corpus_tests(data: DataConfig, root: str | None, cache_dir: str | None) -> dict[str, ParallelText]:
+    """Read the test sets of the corpus the model was trained on, from another folder if one is given.
+
+    Raises:
+        ConfigError: `root` for a corpus that is not read from such a folder.
+    """
+    import dataclasses
+
+    from seq2seq.config import DataName
+    from seq2seq.data.load import load_tests
+
+    if root and data.name in (DataName.files, DataName.grammar):
+        raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
+    return load_tests(dataclasses.replace(data, root=root or data.root, cache_dir=cache_dir or data.cache_dir))
+
+
+def read_given(src: str, ref: str) -> ParallelText:
+    """Read a test set given as two files, before any time is spent on the model."""
+    from seq2seq.config import FilesConfig
+    from seq2seq.data.corpus import read_parallel
+
+    return read_parallel(FilesConfig(src=src, tgt=ref), "--src/--ref")
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder for translations before the work, not after it.
+
+    Raises:
+        DataError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--output {folder}: {error.strerror}") from None
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write one line each.
+
+    Raises:
+        DataError: the disk refuses.
+    """
+    try:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The validation a trainer is given: loss of teacher forcing, BLEU of real translations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+
+from seq2seq.batch import Batch
+from seq2seq.data.corpus import ParallelText
+from seq2seq.decoding.translator import Translator, evaluating
+from seq2seq.evaluation.metrics import bleu
+from seq2seq.runtime import autocast
+from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.trainer import Validation
+
+
+class Validator:
+    """Measures the network inside `translator` on a validation set; call it as often as you like."""
+
+    def __init__(
+        self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
+    ) -> None:
+        self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
+
+    def __call__(self) -> Validation:
+        """Return mean negative log-likelihood, perplexity and BLEU."""
+        loss = self._loss()
+        hypotheses = self._translator.translate(self._text.src, beam_size=self._beam_size)
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        return Validation(loss, perplexity, bleu(hypotheses, self._text.tgt))
+
+    def _loss(self) -> float:
+        network, device = self._translator.network, self._translator.device
+        total, tokens = torch.zeros((), dtype=torch.float64), 0
+        with evaluating(network), torch.inference_mode(), autocast(device, self._translator.dtype):
+            for batch in self._batches():
+                logits, targets, _ = network(batch.to(device))
+                total += smoothed_cross_entropy(logits, targets, 0.0)[1].cpu()
+                tokens += len(targets)
+        return float(total) / tokens

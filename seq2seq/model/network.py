@@ -1,0 +1,113 @@
+"""The whole sequence-to-sequence network: words in, logits out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq.batch import PAD_ID, Batch
+from seq2seq.config import AttentionName, ModelConfig, TieName
+from seq2seq.errors import ConfigError
+from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
+from seq2seq.model.decoder import Decoder, DecoderState
+from seq2seq.model.encoder import Encoder
+from seq2seq.model.initialisation import initialise
+
+
+class Seq2Seq(nn.Module):
+    """Bidirectional deep-LSTM encoder, LSTM decoder with attention (Bahdanau et al. 2015).
+
+    Raises:
+        ConfigError: three-way tied embeddings with two vocabularies of different size.
+    """
+
+    def __init__(self, config: ModelConfig, src_vocab: int, tgt_vocab: int) -> None:
+        super().__init__()
+        if config.tie_embeddings is TieName.three_way and src_vocab != tgt_vocab:
+            raise ConfigError("model.tie_embeddings=three_way needs one joint vocabulary")
+        self.config = config
+        emb, hidden, context = config.emb_size, config.hidden_size, 2 * config.encoder_size
+        self.src_embedding = nn.Embedding(src_vocab, emb, padding_idx=PAD_ID)
+        self.tgt_embedding = nn.Embedding(tgt_vocab, emb, padding_idx=PAD_ID)
+        self.encoder = Encoder(emb, config.encoder_size, config.encoder_layers, config.dropout.layers)
+        attention: AdditiveAttention | FixedContext = FixedContext()
+        if config.attention is AttentionName.additive:
+            attention = AdditiveAttention(hidden, context, config.attention_size)
+        self.decoder = Decoder(emb, context, hidden, config.decoder_layers, attention, config.dropout.layers)
+        self.output = nn.Linear(emb, tgt_vocab)
+        self.embedding_dropout = nn.Dropout(config.dropout.embedding)
+        self.context_dropout = nn.Dropout(config.dropout.context)
+        self.readout_dropout = nn.Dropout(config.dropout.readout)
+        self.tie()
+        if not self.output.weight.is_meta:  # a model file fills the weights itself
+            initialise(self)
+
+    def tied_names(self) -> set[str]:
+        """Return the names of parameters that are another one's alias (`tgt_embedding.weight` is the one kept)."""
+        output, source = {"output.weight"}, {"src_embedding.weight"}
+        return {TieName.none: set(), TieName.two_way: output, TieName.three_way: output | source}[
+            self.config.tie_embeddings
+        ]
+
+    def tie(self) -> None:
+        """Make the matrices that `tie_embeddings` names one parameter."""
+        if self.config.tie_embeddings is not TieName.none:
+            self.output.weight = self.tgt_embedding.weight
+        if self.config.tie_embeddings is TieName.three_way:
+            self.src_embedding.weight = self.tgt_embedding.weight
+
+    def encode(
+        self, src_ids: Int[Tensor, "batch src_len"], src_lengths: Int[Tensor, " batch"]
+    ) -> tuple[AttentionMemory, DecoderState]:
+        """Read the source: what attention will look at, and the decoder's first state (one beam)."""
+        states, summary = self.encoder(self._embed(self.src_embedding, src_ids), src_lengths)
+        mask = torch.arange(src_ids.shape[1], device=src_ids.device) < src_lengths[:, None]
+        memory = self.decoder.bottom.attention.memory(self.context_dropout(states), summary, mask)
+        return memory, self.decoder.initial_state(summary)
+
+    def forward(
+        self, batch: Batch
+    ) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
+        """Teacher forcing: return the logits and targets of all real target positions, and the attention weights.
+
+        Padding is taken out before the vocabulary projection, the largest product of the step.
+        """
+        memory, state = self.encode(batch.src_ids, batch.src_lengths)
+        words = self._embed(self.tgt_embedding, batch.tgt_in)
+        readouts, attn_weights = self.decoder(words, state, memory)
+        real = batch.tgt_out != PAD_ID
+        return self.output(self.readout_dropout(readouts[real])), batch.tgt_out[real], attn_weights
+
+    def step(
+        self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
+    ) -> tuple[Float[Tensor, "batch beam vocab"], DecoderState, Float[Tensor, "batch beam src_len"]]:
+        """Say one more word for every hypothesis: logits, the new state and where it looked."""
+        words = self._embed(self.tgt_embedding, last_tokens)
+        readout, state, attn_weights = self.decoder.step(words, state, memory)
+        return self.output(self.readout_dropout(readout)), state, attn_weights
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return the number of weights by part, tied matrices counted once (under embeddings)."""
+        seen: set[int] = set()
+        counts: dict[str, int] = {}
+        for part, names in _PARTS.items():
+            parameters = {id(p): p.numel() for name, p in self.named_parameters() if name.startswith(names)}
+            counts[part] = sum(n for key, n in parameters.items() if key not in seen)
+            seen |= parameters.keys()
+        return counts
+
+    def _embed(self, table: nn.Embedding, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows emb"]:
+        # Tied vectors are small (the output layer wants logits near 0): scale them to unit variance on the way in.
+        return self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
+
+
+_PARTS: dict[str, tuple[str, ...]] = {
+    "embeddings": ("src_embedding", "tgt_embedding"),
+    "encoder": ("encoder",),
+    "attention": ("decoder.bottom.attention",),
+    "decoder": ("decoder.bottom.word_gates", "decoder.bottom.recurrent", "decoder.upper", "decoder.bridge"),
+    "readout": ("decoder.readout", "output"),
+}

@@ -1,0 +1,88 @@
+"""The process around a run: device, precision, threads, allocator, seeding."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+
+import torch
+
+from seq2seq.config import AllocatorName, PrecisionName, RuntimeConfig
+from seq2seq.errors import ConfigError
+
+# mallopt parameter numbers (glibc malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def configure(config: RuntimeConfig) -> None:
+    """Set threads and allocator; only commands call this, never an import."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.allocator is AllocatorName.auto:
+        keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory for the next tensor; return whether it was told.
+
+    By default glibc gives every large block back to the kernel, and each new tensor then costs a page fault per
+    4 KiB. Nothing happens on another C library, or where the user has chosen (MALLOC_* or a preloaded allocator).
+    """
+    chosen = "LD_PRELOAD" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    if chosen or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    values = ((_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20), (_M_MMAP_MAX, 0))
+    return all([mallopt(parameter, value) == 1 for parameter, value in values])
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name` (auto, cpu, cuda, cuda:N, mps).
+
+    Raises:
+        ConfigError: unknown name, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:N or mps") from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device.type not in present:
+        raise ConfigError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:N or mps")
+    if not present[device.type]:
+        raise ConfigError(f"device {name!r} is not there: {torch.cuda.device_count()} CUDA devices found")
+    return device
+
+
+def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
+    """Return the type of the matrix products; `auto` is bf16 where the hardware multiplies it natively."""
+    if name is PrecisionName.auto:
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return torch.bfloat16 if name is PrecisionName.bf16 else torch.float32
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which matrix products run in `dtype`."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's generators; every other random choice is derived from (seed, epoch) where it is made."""
+    torch.manual_seed(seed)

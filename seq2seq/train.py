@@ -1,0 +1,149 @@
+"""Command: text in, trained and tested translator out. `python -m seq2seq.train --help` lists every key."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from seq2seq.batch import Batch
+from seq2seq.config import Config, to_dict
+from seq2seq.data.batches import batch_order, batches, fixed_batches
+from seq2seq.data.binarised import prepare
+from seq2seq.data.corpus import Corpus
+from seq2seq.data.download import cache_dir
+from seq2seq.data.load import load_corpus
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.translator import Translator
+from seq2seq.evaluation.metrics import score
+from seq2seq.evaluation.report import print_scores
+from seq2seq.evaluation.validator import Validator
+from seq2seq.launch import Launch, launch
+from seq2seq.model.network import Seq2Seq
+from seq2seq.model_file import BEST_NAME, Model, save_model
+from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
+from seq2seq.training.loggers import RunLog, log, log_to
+from seq2seq.training.trainer import EpochData, Trainer
+
+CONFIG_NAME = "config.yaml"
+SAMPLES = 5
+VALIDATION_BATCH_TOKENS = 4096
+
+
+def main() -> None:
+    """Run the command and exit with its status."""
+    sys.exit(launch(train))
+
+
+def train(config: Config, run: Launch) -> None:
+    """Train as `config` says in `run.folder`, then test the best model.
+
+    Raises:
+        Seq2SeqError: bad input or settings; one line says what to change.
+        Stopped: Ctrl-C or SIGTERM; the run can be resumed.
+    """
+    console = Console(stderr=True)
+    configure(config.runtime)
+    device = resolve_device(config.training.device)
+    dtype = resolve_precision(config.training.precision, device)
+    log_to(run.folder, console)
+    for change in run.overrides if run.resumes else []:
+        log.info("override on resume: %s", change)
+    OmegaConf.save(OmegaConf.create(to_dict(config)), run.folder / CONFIG_NAME)
+
+    seed_everything(config.training.seed)
+    corpus = load_corpus(config.data)
+    tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
+    network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
+    counts = network.parameter_counts()
+    log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
+    log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
+
+    model = Model(network, tokenizer, config)
+    translator = Translator(network, tokenizer, config.decode, device, dtype)
+    with RunLog(run.folder, config.training.log_every_steps, console) as run_log:
+        trainer = Trainer(
+            network,
+            config.training,
+            dtype,
+            data=training_data(config, corpus, tokenizer),
+            validate=make_validator(config, corpus, translator),
+            keep_best=lambda: save_model(run.folder / BEST_NAME, model),
+            run_log=run_log,
+            folder=run.folder,
+        )
+        if run.resumes:
+            trainer.resume()
+        with stop_on_signal(trainer):
+            trainer.fit()
+        test(run.folder, corpus, config, run_log)
+
+
+def training_data(config: Config, corpus: Corpus, tokenizer: Tokenizer) -> EpochData:
+    """Return the batches of an epoch as a function of its number."""
+    data, training = config.data, config.training
+    pairs = prepare(corpus.train, tokenizer, min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir))
+
+    def epoch_data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        order = batch_order(pairs.src_lengths, pairs.tgt_lengths, training.batch_tokens, training.seed, epoch)
+        return len(order), batches(pairs, order, start)
+
+    return epoch_data
+
+
+def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
+    """Return the validation of this run: perplexity of the whole set, greedy BLEU of its first sentences."""
+    assert isinstance(translator.tokenizer, Tokenizer)
+    pairs = prepare(corpus.valid, translator.tokenizer, None, cache_dir(config.data.cache_dir))
+    return Validator(
+        translator,
+        lambda: fixed_batches(pairs, VALIDATION_BATCH_TOKENS),
+        corpus.valid.first(config.training.validate_sentences),
+        beam_size=1,
+    )
+
+
+@contextmanager
+def stop_on_signal(trainer: Trainer) -> Iterator[None]:
+    """Ask the trainer to save and stop at the first SIGINT or SIGTERM; a second one acts at once."""
+
+    def ask(number: int, frame: object) -> None:
+        trainer.stop_signal = number
+        signal.signal(number, before[number])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
+    """Score the best model on every test set, show translations, and say what to do next (on standard output)."""
+    translator = Translator.load(folder, config.training.device, config.training.precision)
+    results = {}
+    for name, text in corpus.tests.items():
+        hypotheses = translator.translate(text.src)
+        results[name] = score(hypotheses, text.tgt)
+        run_log.event("test", set=name, **results[name].to_dict())
+        if name == next(iter(corpus.tests)):
+            for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
+                print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
+    print_scores(results)
+    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {folder} --text {EXAMPLE!r}")
+    print(f"  python -m seq2seq.evaluate {folder}")
+
+
+LABELS = ("source", "translation", "reference")
+EXAMPLE = "…"
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What a run tells the world: progress on the terminal, a log file, metrics.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+if TYPE_CHECKING:
+    from seq2seq.training.trainer import Validation
+
+log = logging.getLogger(__name__)
+
+
+def log_to(folder: Path, console: Console) -> None:
+    """Send the package's log to `folder`/train.log and to the console (standard error)."""
+    file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    screen: logging.Handler = logging.StreamHandler(console.file)
+    if console.is_terminal:
+        screen = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
+    root = logging.getLogger("seq2seq")
+    for handler in list(root.handlers):  # a sweep runs several jobs in one process
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.INFO)
+    root.addHandler(file)
+    root.addHandler(screen)
+
+
+class RunLog:
+    """Collects per-step figures and writes one line per `every` updates and per validation.
+
+    Step losses stay tensors until a line is due, so that logging costs no CPU–GPU sync.
+    """
+
+    def __init__(self, folder: Path, every: int, console: Console) -> None:
+        self._every, self._console = every, console
+        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._bar = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=1.0, figures="")
+        self._reset()
+
+    def __enter__(self) -> RunLog:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+        self._board.close()
+        self._metrics.close()
+
+    def _reset(self) -> None:
+        self._nll: Tensor | float = 0.0
+        self._norm: Tensor | float = 0.0
+        self._rate = self._sec = 0.0
+        self._tokens = self._slots = self._steps = 0
+
+    def step(self, nll: Tensor, norm: Tensor, tokens: int, slots: int, rate: float, sec: float) -> None:
+        """Add one update: summed nll, gradient norm before clipping, real tokens, padded slots, rate, time."""
+        self._nll = self._nll + nll
+        self._norm = self._norm + norm
+        self._tokens += tokens
+        self._slots += slots
+        self._steps += 1
+        self._rate = rate
+        self._sec += sec
+
+    def progress(self, step: int, epochs: float, share_done: float, elapsed_sec: float) -> None:
+        """Move the bar; every `every` updates write a line."""
+        self._bar.update(self._task, completed=min(1.0, share_done))
+        if step % self._every:
+            return
+        figures = {
+            "loss": round(float(self._nll) / max(1, self._tokens), 4),
+            "tokens_per_sec": round(self._tokens / max(1e-9, self._sec)),
+            "learning_rate": float(f"{self._rate:.4g}"),
+            "grad_norm": round(float(self._norm) / max(1, self._steps), 4),
+            "padding": round(1 - self._tokens / max(1, self._slots), 4),
+        }
+        self._reset()
+        text = (
+            f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
+        )
+        self._bar.update(self._task, figures=text)
+        if not self._console.is_terminal:
+            eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
+            log.info("step %d  epoch %.2f  %s  %.0f s, ETA %.0f s", step, epochs, text, elapsed_sec, max(0.0, eta))
+        self.event("step", step=step, epoch=round(epochs, 4), elapsed_sec=round(elapsed_sec, 1), **figures)
+        for name, value in figures.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+
+    def validation(self, step: int, elapsed_sec: float, result: Validation, better: bool) -> None:
+        """Write one validation."""
+        log.info(
+            "step %d  validation: perplexity %.2f  BLEU %.2f%s  (%.1f min)",
+            step,
+            result.perplexity,
+            result.bleu,
+            "  best so far, saved" if better else "",
+            elapsed_sec / 60,
+        )
+        figures = {"loss": result.loss, "perplexity": result.perplexity, "bleu": result.bleu}
+        self.event("validation", step=step, elapsed_sec=round(elapsed_sec, 1), best=better, **figures)
+        for name, value in figures.items():
+            self._board.add_scalar(f"valid/{name}", value, step)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+        print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
+
+

@@ -1,0 +1,50 @@
+"""The optimizer and its learning-rate curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from seq2seq.config import OptimizerName, ScheduleName, TrainingConfig
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return Adam or AdamW in its fused form; the rate is set before every step from `learning_rate`."""
+    kind = torch.optim.Adam if config.optimizer is OptimizerName.adam else torch.optim.AdamW
+    return kind(
+        parameters,
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        eps=1e-9,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float, plateau_scale: float = 1.0) -> float:
+    """Return the rate of update `step` (1 is the first).
+
+    Args:
+        config: peak rate, curve, warm-up and floor.
+        step: number of the update.
+        progress: share of the run that is over, by whichever limit is nearest (steps, epochs or minutes), so that a
+            run bounded by time still ends at the floor.
+        plateau_scale: product of the plateau reductions so far.
+    """
+    warm = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
+    floor, left = config.min_rate_ratio, 1.0 - min(1.0, progress)
+    match config.schedule:
+        case ScheduleName.constant:
+            scale = 1.0
+        case ScheduleName.inverse_sqrt:  # Vaswani et al. 2017, section 5.3, scaled to 1 at the end of warm-up
+            scale = max(floor, math.sqrt(max(1, config.warmup_steps) / max(step, config.warmup_steps, 1)))
+        case ScheduleName.linear:
+            scale = floor + (1 - floor) * left
+        case ScheduleName.cosine:  # Loshchilov and Hutter 2017, eq. 5, one period
+            scale = floor + (1 - floor) * 0.5 * (1 - math.cos(math.pi * left))
+        case ScheduleName.plateau:
+            scale = max(floor, plateau_scale)
+    return config.learning_rate * warm * scale
