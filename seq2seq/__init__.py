@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seq2seq.version import __version__
+
 if TYPE_CHECKING:
     from seq2seq.decoding.translator import Translation, Translator
 
-__version__ = "0.1.0"
 __all__ = ["Translation", "Translator", "__version__"]
 
 

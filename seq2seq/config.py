@@ -14,9 +14,9 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.errors import ConfigError
@@ -108,9 +108,9 @@ class AllocatorName(enum.Enum):
 class FilesConfig:
     """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
 
-    src: Optional[str] = setting(None, "source-side file, one sentence a line (plain or .gz)")
-    tgt: Optional[str] = setting(None, "target-side file, line-aligned with src (plain or .gz)")
-    tsv: Optional[str] = setting(None, "one file instead of two: source, tab, target; further columns are ignored")
+    src: str | None = setting(None, "source-side file, one sentence a line (plain or .gz)")
+    tgt: str | None = setting(None, "target-side file, line-aligned with src (plain or .gz)")
+    tsv: str | None = setting(None, "one file instead of two: source, tab, target; further columns are ignored")
 
 
 @dataclass
@@ -124,8 +124,8 @@ class TokenizerConfig:
     character_coverage: float = setting(
         0.9995, "share of characters that get a piece of their own", at_least=0.98, at_most=1.0
     )
-    src_model: Optional[str] = setting(None, "existing SentencePiece .model for the source instead of training one")
-    tgt_model: Optional[str] = setting(None, "the same for the target; leave null where joint")
+    src_model: str | None = setting(None, "existing SentencePiece .model for the source instead of training one")
+    tgt_model: str | None = setting(None, "the same for the target; leave null where joint")
 
 
 @dataclass
@@ -135,20 +135,20 @@ class DataConfig:
     name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
     src: str = setting("en", "source language code")
     tgt: str = setting("fr", "target language code")
-    root: Optional[str] = setting(None, "read the corpus files from this folder instead of downloading them")
-    cache_dir: Optional[str] = setting(
+    root: str | None = setting(None, "read the corpus files from this folder instead of downloading them")
+    cache_dir: str | None = setting(
         None, "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder"
     )
     train: FilesConfig = setting(FilesConfig, "training text (data=files)")
     valid: FilesConfig = setting(FilesConfig, "validation text (data=files); absent: held out of train")
     test: FilesConfig = setting(FilesConfig, "test text (data=files); absent: held out of train")
-    train_pairs: Optional[int] = setting(
+    train_pairs: int | None = setting(
         None, "use only this many training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
     )
     valid_pairs: int = setting(
         2000, "pairs held out for validation where the corpus has no such set", unit="pairs", at_least=1
     )
-    test_pairs: int = setting(2000, "pairs held out for test where the corpus has no such set", unit="pairs", at_least=1)
+    test_pairs: int = setting(2000, "pairs held out for test where there is no such set", unit="pairs", at_least=1)
     max_length: int = setting(
         100, "longest side of a training pair; longer pairs are dropped and counted", unit="pieces", at_least=1
     )
@@ -171,7 +171,7 @@ class ModelConfig:
 
     emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1)
     hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1)
-    encoder_hidden_size: Optional[int] = setting(
+    encoder_hidden_size: int | None = setting(
         None, "encoder state size per direction; null: half of hidden_size", unit="units", at_least=1
     )
     attention_size: int = setting(256, "hidden layer of the additive score", unit="units", at_least=1)
@@ -196,9 +196,9 @@ class TrainingConfig:
     """How the weights are found."""
 
     seed: int = setting(1, "fixes initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
-    max_steps: Optional[int] = setting(None, "stop after this many updates", unit="updates", at_least=1)
-    max_epochs: Optional[int] = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
-    max_minutes: Optional[float] = setting(
+    max_steps: int | None = setting(None, "stop after this many updates", unit="updates", at_least=1)
+    max_epochs: int | None = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
+    max_minutes: float | None = setting(
         None, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
     )
     batch_tokens: int = setting(
@@ -209,7 +209,9 @@ class TrainingConfig:
     )
     precision: PrecisionName = setting(PrecisionName.auto, "auto: bf16 where the hardware has it, else fp32")
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    optimizer: OptimizerName = setting(OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)")
+    optimizer: OptimizerName = setting(
+        OptimizerName.adam, "adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019)"
+    )
     learning_rate: float = setting(2e-3, "highest rate, reached after warm-up", at_least=0)
     beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
     weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0)
@@ -227,20 +229,20 @@ class TrainingConfig:
     label_smoothing: float = setting(
         0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
     )
-    validate_every_steps: Optional[int] = setting(
+    validate_every_steps: int | None = setting(
         None, "updates between validations; null: once an epoch", unit="updates", at_least=1
     )
-    validate_sentences: Optional[int] = setting(
+    validate_sentences: int | None = setting(
         500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
     )
-    early_stopping: Optional[int] = setting(
+    early_stopping: int | None = setting(
         None, "stop after this many validations without a better BLEU", unit="validations", at_least=1
     )
-    save_every_steps: Optional[int] = setting(
+    save_every_steps: int | None = setting(
         None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
     )
     log_every_steps: int = setting(50, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
-    resume: Optional[str] = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
+    resume: str | None = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
 
 
 @dataclass
@@ -249,7 +251,10 @@ class DecodeConfig:
 
     beam_size: int = setting(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
     length_penalty: float = setting(
-        1.0, "alpha of score = log p / ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); 0: none", at_least=0, at_most=10
+        1.0,
+        "alpha of log p / ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); 0: none",
+        at_least=0,
+        at_most=10,
     )
     max_length_ratio: float = setting(2.0, "longest output = ratio × source pieces + max_length_extra", at_least=0)
     max_length_extra: int = setting(10, "see max_length_ratio", unit="pieces", at_least=1)
@@ -261,9 +266,10 @@ class RuntimeConfig:
     """The process: memory and threads. Changes speed, not results."""
 
     allocator: AllocatorName = setting(
-        AllocatorName.auto, "auto: on glibc, keep freed memory instead of returning it at every tensor; default: leave it"
+        AllocatorName.auto,
+        "auto: on glibc, keep freed memory instead of returning it; default: leave it",
     )
-    threads: Optional[int] = setting(None, "CPU threads; null: torch's choice", at_least=1)
+    threads: int | None = setting(None, "CPU threads; null: torch's choice", at_least=1)
 
 
 @dataclass
@@ -289,7 +295,7 @@ class Config:
             )
         training = self.training
         if training.max_steps is None and training.max_epochs is None and training.max_minutes is None:
-            raise ConfigError("set one of training.max_steps, training.max_epochs, training.max_minutes: no run is endless")
+            raise ConfigError("set training.max_steps, training.max_epochs or training.max_minutes: no run is endless")
         if self.data.src == self.data.tgt and self.data.name is not DataName.files:
             raise ConfigError(f"data.src and data.tgt are both {self.data.src!r}")
 
@@ -298,7 +304,7 @@ class Config:
         return functools.reduce(getattr, key.split("."), self)
 
 
-def to_config(raw: DictConfig | dict[str, Any]) -> Config:
+def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     """Check `raw` against the schema and return plain dataclasses.
 
     Raises:
@@ -306,6 +312,9 @@ def to_config(raw: DictConfig | dict[str, Any]) -> Config:
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), raw)
+        missing = sorted(OmegaConf.missing_keys(merged))
+        if missing:
+            raise ConfigError(f"set {' and '.join(missing)}: there is no default")
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, ConfigError):

@@ -35,7 +35,7 @@ def help_text() -> str:
         doc = f"{field.metadata['doc']} [{'; '.join(fact for fact in facts if fact)}]"
         lines.append(f"  {key}")
         lines += textwrap.wrap(doc, 100, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def _groups() -> dict[str, list[str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,10 @@ from seq2seq.errors import ConfigError, DataError
 
 # Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.config import DataConfig
+    from seq2seq.config import Config, DataConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation.metrics import Scores
-    from seq2seq.model_file import Model
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
@@ -28,13 +29,14 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s --hyp F --ref F           translations made before, by any program
 """
 DECODE = ("beam_size", "length_penalty", "batch_tokens")
-WITH_MODEL = (*DECODE, "device", "precision", "output")
+WITH_MODEL = (*DECODE, "device", "precision", "threads", "output")
 WITH_CORPUS = ("data_root", "cache_dir")
 
 
-def main() -> int:
-    """Run the command; return its exit status."""
-    return run(lambda: evaluate(parser().parse_args()))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parser().parse_args(argv)
+    return run(lambda: evaluate(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,9 +54,11 @@ def parser() -> argparse.ArgumentParser:
     search = made.add_argument_group("search (default: the settings stored in the model)")
     search.add_argument("--beam-size", metavar="N", type=int, help="hypotheses kept per sentence; 1 is greedy")
     search.add_argument("--length-penalty", metavar="ALPHA", type=float, help="0 is none; larger favours longer output")
-    search.add_argument("--batch-tokens", metavar="N", type=int, help="ceiling of sentences × longest source in a batch")
-    search.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
-    search.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="type of the matrix products")
+    search.add_argument("--batch-tokens", metavar="N", type=int, help="ceiling of sentences × longest source per batch")
+    process = made.add_argument_group("process")
+    process.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    process.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="of matrix products (default: auto)")
+    process.add_argument("--threads", metavar="N", type=int, help="CPU threads (default: torch's choice)")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
@@ -67,10 +71,11 @@ def evaluate(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: options that do not go together.
     """
+    logging.basicConfig(format="warning: %(message)s")
     check(args)
     results = score_model(args) if args.hyp is None else score_file(args.hyp, args.ref)
     if args.json:
-        print(json.dumps({name: scores.to_dict() for name, scores in results.items()}, ensure_ascii=False))
+        print(json.dumps({name: scores.to_dict() for name, scores in results.items()}))
     else:
         from seq2seq.evaluation.report import print_scores
 
@@ -115,13 +120,12 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     if args.output:
         make_folder(args.output)
     given = None if args.src is None else read_given(args.src, args.ref)
-    model, translator = load(args.model, args.device or "auto", args.precision or "auto")
-    tests = load_corpus_tests(model.config.data, args.data_root, args.cache_dir) if given is None else {"test": given}
-    overrides = {name: getattr(args, name) for name in DECODE if getattr(args, name) is not None}
+    config, translator = load(args)
+    tests = load_corpus_tests(config.data, args.data_root) if given is None else {"test": given}
     results = {}
     for name, text in tests.items():
         start = time.perf_counter()
-        hypotheses = translator.translate(text.src, **overrides)
+        hypotheses = translator.translate(text.src)
         seconds = time.perf_counter() - start
         print(f"{name}: {len(text):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
@@ -130,34 +134,48 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     return results
 
 
-def load(path: Path, device: str, precision: str) -> tuple[Model, Translator]:
-    """Load the model file: its config says which corpus to read, the translator does the work."""
-    from seq2seq.config import PrecisionName
+def load(args: argparse.Namespace) -> tuple[Config, Translator]:
+    """Load the model; return its config as the command line changes it, and the translator that follows this config."""
+    from seq2seq.config import PrecisionName, RuntimeConfig
     from seq2seq.decoding.translator import Translator
     from seq2seq.model_file import load_model
     from seq2seq.runtime import configure, resolve_device, resolve_precision
 
-    place = resolve_device(device)
-    model = load_model(path, place)
-    configure(model.config.runtime)
-    dtype = resolve_precision(PrecisionName(precision), place)
-    return model, Translator(model.network, model.tokenizer, model.config.decode, place, dtype)
+    configure(RuntimeConfig(threads=args.threads))
+    device = resolve_device(args.device or "auto")
+    dtype = resolve_precision(PrecisionName(args.precision or "auto"), device)
+    model = load_model(args.model, device)
+    decode = {name: getattr(args, name) for name in DECODE}
+    config = changed(model.config, data={"root": args.data_root, "cache_dir": args.cache_dir}, decode=decode)
+    return config, Translator(model.network, model.tokenizer, config.decode, device, dtype)
 
 
-def load_corpus_tests(data: DataConfig, root: str | None, cache_dir: str | None) -> dict[str, ParallelText]:
-    """Read the test sets of the corpus the model was trained on, from another folder if one is given.
+def changed(config: Config, **groups: dict[str, object]) -> Config:
+    """Return `config` with the values that are not None put in, checked like any other config.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    from seq2seq.config import to_config, to_dict
+
+    plain = to_dict(config)
+    for group, values in groups.items():
+        plain[group] |= {name: value for name, value in values.items() if value is not None}
+    return to_config(plain)
+
+
+def load_corpus_tests(data: DataConfig, root: str | None) -> dict[str, ParallelText]:
+    """Read the test sets of the corpus the model was trained on; `root` is what the command line gave.
 
     Raises:
         ConfigError: `root` for a corpus that is not read from such a folder.
     """
-    import dataclasses
-
     from seq2seq.config import DataName
     from seq2seq.data.load import load_tests
 
-    if root and data.name in (DataName.files, DataName.grammar):
+    if root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
-    return load_tests(dataclasses.replace(data, root=root or data.root, cache_dir=cache_dir or data.cache_dir))
+    return load_tests(data)
 
 
 def read_given(src: str, ref: str) -> ParallelText:

@@ -18,12 +18,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.command import OK, run
 from seq2seq.config import Config, config_dir, explain, nearest_key, to_config
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Stopped
 
+CONFIG_NAME = "config.yaml"
+FAILED_NAME = "failed.txt"
 FIXED_ON_RESUME = ("model.", "data.tokenizer.")
 
 
@@ -42,31 +45,51 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
     0: done. 1: a bug (traceback). 2: the user's mistake (one line). 130, 143: stopped by SIGINT, SIGTERM. Hydra would
     print several lines and exit 1 for a mistyped key, so its exceptions are let through and told in one line.
     """
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text())
-        return 0
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ.setdefault("HYDRA_DEPRECATION_WARNINGS_AS_ERRORS", "0")
     ConfigStore.instance().store(name="train_schema", node=Config)
-    failures: list[int] = []
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text())
+        return OK
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    failures: list[str] = []
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
     def compose_and_run(raw: DictConfig) -> None:
-        sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-        failures.append(_guarded(lambda: job(*_prepare(raw)), sweep))
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            failures.extend(_sweep_point(lambda: job(*_prepare(raw)), Path(HydraConfig.get().runtime.output_dir)))
+        else:
+            job(*_prepare(raw))
 
-    return _guarded(lambda: _compose(compose_and_run), sweep=False) or max(failures, default=0)
+    def body() -> int:
+        sys.argv += _run_dir_of_resumed(sys.argv[1:])
+        try:
+            compose_and_run()
+        except Stopped as stop:
+            sys.stderr.write(f"{stop}\n")
+            return 128 + stop.signal_number
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error)) from error
+        if failures:
+            raise Seq2SeqError(f"{len(failures)} points of the sweep failed: {', '.join(failures)}")
+        return OK
+
+    return run(body)
 
 
-def _compose(run: Callable[[], object]) -> None:
-    folder = _resumed_folder(sys.argv[1:])
-    if folder is not None:
-        sys.argv.append(f"hydra.run.dir='{folder}'")
-    run()
+def _sweep_point(body: Callable[[], None], folder: Path) -> list[str]:
+    """Run one point of a sweep; a failure is recorded in its folder and named, and the sweep goes on."""
+    try:
+        body()
+    except Exception as error:
+        told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
+        message = f"error: {one_line(error)}\n" if told else traceback.format_exc()
+        (folder / FAILED_NAME).write_text(message, encoding="utf-8")
+        sys.stderr.write(message)
+        return [str(_shown(folder))]
+    return []
 
 
-def _resumed_folder(arguments: list[str]) -> Path | None:
-    """Return the folder of `training.resume=RUN`: Hydra must be told before it makes a new one."""
+def _run_dir_of_resumed(arguments: list[str]) -> list[str]:
+    """Return the argument that makes `training.resume=RUN` the run folder, before Hydra creates a new one."""
     for argument in arguments:
         key, _, value = argument.partition("=")
         value = value.strip("'\"")
@@ -74,8 +97,8 @@ def _resumed_folder(arguments: list[str]) -> Path | None:
             folder = Path(value)
             if not (folder / LAST_NAME).is_file():
                 raise ConfigError(f"training.resume={value}: there is no {LAST_NAME} in that folder")
-            return folder
-    return None
+            return [f"hydra.run.dir='{folder}'"]
+    return []
 
 
 def _prepare(raw: DictConfig) -> tuple[Config, Launch]:
@@ -95,28 +118,23 @@ def _resumed_config(folder: Path, overrides: list[str]) -> Config:
     Raises:
         ConfigError: an override would change the model, the tokenizer or a whole group.
     """
+    config = OmegaConf.structured(Config)
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder / "config.yaml"))
+        config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
     except (OSError, OmegaConfBaseException) as error:
-        raise ConfigError(f"cannot resume: {folder / 'config.yaml'}: {str(error).splitlines()[0]}") from error
-    before = OmegaConf.to_container(config)
+        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {str(error).splitlines()[0]}") from error
+    refused = []
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
+        before = OmegaConf.select(config, key)
         if "." not in key:
             raise ConfigError(f"{key}={override.value()} cannot change on resume: give single keys, not a group")
         OmegaConf.update(config, key, override.value())
-    refused = [
-        key
-        for key in (o.key_or_group for o in OverridesParser.create().parse_overrides(overrides))
-        if key.startswith(FIXED_ON_RESUME) and OmegaConf.select(config, key) != _select(before, key)
-    ]
+        if key.startswith(FIXED_ON_RESUME) and OmegaConf.select(config, key) != before:
+            refused.append(f"{key} (was {before})")
     if refused:
-        raise ConfigError(f"cannot change on resume: {', '.join(refused)} (the weights were made with other values)")
+        raise ConfigError(f"cannot change on resume, the weights were made with other values: {', '.join(refused)}")
     return to_config(config)
-
-
-def _select(container: object, key: str) -> object:
-    return OmegaConf.select(OmegaConf.create(container), key)  # type: ignore[call-overload]
 
 
 def _shown(folder: Path) -> Path:
@@ -125,38 +143,16 @@ def _shown(folder: Path) -> Path:
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
-def _guarded(body: Callable[[], object], sweep: bool) -> int:
-    """Run `body`; tell the user's errors in one line. In a sweep a bug ends its own point, not the sweep."""
-    try:
-        body()
-    except Stopped as stop:
-        print(f"stopped: {stop}", file=sys.stderr)
-        return 128 + stop.signal_number
-    except KeyboardInterrupt:
-        return 130
-    except (Seq2SeqError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except Exception:
-        if not sweep:
-            raise
-        traceback.print_exc()
-        return 1
-    return 0
-
-
 def one_line(error: Exception) -> str:
     """Return an error of ours, Hydra's or OmegaConf's as one line that names the key and the nearest valid one."""
-    cause = error.__cause__
-    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        error = cause
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        error = error.__cause__
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, Seq2SeqError) or not lines:
-        return " ".join(lines) or type(error).__name__
-    quoted = lines[0].split("'")[1::2]
-    near = nearest_key(quoted[0]) if quoted else None
-    if "Available options" in str(error):
-        return f"{lines[0]} {' '.join(lines[1:])}"
-    return lines[0] + (f" Did you mean {near!r}?" if near and near != quoted[0] else "")
+    message = str(error).partition("Config search path")[0]
+    if isinstance(error, Seq2SeqError) or "Available options" in message:
+        return " ".join(message.split())
+    first = message.splitlines()[0]
+    key = first.split("'")[1] if "'" in first else ""
+    near = nearest_key(key)
+    return first + (f" Did you mean {near!r}?" if near and near != key else "")

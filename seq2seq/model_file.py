@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import seq2seq
 from seq2seq.config import Config, to_config, to_dict
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage import write_atomically
+from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
 FORMAT_VERSION = 1
@@ -47,7 +47,7 @@ def save_model(path: Path, model: Model) -> None:
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(to_dict(model.config)),
-        "versions": json.dumps({"seq2seq": seq2seq.__version__, "torch": torch.__version__}),
+        "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 

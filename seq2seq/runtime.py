@@ -35,7 +35,8 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     values = ((_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20), (_M_MMAP_MAX, 0))
-    return all([mallopt(parameter, value) == 1 for parameter, value in values])
+    accepted = [mallopt(parameter, value) == 1 for parameter, value in values]
+    return all(accepted)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,15 +24,15 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validator import Validator
-from seq2seq.launch import Launch, launch
+from seq2seq.launch import CONFIG_NAME, Launch, launch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.training.loggers import RunLog, log, log_to
 from seq2seq.training.trainer import EpochData, Trainer
 
-CONFIG_NAME = "config.yaml"
 SAMPLES = 5
+LABELS = ("source", "translation", "reference")
 VALIDATION_BATCH_TOKENS = 4096
 
 
@@ -114,11 +115,9 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
 
     def ask(number: int, frame: object) -> None:
         trainer.stop_signal = number
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -138,12 +137,10 @@ def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
                 print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
-    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {folder} --text {EXAMPLE!r}")
+    example = shlex.quote(next(iter(corpus.tests.values())).src[0])
+    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {folder} --text {example}")
     print(f"  python -m seq2seq.evaluate {folder}")
 
-
-LABELS = ("source", "translation", "reference")
-EXAMPLE = "…"
 
 if __name__ == "__main__":
     main()

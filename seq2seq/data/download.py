@@ -19,7 +19,7 @@ from seq2seq.errors import DownloadError
 log = logging.getLogger(__name__)
 
 TIMEOUT_SEC = 30.0
-RETRIES = 3
+RETRIES = 2
 
 
 def cache_dir(configured: str | None) -> Path:
@@ -119,6 +119,7 @@ def _on_terminal() -> bool:
 
 
 def _failure(what: str, error: Exception, ways_on: str) -> DownloadError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    cause = getattr(error.args[0], "reason", error) if error.args else error  # what requests wraps in three layers
+    reason = " ".join(str(cause).split()) or type(error).__name__
     reason = re.sub(r"//[^/@\s]*@", "//", reason)  # a mirror's address may hold a password
     return DownloadError(f"could not download {what}: {reason}; {ways_on}")

@@ -1,6 +1,7 @@
 """Multi30k task 1: image captions in English, German, French and Czech.
 
-Elliott et al. 2016 and 2017, Barrault et al. 2018. Raw sentences at one commit of the dataset's repository, every file pinned by its SHA-256.
+Elliott et al. 2016 and 2017, Barrault et al. 2018. Raw sentences at one commit of the dataset's repository, every
+file pinned by its SHA-256.
 """
 
 from __future__ import annotations

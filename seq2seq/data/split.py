@@ -32,9 +32,9 @@ class Splits:
 def hold_out(text: ParallelText, valid: int, test: int) -> Splits:
     """Split off `valid` and `test` pairs, one from each of as many small components.
 
-    A pure function of the set of pairs: neither their order nor the direction of translation matters. Training pairs
-    come out in the order of their component's hash, so that the first n of them are a fair sample. Exact duplicates
-    are removed.
+    A pure function of the set of pairs: neither their order nor the direction of translation matters. Components are
+    taken by their smallest hash, so a sentence's chance to be held out does not hang on how many are related to it.
+    Training pairs come out in the order of their hashes: the first n are a fair sample. Exact duplicates are removed.
 
     Raises:
         DataError: too few unrelated sentences to hold anything out.
@@ -53,7 +53,7 @@ def hold_out(text: ParallelText, valid: int, test: int) -> Splits:
         log.warning("small corpus: held out only %d validation and %d test pairs", valid, test)
     held = [group[0][1] for group in small[: valid + test]]
     taken = set(held)
-    train = [pair for group in groups if group[0][1] not in taken for _, pair in group]
+    train = [pair for _, pair in sorted(item for group in groups if group[0][1] not in taken for item in group)]
     return Splits(*(ParallelText.from_pairs(part) for part in (train, held[test:], held[:test])))
 
 

@@ -1,6 +1,6 @@
 """Tatoeba sentence pairs, English with French or Spanish (CC-BY 2.0, through manythings.org/anki).
 
-The 2018 files travel inside the source distribution of the unrelated PyPI package `nmt`, which makes them as
+The files of 2020-08-23 travel inside the source distribution of the unrelated PyPI package `nmt`, which makes them as
 immutable and as reachable as PyPI itself. The archive is only read; none of its code runs.
 """
 
@@ -67,7 +67,7 @@ def _find(root: Path, name: str) -> bytes:
 
 def _from_sdist(path: Path, name: str) -> bytes:
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:gz") as archive:
             member = archive.extractfile(f"{PROJECT}-{VERSION}/data/{name}-eng.zip")
             assert member is not None
             return _unzip(member.read(), name)

@@ -18,6 +18,7 @@ from torch import Tensor
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 NEVER_EMITTED = (PAD_ID, UNK_ID, BOS_ID)
+BLOCK = 64  # scores whose maximum decides whether topk looks at them
 
 
 _S = TypeVar("_S")  # typing.Self needs Python 3.11
@@ -119,7 +120,7 @@ def best_of(
 ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"]]:
     """Return the k best scores and their indices, best first and equal ones by index (`topk` promises no tie order)."""
     k = min(k, scores.shape[1])
-    values, index = scores.topk(min(k + 1, scores.shape[1]))
+    values, index = _top(scores, min(k + 1, scores.shape[1]))
     if values[:, 0].isnan().any():  # NaN sorts first
         raise FloatingPointError("log-probabilities are NaN: the model's weights are damaged or its training diverged")
     if values.shape[1] > k:
@@ -130,6 +131,24 @@ def best_of(
     index = index[:, :k].sort(dim=1).values
     values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
     return values, index.gather(1, order)
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return what `scores.topk(k)` does, several times faster: it looks only into the k blocks with the highest maxima.
+
+    k blocks whose maxima are all at least as high as x hold k scores of at least x, so nothing better is left out.
+    """
+    rows, size = scores.shape
+    blocks = size // BLOCK
+    if blocks <= k:
+        return scores.topk(k)
+    whole, rest = scores[:, : blocks * BLOCK], torch.arange(blocks * BLOCK, size, device=scores.device)
+    highest = whole.unflatten(1, (blocks, BLOCK)).amax(dim=2)
+    inside = torch.arange(BLOCK, device=scores.device)
+    index = (highest.topk(k).indices[:, :, None] * BLOCK + inside).flatten(1)
+    index = torch.cat([index, rest.expand(rows, -1)], dim=1)
+    values, place = scores.gather(1, index).topk(k)
+    return values, index.gather(1, place)
 
 
 def _best_of_tied(scores: Tensor, worst: Tensor, k: int) -> Tensor:

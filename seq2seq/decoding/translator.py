@@ -126,12 +126,13 @@ class Translator:
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.network), torch.inference_mode(), runtime.autocast(self.device, self.dtype):
             for batch in batches([len(ids) + 1 for ids in sources], decode.batch_tokens):
-                for i, hypotheses in zip(batch, self._beams([sources[i] for i in batch], n_best, decode), strict=True):
+                for i, hypotheses in zip(batch, self.search_batch([sources[i] for i in batch], n_best, decode), strict=True):
                     found[i] = hypotheses
         texts = iter(self.tokenizer.decode([one.tokens for hypotheses in found for one in hypotheses]))
         return [[Translation(one_line(next(texts)), one.score, one.log_prob) for one in row] for row in found]
 
-    def _beams(self, sources: list[list[int]], n_best: int, decode: DecodeConfig) -> list[list[Hypothesis]]:
+    def search_batch(self, sources: list[list[int]], n_best: int, decode: DecodeConfig) -> list[list[Hypothesis]]:
+        """Search one batch of source ids (without EOS); the mode and precision of the network are the caller's."""
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
         limits = [math.ceil(decode.max_length_ratio * len(ids)) + decode.max_length_extra for ids in sources]
         memory, state = self.network.encode(src_ids.to(self.device), src_lengths.to(self.device))

@@ -1,1 +1,1 @@
-"""How good translations are: corpus metrics against references."""
+"""How good translations are: corpus metrics, their table, and the validation that a trainer is given."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
 
@@ -137,9 +138,8 @@ class Decoder(nn.Module):
         for number, layer in enumerate(self.upper, start=1):
             assert isinstance(layer, nn.LSTM)
             inputs = torch.cat([self.dropout(output), context], dim=-1)
-            gates = nn.functional.linear(inputs, layer.weight_ih_l0, layer.bias_ih_l0) + nn.functional.linear(
-                state.hidden[:, :, number], layer.weight_hh_l0, layer.bias_hh_l0
-            )
+            w_ih, w_hh, b_ih, b_hh = layer.parameters()
+            gates = linear(inputs, w_ih, b_ih) + linear(state.hidden[:, :, number], w_hh, b_hh)
             output, cell = lstm_update(gates, state.cell[:, :, number])
             hiddens.append(output)
             cells.append(cell)

@@ -56,7 +56,7 @@ def run_padded(
     after the last real token, where it can change no real state; its outputs are zeroed.
     """
     index, mask = reversal(lengths, inputs.shape[1])
-    weights = layer._flat_weights
+    weights: list[Tensor] = list(layer.parameters())
     half = len(weights) // 2
     forward = _run_direction(layer, inputs, weights[:half])
     backward = _run_direction(layer, _reorder(inputs, index), weights[half:])
@@ -82,4 +82,5 @@ def _run_direction(
     layer: nn.LSTM, inputs: Float[Tensor, "batch len size"], weights: list[Tensor]
 ) -> Float[Tensor, "batch len hidden"]:
     zeros = inputs.new_zeros(1, len(inputs), layer.hidden_size)
-    return torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, layer.training, False, True)[0]
+    states, _, _ = torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, layer.training, False, True)
+    return states

@@ -101,7 +101,8 @@ class Seq2Seq(nn.Module):
 
     def _embed(self, table: nn.Embedding, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows emb"]:
         # Tied vectors are small (the output layer wants logits near 0): scale them to unit variance on the way in.
-        return self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
+        words: Tensor = self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
+        return words
 
 
 _PARTS: dict[str, tuple[str, ...]] = {

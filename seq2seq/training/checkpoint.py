@@ -42,9 +42,7 @@ class Progress:
     """Step of the last validation, so that the one at the end is not done twice."""
 
 
-def save_checkpoint(
-    path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
+def save_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write last.pt.
 
     Raises:

@@ -99,9 +99,7 @@ class RunLog:
             "padding": round(1 - self._tokens / max(1, self._slots), 4),
         }
         self._reset()
-        text = (
-            f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
-        )
+        text = f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
         self._bar.update(self._task, figures=text)
         if not self._console.is_terminal:
             eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
@@ -129,5 +127,3 @@ class RunLog:
         """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
         print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
-
-

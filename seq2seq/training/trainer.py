@@ -43,8 +43,11 @@ class Validation:
     bleu: float
 
 
-class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved; carries the signal's number."""
+class Stopped(KeyboardInterrupt):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved; carries the signal's number.
+
+    Not an Exception: what goes on after a failure (the next point of a sweep) must not go on after a Ctrl-C.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}; last.pt is saved")

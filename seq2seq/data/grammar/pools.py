@@ -1,0 +1,146 @@
+"""Which words of the synthetic corpus can fill which slot. Each pool is made once, in the order of the lexicon."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from seq2seq.data.grammar.lexicon import (
+    Adjective,
+    Adverb,
+    Case,
+    Conjunction,
+    Determiner,
+    Modal,
+    Noun,
+    Preposition,
+    Pronoun,
+    Verb,
+    lexicon,
+)
+
+HUMAN, LIVING, CLOTHES = frozenset("h"), frozenset("ha"), frozenset("c")
+ANYWHERE = frozenset("IOANU")
+OWNED = frozenset("haotcvB")
+COMPLEMENTS = frozenset("tqz")
+COPULA_SHARE = 8
+"""How many verbs "to be" counts for."""
+
+
+@cache
+def nouns(tags: frozenset[str]) -> tuple[Noun, ...]:
+    """List the nouns with any of the tags."""
+    return tuple(noun for noun in lexicon().nouns.values() if noun.tags & tags)
+
+
+@cache
+def adjectives(tags: frozenset[str], predicate_beside: frozenset[int] | None = None) -> tuple[Adjective, ...]:
+    """List what such a noun can be; after "to be", only what does not clash with the ranks already said of it."""
+    fitting = [adjective for adjective in lexicon().adjectives.values() if adjective.tags & tags]
+    if predicate_beside is None:
+        return tuple(fitting)
+    return tuple(adjective for adjective in fitting if adjective.rank < 5 and adjective.rank not in predicate_beside)
+
+
+@cache
+def determiners(plural: bool, mass: bool, known: bool, plain: bool) -> tuple[Determiner, ...]:
+    """List the determiners, each as often as its weight; see `_Writer._noun_phrase` for `known` and `plain`."""
+    found: list[Determiner] = []
+    for word in lexicon().determiners.values():
+        bare = not word.key
+        exists = (word.en_plural or bare) if plural else word.en or (bare and mass)
+        fits_mass = not mass or (word.key not in ("a", "every"))
+        is_plain = bare or word.declension == "ein" or word.key in ("the", "this")
+        if exists and fits_mass and (word.definite or not known) and (is_plain or not plain):
+            found += [word] * word.weight
+    return tuple(found)
+
+
+@cache
+def pronouns() -> tuple[Pronoun, ...]:
+    """List the personal pronouns."""
+    return tuple(lexicon().pronouns.values())
+
+
+@cache
+def adverbs(kind: str) -> tuple[Adverb, ...]:
+    """List the adverbs of a kind."""
+    return tuple(adverb for adverb in lexicon().adverbs.values() if adverb.kind == kind)
+
+
+@cache
+def times(tense: str) -> tuple[Adverb, ...]:
+    """List the times that go with a tense: P, T or F."""
+    return tuple(adverb for adverb in lexicon().times.values() if tense in adverb.kind)
+
+
+@cache
+def conjunctions(past: bool) -> tuple[Conjunction, ...]:
+    """List the conjunctions of adverbial clauses."""
+    return tuple(word for word in lexicon().conjunctions.values() if word.kind == "a" and (word.de_past or not past))
+
+
+@cache
+def prepositions(role: str, tags: frozenset[str]) -> tuple[Preposition, ...]:
+    """List the prepositions of a role before nouns with any of the tags, each as often as its weight."""
+    fitting = [word for word in lexicon().prepositions.values() if word.role == role and word.tags & tags]
+    return tuple(word for word in fitting for _ in range(word.weight))
+
+
+@cache
+def modals(subjects: frozenset[str], past: bool, conditional: bool) -> tuple[Modal, ...]:
+    """List the modal verbs for all of these subjects; "will" does not follow "if" or "when"."""
+    return tuple(
+        modal
+        for modal in lexicon().modals.values()
+        if ("*" in modal.subjects or subjects <= modal.subjects)
+        and (modal.en_past or not past)
+        and not (conditional and modal.en == "will")
+    )
+
+
+@cache
+def verbs(complements: bool, past: bool) -> tuple[Verb, ...]:
+    """List the verbs of a clause, with or without those that need another clause after them."""
+    words = lexicon().verbs
+    found = [verb for verb in words.values() if _in_tense(verb, past) and (complements or not _needs_clause(verb))]
+    return (*found, *[words["be"]] * (COPULA_SHARE - 1))
+
+
+@cache
+def actions() -> tuple[Verb, ...]:
+    """List what people can try or refuse to do."""
+    return tuple(verb for verb in verbs_of(HUMAN, past=False) if "s" not in verb.flags)
+
+
+@cache
+def verbs_of(subject: frozenset[str], past: bool) -> tuple[Verb, ...]:
+    """List the verbs that a noun with these tags can be the subject of, in a relative clause."""
+    return tuple(
+        verb
+        for verb in lexicon().verbs.values()
+        if verb.subjects & subject and _in_tense(verb, past) and not _needs_clause(verb) and verb.en != "be"
+    )
+
+
+@cache
+def verbs_with(thing: frozenset[str], past: bool) -> tuple[Verb, ...]:
+    """List the verbs that a noun with these tags can be the object of."""
+    return tuple(
+        verb
+        for verb in lexicon().verbs.values()
+        if verb.object_case is not None and verb.objects & thing and _in_tense(verb, past)
+    )
+
+
+def is_phrasal(verb: Verb) -> bool:
+    """Whether an English pronoun would stand inside the verb ("picks her up"), which the grammar leaves out."""
+    return " " in verb.en and verb.object_case is Case.ACC and not verb.preposition
+
+
+def _in_tense(verb: Verb, past: bool) -> bool:
+    """A past like the present ("they read") would need two translations."""
+    return not past or verb.en_past != verb.en
+
+
+def _needs_clause(verb: Verb) -> bool:
+    return verb.object_case is None and bool(verb.flags & COMPLEMENTS)

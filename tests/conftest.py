@@ -1,0 +1,19 @@
+"""Fixtures of all tests. Nothing of seq2seq is imported at the top: jaxtyping's import hook is installed after it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Set before torch is imported, and inherited by the commands that tests start: small tensors gain nothing from threads.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """Folder of real corpora, no part of the project: SEQ2SEQ_DATA, else ../shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SEQ2SEQ_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no corpora in {folder}; SEQ2SEQ_DATA names another folder")
+    return folder

@@ -1,0 +1,113 @@
+"""The order of an epoch: each pair once, within the budget, a function of (seed, epoch)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, Batch
+from seq2seq.config import DataConfig, DataName, TokenizerConfig
+from seq2seq.data.batches import batch_order, batches, fixed_batches
+from seq2seq.data.binarised import PairedIds, prepare
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.load import load_corpus
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import ConfigError
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=300)
+SEED = st.integers(0, 2**31 - 1)
+
+
+def sides(lengths: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    array = np.array(lengths, np.int64)
+    return array[:, 0], array[:, 1]
+
+
+@given(LENGTHS, st.integers(40, 400), SEED, st.integers(0, 100))
+def test_each_pair_comes_once_and_the_budget_is_a_ceiling(
+    lengths: list[tuple[int, int]], batch_tokens: int, seed: int, epoch: int
+) -> None:
+    order = batch_order(*sides(lengths), batch_tokens, seed, epoch)
+    assert sorted(i for batch in order for i in batch) == list(range(len(lengths)))
+    assert all(order)
+    for batch in order:
+        assert len(batch) * max(max(lengths[i]) for i in batch) <= batch_tokens
+    assert order == batch_order(*sides(lengths), batch_tokens, seed, epoch)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    lengths = sides([(3 + i % 20, 3 + i % 23) for i in range(2000)])
+    orders = [batch_order(*lengths, 200, seed, epoch) for seed, epoch in [(1, 0), (1, 1), (2, 0), (0, 1)]]
+    assert len({str(order) for order in orders}) == 4
+    as_sets = [{frozenset(batch) for batch in order} for order in orders]
+    assert len(as_sets[0] & as_sets[1]) < 0.2 * len(as_sets[0])  # other batches, not only another order of them
+
+
+def test_short_and_long_batches_are_mixed() -> None:
+    lengths = sides([(1 + i % 40, 1 + i % 40) for i in range(4000)])
+    longest = [max(lengths[0][batch]) for batch in batch_order(*lengths, 400, 1, 0)]
+    assert abs(np.mean(longest[: len(longest) // 2]) - np.mean(longest[len(longest) // 2 :])) < 5
+    assert np.corrcoef(longest[:-1], longest[1:])[0, 1] < 0.5
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_pairs(count: int) -> None:
+    lengths = np.full(count, 5)
+    assert sorted(i for batch in batch_order(lengths, lengths, 8, 1, 0) for i in batch) == list(range(count))
+
+
+def test_a_pair_beyond_the_budget_names_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"training\.batch_tokens=40 .* 41 pieces"):
+        batch_order(*sides([(3, 3), (2, 41)]), 40, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairedIds:
+    cache = tmp_path_factory.mktemp("cache")
+    text = ParallelText([f"go {i} " * (1 + i % 9) for i in range(200)], [f"geh {i} " * (1 + i % 7) for i in range(200)])
+    return prepare(text, Tokenizer.train(text, TokenizerConfig(vocab_size=290), cache), None, cache)
+
+
+def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:
+    """The pairs of a batch, after checking where its special ids stand."""
+    unpadded = []
+    for src, length, tgt_in, tgt_out in zip(
+        batch.src_ids.tolist(), batch.src_lengths.tolist(), batch.tgt_in.tolist(), batch.tgt_out.tolist(), strict=True
+    ):
+        end = tgt_out.index(EOS_ID)
+        assert src[length - 1] == EOS_ID
+        assert tgt_in[0] == BOS_ID
+        assert tgt_in[1 : end + 1] == tgt_out[:end]
+        assert {*src[length:], *tgt_in[end + 1 :], *tgt_out[end + 1 :]} <= {PAD_ID}
+        unpadded.append((src[: length - 1], tgt_out[:end]))
+    return unpadded
+
+
+def test_batches_hold_the_pairs_of_their_indices_from_any_position(pairs: PairedIds) -> None:
+    order = batch_order(pairs.src_lengths, pairs.tgt_lengths, 300, 1, 0)
+    expected = [[(pairs.src(i).tolist(), pairs.tgt(i).tolist()) for i in batch] for batch in order]
+    for start in (0, 3, len(order)):
+        assert [rows(batch) for batch in batches(pairs, order, start)] == expected[start:]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 10**9])
+def test_fixed_batches_hold_every_pair(pairs: PairedIds, batch_tokens: int) -> None:
+    made = list(fixed_batches(pairs, batch_tokens))
+    found = [row for batch in made for row in rows(batch)]
+    assert sorted(found) == sorted((pairs.src(i).tolist(), pairs.tgt(i).tolist()) for i in range(len(pairs)))
+    for batch in made:
+        size = max(batch.src_ids.numel(), batch.tgt_in.numel())
+        assert size <= batch_tokens or len(batch.src_lengths) == 1
+
+
+def test_little_padding_on_a_real_corpus(corpora: Path, tmp_path: Path) -> None:
+    config = DataConfig(name=DataName.multi30k, src="en", tgt="de", root=str(corpora / "multi30k"))
+    train = load_corpus(config).train.first(10_000)
+    pairs = prepare(train, Tokenizer.train(train, config.tokenizer, tmp_path), 100, tmp_path)
+    real = slots = 0
+    for batch in batches(pairs, batch_order(pairs.src_lengths, pairs.tgt_lengths, 1536, 1, 0)):
+        real += int(batch.src_lengths.sum()) + batch.tgt_tokens
+        slots += batch.src_ids.numel() + batch.padded_tokens
+    assert 1 - real / slots < 0.10  # unsorted batches have about 0.45

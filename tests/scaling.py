@@ -1,0 +1,10 @@
+"""How much work a test does: little in `make test`, all of it in `make test-long`."""
+
+import os
+
+LONG = os.environ.get("SEQ2SEQ_LONG", "") not in ("", "0")
+
+
+def scaled(short: int, full: int) -> int:
+    """Return `full` under `make test-long` (SEQ2SEQ_LONG=1), otherwise `short`."""
+    return full if LONG else short

@@ -1,0 +1,82 @@
+"""Encoded pairs on disk are the tokenizer's ids, and the cache never gives those of another text."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq.config import TokenizerConfig
+from seq2seq.data import binarised
+from seq2seq.data.binarised import prepare
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.files import new_folder
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import DataError
+
+TEXT = ParallelText(
+    [f"number {i} " + "and so on " * (i % 5) for i in range(60)] + ["\u2028"],
+    [f"Zahl {i * i} " + "und so weiter " * (i % 3) for i in range(60)] + ["x"],
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return Tokenizer.train(TEXT, TokenizerConfig(vocab_size=300), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("max_length", [None, 15])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_pairs_are_the_tokenizers_ids(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, max_length: int | None, chunk: int
+) -> None:
+    monkeypatch.setattr(binarised, "CHUNK_PAIRS", chunk)
+    pairs = prepare(TEXT, tokenizer, max_length, tmp_path)
+    encoded = zip(tokenizer.encode_src(TEXT.src), tokenizer.encode_tgt(TEXT.tgt), strict=True)
+    expected = [(s, t) for s, t in encoded if max_length is None or max(len(s), len(t)) + 1 <= max_length]
+    assert [(pairs.src(i).tolist(), pairs.tgt(i).tolist()) for i in range(len(pairs))] == expected
+    assert pairs.src_lengths.tolist() == [len(s) + 1 for s, _ in expected]
+    assert pairs.tgt_lengths.tolist() == [len(t) + 1 for _, t in expected]
+    assert pairs.dropped == len(TEXT) - len(expected)
+    assert (pairs.dropped > 0) == (max_length is not None)
+    assert isinstance(pairs.src(0), np.memmap)
+
+
+def test_a_second_call_opens_what_the_first_wrote(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    prepare(TEXT, tokenizer, None, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert len(prepare(TEXT, tokenizer, None, tmp_path)) == len(TEXT)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
+
+
+def test_another_text_limit_or_tokenizer_is_another_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    moved = ParallelText([*TEXT.src[1:], TEXT.src[0]], TEXT.tgt)
+    other = Tokenizer.train(TEXT, TokenizerConfig(vocab_size=290), tmp_path)
+    for text, chosen, limit in [
+        (TEXT, tokenizer, None), (TEXT, tokenizer, 15), (moved, tokenizer, None), (TEXT, other, None)
+    ]:  # fmt: skip
+        prepare(text, chosen, limit, tmp_path)
+    assert len(list((tmp_path / "prepared").iterdir())) == 4
+
+
+def test_nothing_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    for _ in range(2):  # also when read from the cache
+        with pytest.raises(DataError, match=r"all 60 pairs .* data\.max_length=2"):
+            prepare(ParallelText(TEXT.src[:-1], TEXT.tgt[:-1]), tokenizer, 2, tmp_path)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    broken = ParallelText(TEXT.src, TEXT.tgt[:-1])
+    with pytest.raises(ValueError, match="shorter"):
+        prepare(broken, tokenizer, None, tmp_path)
+    assert not list(tmp_path.rglob("*.npy"))
+    assert prepare(TEXT, tokenizer, None, tmp_path).dropped == 0
+
+
+def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    with new_folder(target) as late:
+        (late / "who").write_text("late")
+        with new_folder(target) as early:
+            (early / "who").write_text("early")
+    assert (target / "who").read_text() == "early"
+    assert list(tmp_path.iterdir()) == [target]

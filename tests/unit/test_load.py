@@ -1,0 +1,164 @@
+"""Every corpus by its name: parts, directions, limits, and what a wrong folder or language says."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config import DataConfig, DataName, FilesConfig
+from seq2seq.data import multi30k
+from seq2seq.data.load import load_corpus, load_tests
+from seq2seq.errors import ConfigError, DataError
+
+TATOEBA = "".join(f"hello {i}\tbonjour {i}\tCC-BY 2.0 (France) #{i}\n" for i in range(200)).encode()
+BOTH_WAYS = [("en", "fr"), ("fr", "en")]
+
+
+def zipped(data: bytes, name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(data: bytes, name: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+ZIP = zipped(TATOEBA, "fra.txt")
+SDIST = tarred(ZIP, "nmt-0.0.6/data/fra-eng.zip")
+
+
+def tatoeba(root: Path, src: str = "en", tgt: str = "fr", **settings: int) -> DataConfig:
+    return DataConfig(root=str(root), src=src, tgt=tgt, **{"valid_pairs": 5, "test_pairs": 7, **settings})
+
+
+@pytest.mark.parametrize(("name", "data"), [("fra.txt", TATOEBA), ("fra-eng.zip", ZIP), ("nmt-0.0.6.tar.gz", SDIST)])
+@pytest.mark.parametrize(("src", "tgt"), BOTH_WAYS)
+def test_tatoeba_from_a_folder(tmp_path: Path, name: str, data: bytes, src: str, tgt: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    corpus = load_corpus(tatoeba(tmp_path, src, tgt))
+    assert (len(corpus.train), len(corpus.valid), len(corpus.tests["test"])) == (188, 5, 7)
+    assert corpus.tests == load_tests(tatoeba(tmp_path, src, tgt))
+    greeting = {"en": "hello", "fr": "bonjour"}
+    for left, right in corpus.train:
+        assert left.split() == [greeting[src], right.split()[1]]
+        assert right.startswith(greeting[tgt])
+
+
+def test_tatoeba_holds_out_the_same_pairs_in_both_directions(tmp_path: Path) -> None:
+    (tmp_path / "fra.txt").write_bytes(TATOEBA)
+    one, other = (load_corpus(tatoeba(tmp_path, *pair)) for pair in BOTH_WAYS)
+    assert one.tests["test"] == other.tests["test"].swapped()
+    assert one.valid == other.valid.swapped()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("other.txt", b"", r"holds none of fra\.txt, fra-eng\.zip, nmt-0\.0\.6\.tar\.gz"),
+        ("fra-eng.zip", ZIP[:-30], r"cannot read fra\.txt"),
+        ("fra-eng.zip", zipped(b"", "spa.txt"), r"cannot read fra\.txt"),
+        ("nmt-0.0.6.tar.gz", SDIST[: len(SDIST) // 2], "damaged archive"),
+        ("nmt-0.0.6.tar.gz", b"junk", "damaged archive"),
+        ("nmt-0.0.6.tar.gz", tarred(b"", "else"), "damaged archive"),
+        ("fra.txt", b"a\tb\nonly one column\n", r"fra\.txt, line 2: no tab"),
+        ("fra.txt", b"", "0 pairs"),
+    ],
+)
+def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=message) as caught:
+        load_corpus(tatoeba(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "src", "tgt", "message"),
+    [
+        (DataName.tatoeba, "en", "de", "data.src=en data.tgt=de: data=tatoeba holds en-fr, fr-en, en-es and es-en"),
+        (DataName.tatoeba, "fr", "es", "data.src=fr data.tgt=es"),
+        (DataName.grammar, "en", "fr", "data.src=en data.tgt=fr: data=grammar makes en-de and de-en"),
+        (DataName.multi30k, "en", "it", "data.tgt=it: data=multi30k holds en, de, fr, cs"),
+        (DataName.multi30k, "xx", "en", "data.src=xx"),
+    ],
+)
+def test_a_language_the_corpus_lacks(tmp_path: Path, name: DataName, src: str, tgt: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_corpus(DataConfig(name=name, src=src, tgt=tgt, root=str(tmp_path)))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, FilesConfig]:
+    """A training table with two blank sides, and validation and test tables with a blank line each."""
+    made = {
+        "train": "".join(f"s {i}\tt {i}\n" for i in range(100)) + " \tx\ny\t\n",
+        "valid": "v\tw\n\tq\n",
+        "test": "a\tb\n\t\n",
+    }
+    for name, text in made.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return {name: FilesConfig(tsv=str(tmp_path / name)) for name in made}
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        (("train", "valid", "test"), (100, 2, 2)),
+        (("train", "valid"), (95, 2, 5)),
+        (("train", "test"), (95, 5, 2)),
+        (("train",), (90, 5, 5)),
+    ],
+)
+def test_files_hold_out_what_is_not_given(
+    files: dict[str, FilesConfig], given: tuple[str, ...], sizes: tuple[int, int, int]
+) -> None:
+    config = DataConfig(name=DataName.files, **{name: files[name] for name in given}, valid_pairs=5, test_pairs=5)
+    corpus = load_corpus(config)
+    assert (len(corpus.train), len(corpus.valid), len(corpus.tests["test"])) == sizes
+    assert load_tests(config) == corpus.tests
+    config.train_pairs = 10
+    limited = load_corpus(config)
+    assert limited.train == corpus.train.first(10)
+    assert (limited.valid, limited.tests) == (corpus.valid, corpus.tests)
+
+
+def test_given_tests_need_no_training_text(files: dict[str, FilesConfig]) -> None:
+    assert list(load_tests(DataConfig(name=DataName.files, test=files["test"]))["test"]) == [("a", "b"), ("", "")]
+
+
+def test_training_text_without_a_whole_pair(tmp_path: Path, files: dict[str, FilesConfig]) -> None:
+    (tmp_path / "train").write_text("a\t\nb\t\n")
+    with pytest.raises(DataError, match="no training pairs: all 2 have a blank side"):
+        load_corpus(DataConfig(name=DataName.files, **files))
+
+
+def test_multi30k_from_a_folder(corpora: Path) -> None:
+    root = str(corpora / "multi30k")
+    corpus = load_corpus(DataConfig(name=DataName.multi30k, src="de", tgt="fr", root=root))
+    assert (len(corpus.train), len(corpus.valid)) == (29_000, 1014)
+    assert {name: len(text) for name, text in corpus.tests.items()} == {"test_2016_flickr": 1000}
+    assert corpus.train.src[0].startswith("Zwei junge weiße Männer")
+    assert corpus.train.tgt[0].startswith("Deux jeunes hommes blancs")
+
+
+def test_multi30k_from_a_wrong_folder(tmp_path: Path) -> None:
+    config = DataConfig(name=DataName.multi30k, src="en", tgt="de", root=str(tmp_path))
+    with pytest.raises(DataError, match=r"data\.root=.*no train\.en\.gz there"):
+        load_corpus(config)
+    (tmp_path / "train.en.gz").write_bytes(b"other")
+    with pytest.raises(DataError, match=r"train\.en\.gz is not the published file"):
+        load_corpus(config)
+
+
+def test_every_multi30k_set_has_a_digest_for_each_of_its_languages() -> None:
+    for part in ("train", "val", *multi30k.TESTS):
+        languages = {name.split(".")[1] for name in multi30k.SHA256 if name.startswith(f"{part}.")}
+        assert {"en", "de", "fr"} <= languages <= set(multi30k.LANGUAGES)

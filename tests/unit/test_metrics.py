@@ -1,0 +1,159 @@
+"""Scores against values worked out by hand and against sacreBLEU's own command."""
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from seq2seq.errors import DataError
+from seq2seq.evaluation.metrics import bleu, score
+
+REFERENCES = [
+    "The cat is on the mat.",
+    "A dog ran home, didn't it?",
+    "„Grüße“, sagte sie – und ging.",
+    "He paid 1,000.50 dollars (cash).",
+]
+HYPOTHESES = [
+    "the cat sat on the mat.",
+    "A dog ran home didn't it?",
+    "„Grüße“, sagte Sie und ging.",
+    "He paid 1,000.50 Dollars.",
+]
+
+# 8 words against 9. n-gram matches 7/8, 4/7, 2/6, 1/5: their product is 1/30.
+FOX, FOX_REFERENCE = "the quick brown fox jumps over the dog", "the quick brown fox jumped over the lazy dog"
+FOX_BLEU = 100 * math.exp(1 - 9 / 8) * (1 / 30) ** (1 / 4)
+
+
+def test_bleu_of_a_sentence_worked_out_by_hand() -> None:
+    assert bleu([FOX], [FOX_REFERENCE]) == pytest.approx(FOX_BLEU, abs=1e-9)
+    assert score([FOX], [FOX_REFERENCE]).bleu.value == pytest.approx(FOX_BLEU, abs=1e-9)
+
+
+def test_bleu_adds_counts_over_the_corpus_before_dividing() -> None:
+    # With "a b c d" right in full: 11/12, 7/10, 4/8, 2/6 and 12 words against 13; a mean of sentences would differ.
+    expected = 100 * math.exp(1 - 13 / 12) * (11 / 12 * 7 / 10 * 4 / 8 * 2 / 6) ** (1 / 4)
+    assert bleu([FOX, "a b c d"], [FOX_REFERENCE, "a b c d"]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_punctuation_is_cut_from_words_before_counting() -> None:
+    # on the old mat . | on the old mat !: five words each, of which the first four agree.
+    expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    assert bleu(["on the old mat."], ["on the old mat!"]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_ter_is_edits_per_reference_word() -> None:
+    # "jumps" is replaced and "lazy" inserted: 2 edits, 9 words.
+    assert score([FOX], [FOX_REFERENCE]).ter.value == pytest.approx(100 * 2 / 9)
+
+
+def test_ter_counts_a_moved_phrase_once() -> None:
+    assert score(["c d e a b"], ["a b c d e"]).ter.value == pytest.approx(100 * 1 / 5)
+
+
+def test_chrf_is_the_mean_over_character_ngram_orders() -> None:
+    # "abc" against "abd": 2 of 3 characters, 1 of 2 pairs, no triple; precision equals recall.
+    assert score(["abc"], ["abd"]).chrf.value == pytest.approx(100 * (2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_chrf_weighs_recall_twice_as_much_as_precision() -> None:
+    # "a" against "ab", single characters only: precision 1, recall 1/2, beta 2.
+    assert score(["a"], ["ab"]).chrf.value == pytest.approx(100 * 5 * 1 * 0.5 / (4 * 1 + 0.5))
+
+
+def test_identical_text_is_perfect() -> None:
+    scores = score(REFERENCES, REFERENCES)
+    values = {name: metric.value for name, metric in scores.metrics().items()}
+    assert values == pytest.approx({"bleu": 100, "chrf": 100, "ter": 0, "bleu_tok_lc": 100})
+
+
+def test_only_lower_cased_bleu_ignores_case() -> None:
+    scores = score([FOX.upper()], [FOX_REFERENCE])
+    assert scores.bleu.value == 0
+    assert scores.bleu_tok_lc.value == pytest.approx(FOX_BLEU, abs=1e-9)
+
+
+def test_the_order_of_the_pairs_does_not_matter() -> None:
+    assert score(HYPOTHESES[::-1], REFERENCES[::-1]).to_dict() == score(HYPOTHESES, REFERENCES).to_dict()
+
+
+def test_swapping_two_hypotheses_lowers_every_score() -> None:
+    right, wrong = (score(h, REFERENCES).metrics() for h in (HYPOTHESES, [*HYPOTHESES[1::-1], *HYPOTHESES[2:]]))
+    for name, metric in right.items():
+        assert (metric.value < wrong[name].value) if name == "ter" else (metric.value > wrong[name].value)
+
+
+def test_an_empty_line_counts_as_an_empty_translation() -> None:
+    scores = score(["", "a b c d"], ["a b c d", "a b c d"])
+    assert scores.sentences == 2
+    assert scores.bleu.value == pytest.approx(100 * math.exp(1 - 8 / 4))
+    assert scores.ter.value == pytest.approx(50)
+
+
+def test_nothing_but_empty_translations_scores_zero() -> None:
+    values = [metric.value for metric in score([""], ["a b c d"]).metrics().values()]
+    assert values == [0, 0, 100, 0]
+
+
+def test_scores_and_signatures_are_those_of_the_sacrebleu_command(tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("\n".join(REFERENCES) + "\n", encoding="utf-8")
+    (tmp_path / "hyp").write_text("\n".join(HYPOTHESES) + "\n", encoding="utf-8")
+
+    def sacrebleu_command(*options: str) -> list[tuple[float, str]]:
+        command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-f", "json", "-w", "2", *options]
+        # `-f json` prints a list of metrics, or the metric itself where there is one.
+        parsed = json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout)
+        return [(m["score"], m["signature"]) for m in (parsed if isinstance(parsed, list) else [parsed])]
+
+    expected = sacrebleu_command("-m", "bleu", "chrf", "ter") + sacrebleu_command("-lc", "-tok", "13a")
+    plain = score(HYPOTHESES, REFERENCES).to_dict()
+    names = ("bleu", "chrf", "ter", "bleu_tok_lc")
+    assert [(plain[name], plain[f"{name}_signature"]) for name in names] == expected
+
+
+def test_signatures_say_version_case_and_tokenisation() -> None:
+    metrics = score(HYPOTHESES, REFERENCES).metrics()
+    assert all(f"version:{sacrebleu.__version__}" in metric.signature for metric in metrics.values())
+    assert "case:mixed" in metrics["bleu"].signature
+    assert "tok:13a" in metrics["bleu"].signature
+    assert "case:lc" in metrics["bleu_tok_lc"].signature
+    assert "tok:13a" in metrics["bleu_tok_lc"].signature
+
+
+def test_plain_values_survive_json_and_have_two_decimals() -> None:
+    plain = score([FOX], [FOX_REFERENCE]).to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert (plain["bleu"], plain["ter"], plain["sentences"]) == (round(FOX_BLEU, 2), 22.22, 1)
+
+
+@pytest.mark.parametrize("function", [bleu, score])
+def test_unequal_counts_are_refused_with_both(function: Callable[[list[str], list[str]], object]) -> None:
+    with pytest.raises(DataError, match="3 hypotheses but 2 references"):
+        function(["a"] * 3, ["a"] * 2)
+
+
+@pytest.mark.parametrize("function", [bleu, score])
+def test_no_sentences_are_refused(function: Callable[[list[str], list[str]], object]) -> None:
+    with pytest.raises(DataError, match="nothing to score"):
+        function([], [])
+
+
+@pytest.mark.slow
+def test_real_text_scores_as_in_sacrebleus_functions(corpora: Path) -> None:
+    with gzip.open(corpora / "multi30k" / "test_2016_flickr.de.gz", "rt", encoding="utf-8", newline="\n") as file:
+        references = file.read().removesuffix("\n").split("\n")
+    hypotheses = [" ".join(line.split()[: max(1, len(line) // 7)]).capitalize() for line in references]
+    scores = score(hypotheses, references)
+    assert scores.sentences == 1000
+    assert scores.bleu.value == bleu(hypotheses, references)
+    assert scores.bleu.value == sacrebleu.corpus_bleu(hypotheses, [references]).score
+    assert scores.chrf.value == sacrebleu.corpus_chrf(hypotheses, [references]).score
+    assert scores.ter.value == sacrebleu.corpus_ter(hypotheses, [references]).score
+    assert scores.bleu_tok_lc.value == sacrebleu.corpus_bleu(hypotheses, [references], lowercase=True).score
