@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from seq2seq.errors import Seq2SeqError
+from seq2seq.errors import DataError, Seq2SeqError
 
 OK, BUG, USER_ERROR = 0, 1, 2  # a bug is an exception nobody catches: Python prints its traceback and exits with 1
 
@@ -20,14 +21,38 @@ def run(body: Callable[[], int | None]) -> int:
     """
     try:
         status = body() or OK
-        sys.stdout.flush()
+        with writing("standard output"):
+            sys.stdout.flush()
+        return status
     except Seq2SeqError as error:
         sys.stderr.write(f"error: {error}\n")
-        return USER_ERROR
+        status = USER_ERROR
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        status = 128 + signal.SIGINT
     except BrokenPipeError:
-        # What is left in the buffer has no reader; without this Python complains about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13  # SIGPIPE, which Windows' signal module lacks
+        status = 128 + 13  # SIGPIPE, which Windows' signal module lacks
+    _drop_unwritten()
     return status
+
+
+@contextlib.contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn an error of the disk inside the block into one that names what was written.
+
+    Raises:
+        DataError: the file cannot be opened or the disk is full.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot write {name}: {error.strerror}") from error
+
+
+def _drop_unwritten() -> None:
+    """Forget what standard output does not take; Python would try again at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -83,7 +83,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse options that contradict each other or would be ignored.
+    """Refuse options that contradict each other, would be ignored or mean nothing.
 
     Raises:
         ConfigError: names the options and what to give instead.
@@ -101,16 +101,25 @@ def check(args: argparse.Namespace) -> None:
     for name in ignored:
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} has no meaning with {'--hyp' if hyp else '--src'}")
+    if args.threads is not None and args.threads < 1:
+        raise ConfigError(f"--threads {args.threads} is not at least 1")
 
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
     """Score one file against another."""
-    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
     from seq2seq.evaluation.metrics import score
 
-    text = ParallelText(read_lines(hyp), read_lines(ref))
-    check_aligned(text, hyp, ref)
+    text = read_pair(hyp, ref)
     return {"test": score(text.src, text.tgt)}
+
+
+def read_pair(first: str, second: str) -> ParallelText:
+    """Read two files that must have the same number of lines."""
+    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
+
+    text = ParallelText(read_lines(first), read_lines(second))
+    check_aligned(text, first, second)
+    return text
 
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
@@ -119,7 +128,7 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
 
     if args.output:
         make_folder(args.output)
-    given = None if args.src is None else read_given(args.src, args.ref)
+    given = None if args.src is None else read_pair(args.src, args.ref)  # before any time is spent on the model
     config, translator = load(args)
     tests = load_corpus_tests(config.data, args.data_root) if given is None else {"test": given}
     results = {}
@@ -176,14 +185,6 @@ def load_corpus_tests(data: DataConfig, root: str | None) -> dict[str, ParallelT
     if root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
     return load_tests(data)
-
-
-def read_given(src: str, ref: str) -> ParallelText:
-    """Read a test set given as two files, before any time is spent on the model."""
-    from seq2seq.config import FilesConfig
-    from seq2seq.data.corpus import read_parallel
-
-    return read_parallel(FilesConfig(src=src, tgt=ref), "--src/--ref")
 
 
 def make_folder(folder: Path) -> None:

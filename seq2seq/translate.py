@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from seq2seq.command import run
-from seq2seq.decoding.line_reader import open_inputs, windows
+from seq2seq.command import run, writing
+from seq2seq.decoding.line_reader import check_inputs, windows
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:
@@ -70,15 +70,14 @@ def translate(args: argparse.Namespace) -> None:
     if args.text and args.files:
         raise DataError("give FILE or --text, not both")
     logging.basicConfig(format="warning: %(message)s")
-    inputs = [] if args.text else open_inputs(args.files or ["-"])  # before the model: a wrong name fails at once
-    with _output(args.output, args.files) as output:
-        translator = _load(args)
-        overrides = _overrides(args, translator)
-        done = 0
-        for lines in [args.text] if args.text else windows(inputs, args.buffer_lines, args.strict):
-            found = translator.translate_n_best(lines, **overrides)
-            output.write("".join(_format(found, done, args)).encode())
-            output.flush()
+    check_inputs(args.files)  # before the model is loaded: a wrong name fails at once
+    translator = _load(args)
+    options = _options(args, translator)
+    done = 0
+    with _output(args.output, args.files) as write:
+        for lines in [args.text] if args.text else windows(args.files or ["-"], args.buffer_lines, args.strict):
+            found = translator.translate_n_best(lines, **options)
+            write("".join(_format(found, done, args)))
             done += len(lines)
 
 
@@ -92,7 +91,7 @@ def _load(args: argparse.Namespace) -> Translator:
     return Translator.load(args.model, args.device, args.precision)
 
 
-def _overrides(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:
+def _options(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:
     given = {name: getattr(args, name) for name in ("beam_size", "length_penalty", "batch_tokens")}
     given = {name: value for name, value in given.items() if value is not None}
     return {"n_best": args.n_best, "beam_size": max(translator.decode.beam_size, args.n_best), **given}
@@ -110,17 +109,28 @@ def _format(found: Iterable[Sequence[Translation]], done: int, args: argparse.Na
 
 
 @contextlib.contextmanager
-def _output(name: str, inputs: Sequence[str]) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield sys.stdout.buffer
-        return
-    try:
-        if any(other != "-" and Path(name).exists() and Path(name).samefile(other) for other in inputs):
-            raise DataError(f"{name} is both input and output")
-        with Path(name).open("wb") as file:
-            yield file
-    except OSError as error:
-        raise DataError(f"cannot write {name}: {error.strerror}") from error
+def _output(name: str, inputs: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes text to the file (`-`: standard output) at once."""
+    shown = "standard output" if name == "-" else name
+    if any(_same(name, other) for other in inputs):
+        raise DataError(f"{name} is both input and output")
+    with contextlib.ExitStack() as stack:
+        with writing(shown):
+            # Unbuffered: what a full disk has refused is not tried again on closing.
+            file = sys.stdout.buffer if name == "-" else stack.enter_context(Path(name).open("wb", buffering=0))
+
+        def write(text: str) -> None:
+            data = text.encode()
+            with writing(shown):
+                while data:
+                    data = data[file.write(data) :]
+                file.flush()
+
+        yield write
+
+
+def _same(one: str, other: str) -> bool:
+    return "-" not in (one, other) and Path(one).exists() and Path(one).samefile(other)
 
 
 def _positive(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
@@ -37,12 +36,13 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
 def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     """Return a random network with a tokenizer of single characters (and, on request, of bytes)."""
     from seq2seq.config import Config, DataConfig, PieceType, TokenizerConfig, TrainingConfig
+    from seq2seq.data.corpus import ParallelText
     from seq2seq.data.tokenizer import Tokenizer
     from seq2seq.model_file import Model
 
     size = 31 + 256 * byte_fallback
     pieces = TokenizerConfig(type=PieceType.char, vocab_size=size, byte_fallback=byte_fallback, character_coverage=1.0)
-    tokenizer = Tokenizer.train(SimpleNamespace(src=SENTENCES, tgt=SENTENCES), pieces, cache)
+    tokenizer = Tokenizer.train(ParallelText(SENTENCES, SENTENCES), pieces, cache)
     network = make_network(tokenizer.src_size)
     config = Config(data=DataConfig(tokenizer=pieces), model=network.config, training=TrainingConfig(max_epochs=1))
     return Model(network.eval(), tokenizer, config)

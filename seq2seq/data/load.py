@@ -71,12 +71,12 @@ def _files(config: DataConfig) -> tuple[Corpus, int]:
 
 
 def _grammar(config: DataConfig) -> tuple[Corpus, int]:
-    from seq2seq.data import grammar
+    from seq2seq.data.grammar import splits  # only this corpus needs its word tables
 
     if {config.src, config.tgt} != {"en", "de"}:
         raise ConfigError(f"data.src={config.src} data.tgt={config.tgt}: data=grammar makes en-de and de-en")
     count = config.train_pairs or GRAMMAR_TRAIN_PAIRS
-    made = grammar.splits(count, config.valid_pairs, config.test_pairs, seed=GRAMMAR_SEED)
+    made = splits(count, config.valid_pairs, config.test_pairs, seed=GRAMMAR_SEED)
     texts = {name: ParallelText.from_pairs(pairs) for name, pairs in made.items()}
     if config.src == "de":
         texts = {name: text.swapped() for name, text in texts.items()}

@@ -143,7 +143,7 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if blocks <= k:
         return scores.topk(k)
     whole, rest = scores[:, : blocks * BLOCK], torch.arange(blocks * BLOCK, size, device=scores.device)
-    highest = whole.unflatten(1, (blocks, BLOCK)).amax(dim=2)
+    highest = whole.view(rows, blocks, BLOCK).amax(dim=2)
     inside = torch.arange(BLOCK, device=scores.device)
     index = (highest.topk(k).indices[:, :, None] * BLOCK + inside).flatten(1)
     index = torch.cat([index, rest.expand(rows, -1)], dim=1)

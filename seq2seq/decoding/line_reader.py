@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import os
 import queue
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 from seq2seq.errors import DataError
 
 WAIT_SEC = 0.2
 
 
-def open_inputs(names: Sequence[str]) -> list[tuple[str, BinaryIO]]:
-    """Open every input, so that a missing one is noticed before any work; `-` is standard input.
+def check_inputs(names: Sequence[str]) -> None:
+    """Notice a missing input before any work is done (opening a named pipe to look would use it up).
 
     Raises:
-        DataError: one cannot be read.
+        DataError: one is missing, a folder, or closed to this user.
     """
-    inputs: list[tuple[str, BinaryIO]] = []
     for name in names:
+        if name == "-":
+            continue
         try:
-            content = open(0 if name == "-" else name, "rb", closefd=name != "-")  # noqa: SIM115 (_fill closes it)
+            problem = errno.EISDIR if stat.S_ISDIR(os.stat(name).st_mode) else 0
         except OSError as error:
-            raise DataError(f"cannot read {name}: {error.strerror}") from error
-        inputs.append(("standard input" if name == "-" else name, content))
-    return inputs
+            problem = error.errno or errno.ENOENT
+        if not problem and not os.access(name, os.R_OK):
+            problem = errno.EACCES
+        if problem:
+            raise DataError(f"cannot read {name}: {os.strerror(problem)}")
 
 
-def windows(inputs: Sequence[tuple[str, BinaryIO]], size: int, strict: bool = False) -> Iterator[list[str]]:
-    """Yield the lines of all inputs in order, in lists of up to `size`.
+def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[list[str]]:
+    """Yield the lines of all inputs (`-` is standard input) in order, in lists of up to `size`.
 
     A list ends early `WAIT_SEC` after its first line when no more has come, so a line sent into an open pipe is
     answered at once. While the caller works on one list a thread reads the next.
@@ -41,7 +46,7 @@ def windows(inputs: Sequence[tuple[str, BinaryIO]], size: int, strict: bool = Fa
         DataError: an input fails, or is not UTF-8 and `strict` is set; the lines before it are yielded first.
     """
     lines: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=size)
-    threading.Thread(target=_fill, args=(lines, inputs, strict), daemon=True).start()
+    threading.Thread(target=_fill, args=(lines, names, strict), daemon=True).start()
     window: list[str] = []
     deadline = 0.0
     while True:
@@ -64,15 +69,16 @@ def windows(inputs: Sequence[tuple[str, BinaryIO]], size: int, strict: bool = Fa
             return
 
 
-def _fill(lines: queue.Queue[str | BaseException | None], inputs: Sequence[tuple[str, BinaryIO]], strict: bool) -> None:
+def _fill(lines: queue.Queue[str | BaseException | None], names: Sequence[str], strict: bool) -> None:
     try:
-        for name, content in inputs:
-            for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
-                lines.put(_decode(raw, name, number, strict))
-            content.close()
+        for name in names:
+            shown = "standard input" if name == "-" else name
+            with open(0 if name == "-" else name, "rb", closefd=name != "-") as content:
+                for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
+                    lines.put(_decode(raw, shown, number, strict))
         lines.put(None)
     except OSError as error:
-        lines.put(DataError(f"cannot read {name}: {error.strerror}"))
+        lines.put(DataError(f"cannot read {shown}: {error.strerror}"))
     except BaseException as error:
         lines.put(error)
 

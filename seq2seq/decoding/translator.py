@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seq2seq import runtime
 from seq2seq.batch import EOS_ID, pad
-from seq2seq.config import DecodeConfig, PrecisionName
+from seq2seq.config import DecodeConfig, PrecisionName, value_range
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.beam_search import Hypothesis, beam_search
 from seq2seq.decoding.text import one_line, split_long, valid_unicode
@@ -24,6 +24,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_file import load_model
 
 LONGEST_PART = 1000
 """Source pieces translated as one; a longer line is cut into parts (time and memory grow with the square)."""
@@ -70,8 +71,6 @@ class Translator:
             ModelFileError: no model there, or a damaged one.
             ConfigError: unknown device or precision, or a device this machine has not.
         """
-        from seq2seq.model_file import load_model
-
         if precision not in list(PrecisionName) and precision not in PrecisionName.__members__:
             raise ConfigError(f"precision {precision!r} is unknown: use {', '.join(PrecisionName.__members__)}")
         place = runtime.resolve_device(device)
@@ -92,8 +91,9 @@ class Translator:
         return [best.text for best, *_ in self.translate_n_best(lines, **overrides)]
 
     def translate_n_best(self, lines: Sequence[str], n_best: int = 1, **overrides: Any) -> list[list[Translation]]:
-        """Translate `lines` and return for each up to `n_best` different outputs, best first and never none.
+        """Translate `lines` and return for each up to `n_best` outputs, best first and never none.
 
+        They differ in their pieces; two ways to cut one text into pieces are two outputs.
         A line that had to be cut gets its parts' outputs of equal rank joined, with the sums of their scores.
 
         Raises:
@@ -101,7 +101,7 @@ class Translator:
         """
         if isinstance(lines, str):
             raise TypeError("lines must be a sequence of lines, not one string")
-        decode = dataclasses.replace(self.decode, **overrides)
+        decode = override(self.decode, overrides)
         if not 1 <= n_best <= decode.beam_size:
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ beam_size={decode.beam_size}")
         parts = self._encode(lines)
@@ -126,9 +126,10 @@ class Translator:
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.network), torch.inference_mode(), runtime.autocast(self.device, self.dtype):
             for batch in batches([len(ids) + 1 for ids in sources], decode.batch_tokens):
-                for i, hypotheses in zip(batch, self.search_batch([sources[i] for i in batch], n_best, decode), strict=True):
-                    found[i] = hypotheses
-        texts = iter(self.tokenizer.decode([one.tokens for hypotheses in found for one in hypotheses]))
+                hypotheses = self.search_batch([sources[i] for i in batch], n_best, decode)
+                for i, row in zip(batch, hypotheses, strict=True):
+                    found[i] = row
+        texts = iter(self.tokenizer.decode([one.tokens for row in found for one in row]))
         return [[Translation(one_line(next(texts)), one.score, one.log_prob) for one in row] for row in found]
 
     def search_batch(self, sources: list[list[int]], n_best: int, decode: DecodeConfig) -> list[list[Hypothesis]]:
@@ -179,6 +180,21 @@ class _ModelState(NamedTuple):
             DecoderState(*(tensor[sentences] for tensor in self.decoder)),
             AttentionMemory(*(tensor[sentences] for tensor in self.memory)),
         )
+
+
+def override(decode: DecodeConfig, changes: Mapping[str, Any]) -> DecodeConfig:
+    """Return `decode` with these values changed.
+
+    Raises:
+        ConfigError: a value out of range; the message names its key.
+        TypeError: unknown key.
+    """
+    changed = dataclasses.replace(decode, **changes)
+    for field in dataclasses.fields(changed):
+        value, low, high = getattr(changed, field.name), field.metadata["at_least"], field.metadata["at_most"]
+        if not value >= low or (high is not None and value > high):
+            raise ConfigError(f"{field.name}={value} is out of range: {value_range(field)}")
+    return changed
 
 
 @contextlib.contextmanager

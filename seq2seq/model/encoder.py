@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -65,7 +65,7 @@ def run_padded(
 
 def reversal(
     lengths: Int[Tensor, " batch"], max_length: int
-) -> tuple[Int[Tensor, "batch len"], Int[Tensor, "batch len"]]:
+) -> tuple[Int[Tensor, "batch len"], Bool[Tensor, "batch len"]]:
     """Return the index that reverses each row within its length (its own inverse) and the mask of real positions."""
     positions = torch.arange(max_length, device=lengths.device)
     mask = positions < lengths[:, None]

@@ -95,6 +95,16 @@ def test_a_language_the_corpus_lacks(tmp_path: Path, name: DataName, src: str, t
         load_corpus(DataConfig(name=name, src=src, tgt=tgt, root=str(tmp_path)))
 
 
+def test_grammar_in_both_directions() -> None:
+    def grammar(src: str, tgt: str, train: int) -> DataConfig:
+        return DataConfig(name=DataName.grammar, src=src, tgt=tgt, train_pairs=train, valid_pairs=5, test_pairs=7)
+
+    one, other = load_corpus(grammar("en", "de", 30)), load_corpus(grammar("de", "en", 40))
+    assert (len(one.train), len(one.valid), len(one.tests["test"])) == (30, 5, 7)
+    assert one.train == other.train.swapped().first(30)
+    assert (one.valid, one.tests["test"]) == (other.valid.swapped(), other.tests["test"].swapped())
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, FilesConfig]:
     """A training table with two blank sides, and validation and test tables with a blank line each."""

@@ -44,7 +44,7 @@ def _front(clause: Clause) -> str:
     if front is None:
         return ""
     if isinstance(front, Adverb):
-        return front.en + ("," if front.kind == "sentence" or " " in front.en else "")
+        return front.en + ("," if front.kind.endswith(",") or " " in front.en else "")
     return (_subordinate(front) if isinstance(front, Subordinate) else _prepositional(front)) + ","
 
 
@@ -96,7 +96,9 @@ def _subordinate(tree: Subordinate) -> str:
 
 
 def _infinitive(tree: Infinitive) -> str:
-    return _join(["in order to" if tree.purpose else "to", tree.clause.verb.en, *_after_verb(tree.clause)])
+    clause = tree.clause
+    start = ["not" if clause.negated else "", "in order to" if tree.purpose else "to"]
+    return _join([*start, clause.frequency.en if clause.frequency else "", clause.verb.en, *_after_verb(clause)])
 
 
 def _prepositional(phrase: PrepositionalPhrase) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from seq2seq.data.grammar import english, german, pools
-from seq2seq.data.grammar.lexicon import Adjective, Adverb, Case, Noun, Pronoun, lexicon
+from seq2seq.data.grammar.lexicon import Adjective, Adverb, Case, Noun, Pronoun, Verb, lexicon
 from seq2seq.data.grammar.trees import (
     Clause,
     Gap,
@@ -82,33 +82,34 @@ class _Writer:
     def sentence(self) -> Sentence:
         """Draw one sentence."""
         if self._chance(0.06):
-            return Sentence(self._clause(self._tense(), depth=1, may_deny=False), question=True)
-        first = self._main_clause(depth=0)
-        if self._chance(0.12):
+            return Sentence(self._clause(self._tense(), 1, "question"), question=True)
+        first = self._main_clause(self._tense(), depth=0)
+        if self._chance(0.08):
             joint = "and" if self._chance(0.6) else "but"
-            return Sentence(first, joint=joint, second=self._main_clause(depth=1))
+            return Sentence(first, joint=joint, second=self._main_clause(first.tense, depth=1))
         return Sentence(first)
 
-    def _main_clause(self, depth: int) -> Clause:
-        clause = self._clause(self._tense(), depth)
+    def _main_clause(self, tense: Tense, depth: int) -> Clause:
+        clause = self._clause(tense, depth, "main")
         place = clause.place
-        if depth == 0 and self._chance(0.12):
+        if depth == 0 and self._chance(0.07):
             clause.front = self._adverbial(clause.tense, DEEPEST)
         elif clause.time and self._chance(0.6):
             clause.front, clause.time = clause.time, None
-        elif place and not clause.verb.place and not _has_relative(place.nominal) and self._chance(0.4):
+        elif place and "p" in clause.verb.flags and not _has_relative(place.nominal) and self._chance(0.4):
             clause.front, clause.place = place, None
         elif self._chance(0.06):
             clause.front = self._choose(pools.adverbs("sentence"))
         return clause
 
-    def _clause(self, tense: Tense, depth: int, may_deny: bool = True, conditional: bool = False) -> Clause:
+    def _clause(self, tense: Tense, depth: int, kind: str) -> Clause:
+        """Draw a clause of a kind: main, question, or that of its conjunction."""
         past = tense is Tense.PAST
-        verb = self._choose(pools.verbs(depth < DEEPEST, past))
-        negated = may_deny and self._chance(0.12)
-        clause = Clause(self._subject(verb.subjects, depth, negated), verb, tense, negated=negated)
-        modals = pools.modals(verb.subjects, past, conditional)
-        if modals and "s" not in verb.flags and self._chance(0.25):
+        verb = self._choose(pools.verbs(depth < DEEPEST, past, kind == "event"))
+        negated = kind not in ("question", "event") and self._chance(0.12)
+        clause = Clause(self._subject(verb, depth, negated), verb, tense, negated=negated)
+        modals = pools.modals(verb.subjects, past, kind == "adverbial")
+        if modals and "s" not in verb.flags and kind != "event" and self._chance(0.25):
             clause.modal = self._choose(modals)
         if verb.en == "be":
             self._describe(clause)
@@ -126,7 +127,8 @@ class _Writer:
         else:
             said = frozenset(adjective.rank for adjective in phrase.adjectives) if phrase else frozenset()
             clause.predicate = self._choose(pools.adjectives(tags, said))
-        if self._chance(0.15):
+        # "In the evening" goes with a place or a state (hungry), not with a lasting quality (clever).
+        if (not clause.predicate or clause.predicate.rank == pools.STATE) and self._chance(0.2):
             clause.time = self._time(clause)
 
     def _complete(self, clause: Clause, depth: int) -> None:
@@ -142,7 +144,7 @@ class _Writer:
             self._add_objects(clause)
         if not clause.negated:
             self._add_adjuncts(clause)
-        if self._chance(0.3):
+        if clause.frequency is None and "s" not in verb.flags and self._chance(0.3):
             clause.time = self._time(clause)
         self._add_ending(clause, depth)
 
@@ -177,7 +179,7 @@ class _Writer:
         phrase = last.nominal if isinstance(last, PrepositionalPhrase) else last
         if isinstance(phrase, NounPhrase) and not phrase.owner and depth < DEEPEST and self._chance(0.2):
             phrase.relative = self._relative(phrase)
-        elif self._chance((0.3, 0.12, 0.06, 0)[depth]):
+        elif self._chance((0.18, 0.09, 0.04, 0.0)[depth]):
             clause.ending = self._adverbial(clause.tense, depth + 1)
         elif depth < 2 and _can_intend(clause) and self._chance(0.06):
             clause.ending = Infinitive(self._infinitive(clause, depth + 1), purpose=True)
@@ -187,20 +189,23 @@ class _Writer:
             return Infinitive(self._infinitive(clause, depth))
         conjunction = self._words.conjunctions["that" if kind == "t" else "whether"]
         tense = Tense.PAST if clause.tense is Tense.PAST else self._tense()
-        return Subordinate(conjunction, (self._clause(tense, depth),))
+        return Subordinate(conjunction, (self._clause(tense, depth, conjunction.kind),))
 
     def _infinitive(self, clause: Clause, depth: int) -> Clause:
         """Draw what the subject of `clause` tries or wants to do."""
-        inner = Clause(clause.subject, self._choose(pools.actions()))
+        inner = Clause(clause.subject, self._choose(pools.actions()), clause.tense)
         self._complete(inner, max(depth, 2))
+        inner.frequency = None
+        if inner.time:
+            inner.time = self._choose(pools.times("PTF"))
         return inner
 
     def _adverbial(self, tense: Tense, depth: int) -> Subordinate:
         conjunction = self._choose(pools.conjunctions(tense is Tense.PAST))
-        first = self._clause(tense, depth, conditional=True)
+        first = self._clause(tense, depth, conjunction.kind)
         # Only after a clause that ends with itself is it plain what "and" joins.
         if first.ending is None and self._chance(0.12):
-            return Subordinate(conjunction, (first, self._clause(tense, depth, conditional=True)))
+            return Subordinate(conjunction, (first, self._clause(tense, depth, conjunction.kind)))
         return Subordinate(conjunction, (first,))
 
     def _relative(self, phrase: NounPhrase) -> Clause:
@@ -217,7 +222,7 @@ class _Writer:
                 self._add_objects(clause)
         else:
             verb = self._choose(things)
-            clause = Clause(self._subject(verb.subjects, DEEPEST), verb, tense, object=gap)
+            clause = Clause(self._subject(verb, DEEPEST), verb, tense, object=gap)
             if verb.receiver:
                 clause.receiver = self._person(clause, known=False)
         if "p" in clause.verb.flags and self._chance(0.2):
@@ -226,10 +231,10 @@ class _Writer:
 
     # --- phrases -------------------------------------------------------------------------------------------------
 
-    def _subject(self, tags: frozenset[str], depth: int, negated: bool = False) -> NounPhrase | Pronoun:
-        if "h" in tags and self._chance(0.3):
+    def _subject(self, verb: Verb, depth: int, negated: bool = False) -> NounPhrase | Pronoun:
+        if "h" in verb.subjects and self._chance(0.3):
             return self._choose(pools.pronouns())
-        phrase = self._noun_phrase(pools.nouns(tags), known=negated, plain=negated)
+        phrase = self._noun_phrase(pools.nouns(verb.subjects), known=negated or verb.en == "be", plain=negated)
         if phrase.owner or depth == DEEPEST or not phrase.noun.tags & pools.LIVING:
             return phrase
         if self._chance(0.08):
@@ -254,20 +259,20 @@ class _Writer:
     def _noun_phrase(self, nouns: Sequence[Noun], known: bool = False, plain: bool = False) -> NounPhrase:
         """Draw a noun phrase; `known` asks for a definite one, `plain` for none that "not" would have to deny."""
         noun = self._choose(nouns)
-        plural = not noun.mass and self._chance(0.3)
+        plural = not noun.mass and self._chance(0.1 if "p" in noun.tags else 0.3)
         adjectives = self._adjectives(noun)
         if noun.tags & pools.OWNED and self._chance(0.08):
             owner = self._noun_phrase(pools.nouns(pools.HUMAN), known=True, plain=True)
-            owner.owner = None
             return NounPhrase(noun, self._words.determiners["the"], plural, adjectives, owner)
-        return NounPhrase(noun, self._choose(pools.determiners(plural, noun.mass, known, plain)), plural, adjectives)
+        return NounPhrase(noun, self._choose(pools.determiners(noun, plural, known, plain)), plural, adjectives)
 
     def _adjectives(self, noun: Noun) -> tuple[Adjective, ...]:
         fitting = pools.adjectives(noun.tags)
-        if not fitting or self._chance(0.55):
+        if not fitting or self._chance(0.6):
             return ()
         first, second = self._choose(fitting), self._choose(fitting)
-        return (first, second) if first.rank < second.rank and self._chance(0.3) else (first,)
+        two = first.rank < second.rank and second.rank >= pools.AGE and self._chance(0.5)
+        return (first, second) if two else (first,)
 
     def _at_place(self, role: str, tags: frozenset[str]) -> PrepositionalPhrase:
         preposition = self._choose(pools.prepositions(role, tags))
@@ -279,7 +284,8 @@ class _Writer:
         return PrepositionalPhrase(preposition, self._person(clause, known=False))
 
     def _time(self, clause: Clause) -> Adverb:
-        return self._choose(pools.times("T" if clause.tense is Tense.PAST else "F" if clause.modal else "P"))
+        tense = "T" if clause.tense is Tense.PAST else "F" if clause.modal else "P"
+        return self._choose(pools.times(tense, clause.negated))
 
 
 def _has_relative(nominal: NounPhrase | Pronoun) -> bool:

@@ -59,12 +59,14 @@ def _clause(clause: Clause, order: Order, first: str = "") -> str:
     if not isinstance(clause.subject, Gap):
         subject += _relative(clause.subject)
     middle, after = _middle(clause), _after(clause)
+    sich = _reflexive(clause.subject) if clause.verb.reflexive else ""
+    if order is Order.MAIN and not clause.front:
+        return _join([subject, finite, sich, *middle, rest, *after])
+    # "Heute freut sich der Mann", but "heute freut er sich".
+    who = [subject, sich] if isinstance(clause.subject, Pronoun) else [sich, subject]
     if order is Order.LAST:
-        return _join([first, subject, *middle, last, *after])
-    if order is Order.QUESTION:
-        return _join([finite, subject, *middle, rest, *after])
-    start = [_front(clause), finite, subject] if clause.front else [subject, finite]
-    return _join([*start, *middle, rest, *after])
+        return _join([first, *who, *middle, last, *after])
+    return _join([_front(clause), finite, *who, *middle, rest, *after])
 
 
 def _join(words: list[str]) -> str:
@@ -106,7 +108,8 @@ def _middle(clause: Clause) -> list[str]:
     verb, (pronouns, known, new) = clause.verb, _objects(clause)
     place = _prepositional(clause.place) if clause.place else ""
     company = _prepositional(clause.company) if clause.company else ""
-    for_someone = clause.company is not None and clause.company.preposition.role == "F"
+    # "kauft im Laden einen Hut für sie", but "kauft den Hut für sie im Laden".
+    late = bool(new) and clause.company is not None and clause.company.preposition.role == "F"
     return [
         *pronouns,
         clause.time.de if clause.time else "",
@@ -114,10 +117,10 @@ def _middle(clause: Clause) -> list[str]:
         clause.frequency.de if clause.frequency else "",
         "nicht" if clause.negated and (verb.preposition or not _takes_kein(clause.object)) else "",
         clause.manner.de if clause.manner else "",
-        "" if for_someone else company,
+        "" if late else company,
         place,
         *new,
-        company if for_someone else "",
+        company if late else "",
         _prepositional_object(clause),
         clause.predicate.de if clause.predicate else "",
     ]
@@ -126,7 +129,7 @@ def _middle(clause: Clause) -> list[str]:
 def _objects(clause: Clause) -> tuple[list[str], list[str], list[str]]:
     """Sort the objects into pronouns, definite and indefinite ones; German places each kind differently."""
     verb = clause.verb
-    pronouns: list[str] = [_reflexive(clause.subject)] if verb.reflexive else []
+    pronouns: list[str] = []
     known: list[str] = []
     new: list[str] = []
     objects = [(clause.receiver, Case.DAT)]
@@ -177,8 +180,8 @@ def _subordinate(tree: Subordinate) -> str:
 def _infinitive(tree: Infinitive) -> str:
     verb = tree.clause.verb
     closing = f"{verb.prefix}zu{verb.infinitive}" if verb.prefix else f"zu {verb.infinitive}"
-    start = ", um" if tree.purpose else ","
-    return _join([start, *_middle(tree.clause), closing, *_after(tree.clause), ","])
+    sich = _reflexive(tree.clause.subject) if verb.reflexive else ""
+    return _join([",", "um" if tree.purpose else "", sich, *_middle(tree.clause), closing, *_after(tree.clause), ","])
 
 
 def _relative(nominal: NounPhrase | Pronoun) -> str:

@@ -21,13 +21,17 @@ class Case(IntEnum):
 
 
 CASES = {"N": Case.NOM, "A": Case.ACC, "D": Case.DAT}
+IRREGULAR_THIRD = {"have": "has", "be": "is"}
 
 # Words are compared and hashed as objects (eq=False): each exists once, in the lexicon.
 
 
 @dataclass(frozen=True, eq=False)
 class Noun:
-    """An English noun and its German translation; `de` and `de_plural` hold one form per case."""
+    """An English noun and its German translation; `de` and `de_plural` hold one form per case.
+
+    Only people have a genitive singular: nothing else owns anything here, and of the others it is harder to predict.
+    """
 
     en: str
     en_plural: str
@@ -96,7 +100,7 @@ class Adjective:
 
 @dataclass(frozen=True, eq=False)
 class Adverb:
-    """An adverb or fixed adverbial phrase; `kind` is manner (m, v), frequency, sentence or the tenses of a time."""
+    """An adverb or fixed adverbial phrase; `kind` is as in the tables, or the tenses of a time."""
 
     en: str
     de: str
@@ -128,8 +132,13 @@ class Determiner:
 
     @property
     def definite(self) -> bool:
-        """Whether its noun is known to the hearer: such objects come early in the German clause."""
-        return self.declension == "der" or (self.declension == "ein" and self.stem != "ein")
+        """Whether it points at something known: such objects come early in the German clause."""
+        return self.stem in ("d", "dies", "beid") or (self.declension == "ein" and self.stem != "ein")
+
+    @property
+    def possessive(self) -> bool:
+        """Whether it says whose."""
+        return self.declension == "ein" and self.stem != "ein"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,24 +233,24 @@ def _text(field: str) -> str:
 def _noun(kind: str, fields: list[str]) -> Noun:
     english, gender, german, plural, *tags = fields
     en, _, en_plural = english.partition("/")
+    weak, mass = gender == "w", plural == "-"
+    singular = (german, *[plural if weak else german] * 2)
     return Noun(
         en=en,
-        en_plural="" if plural == "-" else en_plural or _add_s(en),
-        gender="m" if gender == "w" else gender,
-        de=(german, *[plural] * 3) if gender == "w" else (german, german, german, _genitive(german, gender)),
-        de_plural=(plural, plural, plural if plural[-1] in "ns" else plural + "n", plural),
+        en_plural="" if mass else en_plural or _add_s(en),
+        gender="m" if weak else gender,
+        de=(*singular, plural if weak else _genitive(german, gender)) if kind == "h" else singular,
+        de_plural=() if mass else (plural, plural, plural if plural[-1] in "ns" else plural + "n", plural),
         tags=frozenset(kind + "".join(tags)),
     )
 
 
 def _genitive(noun: str, gender: str) -> str:
-    """Add -es to one syllable, -s to more; enough for the nouns that own things, which are people."""
+    """Add -es to one syllable, -s to more."""
     if gender == "f":
         return noun
-    syllables = sum(
-        a in "aeiouäöü" and b not in "aeiouäöü" for a, b in zip(noun.lower(), noun[1:].lower() + ".", strict=True)
-    )
-    return noun + ("es" if syllables == 1 else "s")
+    syllables = re.findall("[aeiouäöü]+", noun.lower())
+    return noun + ("es" if len(syllables) == 1 else "s")
 
 
 def _add_s(word: str) -> str:
@@ -270,7 +279,7 @@ def _verb(english: str, german: str, change: str, participle: str, subjects: str
     place = case if case in ("L", "G") else ""
     return Verb(
         en=en,
-        en_third="has" if head == "have" else _add_s(head) + space + rest,
+        en_third=IRREGULAR_THIRD.get(head) or _add_s(head) + space + rest,
         en_past=_text(past) or _add_ed(head) + space + rest,
         infinitive=infinitive,
         prefix=prefix,
@@ -303,7 +312,7 @@ def _present(infinitive: str, change: str) -> tuple[str, ...]:
         if row[0] == infinitive:
             return (*row[1:], row[-1])
     stem = _stem(infinitive)
-    first = stem[:-2] + "le" if stem.endswith("el") else stem + "e"
+    first = stem[:-2] + "le" if infinitive.endswith("eln") else stem + "e"
     joint = "e" if not change and _needs_e(stem) else ""
     stem = change or stem
     second = stem + joint + ("t" if stem[-1] in "sßzx" else "st")

@@ -20,8 +20,13 @@ from seq2seq.data.grammar.lexicon import (
 
 HUMAN, LIVING, CLOTHES = frozenset("h"), frozenset("ha"), frozenset("c")
 ANYWHERE = frozenset("IOANU")
-OWNED = frozenset("haotcvB")
+OWNED = frozenset("haotcvJ")
+PRIVATE = frozenset("GJ")
+"""What makes a place somebody's: "my kitchen", but not "my river"."""
 COMPLEMENTS = frozenset("tqz")
+STATE, AGE, ORIGIN = 3, 4, 6
+"""Ranks of adjectives."""
+
 COPULA_SHARE = 8
 """How many verbs "to be" counts for."""
 
@@ -33,24 +38,28 @@ def nouns(tags: frozenset[str]) -> tuple[Noun, ...]:
 
 
 @cache
-def adjectives(tags: frozenset[str], predicate_beside: frozenset[int] | None = None) -> tuple[Adjective, ...]:
+def adjectives(tags: frozenset[str], beside: frozenset[int] | None = None) -> tuple[Adjective, ...]:
     """List what such a noun can be; after "to be", only what does not clash with the ranks already said of it."""
     fitting = [adjective for adjective in lexicon().adjectives.values() if adjective.tags & tags]
-    if predicate_beside is None:
+    if beside is None:
         return tuple(fitting)
-    return tuple(adjective for adjective in fitting if adjective.rank < 5 and adjective.rank not in predicate_beside)
+    return tuple(adjective for adjective in fitting if adjective.rank < ORIGIN and adjective.rank not in beside)
 
 
 @cache
-def determiners(plural: bool, mass: bool, known: bool, plain: bool) -> tuple[Determiner, ...]:
+def determiners(noun: Noun, plural: bool, known: bool, plain: bool) -> tuple[Determiner, ...]:
     """List the determiners, each as often as its weight; see `_Writer._noun_phrase` for `known` and `plain`."""
     found: list[Determiner] = []
+    public = "p" in noun.tags and not noun.tags & PRIVATE
     for word in lexicon().determiners.values():
         bare = not word.key
-        exists = (word.en_plural or bare) if plural else word.en or (bare and mass)
-        fits_mass = not mass or (word.key not in ("a", "every"))
-        is_plain = bare or word.declension == "ein" or word.key in ("the", "this")
-        if exists and fits_mass and (word.definite or not known) and (is_plain or not plain):
+        if bare:
+            exists = plural or noun.mass
+        else:
+            exists = bool(word.en_plural if plural else word.en) and not (noun.mass and word.key in ("a", "every"))
+        quantifies = not (bare or word.possessive or word.key in ("the", "a", "this"))
+        unfit = (known and not word.definite) or (plain and quantifies) or (public and word.possessive)
+        if exists and not unfit:
             found += [word] * word.weight
     return tuple(found)
 
@@ -64,19 +73,21 @@ def pronouns() -> tuple[Pronoun, ...]:
 @cache
 def adverbs(kind: str) -> tuple[Adverb, ...]:
     """List the adverbs of a kind."""
-    return tuple(adverb for adverb in lexicon().adverbs.values() if adverb.kind == kind)
+    return tuple(adverb for adverb in lexicon().adverbs.values() if adverb.kind.rstrip(",") == kind)
 
 
 @cache
-def times(tense: str) -> tuple[Adverb, ...]:
-    """List the times that go with a tense: P, T or F."""
-    return tuple(adverb for adverb in lexicon().times.values() if tense in adverb.kind)
+def times(tense: str, negated: bool = False) -> tuple[Adverb, ...]:
+    """List the times that go with a tense: P, T, F, or all of them (PTF)."""
+    words = lexicon().times.values()
+    return tuple(adverb for adverb in words if tense in adverb.kind and not (negated and "R" in adverb.kind))
 
 
 @cache
 def conjunctions(past: bool) -> tuple[Conjunction, ...]:
     """List the conjunctions of adverbial clauses."""
-    return tuple(word for word in lexicon().conjunctions.values() if word.kind == "a" and (word.de_past or not past))
+    words = lexicon().conjunctions.values()
+    return tuple(word for word in words if word.kind != "complement" and (word.de_past or not past))
 
 
 @cache
@@ -99,10 +110,12 @@ def modals(subjects: frozenset[str], past: bool, conditional: bool) -> tuple[Mod
 
 
 @cache
-def verbs(complements: bool, past: bool) -> tuple[Verb, ...]:
-    """List the verbs of a clause, with or without those that need another clause after them."""
+def verbs(complements: bool, past: bool, event: bool) -> tuple[Verb, ...]:
+    """List the verbs of a clause: with or without those that need another clause after them; for events, no states."""
     words = lexicon().verbs
     found = [verb for verb in words.values() if _in_tense(verb, past) and (complements or not _needs_clause(verb))]
+    if event:
+        return tuple(verb for verb in found if "s" not in verb.flags and verb.en != "be")
     return (*found, *[words["be"]] * (COPULA_SHARE - 1))
 
 

@@ -27,7 +27,7 @@ class Tense(Enum):
 
 @dataclass(slots=True)
 class NounPhrase:
-    """Such as "my old friend" or "the teacher's dog that sleeps": an owner takes the place of the determiner "the"."""
+    """Such as "my old friend" or "the teacher's dog that sleeps"; an owner is a person, and said instead of "the"."""
 
     noun: Noun
     determiner: Determiner
@@ -88,7 +88,7 @@ class Subordinate:
 
 @dataclass(slots=True)
 class Infinitive:
-    """Such as "to call the woman", with `purpose` "in order to call the woman". The subject of its clause is not said."""
+    """Such as "to call the woman", with `purpose` "in order to call the woman"; its subject is known, but not said."""
 
     clause: Clause
     purpose: bool = False

@@ -4,13 +4,13 @@ Only what no rule predicts is written down; `lexicon` parses the tables and adds
 for a space, "-" for nothing.
 
 Tags carry meaning, so that people eat apples and not stations. Lower-case ones say what a noun is: h human, a animal,
-f food, d drink, t text, o object, c clothes, v vehicle, m instrument, n nature, s furniture, p place, w thought or event.
+f food, d drink, t text, o object, c clothes, v vehicle, m instrument, n nature, s furniture, p place, w thought, event.
 Upper-case ones say what can be done with it: I be in, B go to, O be on, D put on, A be at, N stand beside, U be under,
-X open, C clean, R repair, Z break, K bake, S slice, L cook, J build, P plant, F pick, Y collect, H push, T throw,
-E switch on, V empty, G tidy up, W write down, M learn, Q look forward to, j tell.
+X open, C clean, R repair, Z break, K bake, S slice, L cook, J build, P plant, H push, E switch on, V empty, G tidy up,
+W write down, M learn, Q look forward to, j tell.
 """
 
-# kind: English[/plural] gender German plural [tags]. Gender w is a weak masculine (der Junge, den Jungen): all its other
+# kind: English[/plural] gender German plural [tags]. Gender w is a weak masculine (der Junge, den Jungen): its other
 # forms are like the plural, which holds for every weak noun used here.
 NOUNS = """
 h: man/men m Mann Männer, woman/women f Frau Frauen, child/children n Kind Kinder, boy w Junge Jungen
@@ -20,49 +20,43 @@ h: cook m Koch Köche, gardener m Gärtner Gärtner, driver m Fahrer Fahrer, pol
 h: student w Student Studenten, king m König Könige, queen f Königin Königinnen, princess f Prinzessin Prinzessinnen
 h: brother m Bruder Brüder, sister f Schwester Schwestern, mother f Mutter Mütter, father m Vater Väter
 h: son m Sohn Söhne, daughter f Tochter Töchter, uncle m Onkel Onkel, aunt f Tante Tanten
-h: grandmother f Großmutter Großmütter, grandfather m Großvater Großväter, guest m Gast Gäste
-h: customer w Kunde Kunden, tourist w Tourist Touristen, soldier w Soldat Soldaten, thief/thieves m Dieb Diebe
-h: judge m Richter Richter, author m Autor Autoren, singer m Sänger Sänger, actress f Schauspielerin Schauspielerinnen
-h: waiter m Kellner Kellner, artist m Künstler Künstler, engineer m Ingenieur Ingenieure, lawyer m Anwalt Anwälte
-h: colleague w Kollege Kollegen, pilot w Pilot Piloten
+h: grandmother f Großmutter Großmütter, grandfather m Großvater Großväter, customer w Kunde Kunden
+h: soldier w Soldat Soldaten, thief/thieves m Dieb Diebe, author m Autor Autoren, singer m Sänger Sänger
+h: actress f Schauspielerin Schauspielerinnen, waiter m Kellner Kellner, lawyer m Anwalt Anwälte, pilot w Pilot Piloten
 a: dog m Hund Hunde, cat f Katze Katzen, horse n Pferd Pferde, cow f Kuh Kühe, pig n Schwein Schweine
 a: bird m Vogel Vögel, mouse/mice f Maus Mäuse, rabbit n Kaninchen Kaninchen, bear w Bär Bären, lion w Löwe Löwen
-a: elephant w Elefant Elefanten, monkey w Affe Affen, wolf/wolves m Wolf Wölfe, fox m Fuchs Füchse
-a: goat f Ziege Ziegen, duck f Ente Enten, goose/geese f Gans Gänse, donkey m Esel Esel
-f: apple m Apfel Äpfel SF, pear f Birne Birnen SF, banana f Banane Bananen S, cake m Kuchen Kuchen KS, egg n Ei Eier L
+a: elephant w Elefant Elefanten, monkey w Affe Affen, wolf/wolves m Wolf Wölfe, fox m Fuchs Füchse, duck f Ente Enten
+a: goose/geese f Gans Gänse
+f: apple m Apfel Äpfel S, pear f Birne Birnen S, banana f Banane Bananen S, cake m Kuchen Kuchen KS, egg n Ei Eier L
 f: potato/potatoes f Kartoffel Kartoffeln SL, tomato/tomatoes f Tomate Tomaten S, carrot f Karotte Karotten SL
 f: sausage f Wurst Würste S, soup f Suppe Suppen L, bread n Brot - KS, cheese m Käse - S, rice m Reis - L
-f: cherry f Kirsche Kirschen F, strawberry f Erdbeere Erdbeeren F, onion f Zwiebel Zwiebeln S, cookie m Keks Kekse K
+f: cherry f Kirsche Kirschen, strawberry f Erdbeere Erdbeeren, onion f Zwiebel Zwiebeln S, cookie m Keks Kekse K
 f: pizza f Pizza Pizzas KS, meat n Fleisch - SL
 d: water n Wasser -, milk f Milch -, tea m Tee -, coffee m Kaffee -, juice m Saft -, beer n Bier -, wine m Wein -
 t: book n Buch Bücher X, letter m Brief Briefe X, newspaper f Zeitung Zeitungen, poem n Gedicht Gedichte M
-t: story f Geschichte Geschichten j, novel m Roman Romane, report m Bericht Berichte, postcard f Postkarte Postkarten Y
-o: ball m Ball Bälle T, key m Schlüssel Schlüssel, knife/knives n Messer Messer, fork f Gabel Gabeln
-o: spoon m Löffel Löffel, cup f Tasse Tassen ZV, glass n Glas Gläser ZV, plate m Teller Teller Z, bottle f Flasche Flaschen ZXV
-o: bag f Tasche Taschen XV, suitcase m Koffer Koffer XV, umbrella m Regenschirm Regenschirme XR
-o: lamp f Lampe Lampen RE, clock f Uhr Uhren R, phone n Telefon Telefone RE, computer m Computer Computer RE
-o: camera f Kamera Kameras RE, picture n Bild Bilder, mirror m Spiegel Spiegel Z, box f Kiste Kisten XHVT
-o: basket m Korb Körbe V, candle f Kerze Kerzen, doll f Puppe Puppen R, stone m Stein Steine TY, coin f Münze Münzen Y
-c: hat m Hut Hüte, coat m Mantel Mäntel, shirt n Hemd Hemden, dress n Kleid Kleider, skirt m Rock Röcke
-c: shoe m Schuh Schuhe C, jacket f Jacke Jacken, scarf/scarves m Schal Schals, cap f Mütze Mützen
-c: boot m Stiefel Stiefel C
+t: story f Geschichte Geschichten j, novel m Roman Romane, report m Bericht Berichte, postcard f Postkarte Postkarten
+o: ball m Ball Bälle, key m Schlüssel Schlüssel, knife/knives n Messer Messer, fork f Gabel Gabeln
+o: cup f Tasse Tassen ZV, glass n Glas Gläser ZV, bottle f Flasche Flaschen ZXV, bag f Tasche Taschen XV
+o: suitcase m Koffer Koffer XV, umbrella m Regenschirm Regenschirme XR, lamp f Lampe Lampen RE, clock f Uhr Uhren R
+o: phone n Telefon Telefone RE, computer m Computer Computer RE, camera f Kamera Kameras RE, picture n Bild Bilder
+o: box f Kiste Kisten XHV, stone m Stein Steine
+c: hat m Hut Hüte, coat m Mantel Mäntel, shirt n Hemd Hemden, dress n Kleid Kleider, shoe m Schuh Schuhe C
+c: jacket f Jacke Jacken, scarf/scarves m Schal Schals
 v: car n Auto Autos C, bicycle n Fahrrad Fahrräder HC, bus m Bus Busse, train m Zug Züge, ship n Schiff Schiffe J
 v: boat n Boot Boote J, truck m Lastwagen Lastwagen
-m: piano n Klavier Klaviere R, guitar f Gitarre Gitarren R, violin f Geige Geigen R, flute f Flöte Flöten
-n: tree m Baum Bäume PNU, flower f Blume Blumen PF, rose f Rose Rosen PF, bush m Busch Büsche PN
+m: piano/pianos n Klavier Klaviere R, guitar f Gitarre Gitarren R, violin f Geige Geigen R, flute f Flöte Flöten
+n: tree m Baum Bäume PNU, flower f Blume Blumen P, rose f Rose Rosen P, bush m Busch Büsche PN
 s: table m Tisch Tische DUH, chair m Stuhl Stühle DH, sofa n Sofa Sofas OHD, bench f Bank Bänke OHND
-p: house n Haus Häuser IBJ, garden m Garten Gärten I, kitchen f Küche Küchen ICG, room n Zimmer Zimmer ICG
+p: house n Haus Häuser IBJ, garden m Garten Gärten IG, kitchen f Küche Küchen ICG, room n Zimmer Zimmer ICG
 p: city f Stadt Städte I, village n Dorf Dörfer I, school f Schule Schulen IB, forest m Wald Wälder I
-p: park m Park Parks I, hotel n Hotel Hotels IBJ, church f Kirche Kirchen IBJ, museum n Museum Museen IB, theater n Theater Theater IB
-p: library f Bibliothek Bibliotheken IB, office n Büro Büros IBCG, restaurant n Restaurant Restaurants IB
-p: shop m Laden Läden IB, hospital n Krankenhaus Krankenhäuser IB, castle n Schloss Schlösser IBJ
-p: cellar m Keller Keller IG, apartment f Wohnung Wohnungen ICG, stable m Stall Ställe IC, tower m Turm Türme IBJ
-p: roof n Dach Dächer OR, mountain m Berg Berge O, island f Insel Inseln O, bridge f Brücke Brücken OUJ
-p: balcony m Balkon Balkone O, street f Straße Straßen O, hill m Hügel Hügel O, meadow f Wiese Wiesen O
-p: terrace f Terrasse Terrassen OC, carpet m Teppich Teppiche D
-p: station m Bahnhof Bahnhöfe AB, airport m Flughafen Flughäfen AB, window n Fenster Fenster AXC, door f Tür Türen AXR
-p: lake m See Seen A, river m Fluss Flüsse A, beach m Strand Strände A, gate n Tor Tore AXN
-p: fountain m Brunnen Brunnen AN
+p: park m Park Parks I, hotel n Hotel Hotels IBJ, church f Kirche Kirchen IBJ, museum n Museum Museen IB
+p: theater n Theater Theater IB, library f Bibliothek Bibliotheken IB, office n Büro Büros IBCG
+p: restaurant n Restaurant Restaurants IB, shop m Laden Läden IB, hospital n Krankenhaus Krankenhäuser IB
+p: castle n Schloss Schlösser IBJ, apartment f Wohnung Wohnungen ICG, stable m Stall Ställe IC, roof n Dach Dächer OR
+p: mountain m Berg Berge O, island f Insel Inseln O, bridge f Brücke Brücken OUJ, balcony m Balkon Balkone O
+p: street f Straße Straßen O, station m Bahnhof Bahnhöfe AB, airport m Flughafen Flughäfen AB
+p: window n Fenster Fenster AXC, door f Tür Türen AXR, lake m See Seen A, river m Fluss Flüsse A
+p: beach m Strand Strände A
 w: question f Frage Fragen W, answer f Antwort Antworten W, problem n Problem Probleme, idea f Idee Ideen W
 w: concert n Konzert Konzerte Q, song n Lied Lieder M, game n Spiel Spiele MQ, secret n Geheimnis Geheimnisse
 w: joke m Witz Witze j, dream m Traum Träume j, journey f Reise Reisen Q, party f Party Partys Q
@@ -71,39 +65,28 @@ w: exam f Prüfung Prüfungen Q, language f Sprache Sprachen M, rule f Regel Reg
 
 # English[/past] German[|: separable] [stem of du and er] [participle; +: with sein] subjects arguments [flags].
 # Arguments: case:tags, DA: receiver and thing, preposition+case:tags, N: the German subject is the English object ("Der
-# Frau gefällt das Buch"), L: place needed, G: goal needed. Flags: m manner, v manner of voice, p place, w company, f for
-# someone, t that, q whether, z infinitive, s a state (no modal verb, no "often").
+# Frau gefällt das Buch"), L: place needed, G: goal needed. Flags: m manner, v manner of voice, p place, w company,
+# f for someone, t that, q whether, z infinitive, s a state (no modal verb, no "often").
 VERBS = """
 sleep/slept schlafen schläf geschlafen ha - pw
 laugh lachen - - h - vpw
-cry weinen - - h - vp
+cry weinen - - h - p
 sing/sang singen - gesungen h - vpwf
 dance tanzen - - h - pwf
 work arbeiten - - h - mpw
-play spielen - - ha - vpw
+play spielen - - ha - pw
 swim/swam schwimmen - +geschwommen ha - mw
 dream träumen - - h - p
-smile lächeln - - h - p
 wake_up/woke_up auf|wachen - + ha - p
-get_up/got_up auf|stehen - +aufgestanden h - m
+get_up/got_up auf|stehen - +aufgestanden h - -
 fall_asleep/fell_asleep ein|schlafen schläf +eingeschlafen ha - p
 arrive an|kommen - +angekommen h - p
 depart ab|fahren fähr +abgefahren v - -
 shout schreien - geschrien h - p
-whisper flüstern - - h - p
-snore schnarchen - - h - vp
-disappear verschwinden - +verschwunden hao - p
 rest sich_aus|ruhen - - ha - p
-hurry sich_beeilen - - h - -
 hide/hid sich_verstecken - - ha - p
-apologize sich_entschuldigen - - h - v
-get_dressed/got_dressed sich_an|ziehen - angezogen h - mp
-argue streiten - gestritten h - vpw
-wave winken - - h - vp
-freeze/froze frieren - gefroren ha - p
 travel reisen - + h - mw
 run_away/ran_away weg|laufen läuf +weggelaufen ha - -
-go_out/went_out aus|gehen - +ausgegangen h - w
 come_back/came_back zurück|kommen - +zurückgekommen ha - -
 stay bleiben - +geblieben ha L:IOAU w
 live wohnen - - h L:I ws
@@ -114,8 +97,6 @@ go/went gehen - +gegangen ha G:IBA w
 run/ran laufen läuf +gelaufen ha G:IBA mw
 drive/drove fahren fähr +gefahren h G:BA mw
 return zurück|kehren - + h G:BA w
-climb klettern - + ha G:OD m
-sneak schleichen - +geschlichen ha G:I w
 see/saw sehen sieh gesehen ha A:haopvcntms pt
 hear/heard hören - - ha A:hav pt
 eat/ate essen iss gegessen ha A:f mpw
@@ -125,7 +106,6 @@ sell/sold verkaufen - - h A:fotcvms p
 read/read lesen lies gelesen h A:t mp
 write/wrote schreiben - geschrieben h A:t mpf
 love lieben - - h A:ha s
-admire bewundern - - h A:hpnm s
 know/knew kennen - gekannt h A:htp s
 know#that/knew wissen - gewusst h - tqs
 have/had haben - gehabt h A:acotvm s
@@ -137,7 +117,6 @@ open öffnen - - h A:X m
 close schließen - geschlossen h A:X m
 carry tragen träg getragen h A:o m
 wear/wore tragen träg getragen h A:c p
-hold/held halten hält gehalten h A:o -
 bring_along/brought_along mit|bringen - mitgebracht h A:ofdt -
 call an|rufen - angerufen h A:h p
 pick_up ab|holen - - h A:h p
@@ -146,49 +125,35 @@ meet/met treffen triff getroffen h A:h p
 invite ein|laden läd eingeladen h A:h -
 greet begrüßen - - h A:h vp
 ask fragen - - h A:h q
-praise loben - - h A:h p
-kiss küssen - - h A:h p
 hug/hugged umarmen - umarmt h A:ha p
-rescue retten - - h A:ha -
 protect beschützen - - ha A:ha -
 draw/drew zeichnen - - h A:anhvp mpf
-photograph fotografieren - - h A:hapvns p
 wash waschen wäsch gewaschen h A:cv mp
 clean putzen - - h A:C m
 tidy_up auf|räumen - - h A:G mw
 repair reparieren - - h A:Rv mpf
 break/broke zerbrechen zerbrich zerbrochen h A:Z -
-use benutzen - - h A:Rv p
 steal/stole stehlen stiehl gestohlen h A:ovcm p
 cut/cut schneiden - geschnitten h A:S mp
 bake backen - gebacken h A:K pf
 cook kochen - - h A:L mpf
-order bestellen - - h A:fd pf
 build/built bauen - - h A:J f
 plant pflanzen - - h A:P pf
-pick pflücken - - h A:F pf
-collect sammeln - - h A:Y p
 feed/fed füttern - - h A:a mp
 catch/caught fangen fäng gefangen ha A:a p
-hunt jagen - - ha A:a pw
 chase verfolgen - - ha A:ha -
-watch beobachten - - ha A:hav mp
+watch beobachten - - ha A:hav p
 understand/understood verstehen - verstanden h A:hwt ts
 learn lernen - - h A:M m
 forget/forgot vergessen vergiss vergessen h A:ocw tz
 explain erklären - - h A:w tm
-describe beschreiben - beschrieben h A:haopw m
 push schieben - geschoben h A:H m
-pull ziehen - gezogen h A:H m
-throw/threw werfen wirf geworfen h A:T -
 throw_away/threw_away weg|werfen wirf weggeworfen h A:otcf -
 give_back/gave_back zurück|geben gib zurückgegeben h A:ot -
 write_down/wrote_down auf|schreiben - aufgeschrieben h A:W m
 put_on/put_on an|ziehen - angezogen h A:c m
 take_off/took_off aus|ziehen - ausgezogen h A:c m
-try_on an|probieren - - h A:c p
 turn_on ein|schalten - - h A:E -
-turn_off aus|schalten - - h A:E -
 prepare vor|bereiten - - h A:Q mf
 like gefallen gefäll gefallen h N:octvpmw s
 help helfen hilf geholfen h D:h p
@@ -197,8 +162,6 @@ follow folgen - + ha D:ha m
 answer antworten - - h D:h v
 trust vertrauen - - h D:h s
 listen_to zu|hören - - h D:h p
-congratulate gratulieren - - h D:h v
-forgive/forgave verzeihen - verziehen h D:h -
 belong_to gehören - - otcv D:h s
 give/gave geben gib gegeben h DA:otfdc -
 show zeigen - - h DA:otcv p
@@ -217,23 +180,19 @@ take_part_in/took_part_in teil|nehmen nimm teilgenommen h an+D:Q w
 fear sich_fürchten - - ha vor+D:ha s
 remember sich_erinnern - - h an+A:hpwt s
 look_forward_to sich_freuen - - h auf+A:Q s
-complain_about sich_beschweren - - h über+A:hpf v
 fall_in_love_with/fell_in_love_with sich_verlieben - - h in+A:h -
 say/said sagen - - h - t
 believe glauben - - h - ts
 think/thought denken - gedacht h - t
 hope hoffen - - h - tzs
-notice bemerken - - ha A:hao t
 promise versprechen versprich versprochen h - tz
 find_out/found_out heraus|finden - herausgefunden h - tq
-claim behaupten - - h - t
-wonder sich_fragen - - h - qs
 try versuchen - - h - z
 decide beschließen - beschlossen h - z
 plan/planned planen - - h - z
 begin/began an|fangen fäng angefangen h - z
 refuse sich_weigern - - h - z
-be sein - +gewesen haofdtcvp - -
+be/was sein - +gewesen haofdtcvp - -
 """
 
 # Present tenses that no rule gives: ich, du, er, plural.
@@ -258,7 +217,7 @@ will - - werden werde wirst wird werden - *
 """
 
 # English German[/stem before an ending] rank tags. The rank gives the order of two adjectives: opinion, size, state,
-# color, origin (not used after "to be").
+# age, color, origin (not used after "to be"). Only the last three come second: "klug, stark" would need a comma.
 ADJECTIVES = """
 beautiful schön 1 hpcnm
 good gut 1 hfdtm
@@ -292,9 +251,9 @@ small klein 2 haopvfns
 long lang 2 t
 short kurz 2 t
 heavy schwer 2 os
-old alt 3 haotcvpms
-young jung 3 han
-new neu 3 otcvpmsw
+old alt 4 haotcvpms
+young jung 4 han
+new neu 4 otcvpmsw
 rich reich 3 h
 poor arm 3 h
 tired müde/müd 3 ha
@@ -315,19 +274,19 @@ empty leer 3 V
 modern modern 3 pvs
 dark dunkel/dunkl 3 p
 quiet ruhig 3 p
-white weiß 4 aocvns
-black schwarz 4 aocv
-red rot 4 ocvn
-green grün 4 ocv
-brown braun 4 aocs
-gray grau 4 aocv
-German deutsch 5 htv
-French französisch 5 htv
-Italian italienisch 5 htv
-American amerikanisch 5 htv
+white weiß 5 aocvns
+black schwarz 5 aocv
+red rot 5 ocvn
+green grün 5 ocv
+brown braun 5 aocs
+gray grau 5 aocv
+German deutsch 6 htv
+French französisch 6 htv
+Italian italienisch 6 htv
+American amerikanisch 6 htv
 """
 
-# English German kind: m, v (as in the flags of verbs), frequency or sentence.
+# English German kind: m, v (as in the flags of verbs), frequency or sentence, with a comma after it in English.
 ADVERBS = """
 quickly schnell m
 slowly langsam m
@@ -338,20 +297,19 @@ patiently geduldig m
 loudly laut v
 quietly leise v
 happily fröhlich v
-politely höflich v
 often oft frequency
 always immer frequency
 never nie frequency
 sometimes manchmal frequency
 rarely selten frequency
 perhaps vielleicht sentence
-unfortunately leider sentence
-fortunately zum_Glück sentence
-of_course natürlich sentence
+unfortunately leider sentence,
+fortunately zum_Glück sentence,
+of_course natürlich sentence,
 probably wahrscheinlich sentence
 """
 
-# English German tenses: P present, T past, F with "will" and the other modal verbs.
+# English German tenses: P present, T past, F with "will" and the other modal verbs; R repeated, so not before "not".
 TIMES = """
 now jetzt P
 today heute PTF
@@ -360,8 +318,8 @@ tomorrow morgen F
 soon bald F
 tonight heute_Abend F
 this_morning heute_Morgen T
-every_day jeden_Tag PT
-every_evening jeden_Abend PT
+every_day jeden_Tag PTR
+every_evening jeden_Abend PTR
 last_week letzte_Woche T
 last_year letztes_Jahr T
 next_week nächste_Woche F
@@ -377,7 +335,7 @@ on_Friday am_Freitag TF
 on_Sunday am_Sonntag TF
 """
 
-# English German case role tags: L place, G goal, W company, F for. A prefixed number is its weight.
+# English German case role tags weight. Roles: L place, G goal, W company, F for someone.
 PREPOSITIONS = """
 in in D L I 4
 on auf D L OD 3
@@ -430,15 +388,16 @@ we us wir uns uns uns 3
 they them sie sie ihnen sich 4
 """
 
-# English, German in the present, German in the past ("-": no past), kind: c complement, a adverbial.
+# English, German in the present, German in the past ("-": no past), kind: complement, adverbial, or event: adverbial
+# but with neither negation nor modal verb.
 CONJUNCTIONS = """
-that dass dass c
-whether ob ob c
-because weil weil a
-although obwohl obwohl a
-when wenn als a
-while während während a
-before bevor bevor a
-until bis bis a
-if wenn - a
+that dass dass complement
+whether ob ob complement
+because weil weil adverbial
+although obwohl obwohl adverbial
+when wenn als adverbial
+while während während adverbial
+before bevor bevor event
+until bis bis event
+if wenn - adverbial
 """

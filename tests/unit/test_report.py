@@ -1,0 +1,44 @@
+"""The table of scores, for eyes and for pipes."""
+
+import io
+import re
+
+import pytest
+
+from seq2seq.evaluation.metrics import Score, Scores
+from seq2seq.evaluation.report import print_scores
+
+RESULTS = {
+    "test": Scores(2, *(Score(value, f"signature {value}") for value in (5.0, 20.125, 131.5, 6.25))),
+    "a longer name": Scores(1000, *(Score(value, "not printed") for value in (34.567, 60.0, 48.0, 100.0))),
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_gets_aligned_columns_and_the_signatures_once() -> None:
+    file = io.StringIO()
+    print_scores(RESULTS, file)
+    assert file.getvalue().splitlines() == [
+        "test set        BLEU   chrF     TER  BLEU tok lc  sentences",
+        "test            5.00  20.12  131.50         6.25          2",
+        "a longer name  34.57  60.00   48.00       100.00      1,000",
+        "",
+        "BLEU: signature 5.0",
+        "chrF: signature 20.125",
+        "TER: signature 131.5",
+        "BLEU tok lc: signature 6.25",
+    ]
+
+
+def test_a_terminal_gets_the_same_words_in_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    drawn, plain = Terminal(), io.StringIO()
+    print_scores(RESULTS, drawn)
+    print_scores(RESULTS, plain)
+    assert "┏━" in drawn.getvalue()
+    words = re.sub(r"\x1b\[\d*m|[\u2500-\u257f]", " ", drawn.getvalue()).split()
+    assert words == plain.getvalue().split()
