@@ -23,13 +23,22 @@ from seq2seq.errors import ConfigError
 
 
 def setting(
-    default: Any, doc: str, *, unit: str = "", at_least: float | None = None, at_most: float | None = None
+    default: Any, doc: str, *, unit: str = "", at_least: int | float | None = None, at_most: int | float | None = None
 ) -> Any:
     """Declare one config field: its default (a dataclass type nests a group), meaning, unit and closed range."""
     metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_ranges(group: Any, prefix: str = "") -> None:
+    """Raise ConfigError, naming the key, if a field of `group` or of a group in it is outside its range."""
+    for key, field in walk(type(group), prefix):
+        value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
+        low, high = field.metadata["at_least"], field.metadata["at_most"]
+        if value is not None and ((low is not None and not value >= low) or (high is not None and not value <= high)):
+            raise ConfigError(f"{key}={value} is out of range: {value_range(field)}")
 
 
 def value_range(field: dataclasses.Field[Any]) -> str:
@@ -150,7 +159,10 @@ class DataConfig:
     )
     test_pairs: int = setting(2000, "pairs held out for test where there is no such set", unit="pairs", at_least=1)
     max_length: int = setting(
-        100, "longest side of a training pair; longer pairs are dropped and counted", unit="pieces", at_least=1
+        100,
+        "longest side of a training pair, EOS included; longer pairs are dropped and counted",
+        unit="pieces",
+        at_least=1,
     )
     tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
 
@@ -283,12 +295,7 @@ class Config:
     runtime: RuntimeConfig = setting(RuntimeConfig, "process")
 
     def __post_init__(self) -> None:
-        for key, field in walk():
-            value, low, high = self.get(key), field.metadata["at_least"], field.metadata["at_most"]
-            if value is None or (low is None and high is None):
-                continue
-            if (low is not None and not value >= low) or (high is not None and not value <= high):
-                raise ConfigError(f"{key}={value} is out of range: {value_range(field)}")
+        check_ranges(self)
         if self.model.tie_embeddings is TieName.three_way and not self.data.tokenizer.joint:
             raise ConfigError(
                 "model.tie_embeddings=three_way needs one vocabulary: set data.tokenizer.joint=true or two_way"
@@ -298,10 +305,6 @@ class Config:
             raise ConfigError("set training.max_steps, training.max_epochs or training.max_minutes: no run is endless")
         if self.data.src == self.data.tgt and self.data.name is not DataName.files:
             raise ConfigError(f"data.src and data.tgt are both {self.data.src!r}")
-
-    def get(self, key: str) -> Any:
-        """Return the value of a dotted key such as `model.hidden_size`."""
-        return functools.reduce(getattr, key.split("."), self)
 
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seq2seq import runtime
 from seq2seq.batch import EOS_ID, pad
-from seq2seq.config import DecodeConfig, PrecisionName, value_range
+from seq2seq.config import DecodeConfig, PrecisionName, check_ranges
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.beam_search import Hypothesis, beam_search
 from seq2seq.decoding.text import one_line, split_long, valid_unicode
@@ -190,10 +190,7 @@ def override(decode: DecodeConfig, changes: Mapping[str, Any]) -> DecodeConfig:
         TypeError: unknown key.
     """
     changed = dataclasses.replace(decode, **changes)
-    for field in dataclasses.fields(changed):
-        value, low, high = getattr(changed, field.name), field.metadata["at_least"], field.metadata["at_most"]
-        if not value >= low or (high is not None and value > high):
-            raise ConfigError(f"{field.name}={value} is out of range: {value_range(field)}")
+    check_ranges(changed, "decode.")
     return changed
 
 
