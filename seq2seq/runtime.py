@@ -22,6 +22,8 @@ def configure(config: RuntimeConfig) -> None:
         torch.set_num_threads(config.threads)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
+    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024: gigabytes in an hour.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def keep_freed_memory() -> bool:

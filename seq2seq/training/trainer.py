@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ MAX_SKIPPED_IN_A_ROW = 20
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable  # so that the tests' type checker can look at it
 class EpochData(Protocol):
     """The training data as a function of the epoch."""
 

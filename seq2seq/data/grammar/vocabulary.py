@@ -345,7 +345,6 @@ in_front_of vor D L BN 1
 next_to neben D L BN 1
 under unter D L U 1
 into in A G I 1
-onto auf A G OD 1
 to zu D G BA 1
 with mit D W h 3
 without ohne A W h 1
