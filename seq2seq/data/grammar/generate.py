@@ -38,21 +38,13 @@ def generate(count: int, seed: int) -> list[tuple[str, str]]:
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
     writer = _Writer(random.Random(seed))
-    pairs: list[tuple[str, str]] = []
-    sources: set[str] = set()
-    targets: set[str] = set()
+    pairs: dict[str, str] = {}  # by German sentence: two English ones can share it ("her", "their"), never the reverse
     while len(pairs) < count:
         tree = writer.sentence()
         src = english.sentence(tree)
-        if src in sources or not MIN_WORDS <= src.count(" ") + 1 <= MAX_WORDS:
-            continue
-        tgt = german.sentence(tree)
-        if tgt in targets:
-            continue
-        sources.add(src)
-        targets.add(tgt)
-        pairs.append((src, tgt))
-    return pairs
+        if MIN_WORDS <= src.count(" ") + 1 <= MAX_WORDS:
+            pairs.setdefault(german.sentence(tree), src)
+    return [(src, tgt) for tgt, src in pairs.items()]
 
 
 def splits(train: int, valid: int, test: int, seed: int) -> dict[str, list[tuple[str, str]]]:
@@ -115,6 +107,8 @@ class _Writer:
             self._describe(clause)
         else:
             self._complete(clause, depth)
+        if kind == "event":
+            clause.frequency = None
         return clause
 
     def _describe(self, clause: Clause) -> None:
@@ -175,9 +169,8 @@ class _Writer:
 
     def _add_ending(self, clause: Clause, depth: int) -> None:
         """Perhaps add a relative clause to the last noun, or one more clause; the deeper, the less often."""
-        last = None if clause.manner or clause.company or clause.time else (clause.place or clause.object)
-        phrase = last.nominal if isinstance(last, PrepositionalPhrase) else last
-        if isinstance(phrase, NounPhrase) and not phrase.owner and depth < DEEPEST and self._chance(0.2):
+        phrase = _last_noun(clause)
+        if phrase and not phrase.owner and depth < DEEPEST and self._chance(0.25):
             phrase.relative = self._relative(phrase)
         elif self._chance((0.18, 0.09, 0.04, 0.0)[depth]):
             clause.ending = self._adverbial(clause.tense, depth + 1)
@@ -290,6 +283,16 @@ class _Writer:
 
 def _has_relative(nominal: NounPhrase | Pronoun) -> bool:
     return isinstance(nominal, NounPhrase) and nominal.relative is not None
+
+
+def _last_noun(clause: Clause) -> NounPhrase | None:
+    """Return the noun that ends the English clause, if it is the last one of the German clause too."""
+    if clause.manner or clause.company or clause.time or isinstance(clause.receiver, NounPhrase):
+        return None
+    if clause.place and clause.object:
+        return None
+    last = clause.place.nominal if clause.place else clause.object
+    return last if isinstance(last, NounPhrase) else None
 
 
 def _can_intend(clause: Clause) -> bool:

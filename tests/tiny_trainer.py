@@ -1,0 +1,78 @@
+"""A trainer on random ids: the real loop, network, log and files, a validation that the test dictates."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+# seq2seq is imported inside the functions: jaxtyping's import hook must come first.
+if TYPE_CHECKING:
+    from seq2seq.batch import Batch
+    from seq2seq.training.trainer import EpochData, Trainer, Validation
+
+VOCAB = 12
+
+
+def random_ids(numbers: random.Random, rows: int, longest: int = 6, vocab: int = VOCAB) -> list[list[int]]:
+    """Sentences of 1 to `longest` ordinary pieces."""
+    return [[numbers.randrange(4, vocab) for _ in range(numbers.randint(1, longest))] for _ in range(rows)]
+
+
+def random_data(batches: int, seed: int = 1) -> EpochData:
+    """`batches` an epoch, other ones in every epoch."""
+    from seq2seq.batch import make_batch
+
+    def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        numbers = random.Random(f"{seed} {epoch}")
+        made = [make_batch(random_ids(numbers, 3), random_ids(numbers, 3)) for _ in range(batches)]
+        return batches, iter(made[start:])
+
+    return data
+
+
+@contextmanager
+def tiny_trainer(
+    folder: Path,
+    data: EpochData,
+    validate: Callable[[], Validation] | None = None,
+    keep_best: Callable[[], None] = lambda: None,
+    **settings: Any,
+) -> Iterator[Trainer]:
+    """Give a trainer of a small new network with dropout; `settings` are fields of TrainingConfig."""
+    from rich.console import Console
+
+    from seq2seq.config import ModelConfig, TrainingConfig
+    from seq2seq.model.network import Seq2Seq
+    from seq2seq.training.loggers import RunLog
+    from seq2seq.training.trainer import Trainer, Validation
+
+    rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n)) for n in itertools.count())
+    folder.mkdir(exist_ok=True)
+    settings = {"warmup_steps": 2, "learning_rate": 0.01, "log_every_steps": 1, **settings}
+    config = TrainingConfig(**settings)
+    torch.manual_seed(config.seed)
+    network = Seq2Seq(ModelConfig(emb_size=6, hidden_size=8, attention_size=4, decoder_layers=2), VOCAB, VOCAB)
+    with RunLog(folder, config.log_every_steps, Console(stderr=True)) as log:
+        yield Trainer(network, config, torch.float32, data, validate or (lambda: next(rising)), keep_best, log, folder)
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in metrics.jsonl."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["event"] == kind]

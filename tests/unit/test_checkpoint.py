@@ -1,0 +1,141 @@
+"""last.pt: what it restores, and one line for every way it can be unusable."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.errors import ModelFileError
+from seq2seq.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+
+State = tuple[nn.Module, torch.optim.Optimizer]
+
+PROGRESS = Progress(
+    step=7, epoch=2, position=3, elapsed_sec=1.5, best=(31.25, -2.5), stale_validations=1, plateau_stale=2,
+    plateau_scale=0.25, skipped=4, validated_step=6,
+)  # fmt: skip
+
+
+def make(seed: int, size: int = 3, updates: int = 0) -> State:
+    torch.manual_seed(seed)
+    network = nn.Linear(size, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    for _ in range(updates):
+        network(torch.randn(4, size)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return network, optimizer
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, *make(1, updates=3), PROGRESS)
+    return path
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    network, optimizer = make(1, updates=3)
+    save_checkpoint(path, network, optimizer, PROGRESS)
+    expected = torch.rand(5)
+    other, other_optimizer = make(2, updates=1)
+    assert load_checkpoint(path, other, other_optimizer) == PROGRESS
+    assert torch.equal(torch.rand(5), expected)  # the random state is the one at the time of saving
+    for one, two in ((network, optimizer), (other, other_optimizer)):
+        one(torch.ones(1, 3)).sum().backward()
+        two.step()
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+def test_only_the_checkpoint_is_left_in_the_folder(saved: Path) -> None:
+    save_checkpoint(saved, *make(1), PROGRESS)
+    assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
+
+
+class Harmful:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.mark), "w")
+
+
+def test_code_in_the_file_is_not_run(tmp_path: Path) -> None:
+    path, mark = tmp_path / "last.pt", tmp_path / "mark"
+    torch.save({"format_version": 1, "network": Harmful(mark)}, path)
+    with pytest.raises(ModelFileError, match="not a readable checkpoint"):
+        load_checkpoint(path, *make(1))
+    path.write_bytes(pickle.dumps(Harmful(mark)))
+    with pytest.raises(ModelFileError, match="not a readable checkpoint"):
+        load_checkpoint(path, *make(1))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x80\x02}q\x00.", b"garbage " * 1000])
+def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    refuse(path, "not a readable checkpoint")
+
+
+@pytest.mark.parametrize("value", [[1, 2], {}, None, torch.zeros(3)])
+def test_another_programs_checkpoint(tmp_path: Path, value: object) -> None:
+    torch.save(value, tmp_path / "last.pt")
+    refuse(tmp_path / "last.pt", "not a readable checkpoint")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
+def test_a_checkpoint_cut_short(saved: Path, share: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(len(content) * share)])
+    refuse(saved, "not a readable checkpoint")
+
+
+def test_a_missing_checkpoint(tmp_path: Path) -> None:
+    refuse(tmp_path / "last.pt", "no checkpoint at")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 2}, "has format version 2; this program reads 1"),
+        ({"network": {}}, "does not fit this run"),
+        ({"network": None}, "does not fit this run"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "does not fit this run"),
+        ({"optimizer": None}, "does not fit this run"),
+        ({"progress": {"stride": 1}}, "does not fit this run"),
+        ({"random": torch.zeros(3, dtype=torch.uint8)}, "does not fit this run"),
+        ({"random": None}, "does not fit this run"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_a_part_exchanged(saved: Path, change: dict[str, object], message: str) -> None:
+    torch.save({**torch.load(saved, weights_only=True), **change}, saved)
+    refuse(saved, message)
+
+
+@pytest.mark.parametrize("part", ["network", "optimizer", "progress", "random", "random_cuda"])
+def test_a_checkpoint_with_a_part_missing(saved: Path, part: str) -> None:
+    state = torch.load(saved, weights_only=True)
+    del state[part]
+    torch.save(state, saved)
+    refuse(saved, f"does not fit this run: .*{part}")
+
+
+def test_a_checkpoint_of_another_model(saved: Path) -> None:
+    with pytest.raises(ModelFileError, match="does not fit this run"):
+        load_checkpoint(saved, *make(1, size=4))
+
+
+def refuse(path: Path, message: str) -> None:
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_checkpoint(path, *make(1))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

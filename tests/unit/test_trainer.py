@@ -1,0 +1,379 @@
+"""The training loop on random ids: when it validates, saves and stops, and that a stop leaves no trace."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.batch import Batch
+from seq2seq.config import ScheduleName, TrainingConfig
+from seq2seq.errors import Seq2SeqError
+from seq2seq.training.optimizer import learning_rate
+from seq2seq.training.trainer import EpochData, Stopped, Trainer, Validation
+from tiny_trainer import events, random_data, same_weights, tiny_trainer, weights_of
+
+BATCHES = 4  # an epoch
+
+
+def validations(*scores: tuple[float, float]) -> Callable[[], Validation]:
+    """A validation that gives these (BLEU, loss) one after the other and fails if asked for more."""
+    given = iter(scores)
+
+    def validate() -> Validation:
+        bleu, loss = next(given)
+        return Validation(loss, math.exp(loss), bleu)
+
+    return validate
+
+
+def bleus(*values: float) -> Callable[[], Validation]:
+    return validations(*((value, 1.0) for value in values))
+
+
+def at_batch(number: int, act: Callable[[], object], data: EpochData) -> EpochData:
+    """The same data, calling `act` when the run is given batch `number` (1 is the first)."""
+
+    def with_act(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        count, batches = data(epoch, start)
+
+        def acting() -> Iterator[Batch]:
+            for i, batch in enumerate(batches, start=epoch * count + start + 1):
+                if i == number:
+                    act()
+                yield batch
+
+        return count, acting()
+
+    return with_act
+
+
+def steps_validated(folder: Path) -> list[int]:
+    return [event["step"] for event in events(folder, "validation")]
+
+
+def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    times = {"time", "elapsed_sec", "tokens_per_sec"}
+    return [{key: value for key, value in line.items() if key not in times} for line in lines]
+
+
+# --- when ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "validated"),
+    [
+        ({"max_steps": 6}, 6, [4, 6]),
+        ({"max_steps": 8}, 8, [4, 8]),
+        ({"max_epochs": 2}, 8, [4, 8]),
+        ({"max_steps": 7, "validate_every_steps": 3}, 7, [3, 6, 7]),
+        ({"max_steps": 6, "validate_every_steps": 3}, 6, [3, 6]),
+        ({"max_steps": 2, "max_epochs": 1}, 2, [2]),
+        ({"max_steps": 9, "max_epochs": 1}, 4, [4]),
+        ({"max_minutes": 0}, 0, [0]),
+    ],
+)
+def test_the_nearest_limit_ends_the_run_with_one_validation(
+    tmp_path: Path, settings: dict[str, Any], steps: int, validated: list[int]
+) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), **settings) as trainer:
+        trainer.fit()
+        trainer.fit()  # nothing is left to do
+    assert trainer.progress.step == steps
+    assert steps_validated(tmp_path) == validated
+    assert [event["step"] for event in events(tmp_path, "step")] == list(range(1, steps + 1))
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 8}, {"max_epochs": 2}])
+def test_the_rate_reaches_its_floor_with_the_last_update(tmp_path: Path, limit: dict[str, int]) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), min_rate_ratio=0.25, **limit) as trainer:
+        trainer.fit()
+    rates = [event["learning_rate"] for event in events(tmp_path, "step")]
+    expected = [0.01 * min(1, n / 2) * (0.25 + 0.75 * (1 - n / 8)) for n in range(1, 9)]
+    assert rates == pytest.approx(expected, rel=1e-3)
+    assert rates[-1] == pytest.approx(0.01 * 0.25)
+
+
+class Clock:
+    """Stands in for the time module: only what the test says takes time."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pass_seconds(self, data: EpochData, seconds: float) -> EpochData:
+        """The same data, every batch of which takes time."""
+
+        def slow(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+            count, batches = data(epoch, start)
+
+            def passing() -> Iterator[Batch]:
+                for batch in batches:
+                    self.now += seconds
+                    yield batch
+
+            return count, passing()
+
+        return slow
+
+
+@pytest.mark.parametrize("stop_after", [None, 3])
+def test_minutes_count_over_resumed_parts_and_drive_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int | None
+) -> None:
+    """7 seconds an update, one minute: 9 updates. A second part starts with another clock."""
+    for start in [5000.0] if stop_after is None else [5000.0, 100.0]:
+        clock = Clock(start)
+        monkeypatch.setattr("seq2seq.training.trainer.time", types.SimpleNamespace(monotonic=clock.monotonic))
+        data = clock.pass_seconds(random_data(BATCHES), 7)
+        with tiny_trainer(tmp_path, data, max_minutes=1, min_rate_ratio=0.1, save_every_steps=100) as trainer:
+            if start == 100:
+                trainer.resume()
+                trainer.fit()
+            elif stop_after:
+                trainer.data = at_batch(stop_after, lambda: setattr(trainer, "stop_signal", 2), data)
+                with pytest.raises(Stopped):
+                    trainer.fit()
+            else:
+                trainer.fit()
+    found = events(tmp_path, "step")
+    assert [event["elapsed_sec"] for event in found] == [7.0 * n for n in range(1, 10)]
+    config = TrainingConfig(warmup_steps=2, learning_rate=0.01, min_rate_ratio=0.1)
+    expected = [learning_rate(config, n, 7 * (n - 1) / 60) for n in range(1, 10)]
+    assert [event["learning_rate"] for event in found] == pytest.approx(expected, rel=1e-3)
+
+
+# --- what a validation leads to --------------------------------------------------------------------------------------------
+
+
+def test_the_best_is_the_highest_bleu_and_among_equals_the_lowest_loss(tmp_path: Path) -> None:
+    kept: list[int] = []
+    scores = validations((1, 5), (3, 5), (2, 1), (3, 5), (3, 4), (3, 6), (4, 9))
+    with tiny_trainer(
+        tmp_path,
+        random_data(BATCHES),
+        scores,
+        lambda: kept.append(trainer.progress.step),
+        max_steps=7,
+        validate_every_steps=1,
+    ) as trainer:
+        trainer.fit()
+    assert kept == [1, 2, 5, 7]
+    assert [event["best"] for event in events(tmp_path, "validation")] == [n in kept for n in range(1, 8)]
+
+
+def test_early_stopping_counts_validations_since_the_best(tmp_path: Path) -> None:
+    settings = {"max_steps": 100, "validate_every_steps": 2, "early_stopping": 3}
+    scores = bleus(1, 2, 1, 1, 3, 2, 3, 2)
+    with tiny_trainer(tmp_path, random_data(BATCHES), scores, **settings) as trainer:
+        trainer.fit()
+    assert trainer.progress.step == 16
+    assert steps_validated(tmp_path) == list(range(2, 17, 2))
+
+
+def test_plateau_cuts_the_rate_after_each_run_of_validations_without_a_better_one(tmp_path: Path) -> None:
+    settings = {"max_steps": 9, "validate_every_steps": 1, "warmup_steps": 0, "min_rate_ratio": 0.2}
+    plateau = {"schedule": ScheduleName.plateau, "plateau_factor": 0.5, "plateau_patience": 2}
+    scores = bleus(1, 1, 1, 1, 2, 1, 1, 1, 1)  # cut after 3, 7 and 9
+    with tiny_trainer(tmp_path, random_data(BATCHES), scores, **settings, **plateau) as trainer:
+        trainer.fit()
+    rates = [event["learning_rate"] / 0.01 for event in events(tmp_path, "step")]
+    assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25])
+    assert trainer.progress.plateau_scale == 0.125
+
+
+# --- an update -----------------------------------------------------------------------------------------------------------
+
+
+def before_update(trainer: Trainer, look: Callable[[Sequence[Tensor]], object]) -> None:
+    """Show the gradients that reach the optimizer to `look`."""
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: look([p.grad for p in trainer.network.parameters() if p.grad is not None])
+    )
+
+
+def test_the_gradient_is_clipped_and_the_norm_before_it_logged(tmp_path: Path) -> None:
+    norms: dict[float, list[float]] = {}
+    for bound in (0.0, 0.2):
+        norms[bound] = []
+        with tiny_trainer(tmp_path / f"{bound}", random_data(BATCHES), max_steps=1, max_grad_norm=bound) as trainer:
+            before_update(trainer, lambda g: norms[bound].append(float(torch.nn.utils.get_total_norm(g))))  # noqa: B023
+            trainer.fit()
+    (free,), (clipped,) = norms.values()
+    assert free > 0.5
+    assert clipped == pytest.approx(0.2, rel=1e-4)
+    for folder in (tmp_path / "0.0", tmp_path / "0.2"):
+        assert events(folder, "step")[0]["grad_norm"] == pytest.approx(free, abs=1e-3)
+
+
+def test_bf16_products_leave_weights_and_optimizer_in_fp32_and_the_loss_nearly_as_it_was(tmp_path: Path) -> None:
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with tiny_trainer(tmp_path / str(dtype), random_data(BATCHES), max_steps=1) as trainer:
+            trainer.dtype = dtype
+            trainer.fit()
+        states = [value for state in trainer.optimizer.state.values() for value in state.values()]
+        assert {value.dtype for value in [*trainer.network.parameters(), *states]} == {torch.float32}
+        losses.append(events(tmp_path / str(dtype), "step")[0]["loss"])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def poison_gradients(trainer: Trainer, steps: Callable[[int], bool], value: float) -> None:
+    """Make the gradient of one weight `value` at the steps for which `steps` is true; the loss stays finite."""
+
+    def poison(gradient: Tensor) -> Tensor:
+        return torch.full_like(gradient, value) if steps(trainer.progress.step + 1) else gradient
+
+    trainer.network.output.bias.register_hook(poison)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_update_that_is_not_finite_is_skipped_and_the_run_goes_on(tmp_path: Path, value: float) -> None:
+    seen: dict[int, dict[str, Tensor]] = {}
+    states: dict[int, list[Tensor]] = {}
+    with tiny_trainer(tmp_path, random_data(BATCHES), max_steps=5, validate_every_steps=1) as trainer:
+        validate = trainer.validate
+
+        def validate_and_look() -> Validation:
+            seen[trainer.progress.step] = weights_of(trainer)
+            moments = (value for state in trainer.optimizer.state.values() for value in state.values())
+            states[trainer.progress.step] = [moment.clone() for moment in moments]
+            return validate()
+
+        trainer.validate = validate_and_look
+        poison_gradients(trainer, lambda step: step == 3, value)
+        trainer.fit()
+    assert trainer.progress.skipped == 1
+    assert same_weights(seen[2], seen[3])
+    assert all(torch.equal(one, other) for one, other in zip(states[2], states[3], strict=True))
+    assert not same_weights(seen[3], seen[4])
+    assert all(weight.isfinite().all() for weight in seen[5].values())
+    assert events(tmp_path, "step")[2]["grad_norm"] is None  # JSON has no NaN
+
+
+def test_a_loss_that_is_never_finite_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), max_steps=100) as trainer:
+        with torch.no_grad():
+            trainer.network.output.bias[5] = math.nan
+        before = weights_of(trainer)
+        with pytest.raises(Seq2SeqError, match="20 updates in a row .* training.learning_rate") as caught:
+            trainer.fit()
+    assert "\n" not in str(caught.value)
+    assert trainer.progress.step == trainer.progress.skipped == 20
+    after = weights_of(trainer)
+    assert all(torch.equal(after[name].nan_to_num(), before[name].nan_to_num()) for name in before)
+
+
+def test_finite_updates_in_between_start_the_count_again(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), max_steps=60) as trainer:
+        poison_gradients(trainer, lambda step: step % 20 != 0, math.nan)
+        trainer.fit()
+    assert trainer.progress.skipped == 57
+
+
+# --- stopping and going on -------------------------------------------------------------------------------------------------
+
+STEPS = 12
+SETTINGS: dict[str, Any] = {"max_steps": STEPS, "validate_every_steps": 5, "save_every_steps": 3, "micro_batches": 2}
+
+
+class Crash(Exception):
+    """The process is gone: whatever was not on the disk is lost."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+def run_parts(folder: Path, *interruptions: tuple[int, str], **settings: Any) -> Trainer:
+    """Run to the end, interrupted at these batches by a crash or a signal, each time resumed by a new trainer."""
+    for part, (batch, how) in enumerate([*interruptions, (0, "")]):
+        with tiny_trainer(folder, random_data(BATCHES), **{**SETTINGS, **settings}) as trainer:
+            trainer.validate = lambda: Validation(1.0, math.e, 100.0 - trainer.progress.step)  # noqa: B023
+            if part:
+                trainer.resume()
+            act = crash if how == "crash" else lambda: setattr(trainer, "stop_signal", 15)  # noqa: B023
+            trainer.data = at_batch(batch, act, trainer.data)
+            if how == "crash":
+                with pytest.raises(Crash):
+                    trainer.fit()
+            elif how == "signal":
+                with pytest.raises(Stopped) as caught:
+                    trainer.fit()
+                assert caught.value.signal_number == 15
+                assert trainer.progress.step == batch
+            else:
+                trainer.fit()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Path]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return run_parts(folder), folder
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 5, 10, 11, 12])
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
+    tmp_path: Path, uninterrupted: tuple[Trainer, Path], batch: int
+) -> None:
+    whole, folder = uninterrupted
+    resumed = run_parts(tmp_path, (batch, "signal"))
+    assert same_weights(weights_of(resumed), weights_of(whole))
+    for kind in ("step", "validation"):
+        assert without_times(events(tmp_path, kind)) == without_times(events(folder, kind))
+    assert {**vars(resumed.progress), "elapsed_sec": 0} == {**vars(whole.progress), "elapsed_sec": 0}
+
+
+@pytest.mark.parametrize("interruptions", [[(5, "crash")], [(4, "signal"), (10, "crash"), (12, "signal")]])
+def test_a_run_that_crashed_goes_on_from_its_last_save(
+    tmp_path: Path, uninterrupted: tuple[Trainer, Path], interruptions: list[tuple[int, str]]
+) -> None:
+    whole, folder = uninterrupted
+    resumed = run_parts(tmp_path, *interruptions)
+    assert same_weights(weights_of(resumed), weights_of(whole))
+    last = {event["step"]: event for event in without_times(events(tmp_path, "step"))}  # steps done twice are there twice
+    assert list(last.values()) == without_times(events(folder, "step"))
+
+
+def test_the_plateau_schedule_and_early_stopping_survive_a_stop(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "schedule": ScheduleName.plateau,
+        "validate_every_steps": 1,
+        "early_stopping": 6,
+        "max_steps": 100,
+    }
+    falling = [9.0, 8, 7, 6, 5, 4, 3]
+    rates = {}
+    for name, cut in (("whole", 100), ("parts", 3)):
+        folder = tmp_path / name
+        with tiny_trainer(folder, random_data(BATCHES), bleus(*falling[:cut]), **settings) as trainer:
+            if name == "whole":
+                trainer.fit()
+            else:
+                trainer.data = at_batch(3, lambda: setattr(trainer, "stop_signal", 2), trainer.data)  # noqa: B023
+                with pytest.raises(Stopped):
+                    trainer.fit()
+        if name == "parts":
+            with tiny_trainer(folder, random_data(BATCHES), bleus(*falling[cut:]), **settings) as trainer:
+                trainer.resume()
+                trainer.fit()
+        assert trainer.progress.step == 7
+        rates[name] = [event["learning_rate"] for event in events(folder, "step")]
+    assert rates["whole"] == rates["parts"]
+    assert len(set(rates["whole"][2:])) == 3
+
+
+def test_one_seed_one_run(tmp_path: Path, uninterrupted: tuple[Trainer, Path]) -> None:
+    whole, _ = uninterrupted
+    assert same_weights(weights_of(run_parts(tmp_path / "same")), weights_of(whole))
+    assert not same_weights(weights_of(run_parts(tmp_path / "other", seed=2)), weights_of(whole))
