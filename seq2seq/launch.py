@@ -50,42 +50,46 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         sys.stdout.write(help_text())
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    failures: list[str] = []
+    failed: list[Exception] = []
+    recorded: list[Path] = []
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
     def compose_and_run(raw: DictConfig) -> None:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            failures.extend(_sweep_point(lambda: job(*_prepare(raw)), Path(HydraConfig.get().runtime.output_dir)))
-        else:
-            job(*_prepare(raw))
+        context = HydraConfig.get()
+        folder = Path(context.runtime.output_dir)
+        try:
+            job(*_prepare(raw, folder))
+        except Exception as error:
+            if context.mode is RunMode.MULTIRUN:
+                _record(error, folder)
+                recorded.append(_shown(folder))
+            else:
+                failed.append(error)  # raised below: Hydra would print a line of its own above it
 
     def body() -> int:
         sys.argv += _run_dir_of_resumed(sys.argv[1:])
         try:
             compose_and_run()
+            if failed:
+                raise failed[0]
+            if recorded:
+                raise Seq2SeqError(f"{len(recorded)} points of the sweep failed: {', '.join(map(str, recorded))}")
         except Stopped as stop:
             sys.stderr.write(f"{stop}\n")
             return 128 + stop.signal_number
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(one_line(error)) from error
-        if failures:
-            raise Seq2SeqError(f"{len(failures)} points of the sweep failed: {', '.join(failures)}")
         return OK
 
     return run(body)
 
 
-def _sweep_point(body: Callable[[], None], folder: Path) -> list[str]:
-    """Run one point of a sweep; a failure is recorded in its folder and named, and the sweep goes on."""
-    try:
-        body()
-    except Exception as error:
-        told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
-        message = f"error: {one_line(error)}\n" if told else traceback.format_exc()
-        (folder / FAILED_NAME).write_text(message, encoding="utf-8")
-        sys.stderr.write(message)
-        return [str(_shown(folder))]
-    return []
+def _record(error: Exception, folder: Path) -> None:
+    """Note in its folder and on standard error that a point of a sweep failed; the sweep goes on."""
+    told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
+    message = f"error: {one_line(error)}\n" if told else "".join(traceback.format_exception(error))
+    (folder / FAILED_NAME).write_text(message, encoding="utf-8")
+    sys.stderr.write(message)
 
 
 def _run_dir_of_resumed(arguments: list[str]) -> list[str]:
@@ -101,11 +105,9 @@ def _run_dir_of_resumed(arguments: list[str]) -> list[str]:
     return []
 
 
-def _prepare(raw: DictConfig) -> tuple[Config, Launch]:
+def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
     """Turn Hydra's composition, or the config of the run to resume, into a checked config."""
-    context = HydraConfig.get()
-    folder = Path(context.runtime.output_dir)
-    overrides = list(context.overrides.task)
+    overrides = list(HydraConfig.get().overrides.task)
     if raw.training.resume is None or not (folder / LAST_NAME).is_file():
         return to_config(raw), Launch(_shown(folder), False, overrides)
     overrides = [change for change in overrides if not change.startswith("training.resume=")]

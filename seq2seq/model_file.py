@@ -15,7 +15,7 @@ from seq2seq.config import Config, to_config, to_dict
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage import write_atomically
+from seq2seq.storage import first_line, write_atomically
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
@@ -56,10 +56,14 @@ def find_model(path: Path) -> Path:
     """Return the model file meant by `path`: itself, or the best model of a run folder.
 
     Raises:
-        ModelFileError: nothing is there.
+        ModelFileError: nothing is there, or nothing that may be read.
     """
-    file = path / BEST_NAME if path.is_dir() else path
-    if not file.is_file():
+    try:
+        file = path / BEST_NAME if path.is_dir() else path
+        found = file.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
+    if not found:
         raise ModelFileError(f"no model at {file}" + ("" if path.is_dir() else " (expected a file or a run folder)"))
     return file
 
@@ -83,8 +87,8 @@ def load_model(path: Path, device: torch.device) -> Model:
         tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in pieces.items()})
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
         network = _fill(config, tokenizer, weights)
-    except (ConfigError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+    except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
     return Model(network.to(device).eval(), tokenizer, config)
 
 
@@ -99,11 +103,15 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _fill(config: Config, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> Seq2Seq:
     with torch.device("meta"):
         network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size)
-    expected = {k: v.shape for k, v in network.state_dict().items() if k not in network.tied_names()}
-    found = {k: v.shape for k, v in weights.items()}
+    expected = {k: _kind(v) for k, v in network.state_dict().items() if k not in network.tied_names()}
+    found = {k: _kind(v) for k, v in weights.items()}
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     if wrong:
         raise ValueError(f"tensor {wrong[0]} is {found.get(wrong[0])}, the config needs {expected.get(wrong[0])}")
     network.load_state_dict(weights, strict=False, assign=True)
     network.tie()
     return network
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"

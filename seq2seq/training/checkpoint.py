@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seq2seq.errors import ModelFileError
-from seq2seq.storage import write_atomically
+from seq2seq.storage import first_line, write_atomically
 
 LAST_NAME = "last.pt"
 FORMAT_VERSION = 1
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["format_version"]
     except Exception as error:
-        raise ModelFileError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        raise ModelFileError(f"{path} is not a readable checkpoint: {first_line(error)}") from error
     if version != FORMAT_VERSION:
         raise ModelFileError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
     try:
@@ -81,5 +81,5 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         if state["random_cuda"] and len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])
         return Progress(**state["progress"])
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{path} does not fit this run: {str(error).splitlines()[0]}") from error
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ModelFileError(f"{path} does not fit this run: {first_line(error)}") from error

@@ -28,7 +28,7 @@ from tiny_trainer import random_ids
 
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
 CLOSE = {"rtol": 0, "atol": 1e-9}
-NO_DROPOUT = DropoutConfig(embedding=0, layers=0, context=0, readout=0)
+NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 
 seeds = st.integers(0, 2**20)
 
@@ -183,7 +183,7 @@ def run_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
 
 def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_batches: int) -> dict[str, Tensor]:
     """The gradients that `train_step` hands to the optimizer."""
-    config = TrainingConfig(max_grad_norm=0, micro_batches=micro_batches, label_smoothing=0.1, learning_rate=0)
+    config = TrainingConfig(max_grad_norm=0.0, micro_batches=micro_batches, label_smoothing=0.1, learning_rate=0.0)
 
     def nothing(*_: object) -> Any:
         raise AssertionError("not part of an update")

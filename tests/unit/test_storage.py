@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,25 @@ def test_until_the_new_file_is_whole_the_old_one_is_there(tmp_path: Path) -> Non
 
     write_atomically(path, write)
     assert path.read_text() == "half"
+
+
+DIE_WHILE_WRITING = """
+    import os, sys
+    from pathlib import Path
+    from seq2seq.storage import write_atomically
+
+    write_atomically(Path(sys.argv[1]), lambda temporary: (temporary.write_text("half"), os._exit(9)))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    subprocess.run([sys.executable, "-c", textwrap.dedent(DIE_WHILE_WRITING), str(path)], check=False)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 class Interrupted(BaseException):
@@ -115,23 +134,26 @@ def path_of_package() -> str:
     return str(Path(seq2seq.__file__).parents[1])
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
-    """A file system of 200 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
+@pytest.fixture(params=["limit", "tmpfs"])
+def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder that takes 100 kB more, and what makes it so: a limit of the process, or a file system of that size."""
+    if request.param == "limit":
+        yield tmp_path, "limit"
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting needs root")
-    return folder
-
-
-@pytest.fixture
-def unmount(small_disk: Path) -> Callable[[], None]:
-    return lambda: subprocess.run(["umount", str(small_disk)], check=True) and None
+    try:
+        yield tmp_path, "tmpfs"
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE and tmpfs")
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    assert len(write_to_a_full_disk(tmp_path, "limit")) == 3
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(full_disk: tuple[Path, str]) -> None:
+    folder, how = full_disk
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3

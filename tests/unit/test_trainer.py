@@ -28,7 +28,7 @@ def validations(*scores: tuple[float, float]) -> Callable[[], Validation]:
 
     def validate() -> Validation:
         bleu, loss = next(given)
-        return Validation(loss, math.exp(loss), bleu)
+        return Validation(float(loss), math.exp(loss), float(bleu))
 
     return validate
 
@@ -76,7 +76,7 @@ def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ({"max_steps": 6, "validate_every_steps": 3}, 6, [3, 6]),
         ({"max_steps": 2, "max_epochs": 1}, 2, [2]),
         ({"max_steps": 9, "max_epochs": 1}, 4, [4]),
-        ({"max_minutes": 0}, 0, [0]),
+        ({"max_minutes": 0.0}, 0, [0]),
     ],
 )
 def test_the_nearest_limit_ends_the_run_with_one_validation(
@@ -134,7 +134,7 @@ def test_minutes_count_over_resumed_parts_and_drive_the_rate(
         clock = Clock(start)
         monkeypatch.setattr("seq2seq.training.trainer.time", types.SimpleNamespace(monotonic=clock.monotonic))
         data = clock.pass_seconds(random_data(BATCHES), 7)
-        with tiny_trainer(tmp_path, data, max_minutes=1, min_rate_ratio=0.1, save_every_steps=100) as trainer:
+        with tiny_trainer(tmp_path, data, max_minutes=1.0, min_rate_ratio=0.1, save_every_steps=100) as trainer:
             if start == 100:
                 trainer.resume()
                 trainer.fit()
