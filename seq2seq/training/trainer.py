@@ -79,7 +79,6 @@ class Trainer:
         self.optimizer = make_optimizer(network.parameters(), config)
         self.progress = Progress()
         self.stop_signal: int | None = None
-        self._epoch_batches = 1
         self._skipped_in_a_row = 0
 
     def resume(self) -> None:
@@ -96,9 +95,9 @@ class Trainer:
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
-        batches = self._stream()
+        self._open_epoch()
         while not self._finished():
-            self.train_step(next(batches))
+            self.train_step(self._next_batch())
             self._tick()
             if self._due(self.config.validate_every_steps, or_else=self.progress.position == self._epoch_batches):
                 self._validate()
@@ -150,13 +149,14 @@ class Trainer:
                 "lower training.learning_rate or training.max_grad_norm, or set training.precision=fp32"
             )
 
-    def _stream(self) -> Iterator[Batch]:
-        """Yield batches for ever, from where the run stands, and keep (epoch, position) up to date."""
-        progress = self.progress
-        while True:
-            self._epoch_batches, batches = self.data(progress.epoch, progress.position)
-            yield from batches
-            progress.epoch, progress.position = progress.epoch + 1, 0
+    def _open_epoch(self) -> None:
+        self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
+
+    def _next_batch(self) -> Batch:
+        if self.progress.position == self._epoch_batches:
+            self.progress.epoch, self.progress.position = self.progress.epoch + 1, 0
+            self._open_epoch()
+        return next(self._batches)
 
     def _share_done(self) -> float:
         """Share of the run that is over, by the limit that is nearest."""
