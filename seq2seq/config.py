@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.errors import ConfigError
@@ -49,7 +49,14 @@ def value_range(field: dataclasses.Field[Any]) -> str:
     return f"{'' if low is None else f'{low:g} ≤ '}{field.name}{'' if high is None else f' ≤ {high:g}'}"
 
 
-class DataName(enum.Enum):
+class Choice(enum.Enum):
+    """One of a few names, written as such wherever it is printed: in messages, in the folder runs/${data.name}."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DataName(Choice):
     """Where the sentence pairs come from."""
 
     tatoeba = "tatoeba"
@@ -58,7 +65,7 @@ class DataName(enum.Enum):
     files = "files"
 
 
-class PieceType(enum.Enum):
+class PieceType(Choice):
     """SentencePiece's segmentation model (Kudo 2018 for unigram, Sennrich et al. 2016 for bpe)."""
 
     unigram = "unigram"
@@ -66,14 +73,14 @@ class PieceType(enum.Enum):
     char = "char"
 
 
-class AttentionName(enum.Enum):
+class AttentionName(Choice):
     """How the decoder reads the source: Bahdanau's additive attention, or one fixed vector for comparison."""
 
     additive = "additive"
     none = "none"
 
 
-class TieName(enum.Enum):
+class TieName(Choice):
     """Which embedding matrices are one (Press and Wolf 2017): target input+output, or source too."""
 
     none = "none"
@@ -81,14 +88,14 @@ class TieName(enum.Enum):
     three_way = "three_way"
 
 
-class OptimizerName(enum.Enum):
+class OptimizerName(Choice):
     """Update rule."""
 
     adam = "adam"
     adamw = "adamw"
 
 
-class ScheduleName(enum.Enum):
+class ScheduleName(Choice):
     """Learning-rate curve after warm-up."""
 
     constant = "constant"
@@ -98,7 +105,7 @@ class ScheduleName(enum.Enum):
     plateau = "plateau"
 
 
-class PrecisionName(enum.Enum):
+class PrecisionName(Choice):
     """Type of the matrix products; softmax, loss, weights and optimizer state stay fp32."""
 
     auto = "auto"
@@ -106,7 +113,7 @@ class PrecisionName(enum.Enum):
     bf16 = "bf16"
 
 
-class AllocatorName(enum.Enum):
+class AllocatorName(Choice):
     """Whether a command tells glibc to keep freed memory for the next tensor."""
 
     auto = "auto"
@@ -142,8 +149,8 @@ class DataConfig:
     """Which sentence pairs, in which direction, cut into which pieces."""
 
     name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
-    src: str = setting("en", "source language code")
-    tgt: str = setting("fr", "target language code")
+    src: str = setting(MISSING, "source language code")
+    tgt: str = setting(MISSING, "target language code")
     root: str | None = setting(None, "read the corpus files from this folder instead of downloading them")
     cache_dir: str | None = setting(
         None, "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder"
@@ -314,7 +321,9 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
         ConfigError: unknown key, wrong type or value out of range; the message names the key.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), raw)
+        # As plain values: a typed node would bring along keys that were added to it (+training.foo=1).
+        plain = OmegaConf.to_container(raw, resolve=True) if OmegaConf.is_config(raw) else raw
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"set {' and '.join(missing)}: there is no default")
@@ -346,7 +355,8 @@ def walk(group: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclas
 def nearest_key(key: str) -> str | None:
     """Return the known key that looks most like `key`, if any does."""
     keys = [known for known, _ in walk()]
-    match = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    same_name = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+    match = difflib.get_close_matches(key, same_name, n=1, cutoff=0) or difflib.get_close_matches(key, keys, n=1)
     if match:
         return match[0]
     last = difflib.get_close_matches(key.rpartition(".")[2], [k.rpartition(".")[2] for k in keys], n=1, cutoff=0.6)

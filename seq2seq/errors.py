@@ -17,5 +17,9 @@ class DownloadError(Seq2SeqError):
     """A corpus could not be fetched or its digest is wrong; the message names the ways on without it."""
 
 
+class StorageError(Seq2SeqError):
+    """The disk refused a write; what stood there before still does."""
+
+
 class ModelFileError(Seq2SeqError):
     """A model or checkpoint file is missing, corrupt, of another format version, or does not fit the run."""

@@ -13,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +22,7 @@ from seq2seq.command import OK, run
 from seq2seq.config import Config, config_dir, explain, nearest_key, to_config
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.storage import first_line
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Stopped
 
@@ -79,6 +80,11 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
             return 128 + stop.signal_number
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(one_line(error)) from error
+        except OSError as error:  # the run folder cannot be made, its disk is full
+            if isinstance(error, BrokenPipeError):
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            raise Seq2SeqError(f"{place}{error.strerror or error}") from error
         return OK
 
     return run(body)
@@ -97,20 +103,24 @@ def _run_dir_of_resumed(arguments: list[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         value = value.strip("'\"")
-        if key == "training.resume" and value not in ("null", "auto", ""):
+        if key.lstrip("+") == "training.resume" and value not in ("null", "auto"):
             folder = Path(value)
             if not (folder / LAST_NAME).is_file():
                 raise ConfigError(f"training.resume={value}: there is no {LAST_NAME} in that folder")
-            return [f"hydra.run.dir='{folder}'"]
+            quoted = str(folder).replace("'", "\\'")
+            return [f"hydra.run.dir='{quoted}'"]
     return []
 
 
 def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
     """Turn Hydra's composition, or the config of the run to resume, into a checked config."""
     overrides = list(HydraConfig.get().overrides.task)
-    if raw.training.resume is None or not (folder / LAST_NAME).is_file():
+    resume, has_last = raw.training.resume, (folder / LAST_NAME).is_file()
+    if resume is None or (resume == "auto" and not has_last):
         return to_config(raw), Launch(_shown(folder), False, overrides)
-    overrides = [change for change in overrides if not change.startswith("training.resume=")]
+    if not has_last:  # set in a file or in a sweep, which have no say in where the run is
+        raise ConfigError(f"training.resume={resume}: name the run on the command line, one run at a time")
+    overrides = [change for change in overrides if not change.lstrip("+").startswith("training.resume=")]
     return _resumed_config(folder, overrides), Launch(_shown(folder), True, overrides)
 
 
@@ -123,8 +133,8 @@ def _resumed_config(folder: Path, overrides: list[str]) -> Config:
     config = OmegaConf.structured(Config)
     try:
         config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
-    except (OSError, OmegaConfBaseException) as error:
-        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # YAML, OmegaConf and the file system each have their own family
+        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
     refused = []
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
@@ -132,7 +142,7 @@ def _resumed_config(folder: Path, overrides: list[str]) -> Config:
         if "." not in key:
             raise ConfigError(f"{key}={override.value()} cannot change on resume: give single keys, not a group")
         OmegaConf.update(config, key, override.value())
-        if key.startswith(FIXED_ON_RESUME) and OmegaConf.select(config, key) != before:
+        if f"{key}.".startswith(FIXED_ON_RESUME) and OmegaConf.select(config, key) != before:
             refused.append(f"{key} (was {before})")
     if refused:
         raise ConfigError(f"cannot change on resume, the weights were made with other values: {', '.join(refused)}")
@@ -155,6 +165,10 @@ def one_line(error: Exception) -> str:
     if isinstance(error, Seq2SeqError) or "Available options" in message:
         return " ".join(message.split())
     first = message.splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} ({first}): write KEY=VALUE, and quote a value with special signs"
+    if first.startswith("Ambiguous"):
+        return " ".join(message.split())
     key = first.split("'")[1] if "'" in first else ""
     near = nearest_key(key)
     return first + (f" Did you mean {near!r}?" if near and near != key else "")

@@ -37,7 +37,7 @@ def save_model(path: Path, model: Model) -> None:
     """Write `model` to `path`: tied matrices once, the tokenizer as bytes, config and versions as JSON metadata.
 
     Raises:
-        ModelFileError: the disk refuses; an older file at `path` is kept.
+        StorageError: the disk refuses; an older file at `path` is kept.
     """
     tied = model.network.tied_names()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items() if k not in tied}

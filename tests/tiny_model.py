@@ -44,5 +44,6 @@ def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     pieces = TokenizerConfig(type=PieceType.char, vocab_size=size, byte_fallback=byte_fallback, character_coverage=1.0)
     tokenizer = Tokenizer.train(ParallelText(SENTENCES, SENTENCES), pieces, cache)
     network = make_network(tokenizer.src_size)
-    config = Config(data=DataConfig(tokenizer=pieces), model=network.config, training=TrainingConfig(max_epochs=1))
+    data = DataConfig(src="en", tgt="fr", tokenizer=pieces)
+    config = Config(data=data, model=network.config, training=TrainingConfig(max_epochs=1))
     return Model(network.eval(), tokenizer, config)

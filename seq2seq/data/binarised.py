@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.files import new_folder
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
+from seq2seq.storage import new_folder
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ import sentencepiece
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.files import write_atomically
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.storage import new_folder
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:
         num_threads=4,  # fixed: the number of partial sums, so part of the result
         **SPECIAL_IDS,
     )
-    path = cache / "tokenizers" / f"{_key(lines, settings)}.model"
+    path = cache / "tokenizers" / _key(lines, settings) / "pieces.model"
     if path.is_file():
         return path.read_bytes()
     log.info("training a %s vocabulary of %d pieces on %d lines", config.type.name, config.vocab_size, len(lines))
@@ -160,7 +160,8 @@ def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:
         )
     except RuntimeError as error:
         raise _explain(str(error), config.vocab_size) from error
-    write_atomically(path, writer.getvalue())
+    with new_folder(path.parent) as folder:
+        (folder / path.name).write_bytes(writer.getvalue())
     return writer.getvalue()
 
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
 
 from seq2seq.evaluation.metrics import Scores
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc"}
 
 
-def print_scores(results: dict[str, Scores], file: TextIO | None = None) -> None:
-    """Write one row per test set: a drawn table where `file` (default: stdout) is a terminal, else aligned text."""
-    file = file or sys.stdout
+def print_scores(results: dict[str, Scores]) -> None:
+    """Write one row per test set to standard output: a drawn table where that is a terminal, else aligned text."""
     names = list(next(iter(results.values())).metrics())
     head = ["test set", *(TITLES[name] for name in names), "sentences"]
     rows = [
         [test, *(f"{scores.metrics()[name].value:.2f}" for name in names), f"{scores.sentences:,}"]
         for test, scores in results.items()
     ]
-    if file.isatty():
-        _draw(head, rows, file)
+    if sys.stdout.isatty():
+        _draw(head, rows)
     else:
-        _align([head, *rows], file)
-    file.write("\n")
+        _align([head, *rows])
+    sys.stdout.write("\n")
     for name, metric in next(iter(results.values())).metrics().items():  # the same for every test set
-        file.write(f"{TITLES[name]}: {metric.signature}\n")
+        sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
 
 
-def _draw(head: list[str], rows: list[list[str]], file: TextIO) -> None:
+def _draw(head: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -37,11 +35,11 @@ def _draw(head: list[str], rows: list[list[str]], file: TextIO) -> None:
         table.add_column(title, justify="right" if i else "left")
     for row in rows:
         table.add_row(*row)
-    Console(file=file, markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False).print(table)
 
 
-def _align(rows: list[list[str]], file: TextIO) -> None:
+def _align(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *numbers in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
-        file.write("  ".join(cells) + "\n")
+        sys.stdout.write("  ".join(cells) + "\n")

@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
     """Write last.pt.
 
     Raises:
-        ModelFileError: the disk refuses; the older checkpoint is kept.
+        StorageError: the disk refuses; the older checkpoint is kept.
     """
     state: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

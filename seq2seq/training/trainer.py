@@ -153,7 +153,7 @@ class Trainer:
         self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
 
     def _next_batch(self) -> Batch:
-        if self.progress.position == self._epoch_batches:
+        if self.progress.position >= self._epoch_batches:  # beyond it after a resume with larger batches
             self.progress.epoch, self.progress.position = self.progress.epoch + 1, 0
             self._open_epoch()
         return next(self._batches)

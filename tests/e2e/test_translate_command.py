@@ -146,7 +146,7 @@ def test_output_goes_to_a_file(run: Run, run_folder: Path, tmp_path: Path, expec
         (["MODEL", "no/such/file"], "cannot read no/such/file: No such file or directory"),
         (["MODEL", "FOLDER"], "cannot read FOLDER: Is a directory"),
         (["MODEL", "--text", "x", "--output", "no/such/folder/file"], "cannot write no/such/folder/file: No such"),
-        (["MODEL", "--text", "x", "--beam-size", "0"], "beam_size=0 is out of range: 1 ≤ beam_size"),
+        (["MODEL", "--text", "x", "--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size"),
         (["MODEL", "--text", "x", "--beam-size", "2", "--n-best", "3"], "n_best=3 is out of range"),
         (["MODEL", "--text", "x", "--device", "warp"], "device 'warp' is unknown"),
     ],

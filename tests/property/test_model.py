@@ -17,13 +17,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from scaling import scaled
-from seq2seq.batch import BOS_ID, PAD_ID, Batch, make_batch
+from seq2seq.batch import PAD_ID, Batch, make_batch
 from seq2seq.config import AttentionName, DropoutConfig, ModelConfig, TieName, TrainingConfig
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
 from seq2seq.training.loggers import RunLog
-from seq2seq.training.trainer import Trainer, Validation
+from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids
 
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
@@ -80,7 +80,7 @@ def per_sentence(network: Seq2Seq, batch: Batch) -> list[Tensor]:
     return list(logits.split((batch.tgt_out != PAD_ID).sum(1).tolist()))
 
 
-# --- one sentence, any batch, any way of running the decoder -------------------------------------------------------------
+# --- one sentence, any batch, any way of running the decoder ---------------------------------------------------------
 
 
 @EXAMPLES
@@ -130,7 +130,9 @@ def test_what_stands_in_the_padding_changes_nothing(network: Seq2Seq, seed: int,
     assume((batch.tgt_out == PAD_ID).any() or (batch.src_ids == PAD_ID).any())
     network.eval()
     others = [torch.randint_like(ids, 4, 10) for ids in (batch.src_ids, batch.tgt_in)]
-    src_ids, tgt_in = (torch.where(i == PAD_ID, o, i) for i, o in zip((batch.src_ids, batch.tgt_in), others, strict=True))
+    src_ids, tgt_in = (
+        torch.where(i == PAD_ID, o, i) for i, o in zip((batch.src_ids, batch.tgt_in), others, strict=True)
+    )
     noisy = dataclasses.replace(batch, src_ids=src_ids, tgt_in=tgt_in)
     torch.testing.assert_close(network(noisy)[0], network(batch)[0], **CLOSE)
 
@@ -172,7 +174,7 @@ def test_without_attention_every_step_reads_the_summary(network: Seq2Seq, seed: 
     assert torch.equal(attn_weights, torch.ones_like(attn_weights))
 
 
-# --- gradients -----------------------------------------------------------------------------------------------------------
+# --- gradients -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -181,23 +183,29 @@ def run_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
         yield log
 
 
+class Captured(Exception):
+    """Ends a run where its first update would begin."""
+
+
 def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_batches: int) -> dict[str, Tensor]:
-    """The gradients that `train_step` hands to the optimizer."""
-    config = TrainingConfig(max_grad_norm=0.0, micro_batches=micro_batches, label_smoothing=0.1, learning_rate=0.0)
+    """The gradients that a run on `batch` hands to the optimizer."""
+    config = TrainingConfig(max_grad_norm=0.0, micro_batches=micro_batches, label_smoothing=0.1, max_steps=1)
 
-    def nothing(*_: object) -> Any:
-        raise AssertionError("not part of an update")
+    def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        return 1, iter([batch])
 
-    trainer = Trainer(network, config, torch.float32, nothing, nothing, nothing, run_log, Path())
-    config.max_steps = 1
-    found: dict[str, Tensor] = {}
+    def never(*_: object) -> Any:
+        raise AssertionError("the run ends before")
 
-    def keep(*_: object) -> None:
-        found.update({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    def capture(*_: object) -> None:
+        raise Captured
 
-    trainer.optimizer.register_step_pre_hook(keep)
-    trainer.train_step(batch)
-    return found
+    trainer = Trainer(network, config, torch.float32, data, never, never, run_log, Path())
+    trainer.optimizer.register_step_pre_hook(capture)
+    network.zero_grad()
+    with pytest.raises(Captured):
+        trainer.fit()
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
 @EXAMPLES
@@ -238,7 +246,7 @@ def test_tied_matrices_are_one_parameter_with_the_gradients_of_all_its_uses(
     torch.testing.assert_close(tied.tgt_embedding.weight.grad, total, **CLOSE)
 
 
-# --- dropout -------------------------------------------------------------------------------------------------------------
+# --- dropout ---------------------------------------------------------------------------------------------------------
 
 
 @EXAMPLES
@@ -265,7 +273,7 @@ def test_every_dropout_is_at_work_in_training(place: str, encoder_layers: int, d
     assert not torch.equal(once, again)
 
 
-# --- size and first values -----------------------------------------------------------------------------------------------
+# --- size and first values -------------------------------------------------------------------------------------------
 
 
 @EXAMPLES

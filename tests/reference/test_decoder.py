@@ -43,9 +43,7 @@ def test_additive_attention() -> None:
     contexts, attn_weights = attention(queries, attention.memory(states, states[:, 0], mask))
     for row, length in enumerate(SENTENCES):
         for beam in range(BEAM):
-            context, alphas = attention_numpy.attend(
-                weights, queries[row, beam].numpy(), states[row, :length].numpy()
-            )
+            context, alphas = attention_numpy.attend(weights, queries[row, beam].numpy(), states[row, :length].numpy())
             np.testing.assert_allclose(contexts[row, beam], context, **EXACT)
             np.testing.assert_allclose(attn_weights[row, beam, :length], alphas, **EXACT)
             assert not attn_weights[row, beam, length:].any()

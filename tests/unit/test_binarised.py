@@ -9,9 +9,9 @@ from seq2seq.config import TokenizerConfig
 from seq2seq.data import binarised
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.files import new_folder
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
+from seq2seq.storage import new_folder
 
 TEXT = ParallelText(
     [f"number {i} " + "and so on " * (i % 5) for i in range(60)] + ["\u2028"],

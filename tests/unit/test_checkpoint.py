@@ -59,6 +59,19 @@ def test_only_the_checkpoint_is_left_in_the_folder(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
 
 
+class Unsavable(nn.Linear):
+    def get_extra_state(self) -> object:
+        return lambda: None  # pickle cannot
+
+
+def test_a_save_that_fails_leaves_the_older_checkpoint(saved: Path) -> None:
+    network = Unsavable(3, 2)
+    with pytest.raises(AttributeError, match="pickle"):
+        save_checkpoint(saved, network, torch.optim.Adam(network.parameters()), Progress(step=8))
+    assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
+    assert load_checkpoint(saved, *make(2)) == PROGRESS
+
+
 class Harmful:
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 
 import pytest
 
@@ -19,10 +20,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_pipe_gets_aligned_columns_and_the_signatures_once() -> None:
-    file = io.StringIO()
-    print_scores(RESULTS, file)
-    assert file.getvalue().splitlines() == [
+def printed(monkeypatch: pytest.MonkeyPatch, stdout: io.StringIO) -> str:
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print_scores(RESULTS)
+    return stdout.getvalue()
+
+
+def test_a_pipe_gets_aligned_columns_and_the_signatures_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed(monkeypatch, io.StringIO()).splitlines() == [
         "test set        BLEU   chrF     TER  BLEU tok lc  sentences",
         "test            5.00  20.12  131.50         6.25          2",
         "a longer name  34.57  60.00   48.00       100.00      1,000",
@@ -36,9 +41,6 @@ def test_a_pipe_gets_aligned_columns_and_the_signatures_once() -> None:
 
 def test_a_terminal_gets_the_same_words_in_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    drawn, plain = Terminal(), io.StringIO()
-    print_scores(RESULTS, drawn)
-    print_scores(RESULTS, plain)
-    assert "┏━" in drawn.getvalue()
-    words = re.sub(r"\x1b\[\d*m|[\u2500-\u257f]", " ", drawn.getvalue()).split()
-    assert words == plain.getvalue().split()
+    drawn, plain = printed(monkeypatch, Terminal()), printed(monkeypatch, io.StringIO())
+    assert "┏━" in drawn
+    assert re.sub(r"\x1b\[\d*m|[\u2500-\u257f]", " ", drawn).split() == plain.split()

@@ -1,4 +1,4 @@
-"""A crash, a kill or a full disk while a file is written never costs the file that was there."""
+"""A crash, a kill or a full disk while a file is written never costs what was there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.errors import ModelFileError
+from seq2seq.errors import StorageError
 from seq2seq.storage import write_atomically
 
 
@@ -78,7 +78,7 @@ def test_a_writer_that_fails_leaves_the_old_file_alone_and_its_error_is_told(
 def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "below", tmp_path / ("n" * 300)):
-        with pytest.raises(ModelFileError, match="cannot write") as caught:
+        with pytest.raises(StorageError, match="cannot write") as caught:
             write_atomically(path, lambda temporary: temporary.write_text("new"))
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ FULL_DISK = """
     from pathlib import Path
     import torch
     from safetensors.torch import save_file
-    from seq2seq.errors import ModelFileError
+    from seq2seq.errors import StorageError
     from seq2seq.storage import write_atomically
 
     def with_torch(temporary, tensor):
@@ -112,7 +112,7 @@ FULL_DISK = """
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         try:
             write_atomically(path, lambda temporary: write(temporary, torch.zeros(1_000_000)))
-        except ModelFileError as error:
+        except StorageError as error:
             message = str(error)
         assert "\\n" not in message and f"cannot write {path}: " in message and "unchanged" in message, message
         assert path.read_bytes() == before

@@ -63,7 +63,7 @@ def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in times} for line in lines]
 
 
-# --- when ----------------------------------------------------------------------------------------------------------------
+# --- when ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_minutes_count_over_resumed_parts_and_drive_the_rate(
     assert [event["learning_rate"] for event in found] == pytest.approx(expected, rel=1e-3)
 
 
-# --- what a validation leads to --------------------------------------------------------------------------------------------
+# --- what a validation leads to --------------------------------------------------------------------------------------
 
 
 def test_the_best_is_the_highest_bleu_and_among_equals_the_lowest_loss(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_plateau_cuts_the_rate_after_each_run_of_validations_without_a_better_on
     assert trainer.progress.plateau_scale == 0.125
 
 
-# --- an update -----------------------------------------------------------------------------------------------------------
+# --- an update -------------------------------------------------------------------------------------------------------
 
 
 def before_update(trainer: Trainer, look: Callable[[Sequence[Tensor]], object]) -> None:
@@ -265,7 +265,7 @@ def test_a_loss_that_is_never_finite_ends_the_run_in_one_line(tmp_path: Path) ->
         with torch.no_grad():
             trainer.network.output.bias[5] = math.nan
         before = weights_of(trainer)
-        with pytest.raises(Seq2SeqError, match="20 updates in a row .* training.learning_rate") as caught:
+        with pytest.raises(Seq2SeqError, match=r"20 updates in a row .* training\.learning_rate") as caught:
             trainer.fit()
     assert "\n" not in str(caught.value)
     assert trainer.progress.step == trainer.progress.skipped == 20
@@ -280,7 +280,7 @@ def test_finite_updates_in_between_start_the_count_again(tmp_path: Path) -> None
     assert trainer.progress.skipped == 57
 
 
-# --- stopping and going on -------------------------------------------------------------------------------------------------
+# --- stopping and going on -------------------------------------------------------------------------------------------
 
 STEPS = 12
 SETTINGS: dict[str, Any] = {"max_steps": STEPS, "validate_every_steps": 5, "save_every_steps": 3, "micro_batches": 2}
@@ -298,10 +298,10 @@ def run_parts(folder: Path, *interruptions: tuple[int, str], **settings: Any) ->
     """Run to the end, interrupted at these batches by a crash or a signal, each time resumed by a new trainer."""
     for part, (batch, how) in enumerate([*interruptions, (0, "")]):
         with tiny_trainer(folder, random_data(BATCHES), **{**SETTINGS, **settings}) as trainer:
-            trainer.validate = lambda: Validation(1.0, math.e, 100.0 - trainer.progress.step)  # noqa: B023
+            trainer.validate = lambda: Validation(1.0, math.e, 100.0 - trainer.progress.step)
             if part:
                 trainer.resume()
-            act = crash if how == "crash" else lambda: setattr(trainer, "stop_signal", 15)  # noqa: B023
+            act = crash if how == "crash" else lambda: setattr(trainer, "stop_signal", 15)
             trainer.data = at_batch(batch, act, trainer.data)
             if how == "crash":
                 with pytest.raises(Crash):
@@ -341,7 +341,8 @@ def test_a_run_that_crashed_goes_on_from_its_last_save(
     whole, folder = uninterrupted
     resumed = run_parts(tmp_path, *interruptions)
     assert same_weights(weights_of(resumed), weights_of(whole))
-    last = {event["step"]: event for event in without_times(events(tmp_path, "step"))}  # steps done twice are there twice
+    # Steps made after the last save were made twice, and stand there twice.
+    last = {event["step"]: event for event in without_times(events(tmp_path, "step"))}
     assert list(last.values()) == without_times(events(folder, "step"))
 
 
@@ -360,7 +361,7 @@ def test_the_plateau_schedule_and_early_stopping_survive_a_stop(tmp_path: Path) 
             if name == "whole":
                 trainer.fit()
             else:
-                trainer.data = at_batch(3, lambda: setattr(trainer, "stop_signal", 2), trainer.data)  # noqa: B023
+                trainer.data = at_batch(3, lambda: setattr(trainer, "stop_signal", 2), trainer.data)
                 with pytest.raises(Stopped):
                     trainer.fit()
         if name == "parts":
@@ -371,6 +372,18 @@ def test_the_plateau_schedule_and_early_stopping_survive_a_stop(tmp_path: Path) 
         rates[name] = [event["learning_rate"] for event in events(folder, "step")]
     assert rates["whole"] == rates["parts"]
     assert len(set(rates["whole"][2:])) == 3
+
+
+def test_a_resumed_run_whose_epochs_became_shorter_goes_on_with_the_next(tmp_path: Path) -> None:
+    """As after a change of training.batch_tokens."""
+    with tiny_trainer(tmp_path, random_data(BATCHES), **SETTINGS) as trainer:
+        trainer.data = at_batch(3, lambda: setattr(trainer, "stop_signal", 2), trainer.data)
+        with pytest.raises(Stopped):
+            trainer.fit()
+    with tiny_trainer(tmp_path, random_data(2), **SETTINGS) as trainer:
+        trainer.resume()
+        trainer.fit()
+    assert [(event["step"], event["epoch"]) for event in events(tmp_path, "step")][2:5] == [(3, 0.75), (4, 1.5), (5, 2)]
 
 
 def test_one_seed_one_run(tmp_path: Path, uninterrupted: tuple[Trainer, Path]) -> None:

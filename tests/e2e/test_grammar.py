@@ -1,0 +1,113 @@
+"""The whole pipeline learns: the commands train on the synthetic grammar and the attention follows its word order."""
+
+import collections
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TRAIN = [
+    *("data=grammar", "data.train_pairs=60000", "data.valid_pairs=200", "data.test_pairs=500"),
+    *("data.tokenizer.vocab_size=2500", "model.dropout={embedding:0,layers:0,context:0,readout:0}"),
+    *("training.max_minutes=null", "training.max_steps=1600", "training.batch_tokens=600"),
+    *("training.learning_rate=3e-3", "training.warmup_steps=100", "training.label_smoothing=0"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of about a minute on two cores."""
+    folder = tmp_path_factory.mktemp("grammar")
+    where = [f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
+    subprocess.run([sys.executable, "-m", "seq2seq.train", *TRAIN, *where], check=True, stdout=subprocess.DEVNULL)
+    return folder / "run"
+
+
+def test_reaches_90_bleu(run: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "seq2seq.evaluate", run, "--json"], check=True, capture_output=True, text=True
+    )
+    assert json.loads(found.stdout)["test"]["bleu"] >= 90
+
+
+def test_translates_word_order(run: Path) -> None:
+    """Verb-second after a fronted adverbial, verb-final in subordinate clauses, a separable prefix at the end."""
+    pairs = {
+        "In winter, the lazy uncle calls her.": "Im Winter ruft der faule Onkel sie an.",
+        "He cries because the mother is sick.": "Er weint, weil die Mutter krank ist.",
+    }
+    command = [sys.executable, "-m", "seq2seq.translate", str(run)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(pairs))
+    assert found.stdout.splitlines() == list(pairs.values())
+
+
+def test_attention_follows_reordering(run: Path) -> None:
+    """Content words look at their counterparts, also where these stand far from the same relative position."""
+    import torch
+
+    from seq2seq.data.load import load_corpus
+    from seq2seq.model_file import load_model
+
+    model = load_model(run, torch.device("cpu"))
+    corpus = load_corpus(model.config.data)
+    counterpart = dictionary(list(corpus.train)[:20000])
+    found = {"moved": [0, 0], "in place": [0, 0]}
+    for src, tgt in list(corpus.tests["test"])[:300]:
+        english, german = words(src), words(tgt)
+        weights = word_attention(model, src, tgt)
+        for j, word in enumerate(german):
+            partner = counterpart.get(word, "")
+            if english.count(partner) == 1 and german.count(word) == 1:
+                i = english.index(partner)
+                moved = abs(j * len(english) / len(german) - i) >= 2.5
+                count = found["moved" if moved else "in place"]
+                count[0] += int(weights[j].argmax()) == i
+                count[1] += 1
+    assert found["moved"][1] > 100
+    for right, total in found.values():
+        assert right / total >= 0.7, found
+
+
+def words(sentence: str) -> list[str]:
+    return [word.strip(".,?!") for word in sentence.split()]
+
+
+def dictionary(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return German words with the English word they nearly always occur with (Dice coefficient above 0.9)."""
+    english, german, both = collections.Counter(), collections.Counter(), collections.Counter()
+    for src, tgt in pairs:
+        sides = set(words(src)), set(words(tgt))
+        english.update(sides[0])
+        german.update(sides[1])
+        both.update((e, g) for e in sides[0] for g in sides[1])
+    return {g: e for (e, g), n in both.items() if n >= 20 and 2 * n / (english[e] + german[g]) > 0.9}
+
+
+def word_attention(model, src: str, tgt: str):
+    """Return attention [German word, English word]: mean over a word's target pieces, sum over its source pieces."""
+    import torch
+
+    from seq2seq.batch import make_batch
+
+    src_ids, tgt_ids = model.tokenizer.encode_src([src])[0], model.tokenizer.encode_tgt([tgt])[0]
+    with torch.inference_mode():
+        _, _, attn_weights = model.network(make_batch([src_ids], [tgt_ids]))
+    rows, columns = owners(model.tokenizer.tgt_pieces(tgt_ids)), owners(model.tokenizer.src_pieces(src_ids))
+    weights = torch.zeros(len(words(tgt)), len(words(src)))
+    for row in range(len(weights)):
+        pieces = attn_weights[0, [k for k, owner in enumerate(rows) if owner == row]].mean(0)
+        weights[row].index_add_(0, torch.tensor(columns), pieces[: len(columns)])
+    return weights
+
+
+def owners(pieces: list[str]) -> list[int]:
+    """Return for each piece the number of the word it belongs to."""
+    number, found = -1, []
+    for piece in pieces:
+        number += piece.startswith("▁")
+        found.append(number)
+    return found

@@ -1,0 +1,273 @@
+"""Every YAML composes, every key is documented, and every mistake is told in one line that names its key."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from launching import Launcher
+from seq2seq.config import (
+    Config,
+    DataConfig,
+    DataName,
+    PrecisionName,
+    TrainingConfig,
+    config_dir,
+    nearest_key,
+    to_config,
+    to_dict,
+    walk,
+)
+from seq2seq.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+CHOICES = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
+}
+LEAVES = {key: field for key, field in walk() if not isinstance(field.default_factory, type)}
+LEAST = {"data": {"src": "en", "tgt": "fr"}, "training": {"max_steps": 1}}  # what has no default in the schema
+LANGUAGES = {"files": ["data.src=xx", "data.tgt=yy"]}  # this choice has no default for them
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Launcher:
+    monkeypatch.chdir(tmp_path)
+    return Launcher(monkeypatch, capsys)
+
+
+def composed(start: Launcher, *overrides: str) -> Config:
+    done = start(*overrides, "hydra.run.dir=run")
+    assert (done.status, done.err) == (0, "")
+    ((config, run),) = done.jobs
+    assert run.folder == Path("run")
+    assert not run.resumes
+    return config
+
+
+# --- the tree under conf/ --------------------------------------------------------------------------------------------
+
+
+def test_this_is_the_tree_that_is_used() -> None:
+    assert Path(config_dir()) == CONF
+    assert CHOICES.keys() == {"data", "model", "training", "decode", "runtime", "experiment"}
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"), [(group, choice) for group, choices in CHOICES.items() for choice in choices]
+)
+def test_every_choice_composes(start: Launcher, group: str, choice: str) -> None:
+    config = composed(start, f"{group}={choice}", *LANGUAGES.get(choice, []))
+    if group == "data":
+        assert config.data.name is DataName[choice]
+
+
+@pytest.mark.slow
+def test_every_combination_composes(start: Launcher) -> None:
+    groups = [[f"{group}={choice}" for choice in CHOICES[group]] for group in ("data", "model", "experiment")]
+    for overrides in itertools.product(*groups):
+        composed(start, *overrides, *LANGUAGES.get(overrides[0].partition("=")[2], []))
+
+
+def test_experiments_are_what_they_say(start: Launcher) -> None:
+    config = composed(start, "experiment=multi30k_en_de")
+    assert (config.data.name, config.data.src, config.data.tgt) == (DataName.multi30k, "en", "de")
+    assert composed(start, "experiment=multi30k_en_de", "data.tgt=fr").data.tgt == "fr"
+
+
+def test_every_key_stands_in_a_yaml_file_of_its_group() -> None:
+    """So that a reader of conf/ sees all there is to set, with a comment."""
+    written = set()
+    for group in CHOICES.keys() - {"experiment"}:
+        for file in (CONF / group).glob("*.yaml"):
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            written |= {key for key in flat(content, f"{group}.") if not key.startswith(f"{group}.defaults")}
+    assert written == LEAVES.keys()
+
+
+def flat(content: dict[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def test_the_run_folder_is_named_after_the_corpus(start: Launcher) -> None:
+    ((_, run),) = start().jobs
+    assert re.fullmatch(r"runs/tatoeba/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", run.folder.as_posix())
+
+
+def test_a_folder_of_ones_own_adds_choices(start: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [small, _self_]\nhidden_size: 33\n")
+    config = composed(start, "--config-dir", str(tmp_path / "own"), "model=mine")
+    assert (config.model.hidden_size, config.model.emb_size) == (33, 256)
+
+
+# --- conversion ------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_survives_json_and_yaml(start: Launcher, tmp_path: Path) -> None:
+    for overrides in (["model=large", "training.precision=bf16"], ["experiment=multi30k_en_de", "training.seed=7"]):
+        config = composed(start, *overrides)
+        assert to_config(to_dict(config)) == config
+        assert to_config(json.loads(json.dumps(to_dict(config)))) == config
+        OmegaConf.save(OmegaConf.create(to_dict(config)), tmp_path / "config.yaml")
+        assert to_config(OmegaConf.load(tmp_path / "config.yaml")) == config
+
+
+def test_types_are_the_schemas() -> None:
+    training = {"max_steps": "3", "precision": "bf16", "learning_rate": 1, "max_minutes": None}
+    config = to_config({**LEAST, "training": training})
+    assert (config.training.max_steps, config.training.precision) == (3, PrecisionName.bf16)
+    assert isinstance(config.training.learning_rate, float)
+    assert config.training.max_minutes is None
+
+
+def test_the_default_of_every_field_is_in_its_range() -> None:
+    to_config(LEAST)
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+LIMITS = [
+    (key, step, field.metadata[end])
+    for key, field in LEAVES.items()
+    for end, step in (("at_least", -1), ("at_most", 1))
+    if field.metadata[end] is not None
+]
+
+
+def with_value(key: str, value: float | str) -> Config:
+    raw = OmegaConf.create(LEAST)
+    OmegaConf.update(raw, key, value)
+    return to_config(raw)
+
+
+@pytest.mark.parametrize(("key", "step", "limit"), LIMITS)
+def test_a_range_holds_its_ends_and_nothing_beyond(key: str, step: int, limit: float) -> None:
+    with_value(key, limit)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}={limit + step}(\.0)? is out of range: ") as caught:
+        with_value(key, limit + step)
+    assert f"{limit:g}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_not_a_number_is_in_no_range() -> None:
+    with pytest.raises(ConfigError, match=r"training\.learning_rate=nan is out of range"):
+        with_value("training.learning_rate", "nan")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragments"),
+    [
+        # A key that does not exist, with the nearest one that does.
+        (["training.learnin_rate=1"], ["training.learnin_rate", "did you mean 'training.learning_rate'?"]),
+        (["model.hiden_size=1"], ["model.hiden_size", "did you mean 'model.hidden_size'?"]),
+        (["lerning_rate=1"], ["lerning_rate", "did you mean 'training.learning_rate'?"]),
+        (["learning_rate=1"], ["learning_rate", "did you mean 'training.learning_rate'?"]),
+        (["training.hidden_size=1"], ["training.hidden_size", "did you mean 'model.hidden_size'?"]),
+        (["model.dropout.ebedding=0"], ["model.dropout.ebedding", "did you mean 'model.dropout.embedding'?"]),
+        (["+training.foo=1"], ["training.foo"]),
+        (["+foo=1"], ["foo"]),
+        (["zzz=1"], ["zzz"]),
+        # A value of the wrong type.
+        (["training.max_steps=many"], ["training.max_steps", "many"]),
+        (["training.max_steps=1.5"], ["training.max_steps", "1.5"]),
+        (["model.hidden_size=null"], ["model.hidden_size"]),
+        (["model.hidden_size=[1]"], ["model.hidden_size"]),
+        (["data.tokenizer.joint=perhaps"], ["data.tokenizer.joint", "perhaps"]),
+        (["training.learning_rate=fast"], ["training.learning_rate", "fast"]),
+        (["model.dropout=0.3"], ["model.dropout"]),
+        (["data.train=text.txt"], ["data.train"]),
+        # A name that is none of the names.
+        (["training.optimizer=sgd"], ["training.optimizer", "sgd", "adam", "adamw"]),
+        (["model.attention=dot"], ["model.attention", "dot", "additive"]),
+        (["training.precision=fp16"], ["training.precision", "fp16", "bf16"]),
+        # Out of range.
+        (["model.dropout.layers=1.5"], ["model.dropout.layers=1.5", "0.95"]),
+        (["training.batch_tokens=0"], ["training.batch_tokens=0", "8 ≤"]),
+        # Missing, or at odds with another.
+        (["data=files"], ["data.src", "data.tgt"]),
+        (["data=files", "data.src=en"], ["data.tgt"]),
+        (["data.tokenizer.joint=false"], ["model.tie_embeddings=three_way", "data.tokenizer.joint=true"]),
+        (["training.max_minutes=null"], ["training.max_steps", "training.max_epochs", "training.max_minutes"]),
+        (["data.tgt=en"], ["data.src", "data.tgt", "'en'"]),
+        # A group or choice that does not exist.
+        (["model=huge"], ["model/huge", "base", "large", "rnnsearch", "small"]),
+        (["data=wmt"], ["data/wmt", "files", "multi30k"]),
+        (["experiment=best"], ["experiment/best", "multi30k_en_de"]),
+        # Not the language of overrides.
+        (["training.max_steps"], ["training.max_steps"]),
+        (["training.seed=1,2"], ["training.seed=1,2", "--multirun"]),
+        (["data.src=(("], ["data.src=((", "quote"]),
+        (["data.train.src=a=b"], ["data.train.src=a=b", "quote"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_that_names_its_key(start: Launcher, overrides: list[str], fragments: list[str]) -> None:
+    done = start(*overrides)
+    assert done.status == 2
+    assert not done.jobs
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    for fragment in fragments:
+        assert fragment in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [
+        ("training.max_step", "training.max_steps"),
+        ("vocab_size", "data.tokenizer.vocab_size"),
+        ("data.vocab_size", "data.tokenizer.vocab_size"),
+        ("src", "data.src"),
+        ("decode.beam", "decode.beam_size"),
+        ("qqqq", None),
+    ],
+)
+def test_the_nearest_key(typed: str, nearest: str | None) -> None:
+    assert nearest_key(typed) == nearest
+
+
+def test_a_config_is_checked_however_it_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"data\.max_length=0 is out of range"):
+        Config(data=DataConfig(src="en", tgt="fr", max_length=0), training=TrainingConfig(max_steps=1))
+
+
+# --- what the command says about them --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_every_key_with_meaning_unit_range_and_default(start: Launcher, flag: str) -> None:
+    done = start(flag)
+    assert (done.status, done.err, done.jobs) == (0, "", [])
+    text = re.sub(r"\s+", " ", done.out)
+    for key, field in LEAVES.items():
+        entry = text.partition(f" {key} {field.metadata['doc']} [default ")[2].partition("]")[0]
+        assert entry, key
+        assert field.metadata["unit"] in entry
+        for limit in (field.metadata["at_least"], field.metadata["at_most"]):
+            assert limit is None or f"{limit:g}" in entry
+    for group, choices in CHOICES.items():
+        assert f" {group}={'|'.join(choices)} " in text
+    assert "training.learning_rate highest rate, reached after warm-up [default 0.003;" in text
+    assert "training.optimizer adam (Kingma" in text
+    assert "[default adam]" in text
+
+
+def test_cfg_job_prints_a_config_that_loads(start: Launcher) -> None:
+    done = start("--cfg", "job", "model=base", "training.seed=5", "experiment=multi30k_en_de")
+    assert (done.status, done.err, done.jobs) == (0, "", [])
+    printed = to_config(yaml.safe_load(done.out))
+    assert printed == composed(start, "model=base", "training.seed=5", "experiment=multi30k_en_de")
+    assert list(Path().iterdir()) == [Path("run")]  # that of the line before: --cfg makes no folder

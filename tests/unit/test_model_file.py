@@ -1,0 +1,243 @@
+"""The one-file model: everything comes back, tied matrices are stored once, and no file can surprise the reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seq2seq.batch import make_batch
+from seq2seq.config import AttentionName, TieName, to_dict
+from seq2seq.errors import ModelFileError
+from seq2seq.model.network import Seq2Seq
+from seq2seq.model_file import BEST_NAME, Model, load_model, save_model
+from tiny_model import make_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return make_model(tmp_path_factory.mktemp("cache"))
+
+
+def with_network(model: Model, **settings: object) -> Model:
+    config = dataclasses.replace(model.config, model=dataclasses.replace(model.config.model, **settings))  # type: ignore[arg-type]
+    torch.manual_seed(3)
+    return Model(Seq2Seq(config.model, model.tokenizer.src_size, model.tokenizer.tgt_size), model.tokenizer, config)
+
+
+@pytest.fixture
+def file(plain: Model, tmp_path: Path) -> Path:
+    path = tmp_path / BEST_NAME
+    save_model(path, plain)
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as content:
+        return {key: content.get_tensor(key) for key in content.keys()}, content.metadata()  # noqa: SIM118
+
+
+# --- round trip ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tie", TieName)
+@pytest.mark.parametrize("attention", AttentionName)
+def test_everything_comes_back(plain: Model, tmp_path: Path, tie: TieName, attention: AttentionName) -> None:
+    model = with_network(plain, tie_embeddings=tie, attention=attention, encoder_layers=2, decoder_layers=2)
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model", CPU)
+    assert loaded.config == model.config
+    assert loaded.tokenizer.to_bytes() == model.tokenizer.to_bytes()
+    expected, found = model.network.state_dict(), loaded.network.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len(list(loaded.network.parameters())) == len(list(model.network.parameters()))  # tied again
+    assert not loaded.network.training
+    assert all(parameter.requires_grad for parameter in loaded.network.parameters())
+    batch = make_batch([[5, 6, 7]], [[8, 9]])
+    with torch.no_grad():
+        # Not to the bit: a tensor elsewhere in memory may be multiplied in another order.
+        torch.testing.assert_close(loaded.network(batch)[0], model.network.eval()(batch)[0])
+
+
+def test_two_vocabularies_come_back(plain: Model, tmp_path: Path) -> None:
+    from seq2seq.data.corpus import ParallelText
+    from seq2seq.data.tokenizer import Tokenizer
+
+    pieces = dataclasses.replace(plain.config.data.tokenizer, joint=False, vocab_size=8)
+    text = ParallelText(["abcab", "cab"], ["xyzzy", "zxy"])
+    tokenizer = Tokenizer.train(text, pieces, tmp_path)
+    settings = dataclasses.replace(plain.config.model, tie_embeddings=TieName.two_way)
+    data = dataclasses.replace(plain.config.data, tokenizer=pieces)
+    config = dataclasses.replace(plain.config, model=settings, data=data)
+    save_model(tmp_path / "model", Model(Seq2Seq(settings, 8, 8), tokenizer, config))
+    loaded = load_model(tmp_path / "model", CPU).tokenizer
+    assert loaded.to_bytes() == tokenizer.to_bytes()
+    assert loaded.to_bytes().keys() == {"src", "tgt"}
+
+
+def test_tied_matrices_are_stored_once(plain: Model, tmp_path: Path) -> None:
+    sizes = {}
+    for tie in TieName:
+        model = with_network(plain, tie_embeddings=tie, emb_size=200)
+        save_model(tmp_path / tie.name, model)
+        sizes[tie] = (tmp_path / tie.name).stat().st_size
+        tensors, _ = read(tmp_path / tie.name)
+        stored = sum(tensor.numel() for name, tensor in tensors.items() if not name.startswith("tokenizer."))
+        assert stored == sum(parameter.numel() for parameter in model.network.parameters())
+    matrix = plain.tokenizer.tgt_size * 200 * 4
+    assert sizes[TieName.none] - sizes[TieName.two_way] == pytest.approx(matrix, abs=300)  # the header's own lines
+    assert sizes[TieName.two_way] - sizes[TieName.three_way] == pytest.approx(matrix, abs=300)
+
+
+def test_a_run_folder_means_its_best_model(file: Path, plain: Model) -> None:
+    assert load_model(file.parent, CPU).config == load_model(file, CPU).config == plain.config
+
+
+def test_saving_again_replaces_the_file_and_leaves_nothing_else(file: Path, plain: Model) -> None:
+    save_model(file, with_network(plain, hidden_size=9))
+    assert load_model(file, CPU).config.model.hidden_size == 9
+    assert [path.name for path in file.parent.iterdir()] == [BEST_NAME]
+
+
+def test_a_network_in_training_is_saved_as_it_is_and_goes_on(plain: Model, tmp_path: Path) -> None:
+    """A saved file must not change with the weights, nor the weights with it."""
+    model = with_network(plain)
+    model.network.train()
+    save_model(tmp_path / "model", model)
+    before = model.network.output.bias.detach().clone()
+    with torch.no_grad():
+        model.network.output.bias.add_(1)
+    assert model.network.training
+    assert torch.equal(load_model(tmp_path / "model", CPU).network.output.bias, before)
+
+
+# --- files that are not what they should be --------------------------------------------------------------------------
+
+
+def refuse(path: Path, message: str) -> None:
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_model(path, CPU)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    refuse(tmp_path / "none", r"no model at .*none \(expected a file or a run folder\)")
+    refuse(tmp_path, f"no model at .*{BEST_NAME}$")
+    refuse(tmp_path / ("n" * 300), "cannot read .*: File name too long")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9999])
+def test_a_file_cut_short(file: Path, share: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    refuse(file, "is not a readable model file")
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 100, b"\xff" * 100, b"PK\x03\x04", (10**15).to_bytes(8, "little")])
+def test_garbage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model").write_bytes(content)
+    refuse(tmp_path / "model", "is not a readable model file")
+
+
+def test_bytes_behind_the_end(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"more")
+    refuse(file, "is not a readable model file")
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+
+    class Harmful:
+        def __reduce__(self) -> object:
+            return open, (str(mark), "w")
+
+    for path, write in ((tmp_path / "a", pickled), (tmp_path / "b", torch.save)):
+        write({"format": "seq2seq-lstm", "weights": Harmful()}, path)
+        refuse(path, "is not a readable model file")
+    assert not mark.exists()
+
+
+def pickled(value: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+def test_another_programs_safetensors(tmp_path: Path) -> None:
+    for metadata in (None, {"format": "pt"}):
+        save_file({"weight": torch.zeros(3)}, tmp_path / "model", metadata)
+        refuse(tmp_path / "model", "is a safetensors file but not a seq2seq model")
+
+
+Damage = Callable[[dict[str, Tensor], dict[str, str]], object]
+
+
+def drop(key: str) -> Damage:
+    return lambda tensors, _: tensors.pop(key)
+
+
+def change(key: str, to: Callable[[Tensor], Tensor]) -> Damage:
+    return lambda tensors, _: tensors.update({key: to(tensors[key]).contiguous()})
+
+
+def describe(key: str, value: str | None) -> Damage:
+    return lambda _, metadata: metadata.pop(key) if value is None else metadata.update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (describe("format_version", "2"), "has format version 2; this program reads 1"),
+        (describe("format_version", None), "has format version None; this program reads 1"),
+        (describe("config", None), "is damaged: .*config"),
+        (describe("config", ""), "is damaged"),
+        (describe("config", "{"), "is damaged"),
+        (describe("config", "null"), "is damaged"),
+        (describe("config", "[]"), "is damaged"),
+        (describe("config", "3"), "is damaged"),
+        (describe("config", '{"model": {"hidden_sizes": 3}}'), "is damaged: unknown key 'model.hidden_sizes'"),
+        (describe("config", '{"model": {"hidden_size": "x"}}'), "is damaged: model.hidden_size"),
+        (drop("output.bias"), r"is damaged: tensor output\.bias is None, the config needs"),
+        (drop("tgt_embedding.weight"), r"is damaged: tensor tgt_embedding\.weight"),
+        (drop("tokenizer.src"), "is damaged"),
+        (change("tokenizer.src", lambda t: t[:100]), "is damaged"),
+        (change("tokenizer.src", lambda t: t[:0]), "is damaged"),
+        (change("tokenizer.src", lambda t: t.bfloat16()), "is damaged"),
+        (change("output.bias", lambda t: t[:-1]), r"is damaged: tensor output\.bias is .*30.*, the config needs .*31"),
+        (change("output.bias", lambda t: t.long()), "is damaged"),
+        (change("output.bias", lambda t: t.double()), r"tensor output\.bias is torch.float64 .*needs torch.float32"),
+        (lambda tensors, _: tensors.update(extra=torch.zeros(2)), "is damaged: tensor extra"),
+    ],
+)
+def test_a_file_with_a_part_exchanged(file: Path, damage: Damage, message: str) -> None:
+    tensors, metadata = read(file)
+    damage(tensors, metadata)
+    save_file(tensors, file, metadata)
+    refuse(file, message)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "emb_size", "encoder_layers", "decoder_layers", "attention_size"])
+def test_a_config_that_does_not_fit_the_weights(file: Path, plain: Model, key: str) -> None:
+    tensors, metadata = read(file)
+    config = to_dict(plain.config)
+    config["model"][key] += 1
+    save_file(tensors, file, {**metadata, "config": json.dumps(config)})
+    refuse(file, "is damaged: tensor .*, the config needs")
+
+
+def test_an_untied_config_does_not_fit_tied_weights(file: Path, plain: Model) -> None:
+    tensors, metadata = read(file)
+    config = to_dict(plain.config)
+    config["model"]["tie_embeddings"] = "none"
+    save_file(tensors, file, {**metadata, "config": json.dumps(config)})
+    refuse(file, r"is damaged: tensor output\.weight is None")
