@@ -275,7 +275,9 @@ class DecodeConfig:
         at_least=0,
         at_most=10,
     )
-    max_length_ratio: float = setting(2.0, "longest output = ratio × source pieces + max_length_extra", at_least=0)
+    max_length_ratio: float = setting(
+        2.0, "longest output = ratio × source pieces + max_length_extra", at_least=0, at_most=1000
+    )
     max_length_extra: int = setting(10, "see max_length_ratio", unit="pieces", at_least=1)
     batch_tokens: int = setting(4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.command import OK, run
-from seq2seq.config import Config, config_dir, explain, nearest_key, to_config
+from seq2seq.config import Config, config_dir, explain, nearest_key, to_config, walk
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.storage import first_line
@@ -68,8 +68,8 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
                 failed.append(error)  # raised below: Hydra would print a line of its own above it
 
     def body() -> int:
-        sys.argv += _run_dir_of_resumed(sys.argv[1:])
         try:
+            sys.argv[1:] = _with_run_dir(sys.argv[1:])
             compose_and_run()
             if failed:
                 raise failed[0]
@@ -98,18 +98,20 @@ def _record(error: Exception, folder: Path) -> None:
     sys.stderr.write(message)
 
 
-def _run_dir_of_resumed(arguments: list[str]) -> list[str]:
-    """Return the argument that makes `training.resume=RUN` the run folder, before Hydra creates a new one."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        value = value.strip("'\"")
-        if key.lstrip("+") == "training.resume" and value not in ("null", "auto"):
-            folder = Path(value)
+def _with_run_dir(arguments: list[str]) -> list[str]:
+    """Return the arguments with the folder of `training.resume=RUN` as run folder, before Hydra creates a new one."""
+    for position, argument in enumerate(arguments, start=1):
+        if not argument.lstrip("+").startswith("training.resume="):
+            continue
+        override = OverridesParser.create().parse_override(argument)
+        value = None if override.is_sweep_override() else override.value()
+        if value not in (None, "auto"):
+            folder = Path(str(value))
             if not (folder / LAST_NAME).is_file():
                 raise ConfigError(f"training.resume={value}: there is no {LAST_NAME} in that folder")
             quoted = str(folder).replace("'", "\\'")
-            return [f"hydra.run.dir='{quoted}'"]
-    return []
+            return [*arguments[:position], f"hydra.run.dir='{quoted}'", *arguments[position:]]
+    return arguments
 
 
 def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
@@ -121,11 +123,13 @@ def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
     if not has_last:  # set in a file or in a sweep, which have no say in where the run is
         raise ConfigError(f"training.resume={resume}: name the run on the command line, one run at a time")
     overrides = [change for change in overrides if not change.lstrip("+").startswith("training.resume=")]
-    return _resumed_config(folder, overrides), Launch(_shown(folder), True, overrides)
+    return _resumed_config(raw, folder, overrides), Launch(_shown(folder), True, overrides)
 
 
-def _resumed_config(folder: Path, overrides: list[str]) -> Config:
+def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Config:
     """Return the run's own config with this command's overrides on top.
+
+    A group's choice is accepted where it says what the run has anyway: the same command can be given again.
 
     Raises:
         ConfigError: an override would change the model, the tokenizer or a whole group.
@@ -135,18 +139,28 @@ def _resumed_config(folder: Path, overrides: list[str]) -> Config:
         config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
     except Exception as error:  # YAML, OmegaConf and the file system each have their own family
         raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
-    refused = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    own = config.copy()
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    single = tuple(override.key_or_group for override in parsed if "." in override.key_or_group)
+    for override in parsed:
         key = override.key_or_group
-        before = OmegaConf.select(config, key)
-        if "." not in key:
+        if "." in key:
+            OmegaConf.update(config, key, override.value())
+        elif _differences(raw, own, f"{key}." if key in own else "", but_for=("training.resume", *single)):
             raise ConfigError(f"{key}={override.value()} cannot change on resume: give single keys, not a group")
-        OmegaConf.update(config, key, override.value())
-        if f"{key}.".startswith(FIXED_ON_RESUME) and OmegaConf.select(config, key) != before:
-            refused.append(f"{key} (was {before})")
+    refused = [key for prefix in FIXED_ON_RESUME for key in _differences(config, own, prefix)]
     if refused:
-        raise ConfigError(f"cannot change on resume, the weights were made with other values: {', '.join(refused)}")
+        told = ", ".join(f"{key} (was {OmegaConf.select(own, key)})" for key in refused)
+        raise ConfigError(f"cannot change on resume, the weights were made with other values: {told}")
     return to_config(config)
+
+
+def _differences(one: DictConfig, other: DictConfig, prefix: str, but_for: Sequence[str] = ()) -> list[str]:
+    """Return the keys below `prefix`, but not those at or below `but_for`, in which two configs differ."""
+    skipped = tuple(f"{key}." for key in but_for)
+    keys = [key for key, field in walk() if not isinstance(field.default_factory, type) and key.startswith(prefix)]
+    kept = [key for key in keys if not f"{key}.".startswith(skipped)]
+    return [key for key in kept if OmegaConf.select(one, key) != OmegaConf.select(other, key)]
 
 
 def _shown(folder: Path) -> Path:

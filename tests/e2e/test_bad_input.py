@@ -18,9 +18,11 @@ from seq2seq.training.checkpoint import LAST_NAME
 
 TINY = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=src", "data.train.tgt=tgt", "data.cache_dir=cache",
-    "data.tokenizer.vocab_size=40", "data.tokenizer.byte_fallback=false", "model.hidden_size=4", "model.emb_size=4",
-    "model.attention_size=4", "training.max_minutes=null", "training.max_steps=2", "training.device=cpu",
-    "training.precision=fp32", "training.validate_sentences=1", "runtime.allocator=default",
+    "data.tokenizer.vocab_size=48", "data.tokenizer.byte_fallback=false",
+    "model.hidden_size=4", "model.emb_size=4", "model.attention_size=4", "model.dropout.layers=0.1",
+    "training.max_minutes=null", "training.max_steps=2", "training.device=cpu", "training.precision=fp32",
+    "training.warmup_steps=0", "training.validate_sentences=1",
+    "runtime.allocator=default",
 )  # fmt: skip
 SRC = [f"the {size} {thing} {verb}" for size in ("big", "old") for thing in ("cat", "dog") for verb in ("runs", "eats")]
 TGT = [line.upper() for line in SRC]
@@ -98,7 +100,11 @@ def shorten_tgt() -> None:
         (lambda: None, ["data.tokenizer.src_model=src"], ["src: not a SentencePiece model"]),
         (lambda: None, ["training.device=cuda:99"], ["cuda:99", "not there"]),
         (lambda: None, ["training.device=abacus"], ["abacus", "auto, cpu, cuda"]),
-        (lambda: None, ["training.learning_rate=1e30", "training.warmup_steps=0", "training.max_steps=50"], ["diverged"]),
+        (
+            lambda: None,
+            ["training.learning_rate=1e30", "training.warmup_steps=0", "training.max_steps=50"],
+            ["diverged"],
+        ),
         (lambda: None, ["hydra.run.dir=src/run"], ["src/run: Not a directory"]),
         (lambda: None, ["data.cache_dir=src/cache"], ["src/cache", "Not a directory"]),
     ],
@@ -150,10 +156,10 @@ def test_what_the_weights_were_made_with_cannot_change(trained: Launcher) -> Non
     for override, told in (
         ("model.hidden_size=8", "model.hidden_size (was 4)"),
         ("model.dropout.layers=0.5", "model.dropout.layers (was 0.1)"),
-        ("model.dropout={layers: 0.5}", "model.dropout (was "),
+        ("model.dropout={layers: 0.5}", "model.dropout.layers (was 0.1)"),
         ("model.attention=none", "model.attention (was additive)"),
-        ("data.tokenizer.vocab_size=50", "data.tokenizer.vocab_size (was 40)"),
-        ("data.tokenizer={type: bpe}", "data.tokenizer (was "),
+        ("data.tokenizer.vocab_size=50", "data.tokenizer.vocab_size (was 48)"),
+        ("data.tokenizer={type: bpe}", "data.tokenizer.type (was unigram)"),
     ):
         assert_told(trained("training.resume=run", override), "cannot change on resume", told)
     both = trained("training.resume=run", "model.hidden_size=8", "training.seed=3", "data.tokenizer.type=bpe")
@@ -162,8 +168,18 @@ def test_what_the_weights_were_made_with_cannot_change(trained: Launcher) -> Non
         assert_told(trained("training.resume=run", group), f"{group} cannot change on resume")
 
 
+def test_the_same_command_again_changes_nothing(trained: Launcher) -> None:
+    """With its choices of groups: that is what a queue does that starts a killed job anew."""
+    ((before, _),) = trained("training.resume=run").jobs
+    again = trained(*TINY, "hydra.run.dir=run", "training.resume=auto")
+    assert again.status == 0
+    assert again.jobs[0][0] == before
+    longer = trained(*TINY, "hydra.run.dir=run", "training.resume=auto", "training.max_steps=3")
+    assert longer.jobs[0][0].training.max_steps == 3
+
+
 def test_everything_else_can_and_is_logged(trained: Launcher) -> None:
-    (((before, _)),) = trained("hydra.run.dir=run", "training.resume=auto").jobs
+    ((before, _),) = trained("hydra.run.dir=run", "training.resume=auto").jobs
     overrides = ["training.max_steps=3", "decode.beam_size=2", "model.hidden_size=4", "training.log_every_steps=1"]
     done = trained("training.resume=run", *overrides)
     assert done.status == 0
@@ -188,17 +204,21 @@ def test_auto_starts_a_new_run_where_there_is_none(trained: Launcher) -> None:
 
 
 def test_a_run_folder_of_any_name(trained: Launcher) -> None:
-    name = "it's a run, №1 = \"best\" (x)"
-    os.rename("run", name)
-    done = trained(f"training.resume='{name}'".replace("it's", "it\\'s"))
-    assert done.status == 0, done.err
-    assert done.jobs[0][1].folder == Path(name)
+    for name in ("it's", "a run, №1 = (x)", 'the "best"', "2024", "null run"):
+        os.rename("run", name)
+        quoted = name.replace("'", "\\'")
+        done = trained(f"training.resume='{quoted}'")
+        assert done.status == 0, done.err
+        assert done.jobs[0][1].folder == Path(name)
+        os.rename(name, "run")
 
 
 def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
     for arguments in (["training.resume=nowhere"], ["+training.resume=nowhere"], ["training.resume="]):
         assert_told(trained(*arguments), "there is no last.pt in that folder")
-    assert_told(trained("-m", "training.resume=run", "training.seed=1,2"), "2 points of the sweep failed")
+    swept = trained("training.resume=run", "training.seed=1,2", "hydra.sweep.dir=sweep", "-m")
+    assert swept.status == 2
+    assert swept.err.count("training.resume=run: name the run on the command line, one run at a time") == 2
     content, config = Path("run", LAST_NAME).read_bytes(), Path("run/config.yaml").read_bytes()
     state = torch.load(Path("run", LAST_NAME), weights_only=True)
     for damaged, message in (
@@ -213,7 +233,14 @@ def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
     torch.save({**state, "network": {}}, Path("run", LAST_NAME))
     assert_told(trained("training.resume=run"), f"run/{LAST_NAME} does not fit this run")
     write(f"run/{LAST_NAME}", content)
-    for damaged in (b"data: [", b"\xff\xfe", b"[1, 2]", b"data: 3", b"modle: {}", config[: len(config) // 2 - 3] + b": :"):
+    for damaged in (
+        b"data: [",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"data: 3",
+        b"modle: {}",
+        config[: len(config) // 2 - 3] + b": :",
+    ):
         write("run/config.yaml", damaged)
         assert_told(trained("training.resume=run"), "run/config.yaml")
     os.remove("run/config.yaml")

@@ -10,20 +10,13 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TRAIN = [
-    *("data=grammar", "data.train_pairs=60000", "data.valid_pairs=200", "data.test_pairs=500"),
-    *("data.tokenizer.vocab_size=2500", "model.dropout={embedding:0,layers:0,context:0,readout:0}"),
-    *("training.max_minutes=null", "training.max_steps=1600", "training.batch_tokens=600"),
-    *("training.learning_rate=3e-3", "training.warmup_steps=100", "training.label_smoothing=0"),
-]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of about a minute on two cores."""
     folder = tmp_path_factory.mktemp("grammar")
-    where = [f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
-    subprocess.run([sys.executable, "-m", "seq2seq.train", *TRAIN, *where], check=True, stdout=subprocess.DEVNULL)
+    keys = ["experiment=grammar", f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
+    subprocess.run([sys.executable, "-m", "seq2seq.train", *keys], check=True, stdout=subprocess.DEVNULL)
     return folder / "run"
 
 

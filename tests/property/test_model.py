@@ -27,6 +27,7 @@ from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids
 
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
+FEWER = settings(EXAMPLES, max_examples=scaled(15, 300))
 CLOSE = {"rtol": 0, "atol": 1e-9}
 NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 
@@ -244,6 +245,29 @@ def test_tied_matrices_are_one_parameter_with_the_gradients_of_all_its_uses(
     gradients = {name: parameter.grad for name, parameter in free.named_parameters()}
     total = sum(gradients[name] for name in uses)  # type: ignore[misc]
     torch.testing.assert_close(tied.tgt_embedding.weight.grad, total, **CLOSE)
+
+
+@FEWER
+@given(networks, seeds, st.integers(1, 4))
+def test_the_fused_decoder_has_the_gradient_of_the_loop_of_steps(network: Seq2Seq, seed: int, rows: int) -> None:
+    """`step` multiplies out every layer's gates by hand; `forward` leaves the upper layers to the fused kernel."""
+    batch = make_batch(*random_batch(seed, rows, src_vocab_of(network)))
+    logits, _, _ = network(batch)
+    memory, state = network.encode(batch.src_ids, batch.src_lengths)
+    steps = []
+    for last_tokens in batch.tgt_in.split(1, dim=1):
+        said, state, _ = network.step(last_tokens, state, memory)
+        steps.append(said)
+    by_hand = torch.cat(steps, dim=1)[batch.tgt_out != PAD_ID]
+    weights = torch.randn_like(logits)
+    found, expected = (
+        torch.autograd.grad((values * weights).sum(), list(network.parameters()), allow_unused=True)
+        for values in (logits, by_hand)
+    )
+    for (name, _), one, other in zip(network.named_parameters(), found, expected, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10, msg=name)
 
 
 # --- dropout ---------------------------------------------------------------------------------------------------------
