@@ -1,0 +1,102 @@
+"""What metrics.jsonl, TensorBoard and the log say, from figures worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seq2seq.training.loggers import RunLog, log_to
+from seq2seq.training.trainer import Validation
+from tiny_trainer import events
+
+
+@pytest.fixture
+def screen() -> Iterator[io.StringIO]:
+    """Standard error of a run that is not on a terminal; the package's log goes there while the test runs."""
+    yield io.StringIO()
+    root = logging.getLogger("seq2seq")
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+
+
+def add(log: RunLog, nll: float, norm: float, tokens: int, slots: int, rate: float, sec: float) -> None:
+    log.step(torch.tensor(nll), torch.tensor(norm), tokens, slots, rate, sec)
+
+
+def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.StringIO) -> None:
+    console = Console(file=screen)
+    log_to(tmp_path, console)
+    with RunLog(tmp_path, 2, console) as log:
+        add(log, 30.0, 1.0, 10, 20, 0.1, 0.5)
+        log.progress(1, 0.25, 0.25, 1.0)
+        add(log, 60.0, 4.0, 20, 20, 0.2, 1.5)
+        log.progress(2, 0.5, 0.5, 3.0)
+        add(log, 7.0, 1.0, 7, 7, 0.3, 1.0)
+        log.progress(3, 0.75, 0.75, 4.0)
+        add(log, 21.0, 2.0, 7, 7, 0.4, 1.0)
+        log.progress(4, 1.0, 1.0, 5.0)
+    first, second = events(tmp_path, "step")
+    assert (first["step"], first["epoch"], first["elapsed_sec"]) == (2, 0.5, 3.0)
+    assert first["loss"] == 3.0  # by tokens, not the mean of 3 and 3
+    assert second["loss"] == 2.0
+    assert first["grad_norm"] == 2.5
+    assert first["padding"] == 0.25
+    assert first["tokens_per_sec"] == 15
+    assert (first["learning_rate"], second["learning_rate"]) == (0.2, 0.4)
+    lines = screen.getvalue().splitlines()
+    assert lines[0] == "step 2  epoch 0.50  loss 3.000  15 tok/s  rate 2.00e-01  3 s, ETA 3 s"
+    logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" INFO ", 1)[1] for line in logged] == lines
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(point.step, point.value) for point in board.Scalars("train/loss")] == [(2, 3.0), (4, 2.0)]
+
+
+def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.StringIO) -> None:
+    console = Console(file=screen)
+    log_to(tmp_path, console)
+    with RunLog(tmp_path, 1, console) as log:
+        log.validation(5, 90.0, Validation(2.0, 7.389, 12.345), better=True)
+        log.validation(6, 99.0, Validation(800.0, math.inf, 0.0), better=False)
+    good, bad = events(tmp_path, "validation")
+    assert (good["step"], good["loss"], good["perplexity"], good["bleu"], good["best"]) == (5, 2.0, 7.389, 12.345, True)
+    assert (bad["perplexity"], bad["best"]) == (None, False)  # JSON has no infinity
+    assert screen.getvalue().splitlines() == [
+        "step 5  validation: perplexity 7.39  BLEU 12.35  best so far, saved  (1.5 min)",
+        "step 6  validation: perplexity inf  BLEU 0.00  (1.6 min)",
+    ]
+
+
+def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
+    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+        add(log, math.nan, math.inf, 3, 4, 0.1, 0.0)
+        log.progress(1, 0.1, 0.1, 0.0)
+        log.event("test", set="größe", nothing=None)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    step, test = (json.loads(line, parse_constant=refuse) for line in lines)
+    assert (step["loss"], step["grad_norm"]) == (None, None)
+    assert (test["set"], test["nothing"]) == ("größe", None)
+
+
+def test_the_jobs_of_a_sweep_do_not_share_a_log(tmp_path: Path, screen: io.StringIO) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        log_to(tmp_path / name, Console(file=screen))
+        logging.getLogger("seq2seq.data").info("in %s", name)
+    for name in ("one", "two"):
+        assert (tmp_path / name / "train.log").read_text(encoding="utf-8").endswith(f"INFO in {name}\n")
+    assert screen.getvalue() == "in one\nin two\n"
