@@ -37,9 +37,9 @@ def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.St
     console = Console(file=screen)
     log_to(tmp_path, console)
     with RunLog(tmp_path, 2, console) as log:
-        add(log, 30.0, 1.0, 10, 20, 0.1, 0.5)
+        add(log, 10.0, 1.0, 10, 20, 0.1, 0.5)
         log.progress(1, 0.25, 0.25, 1.0)
-        add(log, 60.0, 4.0, 20, 20, 0.2, 1.5)
+        add(log, 80.0, 4.0, 20, 20, 0.2, 1.5)
         log.progress(2, 0.5, 0.5, 3.0)
         add(log, 7.0, 1.0, 7, 7, 0.3, 1.0)
         log.progress(3, 0.75, 0.75, 4.0)
@@ -47,7 +47,7 @@ def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.St
         log.progress(4, 1.0, 1.0, 5.0)
     first, second = events(tmp_path, "step")
     assert (first["step"], first["epoch"], first["elapsed_sec"]) == (2, 0.5, 3.0)
-    assert first["loss"] == 3.0  # by tokens, not the mean of 3 and 3
+    assert first["loss"] == 3.0  # 90 over 30 tokens, not the mean of 1 and 4
     assert second["loss"] == 2.0
     assert first["grad_norm"] == 2.5
     assert first["padding"] == 0.25
