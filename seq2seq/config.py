@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import enum
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,11 @@ class AllocatorName(Choice):
 class FilesConfig:
     """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
 
-    src: str | None = setting(None, "source-side file, one sentence a line (plain or .gz)")
-    tgt: str | None = setting(None, "target-side file, line-aligned with src (plain or .gz)")
-    tsv: str | None = setting(None, "one file instead of two: source, tab, target; further columns are ignored")
+    src: str | None = setting(None, "source-side file, one sentence a line (plain or .gz)", unit="path")
+    tgt: str | None = setting(None, "target-side file, line-aligned with src (plain or .gz)", unit="path")
+    tsv: str | None = setting(
+        None, "one file instead of two: source, tab, target; more columns are ignored", unit="path"
+    )
 
 
 @dataclass
@@ -140,8 +143,8 @@ class TokenizerConfig:
     character_coverage: float = setting(
         0.9995, "share of characters that get a piece of their own", at_least=0.98, at_most=1.0
     )
-    src_model: str | None = setting(None, "existing SentencePiece .model for the source instead of training one")
-    tgt_model: str | None = setting(None, "the same for the target; leave null where joint")
+    src_model: str | None = setting(None, "SentencePiece .model for the source instead of training one", unit="path")
+    tgt_model: str | None = setting(None, "the same for the target; leave null where joint", unit="path")
 
 
 @dataclass
@@ -151,9 +154,11 @@ class DataConfig:
     name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
     src: str = setting(MISSING, "source language code")
     tgt: str = setting(MISSING, "target language code")
-    root: str | None = setting(None, "read the corpus files from this folder instead of downloading them")
+    root: str | None = setting(None, "read the corpus files from this folder instead of downloading them", unit="path")
     cache_dir: str | None = setting(
-        None, "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder"
+        None,
+        "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder",
+        unit="path",
     )
     train: FilesConfig = setting(FilesConfig, "training text (data=files)")
     valid: FilesConfig = setting(FilesConfig, "validation text (data=files); absent: held out of train")
@@ -178,10 +183,10 @@ class DataConfig:
 class DropoutConfig:
     """Probability of zeroing a unit in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
 
-    embedding: float = setting(0.2, "on word vectors entering encoder and decoder", at_least=0, at_most=0.95)
-    layers: float = setting(0.2, "on the output of every recurrent layer but the last", at_least=0, at_most=0.95)
-    context: float = setting(0.2, "on the encoder states that attention reads", at_least=0, at_most=0.95)
-    readout: float = setting(0.2, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
+    embedding: float = setting(0.1, "on word vectors entering encoder and decoder", at_least=0, at_most=0.95)
+    layers: float = setting(0.1, "on the output of every recurrent layer but the last", at_least=0, at_most=0.95)
+    context: float = setting(0.1, "on the encoder states that attention reads", at_least=0, at_most=0.95)
+    readout: float = setting(0.1, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
 
 
 @dataclass
@@ -218,7 +223,7 @@ class TrainingConfig:
     max_steps: int | None = setting(None, "stop after this many updates", unit="updates", at_least=1)
     max_epochs: int | None = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
     max_minutes: float | None = setting(
-        None, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
+        8, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
     )
     batch_tokens: int = setting(
         1536, "ceiling of rows × longest row (either side) of one update", unit="tokens", at_least=8
@@ -231,7 +236,7 @@ class TrainingConfig:
     optimizer: OptimizerName = setting(
         OptimizerName.adam, "adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019)"
     )
-    learning_rate: float = setting(2e-3, "highest rate, reached after warm-up", at_least=0)
+    learning_rate: float = setting(3e-3, "highest rate, reached after warm-up", at_least=0)
     beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
     weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0)
     schedule: ScheduleName = setting(
@@ -242,25 +247,28 @@ class TrainingConfig:
     min_rate_ratio: float = setting(0.01, "floor of the rate, as a share of learning_rate", at_least=0, at_most=1)
     plateau_factor: float = setting(0.5, "plateau: multiply the rate by this …", at_least=0.01, at_most=0.99)
     plateau_patience: int = setting(
-        2, "plateau: … after this many validations without a better BLEU", unit="validations", at_least=1
+        2,
+        "plateau: … after this many validations without a better one",
+        unit="validations",
+        at_least=1,
     )
     max_grad_norm: float = setting(1.0, "clip the gradient's L2 norm to this (Pascanu et al. 2013); 0: off", at_least=0)
     label_smoothing: float = setting(
         0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
     )
     validate_every_steps: int | None = setting(
-        None, "updates between validations; null: once an epoch", unit="updates", at_least=1
+        1000, "updates between validations; null: once an epoch", unit="updates", at_least=1
     )
     validate_sentences: int | None = setting(
         500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
     )
     early_stopping: int | None = setting(
-        None, "stop after this many validations without a better BLEU", unit="validations", at_least=1
+        None, "stop after this many validations without a better one (BLEU, then loss)", unit="validations", at_least=1
     )
     save_every_steps: int | None = setting(
         None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
     )
-    log_every_steps: int = setting(50, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
+    log_every_steps: int = setting(100, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
     resume: str | None = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
 
 
@@ -343,6 +351,14 @@ def to_dict(config: Config) -> dict[str, Any]:
     plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     assert isinstance(plain, dict)
     return plain  # type: ignore[return-value]
+
+
+def absolute_paths(raw: DictConfig) -> None:
+    """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder."""
+    for key, field in walk():
+        path = OmegaConf.select(raw, key) if field.metadata["unit"] == "path" else None
+        if path is not None:
+            OmegaConf.update(raw, key, os.path.abspath(os.path.expanduser(path)))
 
 
 def walk(group: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:

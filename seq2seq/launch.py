@@ -18,10 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.command import OK, run
-from seq2seq.config import Config, config_dir, explain, nearest_key, to_config, walk
+from seq2seq.command import BUG, OK, USER_ERROR, run
+from seq2seq.config import Config, absolute_paths, config_dir, explain, nearest_key, to_config, walk
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.model_file import BEST_NAME
 from seq2seq.storage import first_line
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Stopped
@@ -52,7 +53,7 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failed: list[Exception] = []
-    recorded: list[Path] = []
+    recorded: dict[Path, bool] = {}  # failed point of a sweep -> was it the user's mistake?
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
     def compose_and_run(raw: DictConfig) -> None:
@@ -62,8 +63,7 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
             job(*_prepare(raw, folder))
         except Exception as error:
             if context.mode is RunMode.MULTIRUN:
-                _record(error, folder)
-                recorded.append(_shown(folder))
+                recorded[_shown(folder)] = _record(error, folder)
             else:
                 failed.append(error)  # raised below: Hydra would print a line of its own above it
 
@@ -74,7 +74,10 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
             if failed:
                 raise failed[0]
             if recorded:
-                raise Seq2SeqError(f"{len(recorded)} points of the sweep failed: {', '.join(map(str, recorded))}")
+                sys.stderr.write(
+                    f"error: {len(recorded)} points of the sweep failed: {', '.join(map(str, recorded))}\n"
+                )
+                return USER_ERROR if all(recorded.values()) else BUG
         except Stopped as stop:
             sys.stderr.write(f"{stop}\n")
             return 128 + stop.signal_number
@@ -90,12 +93,13 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
     return run(body)
 
 
-def _record(error: Exception, folder: Path) -> None:
-    """Note in its folder and on standard error that a point of a sweep failed; the sweep goes on."""
+def _record(error: Exception, folder: Path) -> bool:
+    """Note in its folder and on standard error that a point of a sweep failed; return whether by the user's mistake."""
     told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
     message = f"error: {one_line(error)}\n" if told else "".join(traceback.format_exception(error))
     (folder / FAILED_NAME).write_text(message, encoding="utf-8")
     sys.stderr.write(message)
+    return told
 
 
 def _with_run_dir(arguments: list[str]) -> list[str]:
@@ -118,6 +122,12 @@ def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
     """Turn Hydra's composition, or the config of the run to resume, into a checked config."""
     overrides = list(HydraConfig.get().overrides.task)
     resume, has_last = raw.training.resume, (folder / LAST_NAME).is_file()
+    absolute_paths(raw)
+    if resume is None and (has_last or (folder / BEST_NAME).is_file()):
+        raise ConfigError(
+            f"{_shown(folder)} already holds a run: continue it with training.resume={_shown(folder)}, "
+            "or choose another hydra.run.dir"
+        )
     if resume is None or (resume == "auto" and not has_last):
         return to_config(raw), Launch(_shown(folder), False, overrides)
     if not has_last:  # set in a file or in a sweep, which have no say in where the run is
@@ -148,6 +158,7 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
             OmegaConf.update(config, key, override.value())
         elif _differences(raw, own, f"{key}." if key in own else "", but_for=("training.resume", *single)):
             raise ConfigError(f"{key}={override.value()} cannot change on resume: give single keys, not a group")
+    absolute_paths(config)
     refused = [key for prefix in FIXED_ON_RESUME for key in _differences(config, own, prefix)]
     if refused:
         told = ", ".join(f"{key} (was {OmegaConf.select(own, key)})" for key in refused)

@@ -61,7 +61,8 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in present:
         raise ConfigError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:N or mps")
     if not present[device.type]:
-        raise ConfigError(f"device {name!r} is not there: {torch.cuda.device_count()} CUDA devices found")
+        found = f": {torch.cuda.device_count()} CUDA devices found" if device.type == "cuda" else ""
+        raise ConfigError(f"device {name!r} is not there{found}")
     return device
 
 
@@ -75,7 +76,7 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

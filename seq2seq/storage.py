@@ -94,7 +94,7 @@ def _write_error(error: Exception) -> str | None:
     """
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    names = ("PytorchStreamWriter", "No space left", "I/O error", "Io", "unexpected pos")
+    names = ("PytorchStreamWriter", "No space left", "I/O error", "unexpected pos")
     if type(error).__name__ == "SafetensorError" or any(name in str(error) for name in names):
         return first_line(error)
     return None

@@ -28,6 +28,7 @@ from seq2seq.launch import CONFIG_NAME, Launch, launch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
+from seq2seq.storage import write_atomically
 from seq2seq.training.loggers import RunLog, log, log_to
 from seq2seq.training.trainer import EpochData, Trainer
 
@@ -55,7 +56,7 @@ def train(config: Config, run: Launch) -> None:
     log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
-    OmegaConf.save(OmegaConf.create(to_dict(config)), run.folder / CONFIG_NAME)
+    write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(OmegaConf.create(to_dict(config)), path))
 
     seed_everything(config.training.seed)
     corpus = load_corpus(config.data)
@@ -77,6 +78,7 @@ def train(config: Config, run: Launch) -> None:
             keep_best=lambda: save_model(run.folder / BEST_NAME, model),
             run_log=run_log,
             folder=run.folder,
+            pieces=tokenizer.fingerprint,
         )
         if run.resumes:
             trainer.resume()
@@ -137,9 +139,9 @@ def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
                 print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
-    example = shlex.quote(next(iter(corpus.tests.values())).src[0])
-    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {folder} --text {example}")
-    print(f"  python -m seq2seq.evaluate {folder}")
+    example, run = shlex.quote(next(iter(corpus.tests.values())).src[0]), shlex.quote(str(folder))
+    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
+    print(f"  python -m seq2seq.evaluate {run}")
 
 
 if __name__ == "__main__":

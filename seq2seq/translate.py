@@ -112,10 +112,10 @@ def _format(found: Iterable[Sequence[Translation]], done: int, args: argparse.Na
 def _output(name: str, inputs: Sequence[str]) -> Iterator[Callable[[str], None]]:
     """Yield a function that writes text to the file (`-`: standard output) at once."""
     shown = "standard output" if name == "-" else name
-    if any(_same(name, other) for other in inputs):
-        raise DataError(f"{name} is both input and output")
     with contextlib.ExitStack() as stack:
         with writing(shown):
+            if any(_same(name, other) for other in inputs):
+                raise DataError(f"{name} is both input and output")
             # Unbuffered: what a full disk has refused is not tried again on closing.
             file = sys.stdout.buffer if name == "-" else stack.enter_context(Path(name).open("wb", buffering=0))
 

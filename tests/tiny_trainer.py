@@ -55,12 +55,15 @@ def tiny_trainer(
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n)) for n in itertools.count())
     folder.mkdir(exist_ok=True)
-    settings = {"warmup_steps": 2, "learning_rate": 0.01, "log_every_steps": 1, **settings}
+    base = {"warmup_steps": 2, "learning_rate": 0.01, "log_every_steps": 1}
+    settings = {**base, "max_minutes": None, "validate_every_steps": None, **settings}
     config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
     network = Seq2Seq(ModelConfig(emb_size=6, hidden_size=8, attention_size=4, decoder_layers=2), VOCAB, VOCAB)
     with RunLog(folder, config.log_every_steps, Console(stderr=True)) as log:
-        yield Trainer(network, config, torch.float32, data, validate or (lambda: next(rising)), keep_best, log, folder)
+        yield Trainer(
+            network, config, torch.float32, data, validate or (lambda: next(rising)), keep_best, log, folder, "pieces"
+        )
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:

@@ -81,9 +81,15 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
             _write(text, tokenizer, max_length, temporary)
     pairs = PairedIds(folder)
     if not len(pairs):
-        raise DataError(f"all {pairs.dropped:,} pairs are longer than data.max_length={max_length} pieces")
+        raise DataError(
+            f"all {pairs.dropped:,} pairs are longer than {max_length} pieces, "
+            "the smaller of data.max_length and training.batch_tokens"
+        )
     if pairs.dropped:
-        log.info("dropped %d of %d pairs longer than %s pieces", pairs.dropped, len(text), max_length)
+        log.info(
+            "dropped %d of %d pairs longer than %s pieces (data.max_length, training.batch_tokens)",
+            *(pairs.dropped, len(text), max_length),
+        )
     return pairs
 
 

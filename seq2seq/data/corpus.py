@@ -146,7 +146,12 @@ def clean(text: ParallelText) -> tuple[ParallelText, int]:
     """Strip surrounding white space and drop pairs with a blank side; return the rest and how many were dropped.
 
     For training text only: a validation or test set keeps every line, since its line count is its identity.
+
+    Raises:
+        DataError: nothing is left.
     """
     pairs = [(src.strip(), tgt.strip()) for src, tgt in text]
     kept = ParallelText.from_pairs([pair for pair in pairs if all(pair)])
+    if pairs and not len(kept):
+        raise DataError(f"no training pairs: all {len(pairs):,} have a blank side")
     return kept, len(pairs) - len(kept)

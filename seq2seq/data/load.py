@@ -8,7 +8,7 @@ from seq2seq.config import DataConfig, DataName
 from seq2seq.data import multi30k, tatoeba
 from seq2seq.data.corpus import Corpus, ParallelText, clean, is_given, read_parallel
 from seq2seq.data.split import hold_out
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ def load_corpus(config: DataConfig) -> Corpus:
     }[config.name]
     corpus, dropped = load(config)
     corpus.train = corpus.train.first(config.train_pairs)
-    if not len(corpus.train):
-        raise DataError(f"no training pairs: all {dropped:,} have a blank side")
     tests = ", ".join(f"{name} {len(text):,}" for name, text in corpus.tests.items())
     log.info(
         "%s %s-%s: train %s, valid %s, %s (%s training pairs with a blank side dropped)",

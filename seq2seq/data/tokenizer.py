@@ -104,16 +104,14 @@ class Tokenizer:
                 raise ConfigError(
                     "data.tokenizer.tgt_model: one joint vocabulary has only src_model (or set joint=false)"
                 )
-            model = _given(config.src_model) or _train([*text.src, *text.tgt], config, cache)
+            model = _read(config.src_model) if config.src_model else _train([*text.src, *text.tgt], config, cache)
             return cls(model, names=(config.src_model or "src", ""))
-        src = _given(config.src_model) or _train(text.src, config, cache)
-        tgt = _given(config.tgt_model) or _train(text.tgt, config, cache)
+        src = _read(config.src_model) if config.src_model else _train(text.src, config, cache)
+        tgt = _read(config.tgt_model) if config.tgt_model else _train(text.tgt, config, cache)
         return cls(src, tgt, names=(config.src_model or "src", config.tgt_model or "tgt"))
 
 
-def _given(path: str | None) -> bytes | None:
-    if not path:
-        return None
+def _read(path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
     except OSError as error:

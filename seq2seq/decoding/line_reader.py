@@ -39,8 +39,8 @@ def check_inputs(names: Sequence[str]) -> None:
 def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[list[str]]:
     """Yield the lines of all inputs (`-` is standard input) in order, in lists of up to `size`.
 
-    A list ends early `WAIT_SEC` after its first line when no more has come, so a line sent into an open pipe is
-    answered at once. While the caller works on one list a thread reads the next.
+    A list ends early when the input pauses for `WAIT_SEC`, so a line sent into an open pipe is answered without a
+    second one. While the caller works on one list a thread reads the next.
 
     Raises:
         DataError: an input fails, or is not UTF-8 and `strict` is set; the lines before it are yielded first.
@@ -57,8 +57,7 @@ def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[l
             window = []
             continue
         if isinstance(item, str):
-            if not window:
-                deadline = time.monotonic() + WAIT_SEC
+            deadline = time.monotonic() + WAIT_SEC
             window.append(item)
         if window and (len(window) == size or not isinstance(item, str)):
             yield window

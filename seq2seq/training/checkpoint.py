@@ -42,8 +42,10 @@ class Progress:
     """Step of the last validation, so that the one at the end is not done twice."""
 
 
-def save_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write last.pt.
+def save_checkpoint(
+    path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, pieces: str
+) -> None:
+    """Write last.pt; `pieces` is the fingerprint of the tokenizer whose ids the weights know.
 
     Raises:
         StorageError: the disk refuses; the older checkpoint is kept.
@@ -53,17 +55,20 @@ def save_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": dataclasses.asdict(progress),
+        "pieces": pieces,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, pieces: str) -> Progress:
     """Restore network, optimizer and random state in place from last.pt and return where the run stood.
 
+    The optimizer's settings (betas, weight decay) stay those it was made with: they may change on resume.
+
     Raises:
-        ModelFileError: missing, damaged, of another format version, or made with another model.
+        ModelFileError: missing, damaged, of another format version, or made with another model or tokenizer.
     """
     if not path.is_file():
         raise ModelFileError(f"no checkpoint at {path}")
@@ -74,9 +79,16 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         raise ModelFileError(f"{path} is not a readable checkpoint: {first_line(error)}") from error
     if version != FORMAT_VERSION:
         raise ModelFileError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
+    if state.get("pieces") != pieces:
+        raise ModelFileError(
+            f"{path} was made with another tokenizer: the training text changed. Give the same data, or start a new run"
+        )
+    settings = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
     try:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(optimizer.param_groups, settings, strict=True):
+            group.update(own)
         torch.set_rng_state(state["random"])
         if state["random_cuda"] and len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])

@@ -15,9 +15,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from seq2seq.storage import write_atomically
+
 if TYPE_CHECKING:
     from seq2seq.training.trainer import Validation
 
+METRICS_NAME = "metrics.jsonl"
 log = logging.getLogger(__name__)
 
 
@@ -44,9 +47,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, every: int, console: Console) -> None:
-        self._every, self._console = every, console
-        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._every, self._console, self._folder = every, console, folder
+        self._open()
         self._bar = Progress(
             TextColumn("[bold]training"),
             BarColumn(),
@@ -59,6 +61,7 @@ class RunLog:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=1.0, figures="")
+        self._where = 0.0, 0.0, 0.0  # epochs, share of the run, seconds
         self._reset()
 
     def __enter__(self) -> RunLog:
@@ -69,6 +72,20 @@ class RunLog:
         self._bar.stop()
         self._board.close()
         self._metrics.close()
+
+    def _open(self, next_step: int | None = None) -> None:
+        self._metrics = open(self._folder / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step`: a killed run makes these updates again."""
+        self._board.close()
+        self._metrics.close()
+        path = self._folder / METRICS_NAME
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("step", 0) <= step]
+        write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
+        self._open(next_step=step + 1)
 
     def _reset(self) -> None:
         self._nll: Tensor | float = 0.0
@@ -89,8 +106,15 @@ class RunLog:
     def progress(self, step: int, epochs: float, share_done: float, elapsed_sec: float) -> None:
         """Move the bar; every `every` updates write a line."""
         self._bar.update(self._task, completed=min(1.0, share_done))
-        if step % self._every:
+        self._where = epochs, share_done, elapsed_sec
+        if step % self._every == 0:
+            self.flush(step)
+
+    def flush(self, step: int) -> None:
+        """Write the figures of the updates since the last line, if there are any."""
+        if not self._steps:
             return
+        epochs, share_done, elapsed_sec = self._where
         figures = {
             "loss": round(float(self._nll) / max(1, self._tokens), 4),
             "tokens_per_sec": round(self._tokens / max(1e-9, self._sec)),

@@ -23,6 +23,7 @@ from seq2seq.training.loss import smoothed_cross_entropy
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 
 SAVE_EVERY_SEC = 45.0
+BEFORE_VALIDATION_SEC = 5.0
 MAX_SKIPPED_IN_A_ROW = 20
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ class Trainer:
         keep_best: Callable[[], None],
         run_log: RunLog,
         folder: Path,
+        pieces: str,
     ) -> None:
         self.network, self.config, self.dtype = network, config, dtype
         self.device = next(network.parameters()).device
-        self.data, self.validate, self.keep_best, self.run_log, self.folder = data, validate, keep_best, run_log, folder
+        self.data, self.validate, self.keep_best, self.run_log = data, validate, keep_best, run_log
+        self.folder, self.pieces = folder, pieces
         self.optimizer = make_optimizer(network.parameters(), config)
         self.progress = Progress()
         self.stop_signal: int | None = None
@@ -83,7 +86,8 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the folder's last.pt."""
-        self.progress = load_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer)
+        self.progress = load_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.pieces)
+        self.run_log.rewind(self.progress.step)
         log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
 
     def fit(self) -> None:
@@ -96,19 +100,21 @@ class Trainer:
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
         self._open_epoch()
+        if self._validation_due():  # killed between a save and the validation behind it
+            self._validate()
         while not self._finished():
             self.train_step(self._next_batch())
             self._tick()
-            if self._due(self.config.validate_every_steps, or_else=self.progress.position == self._epoch_batches):
+            # A validation may take long: what came before it is saved first.
+            self._save_if_due(BEFORE_VALIDATION_SEC if self._validation_due() else SAVE_EVERY_SEC)
+            if self._validation_due():
                 self._validate()
-            if self._due(self.config.save_every_steps, or_else=time.monotonic() - self._saved > SAVE_EVERY_SEC):
-                self._save()
-            if self.stop_signal is not None:
-                self._save()
-                raise Stopped(self.stop_signal)
+            self._stop_if_asked()
         if self.progress.validated_step != self.progress.step:
+            self._save_if_due(BEFORE_VALIDATION_SEC)
             self._validate()
         self._save()
+        self._stop_if_asked()
 
     def train_step(self, batch: Batch) -> None:
         """Make one update from `batch`, computed in micro-batches; the gradient is that of the whole batch."""
@@ -123,7 +129,7 @@ class Trainer:
         rate = learning_rate(self.config, self.progress.step, self._share_done(), self.progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if torch.isfinite(norm + nll):  # a CPU–GPU sync, the only one of the step
+        if torch.isfinite(norm + nll):  # a CPU–GPU sync
             self.optimizer.step()
             self._skipped_in_a_row = 0
         else:
@@ -176,8 +182,20 @@ class Trainer:
             return True
         return self._share_done() >= 1
 
-    def _due(self, every: int | None, or_else: bool) -> bool:
-        return self.progress.step % every == 0 if every else or_else
+    def _validation_due(self) -> bool:
+        every, progress = self.config.validate_every_steps, self.progress
+        due = progress.step % every == 0 if every else progress.position == self._epoch_batches
+        return due and progress.step > 0 and progress.validated_step != progress.step
+
+    def _save_if_due(self, after_sec: float) -> None:
+        every = self.config.save_every_steps
+        if self.progress.step % every == 0 if every else time.monotonic() - self._saved > after_sec:
+            self._save()
+
+    def _stop_if_asked(self) -> None:
+        if self.stop_signal is not None:
+            self._save()
+            raise Stopped(self.stop_signal)
 
     def _tick(self) -> None:
         self.progress.elapsed_sec = time.monotonic() - self._started
@@ -185,6 +203,7 @@ class Trainer:
         self.run_log.progress(self.progress.step, epochs, self._share_done(), self.progress.elapsed_sec)
 
     def _validate(self) -> None:
+        self.run_log.flush(self.progress.step)
         result, progress, config = self.validate(), self.progress, self.config
         progress.validated_step = progress.step
         score = (result.bleu, -result.loss)
@@ -201,5 +220,5 @@ class Trainer:
         self.run_log.validation(progress.step, progress.elapsed_sec, result, better)
 
     def _save(self) -> None:
-        save_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.progress)
+        save_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.progress, self.pieces)
         self._saved = time.monotonic()

@@ -73,31 +73,31 @@ def shorten_tgt() -> None:
 @pytest.mark.parametrize(
     ("damage", "overrides", "fragments"),
     [
-        (lambda: os.remove("src"), [], ["src: no such file"]),
+        (lambda: os.remove("src"), [], ["/src: no such file"]),
         (lambda: None, ["data.train.tgt=folder/other"], ["folder/other: no such file"]),
-        (lambda: None, ["data.train.src=."], [".: is a directory"]),
-        (shorten_tgt, [], ["src has 40 lines but tgt has 37: they are not parallel"]),
-        (lambda: [write("src", b""), write("tgt", b"")], [], ["data.train: no text in src, tgt"]),
-        (lambda: [write("src", b"\n \n"), write("tgt", b"a\nb\n")], [], ["data.train: no text in src, tgt"]),
-        (lambda: [write("src", b"a\n\n"), write("tgt", b"\nb\n")], [], ["too few"]),
+        (lambda: None, ["data.train.src=."], [": is a directory"]),
+        (shorten_tgt, [], ["/src has 40 lines but ", "/tgt has 37: they are not parallel"]),
+        (lambda: [write("src", b""), write("tgt", b"")], [], ["data.train: no text in ", "/src, ", "/tgt"]),
+        (lambda: [write("src", b"\n \n"), write("tgt", b"a\nb\n")], [], ["data.train: no text in ", "/src, ", "/tgt"]),
+        (lambda: [write("src", b"a\n\n"), write("tgt", b"\nb\n")], [], ["all 2 have a blank side"]),
         (lambda: [write("src", b"a\nb\n"), write("tgt", b"c\nd\n")], [], ["too few", "data.valid and data.test"]),
-        (lambda: write("src", b"a\nb\nc \xff d\n"), [], ["src, line 3: not valid UTF-8 (byte 0xff)"]),
+        (lambda: write("src", b"a\nb\nc \xff d\n"), [], ["/src, line 3: not valid UTF-8 (byte 0xff)"]),
         (
             lambda: write("src.gz", gzip.compress(Path("src").read_bytes())[:-9]),
             ["data.train.src=src.gz"],
-            ["src.gz: truncated or corrupt gzip file"],
+            ["/src.gz: truncated or corrupt gzip file"],
         ),
-        (lambda: write("src.gz", b"plain"), ["data.train.src=src.gz"], ["src.gz: truncated or corrupt gzip file"]),
+        (lambda: write("src.gz", b"plain"), ["data.train.src=src.gz"], ["/src.gz: truncated or corrupt gzip file"]),
         (lambda: None, ["data.train.tgt=null"], ["data.train: give either data.train.src and data.train.tgt"]),
         (lambda: None, ["data.train.tsv=src"], ["data.train: give either data.train.src and data.train.tgt"]),
-        (lambda: None, ["data.train={src: null, tgt: null, tsv: src}"], ["src, line 1: no tab"]),
+        (lambda: None, ["data.train={src: null, tgt: null, tsv: src}"], ["/src, line 1: no tab"]),
         (lambda: None, ["data.valid.src=src"], ["data.valid: give either data.valid.src and data.valid.tgt"]),
-        (lambda: write("one", b"x\n"), ["data.test={src: src, tgt: one}"], ["src has 40 lines but one has 1"]),
-        (lambda: None, ["data.max_length=2"], ["are longer than data.max_length=2"]),
+        (lambda: write("one", b"x\n"), ["data.test={src: src, tgt: one}"], ["/src has 40 lines but ", "/one has 1"]),
+        (lambda: None, ["data.max_length=2"], ["are longer than 2 pieces", "data.max_length"]),
         (lambda: None, ["data.tokenizer.vocab_size=100000"], ["data.tokenizer.vocab_size=100000", "at most"]),
         (lambda: None, ["data.tokenizer.vocab_size=9"], ["data.tokenizer.vocab_size=9", "at least"]),
-        (lambda: None, ["data.tokenizer.src_model=none.model"], ["none.model: No such file"]),
-        (lambda: None, ["data.tokenizer.src_model=src"], ["src: not a SentencePiece model"]),
+        (lambda: None, ["data.tokenizer.src_model=none.model"], ["/none.model: No such file"]),
+        (lambda: None, ["data.tokenizer.src_model=src"], ["/src: not a SentencePiece model"]),
         (lambda: None, ["training.device=cuda:99"], ["cuda:99", "not there"]),
         (lambda: None, ["training.device=abacus"], ["abacus", "auto, cpu, cuda"]),
         (
@@ -125,8 +125,8 @@ def test_a_gpu_that_is_not_there(start: Launcher) -> None:
 def test_the_largest_vocabulary_that_is_named_can_be_had(start: Launcher) -> None:
     line = start("data.tokenizer.vocab_size=100000").err.splitlines()[-1]
     most = int(line.rpartition("at most ")[2])
-    assert start(f"data.tokenizer.vocab_size={most}").status == 0
     assert_told(start(f"data.tokenizer.vocab_size={most + 1}"), f"at most {most}")
+    assert start(f"data.tokenizer.vocab_size={most}").status == 0
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_the_command_itself_ends_with_one_line_and_status_2(here: Path) -> None:
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     for overrides, message in (
         (["training.learnin_rate=1"], "unknown key 'training.learnin_rate'; did you mean 'training.learning_rate'?"),
-        ([*TINY, "data.train.src=none"], "none: no such file or directory"),
+        ([*TINY, "data.train.src=none"], f"{here}/none: no such file or directory"),
     ):
         command = [sys.executable, "-m", "seq2seq.train", *overrides]
         done = subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
@@ -245,3 +245,24 @@ def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
         assert_told(trained("training.resume=run"), "run/config.yaml")
     os.remove("run/config.yaml")
     assert_told(trained("training.resume=run"), "run/config.yaml")
+
+
+def test_a_new_run_does_not_overwrite_another(trained: Launcher) -> None:
+    for name in ("best.safetensors", LAST_NAME):
+        content = Path("run", name).read_bytes()
+        assert_told(trained(*TINY, "hydra.run.dir=run"), "run already holds a run", "training.resume=run")
+        assert Path("run", name).read_bytes() == content
+        os.remove(Path("run", name))  # either of the two is enough
+        assert_told(trained(*TINY, "hydra.run.dir=run"), "run already holds a run")
+        write(f"run/{name}", content)
+
+
+def test_a_run_is_resumed_from_any_folder_but_not_with_another_text(trained: Launcher, here: Path) -> None:
+    os.mkdir("elsewhere")
+    trained.patch.chdir("elsewhere")
+    assert trained("training.resume=../run", "training.max_steps=3").status == 0
+    trained.patch.chdir(here)
+    write("src", Path("src").read_bytes().replace(b"cat", b"cow"))  # which makes another tokenizer of the same size
+    assert_told(
+        trained("training.resume=run", "training.max_steps=4"), f"run/{LAST_NAME} was made with another tokenizer"
+    )

@@ -60,7 +60,7 @@ def test_another_text_limit_or_tokenizer_is_another_folder(tmp_path: Path, token
 
 def test_nothing_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
     for _ in range(2):  # also when read from the cache
-        with pytest.raises(DataError, match=r"all 60 pairs .* data\.max_length=2"):
+        with pytest.raises(DataError, match=r"all 60 pairs .* 2 pieces.* data\.max_length"):
             prepare(ParallelText(TEXT.src[:-1], TEXT.tgt[:-1]), tokenizer, 2, tmp_path)
 
 

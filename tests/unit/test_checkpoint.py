@@ -35,17 +35,17 @@ def make(seed: int, size: int = 3, updates: int = 0) -> State:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, *make(1, updates=3), PROGRESS)
+    save_checkpoint(path, *make(1, updates=3), PROGRESS, "pieces")
     return path
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     network, optimizer = make(1, updates=3)
-    save_checkpoint(path, network, optimizer, PROGRESS)
+    save_checkpoint(path, network, optimizer, PROGRESS, "pieces")
     expected = torch.rand(5)
     other, other_optimizer = make(2, updates=1)
-    assert load_checkpoint(path, other, other_optimizer) == PROGRESS
+    assert load_checkpoint(path, other, other_optimizer, "pieces") == PROGRESS
     assert torch.equal(torch.rand(5), expected)  # the random state is the one at the time of saving
     for one, two in ((network, optimizer), (other, other_optimizer)):
         one(torch.ones(1, 3)).sum().backward()
@@ -55,7 +55,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_only_the_checkpoint_is_left_in_the_folder(saved: Path) -> None:
-    save_checkpoint(saved, *make(1), PROGRESS)
+    save_checkpoint(saved, *make(1), PROGRESS, "pieces")
     assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
 
 
@@ -67,9 +67,9 @@ class Unsavable(nn.Linear):
 def test_a_save_that_fails_leaves_the_older_checkpoint(saved: Path) -> None:
     network = Unsavable(3, 2)
     with pytest.raises(AttributeError, match="pickle"):
-        save_checkpoint(saved, network, torch.optim.Adam(network.parameters()), Progress(step=8))
+        save_checkpoint(saved, network, torch.optim.Adam(network.parameters()), Progress(step=8), "pieces")
     assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
-    assert load_checkpoint(saved, *make(2)) == PROGRESS
+    assert load_checkpoint(saved, *make(2), "pieces") == PROGRESS
 
 
 class Harmful:
@@ -84,10 +84,10 @@ def test_code_in_the_file_is_not_run(tmp_path: Path) -> None:
     path, mark = tmp_path / "last.pt", tmp_path / "mark"
     torch.save({"format_version": 1, "network": Harmful(mark)}, path)
     with pytest.raises(ModelFileError, match="not a readable checkpoint"):
-        load_checkpoint(path, *make(1))
+        load_checkpoint(path, *make(1), "pieces")
     path.write_bytes(pickle.dumps(Harmful(mark)))
     with pytest.raises(ModelFileError, match="not a readable checkpoint"):
-        load_checkpoint(path, *make(1))
+        load_checkpoint(path, *make(1), "pieces")
     assert not mark.exists()
 
 
@@ -144,11 +144,25 @@ def test_a_checkpoint_with_a_part_missing(saved: Path, part: str) -> None:
 
 def test_a_checkpoint_of_another_model(saved: Path) -> None:
     with pytest.raises(ModelFileError, match="does not fit this run"):
-        load_checkpoint(saved, *make(1, size=4))
+        load_checkpoint(saved, *make(1, size=4), "pieces")
 
 
 def refuse(path: Path, message: str) -> None:
     with pytest.raises(ModelFileError, match=message) as caught:
-        load_checkpoint(path, *make(1))
+        load_checkpoint(path, *make(1), "pieces")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_tokenizer(saved: Path) -> None:
+    """The ids the weights know would mean other pieces."""
+    with pytest.raises(ModelFileError, match="another tokenizer"):
+        load_checkpoint(saved, *make(1), "other pieces")
+
+
+def test_settings_may_change_on_resume(saved: Path) -> None:
+    network, _ = make(1)
+    optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.5), weight_decay=0.1)
+    load_checkpoint(saved, network, optimizer, "pieces")
+    assert (optimizer.param_groups[0]["betas"], optimizer.param_groups[0]["weight_decay"]) == ((0.9, 0.5), 0.1)
+    assert optimizer.state

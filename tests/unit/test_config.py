@@ -100,6 +100,16 @@ def flat(content: dict[str, Any], prefix: str) -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def test_the_schema_has_the_defaults_of_the_default_run(start: Launcher) -> None:
+    schema = Config(data=DataConfig(src="en", tgt="fr"))
+    assert to_dict(composed(start)) == to_dict(schema)
+
+
+def test_paths_are_kept_in_full(start: Launcher, tmp_path: Path) -> None:
+    config = composed(start, "data.root=here", "data.train.tsv='~/x.tsv'")
+    assert (config.data.root, config.data.train.tsv) == (str(tmp_path / "here"), str(Path("~/x.tsv").expanduser()))
+
+
 def test_the_run_folder_is_named_after_the_corpus(start: Launcher) -> None:
     ((_, run),) = start().jobs
     assert re.fullmatch(r"runs/tatoeba/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", run.folder.as_posix())
