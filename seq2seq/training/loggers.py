@@ -77,13 +77,15 @@ class RunLog:
         self._metrics = open(self._folder / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after `step`: a killed run makes these updates again."""
+    def rewind(self, step: int, validated_step: int) -> None:
+        """Forget the updates after `step` and the validations after `validated_step`: a killed run makes them again."""
         self._board.close()
         self._metrics.close()
         path = self._folder / METRICS_NAME
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("step", 0) <= step]
+        last = {"step": step, "validation": validated_step}
+        events = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+        kept = [line for line, event in events if event.get("step", 0) <= last.get(event["event"], step)]
         write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
         self._open(next_step=step + 1)
 

@@ -87,7 +87,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the folder's last.pt."""
         self.progress = load_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.pieces)
-        self.run_log.rewind(self.progress.step)
+        self.run_log.rewind(self.progress.step, self.progress.validated_step)
         log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
 
     def fit(self) -> None:

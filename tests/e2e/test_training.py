@@ -115,7 +115,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:
-    """Every event but for its times; one that was logged twice (after a kill) as it was logged last."""
+    """Every event but for its times; a test that was made twice as it was made last."""
     found = {}
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
@@ -182,6 +182,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert "resumed at step" in err
     assert out == uninterrupted[1]
     assert_same_run(tmp_path / "run", uninterrupted[0])
+    lines = [(folder / "metrics.jsonl").read_text().count("\n") for folder in (tmp_path / "run", uninterrupted[0])]
+    assert lines[0] == lines[1]  # what was made twice is there once
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

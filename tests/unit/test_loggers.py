@@ -62,6 +62,38 @@ def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.St
     assert [(point.step, point.value) for point in board.Scalars("train/loss")] == [(2, 3.0), (4, 2.0)]
 
 
+def test_a_validation_ends_a_window_and_no_update_is_counted_twice(tmp_path: Path) -> None:
+    with RunLog(tmp_path, 2, Console(file=io.StringIO())) as log:
+        for step in (1, 2, 3, 4):
+            add(log, 10.0 * step, 1.0, 10, 10, 0.1, 1.0)
+            log.progress(step, step / 4, step / 4, float(step))
+            if step in (3, 4):
+                log.flush(step)
+    assert [(event["step"], event["loss"]) for event in events(tmp_path, "step")] == [(2, 1.5), (3, 3.0), (4, 4.0)]
+    assert [event["elapsed_sec"] for event in events(tmp_path, "step")] == [2, 3, 4]
+
+
+def test_a_rewound_log_forgets_what_will_be_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+        for step in (1, 2, 3):
+            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            log.progress(step, 0.1, 0.1, 1.0)
+            log.validation(step, 1.0, Validation(1.0, 2.7, float(step)), better=True)
+        log.event("test", set="test")
+    path.write_text(path.read_text() + '{"event": "step", "st')  # a kill in the middle of a line
+    before = path.read_text().splitlines()
+    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+        log.rewind(2, validated_step=1)
+        assert path.read_text().splitlines() == [*before[:3], before[6]]
+        add(log, 50.0, 1.0, 10, 10, 0.1, 1.0)
+        log.progress(3, 0.1, 0.1, 1.0)
+    assert [(event["step"], event["loss"]) for event in events(tmp_path, "step")] == [(1, 1.0), (2, 1.0), (3, 5.0)]
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(point.step, point.value) for point in board.Scalars("train/loss")] == [(1, 1.0), (2, 1.0), (3, 5.0)]
+
+
 def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
     log_to(tmp_path, console)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -290,20 +291,29 @@ class Crash(Exception):
     """The process is gone: whatever was not on the disk is lost."""
 
 
-def crash() -> None:
+def crash() -> NoReturn:
     raise Crash
+
+
+def falling_bleu(trainer: Trainer, crash_at: int | None) -> Callable[[], Validation]:
+    def validate() -> Validation:
+        if trainer.progress.step == crash_at:
+            crash()
+        return Validation(1.0, math.e, 100.0 - trainer.progress.step)
+
+    return validate
 
 
 def run_parts(folder: Path, *interruptions: tuple[int, str], **settings: Any) -> Trainer:
     """Run to the end, interrupted at these batches by a crash or a signal, each time resumed by a new trainer."""
     for part, (batch, how) in enumerate([*interruptions, (0, "")]):
         with tiny_trainer(folder, random_data(BATCHES), **{**SETTINGS, **settings}) as trainer:
-            trainer.validate = lambda: Validation(1.0, math.e, 100.0 - trainer.progress.step)
+            trainer.validate = falling_bleu(trainer, batch if how == "crash in validation" else None)
             if part:
                 trainer.resume()
-            act = crash if how == "crash" else lambda: setattr(trainer, "stop_signal", 15)
+            act = {"crash": crash, "signal": lambda: setattr(trainer, "stop_signal", 15)}.get(how, lambda: None)
             trainer.data = at_batch(batch, act, trainer.data)
-            if how == "crash":
+            if how.startswith("crash"):
                 with pytest.raises(Crash):
                     trainer.fit()
             elif how == "signal":
@@ -334,16 +344,53 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
     assert {**vars(resumed.progress), "elapsed_sec": 0} == {**vars(whole.progress), "elapsed_sec": 0}
 
 
-@pytest.mark.parametrize("interruptions", [[(5, "crash")], [(4, "signal"), (10, "crash"), (12, "signal")]])
+@pytest.mark.parametrize(
+    ("save_every_steps", "interruptions"),
+    [
+        (3, [(5, "crash")]),
+        (3, [(4, "signal"), (10, "crash"), (12, "signal")]),
+        (1, [(5, "crash in validation"), (12, "crash in validation")]),
+        (3, [(10, "crash in validation")]),
+        (1, [(11, "crash")]),  # the validation before it was logged, but no save knows of it
+    ],
+)
 def test_a_run_that_crashed_goes_on_from_its_last_save(
-    tmp_path: Path, uninterrupted: tuple[Trainer, Path], interruptions: list[tuple[int, str]]
+    tmp_path: Path,
+    uninterrupted: tuple[Trainer, Path],
+    save_every_steps: int,
+    interruptions: list[tuple[int, str]],
 ) -> None:
     whole, folder = uninterrupted
-    resumed = run_parts(tmp_path, *interruptions)
+    resumed = run_parts(tmp_path, *interruptions, save_every_steps=save_every_steps)
     assert same_weights(weights_of(resumed), weights_of(whole))
-    # Steps made after the last save were made twice, and stand there twice.
-    last = {event["step"]: event for event in without_times(events(tmp_path, "step"))}
-    assert list(last.values()) == without_times(events(folder, "step"))
+    for kind in ("step", "validation"):  # what was made twice is there once
+        assert without_times(events(tmp_path, kind)) == without_times(events(folder, kind))
+
+
+def test_a_signal_during_the_last_validation_is_heeded_when_the_run_is_saved(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), **SETTINGS) as trainer:
+        validate = trainer.validate
+
+        def ask_at_the_end() -> Validation:
+            trainer.stop_signal = 15 if trainer.progress.step == STEPS else None
+            return validate()
+
+        trainer.validate = ask_at_the_end
+        with pytest.raises(Stopped):
+            trainer.fit()
+    with tiny_trainer(tmp_path, random_data(BATCHES), bleus(), **SETTINGS) as trainer:
+        trainer.resume()
+        trainer.fit()  # there is nothing left to do, not even to validate
+    assert steps_validated(tmp_path) == [5, 10, STEPS]
+
+
+def test_a_validation_closes_the_log_line_before_it(tmp_path: Path) -> None:
+    settings = {"max_steps": 8, "log_every_steps": 5, "validate_every_steps": 3}
+    with tiny_trainer(tmp_path, random_data(BATCHES), **settings) as trainer:
+        trainer.fit()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    expected = [("step", 3), ("validation", 3), ("step", 5), ("step", 6), ("validation", 6), ("step", 8)]
+    assert [(line["event"], line["step"]) for line in lines] == [*expected, ("validation", 8)]
 
 
 def test_the_plateau_schedule_and_early_stopping_survive_a_stop(tmp_path: Path) -> None:
