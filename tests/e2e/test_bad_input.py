@@ -152,6 +152,7 @@ def trained(start: Launcher) -> Launcher:
     return Launcher(start.patch, start.capture, train, TINY[-1:])
 
 
+@pytest.mark.slow
 def test_what_the_weights_were_made_with_cannot_change(trained: Launcher) -> None:
     for override, told in (
         ("model.hidden_size=8", "model.hidden_size (was 4)"),
@@ -213,6 +214,7 @@ def test_a_run_folder_of_any_name(trained: Launcher) -> None:
         os.rename(name, "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
     for arguments in (["training.resume=nowhere"], ["+training.resume=nowhere"], ["training.resume="]):
         assert_told(trained(*arguments), "there is no last.pt in that folder")
