@@ -56,7 +56,6 @@ def train(config: Config, run: Launch) -> None:
     log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
-    write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(OmegaConf.create(to_dict(config)), path))
 
     seed_everything(config.training.seed)
     corpus = load_corpus(config.data)
@@ -82,6 +81,8 @@ def train(config: Config, run: Launch) -> None:
         )
         if run.resumes:
             trainer.resume()
+        # Not earlier: a resume that is refused changes nothing.
+        write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(OmegaConf.create(to_dict(config)), path))
         with stop_on_signal(trainer):
             trainer.fit()
         test(run.folder, corpus, config, run_log)
