@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
@@ -41,15 +43,19 @@ class AttentionalLSTM(nn.Module):
         hidden: Float[Tensor, "batch beam hidden"],
         cell: Float[Tensor, "batch beam hidden"],
         memory: AttentionMemory,
+        recurrent: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[
         Float[Tensor, "batch beam hidden"],
         Float[Tensor, "batch beam hidden"],
         Float[Tensor, "batch beam enc"],
         Float[Tensor, "batch beam src_len"],
     ]:
-        """Return the new hidden state and cell, and the context and attention weights they were made from."""
+        """Return the new hidden state and cell, and the context and attention weights they were made from.
+
+        `recurrent` stands in for the layer's own product where `forward` collects what it is applied to.
+        """
         context, attn_weights = self.attention(hidden, memory)
-        gates = word_gates + self.recurrent(torch.cat([context, hidden.to(context.dtype)], dim=-1))
+        gates = word_gates + (recurrent or self.recurrent)(torch.cat([context, hidden.to(context.dtype)], dim=-1))
         hidden, cell = lstm_update(gates, cell)
         return hidden, cell, context, attn_weights
 
@@ -65,12 +71,42 @@ class AttentionalLSTM(nn.Module):
         Float[Tensor, "batch tgt_len src_len"],
     ]:
         """Run all steps under teacher forcing; return hidden states, contexts and attention weights."""
+        inputs: list[Tensor] = []
+        gates = OneWeightGradient.apply(self.word_gates(words), self.recurrent.weight, inputs)  # type: ignore[no-untyped-call]
+        weight = self.recurrent.weight.detach().to(gates.dtype)
+
+        def recurrent(step_input: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                inputs.append(step_input.detach())
+            return linear(step_input, weight)
+
         steps, hidden, cell = [], hidden[:, None], cell[:, None]
-        for word_gates in self.word_gates(words).split(1, dim=1):
-            hidden, cell, context, attn_weights = self.step(word_gates, hidden, cell, memory)
+        for word_gates in gates.split(1, dim=1):
+            hidden, cell, context, attn_weights = self.step(word_gates, hidden, cell, memory, recurrent)
             steps.append((hidden, context, attn_weights))
         hiddens, contexts, weights = zip(*steps, strict=True)
         return torch.cat(hiddens, dim=1), torch.cat(contexts, dim=1), torch.cat(weights, dim=1)
+
+
+class OneWeightGradient(torch.autograd.Function):
+    """Passes the word gates through; on the way back it makes the gradient of the recurrent weight in one product.
+
+    The gradient that arrives here is that of every step's gates, g_t, so with the inputs x_t that the loop has put into
+    a list, dW = sum_t g_t x_t^T is one product. Left to autograd, each step would make and add a matrix as large as W.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, word_gates: Tensor, weight: Tensor, inputs: list[Tensor]) -> Tensor:
+        """Return `word_gates`; `inputs` is filled after this call, before the backward pass."""
+        ctx.inputs, ctx.dtype = inputs, weight.dtype
+        return word_gates.view_as(word_gates)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients of the word gates and of the recurrent weight."""
+        inputs = torch.cat(ctx.inputs, dim=1).flatten(0, 1)
+        return gradient, (gradient.flatten(0, 1).t() @ inputs).to(ctx.dtype), None
 
 
 def lstm_update(

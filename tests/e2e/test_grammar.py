@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of about a minute on two cores."""
+    """Folder of a run of two to three minutes on two cores."""
     folder = tmp_path_factory.mktemp("grammar")
     keys = ["experiment=grammar", f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
     subprocess.run([sys.executable, "-m", "seq2seq.train", *keys], check=True, stdout=subprocess.DEVNULL)
