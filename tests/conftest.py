@@ -1,12 +1,17 @@
 """Fixtures of all tests. Nothing of seq2seq is imported at the top: jaxtyping's import hook is installed after it."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # Set before torch is imported, and inherited by the commands that tests start: small tensors gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+# A shell's background jobs start with Ctrl-C ignored, and so would every command the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
