@@ -95,24 +95,24 @@ def test_code_in_the_file_is_not_run(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "last.pt"
     path.write_bytes(content)
-    refuse(path, "not a readable checkpoint")
+    assert_refused(path, "not a readable checkpoint")
 
 
 @pytest.mark.parametrize("value", [[1, 2], {}, None, torch.zeros(3)])
 def test_another_programs_checkpoint(tmp_path: Path, value: object) -> None:
     torch.save(value, tmp_path / "last.pt")
-    refuse(tmp_path / "last.pt", "not a readable checkpoint")
+    assert_refused(tmp_path / "last.pt", "not a readable checkpoint")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
 def test_a_checkpoint_cut_short(saved: Path, share: float) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
-    refuse(saved, "not a readable checkpoint")
+    assert_refused(saved, "not a readable checkpoint")
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
-    refuse(tmp_path / "last.pt", "no checkpoint at")
+    assert_refused(tmp_path / "last.pt", "no checkpoint at")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_with_a_part_exchanged(saved: Path, change: dict[str, object], message: str) -> None:
     torch.save({**torch.load(saved, weights_only=True), **change}, saved)
-    refuse(saved, message)
+    assert_refused(saved, message)
 
 
 @pytest.mark.parametrize("part", ["network", "optimizer", "progress", "random", "random_cuda"])
@@ -139,7 +139,7 @@ def test_a_checkpoint_with_a_part_missing(saved: Path, part: str) -> None:
     state = torch.load(saved, weights_only=True)
     del state[part]
     torch.save(state, saved)
-    refuse(saved, f"does not fit this run: .*{part}")
+    assert_refused(saved, f"does not fit this run: .*{part}")
 
 
 def test_a_checkpoint_of_another_model(saved: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_model(saved: Path) -> None:
         load_checkpoint(saved, *make(1, size=4), "pieces")
 
 
-def refuse(path: Path, message: str) -> None:
+def assert_refused(path: Path, message: str) -> None:
     with pytest.raises(ModelFileError, match=message) as caught:
         load_checkpoint(path, *make(1), "pieces")
     assert str(path) in str(caught.value)

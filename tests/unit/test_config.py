@@ -143,7 +143,7 @@ def test_types_are_the_schemas() -> None:
 
 
 def test_the_default_of_every_field_is_in_its_range() -> None:
-    to_config(LEAST)
+    assert to_config(LEAST).training.max_steps == 1
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_a_network_in_training_is_saved_as_it_is_and_goes_on(plain: Model, tmp_p
 # --- files that are not what they should be --------------------------------------------------------------------------
 
 
-def refuse(path: Path, message: str) -> None:
+def assert_refused(path: Path, message: str) -> None:
     with pytest.raises(ModelFileError, match=message) as caught:
         load_model(path, CPU)
     assert str(path) in str(caught.value)
@@ -133,27 +133,27 @@ def refuse(path: Path, message: str) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    refuse(tmp_path / "none", r"no model at .*none \(expected a file or a run folder\)")
-    refuse(tmp_path, f"no model at .*{BEST_NAME}$")
-    refuse(tmp_path / ("n" * 300), "cannot read .*: File name too long")
+    assert_refused(tmp_path / "none", r"no model at .*none \(expected a file or a run folder\)")
+    assert_refused(tmp_path, f"no model at .*{BEST_NAME}$")
+    assert_refused(tmp_path / ("n" * 300), "cannot read .*: File name too long")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9999])
 def test_a_file_cut_short(file: Path, share: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
-    refuse(file, "is not a readable model file")
+    assert_refused(file, "is not a readable model file")
 
 
 @pytest.mark.parametrize("content", [b"garbage " * 100, b"\xff" * 100, b"PK\x03\x04", (10**15).to_bytes(8, "little")])
 def test_garbage(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model").write_bytes(content)
-    refuse(tmp_path / "model", "is not a readable model file")
+    assert_refused(tmp_path / "model", "is not a readable model file")
 
 
 def test_bytes_behind_the_end(file: Path) -> None:
     file.write_bytes(file.read_bytes() + b"more")
-    refuse(file, "is not a readable model file")
+    assert_refused(file, "is not a readable model file")
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 
     for path, write in ((tmp_path / "a", pickled), (tmp_path / "b", torch.save)):
         write({"format": "seq2seq-lstm", "weights": Harmful()}, path)
-        refuse(path, "is not a readable model file")
+        assert_refused(path, "is not a readable model file")
     assert not mark.exists()
 
 
@@ -176,7 +176,7 @@ def pickled(value: object, path: Path) -> None:
 def test_another_programs_safetensors(tmp_path: Path) -> None:
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": torch.zeros(3)}, tmp_path / "model", metadata)
-        refuse(tmp_path / "model", "is a safetensors file but not a seq2seq model")
+        assert_refused(tmp_path / "model", "is a safetensors file but not a seq2seq model")
 
 
 Damage = Callable[[dict[str, Tensor], dict[str, str]], object]
@@ -223,7 +223,7 @@ def test_a_file_with_a_part_exchanged(file: Path, damage: Damage, message: str) 
     tensors, metadata = read(file)
     damage(tensors, metadata)
     save_file(tensors, file, metadata)
-    refuse(file, message)
+    assert_refused(file, message)
 
 
 @pytest.mark.parametrize("key", ["hidden_size", "emb_size", "encoder_layers", "decoder_layers", "attention_size"])
@@ -232,7 +232,7 @@ def test_a_config_that_does_not_fit_the_weights(file: Path, plain: Model, key: s
     config = to_dict(plain.config)
     config["model"][key] += 1
     save_file(tensors, file, {**metadata, "config": json.dumps(config)})
-    refuse(file, "is damaged: tensor .*, the config needs")
+    assert_refused(file, "is damaged: tensor .*, the config needs")
 
 
 def test_an_untied_config_does_not_fit_tied_weights(file: Path, plain: Model) -> None:
@@ -240,4 +240,4 @@ def test_an_untied_config_does_not_fit_tied_weights(file: Path, plain: Model) ->
     config = to_dict(plain.config)
     config["model"]["tie_embeddings"] = "none"
     save_file(tensors, file, {**metadata, "config": json.dumps(config)})
-    refuse(file, r"is damaged: tensor output\.weight is None")
+    assert_refused(file, r"is damaged: tensor output\.weight is None")
