@@ -7,12 +7,8 @@ dataclasses once, range checks run there, and nothing mutates a config afterward
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import enum
-import functools
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,41 +16,9 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.decode_config import DecodeConfig, check_decode
 from seq2seq.errors import ConfigError
-
-
-def setting(
-    default: Any, doc: str, *, unit: str = "", at_least: int | float | None = None, at_most: int | float | None = None
-) -> Any:
-    """Declare one config field: its default (a dataclass type nests a group), meaning, unit and closed range."""
-    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most}
-    if isinstance(default, type):
-        return dataclasses.field(default_factory=default, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def check_ranges(group: Any, prefix: str = "") -> None:
-    """Raise ConfigError, naming the key, if a field of `group` or of a group in it is outside its range."""
-    for key, field in walk(type(group), prefix):
-        value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
-        low, high = field.metadata["at_least"], field.metadata["at_most"]
-        if value is not None and ((low is not None and not value >= low) or (high is not None and not value <= high)):
-            raise ConfigError(f"{key}={value} is out of range: {value_range(field)}")
-
-
-def value_range(field: dataclasses.Field[Any]) -> str:
-    """Return the closed range of a field as text, empty if it has none."""
-    low, high = field.metadata["at_least"], field.metadata["at_most"]
-    if low is None and high is None:
-        return ""
-    return f"{'' if low is None else f'{low:g} ≤ '}{field.name}{'' if high is None else f' ≤ {high:g}'}"
-
-
-class Choice(enum.Enum):
-    """One of a few names, written as such wherever it is printed: in messages, in the folder runs/${data.name}."""
-
-    def __str__(self) -> str:
-        return self.name
+from seq2seq.settings import Choice, check_ranges, setting, walk
 
 
 class DataName(Choice):
@@ -273,24 +237,6 @@ class TrainingConfig:
 
 
 @dataclass
-class DecodeConfig:
-    """Beam search and its limits; stored in the model as the defaults of `translate`."""
-
-    beam_size: int = setting(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
-    length_penalty: float = setting(
-        1.0,
-        "alpha of log p / ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); 0: none",
-        at_least=0,
-        at_most=10,
-    )
-    max_length_ratio: float = setting(
-        2.0, "longest output = ratio × source pieces + max_length_extra", at_least=0, at_most=1000
-    )
-    max_length_extra: int = setting(10, "see max_length_ratio", unit="pieces", at_least=1)
-    batch_tokens: int = setting(4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1)
-
-
-@dataclass
 class RuntimeConfig:
     """The process: memory and threads. Changes speed, not results."""
 
@@ -313,6 +259,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        check_decode(self.decode)
         if self.model.tie_embeddings is TieName.three_way and not self.data.tokenizer.joint:
             raise ConfigError(
                 "model.tie_embeddings=three_way needs one vocabulary: set data.tokenizer.joint=true or two_way"
@@ -355,24 +302,15 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def absolute_paths(raw: DictConfig) -> None:
     """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder."""
-    for key, field in walk():
+    for key, field in walk(Config):
         path = OmegaConf.select(raw, key) if field.metadata["unit"] == "path" else None
         if path is not None:
             OmegaConf.update(raw, key, os.path.abspath(os.path.expanduser(path)))
 
 
-def walk(group: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Yield every key (`model.hidden_size`) with its field, groups before their members."""
-    for field in dataclasses.fields(group):
-        key = f"{prefix}{field.name}"
-        yield key, field
-        if isinstance(field.default_factory, type):
-            yield from walk(field.default_factory, f"{key}.")
-
-
 def nearest_key(key: str) -> str | None:
     """Return the known key that looks most like `key`, if any does."""
-    keys = [known for known, _ in walk()]
+    keys = [known for known, _ in walk(Config)]
     same_name = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
     match = difflib.get_close_matches(key, same_name, n=1, cutoff=0) or difflib.get_close_matches(key, keys, n=1)
     if match:
@@ -388,7 +326,7 @@ def explain(error: OmegaConfBaseException) -> str:
     if not key:
         return message
     near = nearest_key(key)
-    if any(known == key for known, _ in walk()):
+    if any(known == key for known, _ in walk(Config)):
         return f"{key}: {message}"
     return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
 

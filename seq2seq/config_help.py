@@ -6,9 +6,10 @@ import enum
 import textwrap
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
-from seq2seq.config import config_dir, value_range, walk
+from seq2seq.config import Config, config_dir
+from seq2seq.settings import is_group, value_range, walk
 
 _INTRO = """\
 usage: python -m seq2seq.train [GROUP=CHOICE | KEY=VALUE]...
@@ -26,9 +27,9 @@ def help_text() -> str:
     for group, choices in _groups().items():
         lines.append(f"  {group}={'|'.join(choices)}")
     defaults = OmegaConf.create(_default_values())
-    for key, field in walk():
+    for key, field in walk(Config):
         default = OmegaConf.select(defaults, key)
-        if isinstance(field.default_factory, type):
+        if is_group(field):
             lines.append(f"\n{key}: {field.metadata['doc']}" if "." not in key else f"  {key}: {field.metadata['doc']}")
             continue
         facts = [f"default {_text(default)}", field.metadata["unit"], value_range(field)]
@@ -51,4 +52,6 @@ def _default_values() -> dict[str, object]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, ListConfig):
+        return ", ".join(map(str, value)) or "none"
     return value.name if isinstance(value, enum.Enum) else "null" if value is None else str(value).lower()

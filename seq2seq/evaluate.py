@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from seq2seq.command import run
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.search_options import FIELDS, add_search_options, add_weights, flag_of, model_list, search_overrides
 
 # Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.config import Config, DataConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation.metrics import Scores
@@ -28,8 +29,7 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL --src F --ref F     your own test set
   %(prog)s --hyp F --ref F           translations made before, by any program
 """
-DECODE = ("beam_size", "length_penalty", "batch_tokens")
-WITH_MODEL = (*DECODE, "device", "precision", "threads", "output")
+WITH_MODEL = (*FIELDS, "weights", "device", "precision", "threads", "output")
 WITH_CORPUS = ("data_root", "cache_dir")
 
 
@@ -44,17 +44,20 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="seq2seq-evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("model", nargs="?", metavar="MODEL", type=Path, help="model file or run folder")
+    made.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="model file or run folder; several, comma-separated, are asked together",
+    )
+    add_weights(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
     text.add_argument("--src", metavar="FILE", help="translate this file")
     text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
     text.add_argument("--ref", metavar="FILE", help="reference translations, line by line")
     text.add_argument("--data-root", metavar="DIR", help="read the model's corpus from this folder, without download")
     text.add_argument("--cache-dir", metavar="DIR", help="keep downloads in this folder")
-    search = made.add_argument_group("search (default: the settings stored in the model)")
-    search.add_argument("--beam-size", metavar="N", type=int, help="hypotheses kept per sentence; 1 is greedy")
-    search.add_argument("--length-penalty", metavar="ALPHA", type=float, help="0 is none; larger favours longer output")
-    search.add_argument("--batch-tokens", metavar="N", type=int, help="ceiling of sentences × longest source per batch")
+    add_search_options(made)
     process = made.add_argument_group("process")
     process.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     process.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="of matrix products (default: auto)")
@@ -100,9 +103,10 @@ def check(args: argparse.Namespace) -> None:
     ignored = (*WITH_MODEL, *WITH_CORPUS) if hyp else WITH_CORPUS if src else ()
     for name in ignored:
         if getattr(args, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} has no meaning with {'--hyp' if hyp else '--src'}")
+            raise ConfigError(f"{flag_of(name)} has no meaning with {'--hyp' if hyp else '--src'}")
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is not at least 1")
+    search_overrides(args)
 
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
@@ -129,12 +133,13 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     if args.output:
         make_folder(args.output)
     given = None if args.src is None else read_pair(args.src, args.ref)  # before any time is spent on the model
-    config, translator = load(args)
-    tests = load_corpus_tests(config.data, args.data_root) if given is None else {"test": given}
+    translator = load(args)
+    overrides = search_overrides(args, translator.decode)
+    tests = load_corpus_tests(args) if given is None else {"test": given}
     results = {}
     for name, text in tests.items():
         start = time.perf_counter()
-        hypotheses = translator.translate(text.src)
+        hypotheses = translator.translate(text.src, **overrides)
         seconds = time.perf_counter() - start
         print(f"{name}: {len(text):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
@@ -143,48 +148,34 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     return results
 
 
-def load(args: argparse.Namespace) -> tuple[Config, Translator]:
-    """Load the model; return its config as the command line changes it, and the translator that follows this config."""
-    from seq2seq.config import PrecisionName, RuntimeConfig
+def load(args: argparse.Namespace) -> Translator:
+    """Load what the command line names."""
+    from seq2seq.config import RuntimeConfig
     from seq2seq.decoding.translator import Translator
-    from seq2seq.model_file import load_model
-    from seq2seq.runtime import configure, resolve_device, resolve_precision
+    from seq2seq.runtime import configure
 
     configure(RuntimeConfig(threads=args.threads))
-    device = resolve_device(args.device or "auto")
-    dtype = resolve_precision(PrecisionName(args.precision or "auto"), device)
-    model = load_model(args.model, device)
-    decode = {name: getattr(args, name) for name in DECODE}
-    config = changed(model.config, data={"root": args.data_root, "cache_dir": args.cache_dir}, decode=decode)
-    return config, Translator(model.network, model.tokenizer, config.decode, device, dtype)
+    models, device, precision = model_list(args.model), args.device or "auto", args.precision or "auto"
+    return Translator.load(*models, device=device, precision=precision, weights=args.weights)
 
 
-def changed(config: Config, **groups: dict[str, object]) -> Config:
-    """Return `config` with the values that are not None put in, checked like any other config.
+def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
+    """Read the test sets of the corpus that the (first) model was trained on.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: `--data-root` for a corpus that is not read from such a folder.
     """
-    from seq2seq.config import to_config, to_dict
+    import torch
 
-    plain = to_dict(config)
-    for group, values in groups.items():
-        plain[group] |= {name: value for name, value in values.items() if value is not None}
-    return to_config(plain)
-
-
-def load_corpus_tests(data: DataConfig, root: str | None) -> dict[str, ParallelText]:
-    """Read the test sets of the corpus the model was trained on; `root` is what the command line gave.
-
-    Raises:
-        ConfigError: `root` for a corpus that is not read from such a folder.
-    """
     from seq2seq.config import DataName
     from seq2seq.data.load import load_tests
+    from seq2seq.model_file import load_model
 
-    if root is not None and data.name in (DataName.files, DataName.grammar):
+    data = load_model(Path(model_list(args.model)[0]), torch.device("cpu")).config.data
+    if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
-    return load_tests(data)
+    given = {"root": args.data_root, "cache_dir": args.cache_dir}
+    return load_tests(dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None}))
 
 
 def make_folder(folder: Path) -> None:

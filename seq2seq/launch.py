@@ -19,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.command import BUG, OK, USER_ERROR, run
-from seq2seq.config import Config, absolute_paths, config_dir, explain, nearest_key, to_config, walk
+from seq2seq.config import Config, absolute_paths, config_dir, explain, nearest_key, to_config
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.model_file import BEST_NAME
+from seq2seq.settings import is_group, walk
 from seq2seq.storage import first_line
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Stopped
@@ -169,7 +170,7 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
 def _differences(one: DictConfig, other: DictConfig, prefix: str, but_for: Sequence[str] = ()) -> list[str]:
     """Return the keys below `prefix`, but not those at or below `but_for`, in which two configs differ."""
     skipped = tuple(f"{key}." for key in but_for)
-    keys = [key for key, field in walk() if not isinstance(field.default_factory, type) and key.startswith(prefix)]
+    keys = [key for key, field in walk(Config) if not is_group(field) and key.startswith(prefix)]
     kept = [key for key in keys if not f"{key}.".startswith(skipped)]
     return [key for key in kept if OmegaConf.select(one, key) != OmegaConf.select(other, key)]
 

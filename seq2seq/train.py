@@ -130,7 +130,7 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
 
 def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
     """Score the best model on every test set, show translations, and say what to do next (on standard output)."""
-    translator = Translator.load(folder, config.training.device, config.training.precision)
+    translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     results = {}
     for name, text in corpus.tests.items():
         hypotheses = translator.translate(text.src)

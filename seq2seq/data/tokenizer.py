@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import logging
 import re
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 SPECIAL_IDS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}  # those of seq2seq.batch, without importing torch
 MAX_TRAINING_LINES = 1_000_000
 KEY = "data.tokenizer.vocab_size"
+_SPACES = " ▁"  # SentencePiece writes the spaces of normalised text as ▁, some given models as they are
 
 
 class Tokenizer:
@@ -83,6 +85,47 @@ class Tokenizer:
         """Return the name of every target piece."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
 
+    def src_words(self, line: str) -> list[int | None]:
+        """Return for each piece of `encode_src([line])[0]` the index in `line.split()` of the word it is cut from.
+
+        White space, such as a ▁ of its own, counts to the word after it (None: to no word), a piece that spans two
+        words to the first. A word of which normalisation leaves nothing, such as a zero-width space, has no piece.
+        """
+        line = _valid(line)
+        words = _words(line)
+        text, origins = self._src.normalize(line, with_offsets=True)
+        found = self._src.encode(line, return_type="offset_mapping")
+        # The offsets found there give what was normalised away to one neighbour or the other, and all of a character
+        # to the last of its byte pieces. So the pieces are laid over the normalised text, byte by byte.
+        written = [
+            None if char in _SPACES else words[origin]
+            for char, origin in zip(text, origins, strict=False)  # the end of the text has an origin, too
+            for _ in char.encode()
+        ]
+        pieces = zip(found["ids"], found["pieces"], strict=True)
+        sizes = [1 if self._src.is_byte(i) else len(piece.encode()) for i, piece in pieces]
+        following = _next_word(written)
+        return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
+
+    def tgt_words(self, ids: Sequence[int], text: str) -> list[int | None]:
+        """Return for each of `ids` the index in `text.split()` of the word it writes a part of.
+
+        The bytes of one character count to its word, white space to the word after it. None: no word follows, or the
+        id writes nothing (special ids but the unknown piece, which is written ⁇; ids outside the vocabulary).
+
+        Raises:
+            ValueError: `text` is not `decode([ids])[0]`, give or take the kind of its white space.
+        """
+        size = self.tgt_size
+        known = [int(i) for i in ids if 0 <= i < size]
+        found = self._tgt.decode(known, return_type="offset_mapping")
+        if found["text"].split() != text.split() or len(found["text"]) != len(text):
+            raise ValueError(f"{text!r} is not what the ids write: {found['text']!r}")
+        following = _next_word(_words(text))
+        begins = (begin for begin, _ in found["offsets"])
+        words = (None if self._tgt.is_control(i) else following[begin] for i, begin in zip(known, begins, strict=True))
+        return [next(words) if 0 <= i < size else None for i in ids]
+
     def to_bytes(self) -> dict[str, bytes]:
         """Return the serialised models: {"src"} where joint, else {"src", "tgt"}."""
         return dict(self._models)
@@ -132,9 +175,29 @@ def _load(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
 
 
 def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str]) -> list[list[int]]:
-    # A lone surrogate (from a file name or a sloppy JSON) has no UTF-8; it becomes "?" rather than an exception.
-    ids: list[list[int]] = processor.encode([line.encode("utf-8", "replace").decode() for line in lines])
+    ids: list[list[int]] = processor.encode([_valid(line) for line in lines])
     return ids
+
+
+def _valid(line: str) -> str:
+    # A lone surrogate (from a file name or a sloppy JSON) has no UTF-8; it becomes "?" rather than an exception.
+    return line.encode("utf-8", "replace").decode()
+
+
+def _words(text: str) -> list[int | None]:
+    """Return for each character the index in `text.split()` of its word, None for white space."""
+    words: list[int | None] = [None] * len(text)
+    for index, match in enumerate(re.finditer(r"\S+", text)):
+        words[match.start() : match.end()] = [index] * len(match[0])
+    return words
+
+
+def _next_word(words: Sequence[int | None]) -> list[int | None]:
+    """Return for each position, and the end, the first word at or after it."""
+    found: list[int | None] = [None]
+    for word in reversed(words):
+        found.append(found[-1] if word is None else word)
+    return found[::-1]
 
 
 def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:

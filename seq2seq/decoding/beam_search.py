@@ -9,59 +9,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from seq2seq.batch import BOS_ID, EOS_ID
+from seq2seq.decoding.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
+from seq2seq.decoding.ranking import LengthPenalty
+from seq2seq.decoding.rules import NeverSay, apply_rules
 
-NEVER_EMITTED = (PAD_ID, UNK_ID, BOS_ID)
 BLOCK = 64  # scores whose maximum decides whether topk looks at them
 
 
-_S = TypeVar("_S")  # typing.Self needs Python 3.11
-
-
 @runtime_checkable
-class SearchState(Protocol):
-    """What the step function carries from token to token: any tensors indexed by sentence and beam."""
+class Choice(Protocol):
+    """Decides which continuations a search keeps; may remember what its earlier choices have led to."""
 
-    def reorder(self: _S, parents: Int[Tensor, "batch new_beam"]) -> _S:
-        """Return the state whose beam k is this state's beam `parents[:, k]` (the beam may widen or narrow)."""
+    def choose(
+        self, totals: Float[Tensor, "batch beam vocab"], k: int
+    ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"], Int[Tensor, "batch best"]]:
+        """Return log p, parent beam and token of at most k continuations, best first (-inf: an empty place).
+
+        `totals` is log p of every live hypothesis followed by every permitted token, -inf where there is none.
+        """
         ...
 
-    def keep(self: _S, sentences: Int[Tensor, " kept"]) -> _S:
-        """Return the state of these sentences only, in this order."""
+    def keep(self, sentences: Int[Tensor, " kept"]) -> None:
+        """Forget all sentences but these, in this order."""
         ...
-
-
-State = TypeVar("State", bound=SearchState)
-# (last tokens [batch, beam], state) -> (log-probabilities of the next token [batch, beam, vocab], new state)
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One output: its token ids without EOS, log p(tokens, EOS | source), and log p over the length penalty."""
-
-    tokens: list[int]
-    log_prob: float
-    score: float
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Per sentence the finished hypotheses, best first, and the number of steps the batch took."""
+    """What the search of a batch found.
+
+    Attributes:
+        hypotheses: per sentence the finished ones, best first.
+        steps: tokens the longest search of the batch went on for.
+        extra_steps: per sentence how many of its steps came after the last change of its answer: the cost of knowing
+            that nothing better follows.
+    """
 
     hypotheses: list[list[Hypothesis]]
     steps: int
-
-
-def length_penalty_of(length: int, alpha: float) -> float:
-    """lp(Y) = ((5 + |Y|) / 6)^alpha, where |Y| counts EOS (Wu et al. 2016, eq. 14)."""
-    return float(((5 + length) / 6) ** alpha)
+    extra_steps: list[int]
 
 
 def beam_search(
@@ -70,9 +63,12 @@ def beam_search(
     max_length: Int[Tensor, " batch"],
     *,
     beam_size: int,
+    penalty: LengthPenalty,
     n_best: int = 1,
-    length_penalty: float = 1.0,
     never: Sequence[int] = NEVER_EMITTED,
+    rules: Sequence[Rule] = (),
+    bonus: Callable[[State], Tensor] | None = None,
+    choice: Choice | None = None,
 ) -> SearchResult:
     """Search the highest-scoring outputs of a batch of sentences.
 
@@ -85,9 +81,13 @@ def beam_search(
         max_length: most tokens of each output, EOS included; on the device the search is to run on. The last
             permitted token is always EOS, so every output has the score the model gives it.
         beam_size: continuations kept per sentence and step.
+        penalty: what the log p of so many tokens is divided by; must not fall.
         n_best: hypotheses returned per sentence, at most `beam_size`; fewer exist when the beam dies out.
-        length_penalty: alpha of `length_penalty_of`; 0 ranks by log p alone.
-        never: token ids that are never emitted.
+        never: token ids that are never emitted, unless a `ForcedPrefix` asks for one.
+        rules: what else may not be said, or counts less.
+        bonus: from the state after a step, what is added to the score of each hypothesis that ends there [batch, beam];
+            must not be above 0.
+        choice: keeps other continuations than the best ones.
 
     Raises:
         ValueError: an option out of range.
@@ -95,24 +95,36 @@ def beam_search(
     """
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best={n_best} must be between 1 and beam_size={beam_size}")
-    if length_penalty < 0:
-        raise ValueError(f"length_penalty={length_penalty} must not be negative: the search could not end early")
     if len(max_length) == 0:
-        return SearchResult([], 0)
-    search = _Search(max_length, n_best, length_penalty)
+        return SearchResult([], 0, [])
+    search, choice = _Search(max_length, n_best, penalty), choice or _Best()
+    if rules:  # then what is never emitted is the first of them, so that they know when nothing is left
+        rules, never = [NeverSay([[token] for token in never]), *rules], ()
     last = torch.full((len(max_length), 1), BOS_ID, device=max_length.device)
     while len(last):
         log_probs, state = step(last, state)
-        totals = search.continuations(log_probs, never)
-        scores, choices = best_of(totals.flatten(1), beam_size)
-        parents, last = choices // log_probs.shape[2], choices % log_probs.shape[2]
-        search.advance(scores, parents, last)
+        totals = search.continuations(apply_rules(rules, log_probs, search.tokens), never)
+        scores, parents, last = choice.choose(totals, beam_size)
+        search.advance(scores, parents, last, log_probs, bonus and bonus(state))
         kept = search.retire()
         if kept is not None:
             parents, last, state = parents[kept], last[kept], state.keep(kept)
+            rules = [rule.keep(kept) for rule in rules]
+            choice.keep(kept)
         if len(last):
             state = state.reorder(parents)
-    return SearchResult(search.results, search.steps)
+    return SearchResult(search.results, search.steps, search.extra_steps)
+
+
+class _Best:
+    """The best continuations of all."""
+
+    def choose(self, totals: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        scores, choices = best_of(totals.flatten(1), k)
+        return scores, choices // totals.shape[2], choices % totals.shape[2]
+
+    def keep(self, sentences: Tensor) -> None:
+        pass
 
 
 def best_of(
@@ -162,18 +174,22 @@ def _best_of_tied(scores: Tensor, worst: Tensor, k: int) -> Tensor:
 class _Search:
     """The hypotheses of a batch, live and finished. Rows are the sentences still being searched."""
 
-    def __init__(self, max_length: Tensor, n_best: int, alpha: float) -> None:
+    def __init__(self, max_length: Tensor, n_best: int, penalty: LengthPenalty) -> None:
         rows, device = len(max_length), max_length.device
         self.limits: list[int] = max_length.tolist()
         if min(self.limits) < 1:
             raise ValueError("max_length must be at least 1: EOS counts")
-        self.alpha, self.n_best, self.steps = alpha, n_best, 0
+        self.penalty, self.n_best, self.steps = penalty, n_best, 0
         self.results: list[list[Hypothesis]] = [[] for _ in range(rows)]
+        self.extra_steps = [0] * rows
         self.sentences = list(range(rows))  # row -> place in results
         self.tokens = torch.empty(rows, 1, 0, dtype=torch.long, device=device)
+        self.token_log_probs = torch.empty(rows, 1, 0, device=device)
         self.live: Tensor | None = None  # log p [rows, beam], -inf where dead; None: before the first token, log p = 0
         self.done_tokens = torch.empty(rows, 0, 0, dtype=torch.long, device=device)
-        self.done_log_probs = self.done_scores = torch.empty(rows, 0, device=device)
+        self.done_log_probs = torch.empty(rows, 0, 0, device=device)
+        self.done_scores = torch.empty(rows, 0, device=device)
+        self.settled = torch.zeros(rows, dtype=torch.long, device=device)  # step of the last change of the answer
 
     def continuations(
         self, log_probs: Float[Tensor, "batch beam vocab"], never: Sequence[int]
@@ -188,31 +204,40 @@ class _Search:
             totals[at_limit, :, EOS_ID] = ends
         return totals
 
-    def advance(self, log_probs: Tensor, parents: Tensor, tokens: Tensor) -> None:
+    def advance(self, totals: Tensor, parents: Tensor, tokens: Tensor, log_probs: Tensor, bonus: Tensor | None) -> None:
         """Lengthen the hypotheses by the chosen tokens and set the finished ones aside."""
         self.steps += 1
-        self.tokens = self.tokens.gather(1, parents[:, :, None].expand(-1, -1, self.steps - 1))
-        self.tokens = torch.cat([self.tokens, tokens[:, :, None]], dim=2)
+        rows = torch.arange(len(parents), device=parents.device)[:, None]
+        said = log_probs[rows, parents, tokens]
+        self.tokens = torch.cat([self.tokens[rows, parents], tokens[:, :, None]], dim=2)
+        self.token_log_probs = torch.cat([self.token_log_probs.to(said)[rows, parents], said[:, :, None]], dim=2)
         ended = tokens == EOS_ID
-        self._set_aside(log_probs.masked_fill(~ended, -torch.inf))
-        self.live = log_probs.masked_fill(ended, -torch.inf)
+        scores = totals.masked_fill(~ended, -torch.inf) / self.penalty(self.steps)
+        self._set_aside(scores if bonus is None else scores + bonus.gather(1, parents))
+        self.live = totals.masked_fill(ended, -torch.inf)
 
-    def _set_aside(self, log_probs: Float[Tensor, "batch beam"]) -> None:
-        scores = log_probs / length_penalty_of(self.steps, self.alpha)
-        padding = self.done_tokens.new_full((*self.done_tokens.shape[:2], 1), EOS_ID)
-        tokens = torch.cat([torch.cat([self.done_tokens, padding], dim=2), self.tokens], dim=1)
+    def _set_aside(self, scores: Float[Tensor, "batch beam"]) -> None:
+        before = self.done_scores.shape[1]
+        padding = (*self.done_tokens.shape[:2], 1)
+        tokens = torch.cat([self.done_tokens, self.done_tokens.new_full(padding, EOS_ID)], dim=2)
+        log_probs = torch.cat([self.done_log_probs, self.done_log_probs.new_zeros(padding)], dim=2)
         scores = torch.cat([self.done_scores.to(scores), scores], dim=1)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         self.done_scores, order = scores[:, : self.n_best], order[:, : self.n_best]
-        self.done_log_probs = torch.cat([self.done_log_probs.to(log_probs), log_probs], dim=1).gather(1, order)
-        self.done_tokens = tokens.gather(1, order[:, :, None].expand(-1, -1, self.steps))
+        changed = ((order >= before) & (self.done_scores > -torch.inf)).any(dim=1)
+        self.settled = torch.where(changed, self.steps, self.settled)
+        index = order[:, :, None].expand(-1, -1, self.steps)
+        self.done_tokens = torch.cat([tokens, self.tokens], dim=1).gather(1, index)
+        self.done_log_probs = torch.cat([log_probs.to(self.token_log_probs), self.token_log_probs], dim=1).gather(
+            1, index
+        )
 
     def retire(self) -> Int[Tensor, " kept"] | None:
         """Move decided sentences to the results; return the rows that go on, or None when all do."""
         assert self.live is not None
         best_live = self.live.amax(dim=1)
-        # Log-probabilities only fall and the penalty only grows, so no descendant can score more than this.
-        penalties = [length_penalty_of(limit, self.alpha) for limit in self.limits]
+        # Log-probabilities only fall, the penalty only grows, a bonus is at most 0: no descendant can score more.
+        penalties = [self.penalty(limit) for limit in self.limits]
         bound = best_live / torch.tensor(penalties, dtype=best_live.dtype, device=best_live.device)
         decided = best_live == -torch.inf
         if self.done_scores.shape[1] == self.n_best:
@@ -225,15 +250,17 @@ class _Search:
         self.sentences = [self.sentences[row] for row in kept]
         self.limits = [self.limits[row] for row in kept]
         index = torch.tensor(kept, dtype=torch.long, device=decided.device)
-        for name in ("tokens", "live", "done_tokens", "done_log_probs", "done_scores"):
+        for name in ("tokens", "token_log_probs", "live", "done_tokens", "done_log_probs", "done_scores", "settled"):
             setattr(self, name, getattr(self, name)[index])
         return index
 
     def _store(self, rows: list[int]) -> None:
-        columns = (self.done_tokens[rows], self.done_log_probs[rows], self.done_scores[rows])
-        for row, *found in zip(rows, *(column.tolist() for column in columns), strict=True):
+        columns = (self.done_tokens, self.done_log_probs, self.done_scores, self.settled)
+        for row, *found, settled in zip(rows, *(column[rows].tolist() for column in columns), strict=True):
+            self.extra_steps[self.sentences[row]] = self.steps - settled
             self.results[self.sentences[row]] = [
-                Hypothesis(tokens[: tokens.index(EOS_ID)], log_prob, score)
-                for tokens, log_prob, score in zip(*found, strict=True)
+                Hypothesis(tokens[:length], log_probs[: length + 1], score)
+                for tokens, log_probs, score in zip(*found, strict=True)
                 if score > -torch.inf
+                for length in [tokens.index(EOS_ID)]
             ]

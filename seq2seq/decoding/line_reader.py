@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from seq2seq.errors import DataError
 
@@ -68,16 +68,73 @@ def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[l
             return
 
 
+def lines_of(name: str, strict: bool = False) -> Iterator[str]:
+    """Yield the lines of one input (`-` is standard input) without their ends.
+
+    Raises:
+        DataError: it fails, or is not UTF-8 and `strict` is set.
+    """
+    shown = "standard input" if name == "-" else name
+    try:
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as content:
+            for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
+                yield _decode(raw, shown, number, strict)
+    except OSError as error:
+        raise DataError(f"cannot read {shown}: {error.strerror}") from None
+
+
+def count_lines(names: Sequence[str]) -> int | None:
+    """Return how many lines regular files hold together; None: an input is a pipe or a device, which only ends."""
+    count = 0
+    for name in names:
+        if name == "-" or not os.path.isfile(name):
+            return None
+        with open(name, "rb") as content:
+            block = b"\n"
+            for block in iter(lambda: content.read(2**20), b""):
+                count += block.count(b"\n")
+            count += not block.endswith(b"\n")
+    return count
+
+
+def in_step(windows: Iterable[list[str]], name: str, strict: bool = False) -> Iterator[list[tuple[str, str]]]:
+    """Yield every line of the windows with the line of the file `name` that goes with it.
+
+    Raises:
+        DataError: the file fails, or has another number of lines; the lines before it are yielded first.
+    """
+    partners = lines_of(name, strict)
+    count = 0
+    for window in windows:
+        pairs = list(zip(window, partners, strict=False))
+        count += len(pairs)
+        if pairs:
+            yield pairs
+        if len(pairs) < len(window):
+            raise DataError(f"{name} has {count} lines, fewer than the input")
+    if next(partners, None) is not None:
+        raise DataError(f"{name} has more lines than the input, which has {count}")
+
+
+def prompted(windows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yield the windows, each after a prompt on stderr."""
+    try:
+        while True:
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+            yield next(windows)
+    except StopIteration:
+        pass
+    finally:
+        sys.stderr.write("\n")
+
+
 def _fill(lines: queue.Queue[str | BaseException | None], names: Sequence[str], strict: bool) -> None:
     try:
         for name in names:
-            shown = "standard input" if name == "-" else name
-            with open(0 if name == "-" else name, "rb", closefd=name != "-") as content:
-                for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
-                    lines.put(_decode(raw, shown, number, strict))
+            for line in lines_of(name, strict):
+                lines.put(line)
         lines.put(None)
-    except OSError as error:
-        lines.put(DataError(f"cannot read {shown}: {error.strerror}"))
     except BaseException as error:
         lines.put(error)
 

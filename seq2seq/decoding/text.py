@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 # Everything str.splitlines splits at; a model may have learned any of them as text.
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。!?])")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])")
 _SPACE = re.compile(r"\s+")
 
 
@@ -21,16 +21,22 @@ def one_line(text: str) -> str:
     return _LINE_BREAKS.sub(" ", text)
 
 
-def split_long(text: str, encode: Callable[[str], list[int]], limit: int) -> list[list[int]]:
-    """Return the ids of `text` in parts of at most `limit` ids.
+def split_long(text: str, length: Callable[[str], int], limit: int) -> list[str]:
+    """Return `text` in parts whose `length` (in pieces) is at most `limit`; joined they are the text.
 
     A part that is too long is cut at the sentence end nearest its middle, else at the space, else in the middle.
     """
-    ids = encode(text)
-    if len(ids) <= limit or len(text) < 2:
-        return [ids]
+    if len(text) < 2 or length(text) <= limit:
+        return [text]
     cut = _cut(text)
-    return split_long(text[:cut], encode, limit) + split_long(text[cut:], encode, limit)
+    return split_long(text[:cut], length, limit) + split_long(text[cut:], length, limit)
+
+
+def words_before(text: str, position: int) -> int:
+    """Return how many whitespace words of `text` begin before `position` and have ended there."""
+    before = text[:position].split()
+    cut_in_two = 0 < position < len(text) and not any(map(str.isspace, text[position - 1 : position + 1]))
+    return len(before) - cut_in_two
 
 
 def _cut(text: str) -> int:

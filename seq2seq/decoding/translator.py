@@ -1,197 +1,345 @@
-"""Text to text: load a model once, translate any number of lines."""
+"""Text to text: load a model once (or several that share a vocabulary), translate any number of lines."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from seq2seq import runtime
-from seq2seq.batch import EOS_ID, pad
-from seq2seq.config import DecodeConfig, PrecisionName, check_ranges
+from seq2seq.batch import UNK_ID
+from seq2seq.config import AttentionName, PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.beam_search import Hypothesis, beam_search
-from seq2seq.decoding.text import one_line, split_long, valid_unicode
+from seq2seq.decode_config import DecodeConfig, SearchName, check_decode
+from seq2seq.decoding.alignment import hard_alignment, word_attention
+from seq2seq.decoding.bayes_risk import expected_utilities
+from seq2seq.decoding.glossary import Glossary
+from seq2seq.decoding.predictor import Predictor
+from seq2seq.decoding.protocols import Hypothesis
+from seq2seq.decoding.searching import Source, batches, search, width_of
+from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.errors import ConfigError
-from seq2seq.model.attention import AttentionMemory
-from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import load_model
+from seq2seq.settings import Choice
 
 LONGEST_PART = 1000
-"""Source pieces translated as one; a longer line is cut into parts (time and memory grow with the square)."""
+"""Most source pieces ever translated as one; a longer line is cut into parts (time and memory grow with the square)."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """One output line, its score (what the search ranks by) and log p(output | source)."""
+    """One output line.
+
+    Attributes:
+        text: the line.
+        score: what outputs are ranked by; with search=mbr the expected utility.
+        log_prob: log p(output | source).
+        ids: the pieces that the text was made from.
+        token_log_probs: log p of each piece, and of EOS at the end; of a line that was cut, those of its parts in turn.
+        alignment: pairs of words (source, target), where asked for.
+        attention: of each target word over the source words, where asked for and the line was not cut.
+    """
 
     text: str
     score: float
     log_prob: float
+    ids: list[int] = dataclasses.field(default_factory=list, compare=False)
+    token_log_probs: list[float] = dataclasses.field(default_factory=list, compare=False)
+    alignment: list[tuple[int, int]] | None = dataclasses.field(default=None, compare=False)
+    attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What is translated as one: a line, or a part of a long one that begins after `words` words of it."""
+
+    text: str
+    words: int
+    source: Source
 
 
 class Translator:
-    """Translates lines with one network; holds no state between calls.
+    """Translates lines with one network, or with an ensemble; holds no state between calls.
 
-    The network may be in training: it is put in evaluation mode for each call and back afterwards.
+    The networks may be in training: they are put in evaluation mode for each call and back afterwards.
     """
 
     def __init__(
         self,
-        network: Seq2Seq,
+        networks: Seq2Seq | Sequence[Seq2Seq],
         tokenizer: Tokenizer,
         decode: DecodeConfig | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        weights: Sequence[float] | None = None,
+        longest_part: int | None = None,
     ) -> None:
-        self.network = network
+        """Make a translator.
+
+        Args:
+            networks: one, or several that share a vocabulary.
+            tokenizer: theirs.
+            decode: the defaults of every call.
+            device: where the networks are.
+            dtype: of matrix products.
+            weights: of each network in the ensemble; absent: all the same.
+            longest_part: source pieces beyond which a line is cut into parts, at most `LONGEST_PART`. What is longer
+                than all training text comes out badly: lines of 900 pieces lose nearly everything they say.
+        """
+        self.longest_part = longest_part or LONGEST_PART
+        self.predictor = Predictor([networks] if isinstance(networks, Seq2Seq) else networks, weights)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self.device = torch.device(device)
         self.dtype = dtype
 
+    @property
+    def network(self) -> Seq2Seq:
+        """The network; of an ensemble, the first."""
+        return self.predictor.networks[0]
+
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "auto", precision: PrecisionName | str = PrecisionName.auto
+        cls,
+        *paths: str | Path,
+        device: str = "auto",
+        precision: PrecisionName | str = PrecisionName.auto,
+        weights: Sequence[float] | None = None,
     ) -> Translator:
-        """Load a model file, or the best model of a run folder; its decode settings become the defaults.
+        """Load a model file, or the best model of a run folder; several make an ensemble.
+
+        Args:
+            paths: model files or run folders; the decode settings of the first become the defaults.
+            device: auto, cpu, cuda, cuda:N or mps.
+            precision: of matrix products: auto, fp32 or bf16.
+            weights: of each model in the ensemble; absent: all the same.
 
         Raises:
             ModelFileError: no model there, or a damaged one.
-            ConfigError: unknown device or precision, or a device this machine has not.
+            ConfigError: unknown device or precision, a device this machine has not, models with different vocabularies,
+                or weights that are not one positive number for each.
         """
         if precision not in list(PrecisionName) and precision not in PrecisionName.__members__:
             raise ConfigError(f"precision {precision!r} is unknown: use {', '.join(PrecisionName.__members__)}")
+        if weights is not None and (len(weights) != len(paths) or not all(0 < w < float("inf") for w in weights)):
+            raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
         dtype = runtime.resolve_precision(PrecisionName(precision), place)
-        model = load_model(Path(path), place)
-        return cls(model.network, model.tokenizer, model.config.decode, place, dtype)
+        models = [load_model(Path(path), place) for path in paths]
+        for path, model in zip(paths, models, strict=True):
+            if model.tokenizer.fingerprint != models[0].tokenizer.fingerprint:
+                raise ConfigError(f"{path} and {paths[0]} have different vocabularies, so they are no ensemble")
+        networks = [model.network for model in models]
+        config = models[0].config
+        longest = config.data.max_length - 1  # without EOS
+        return cls(networks, models[0].tokenizer, config.decode, place, dtype, weights, longest)
 
-    def translate(self, lines: Sequence[str], **overrides: Any) -> list[str]:
+    def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
         """Translate `lines` in order, one output per input; a blank line gives an empty one.
 
         Args:
             lines: text, one sentence or more each.
-            **overrides: keys of `DecodeConfig` (`beam_size=1`, `length_penalty=0.6`) that differ from the model's.
+            **options: as for `translate_n_best`: `beam_size=1`, `prefixes=[…]`.
 
         Raises:
-            ConfigError: an override out of range.
+            ConfigError: an option out of range, or options that exclude each other.
         """
-        return [best.text for best, *_ in self.translate_n_best(lines, **overrides)]
+        return [best.text for best, *_ in self.translate_n_best(lines, **options)]
 
-    def translate_n_best(self, lines: Sequence[str], n_best: int = 1, **overrides: Any) -> list[list[Translation]]:
+    def translate_n_best(
+        self,
+        lines: Sequence[str],
+        n_best: int = 1,
+        *,
+        prefixes: Sequence[str] | None = None,
+        terms: Sequence[Sequence[str]] | None = None,
+        glossary: Glossary | None = None,
+        alignments: bool = False,
+        **overrides: Any,
+    ) -> list[list[Translation]]:
         """Translate `lines` and return for each up to `n_best` outputs, best first and never none.
 
-        They differ in their pieces; two ways to cut one text into pieces are two outputs.
+        They differ in their pieces; two ways to cut one text into pieces are two outputs. Samples may be equal.
         A line that had to be cut gets its parts' outputs of equal rank joined, with the sums of their scores.
 
+        Args:
+            lines: text, one sentence or more each.
+            n_best: outputs per line, at most `beam_size` (mbr: `samples`); with search=sample, how many are drawn.
+            prefixes: how the output of each line must begin; empty: no matter how.
+            terms: texts that the output of each line must contain.
+            glossary: which terms of a line ask for which in its output.
+            alignments: whether to fill in `Translation.alignment` and `attention`.
+            **overrides: keys of `DecodeConfig` (`length_penalty=0.6`) that differ from the model's.
+
         Raises:
-            ConfigError: an override out of range, or `n_best` above the beam size.
+            ConfigError: an option out of range, or options that exclude each other.
         """
         if isinstance(lines, str):
             raise TypeError("lines must be a sequence of lines, not one string")
         decode = override(self.decode, overrides)
-        if not 1 <= n_best <= decode.beam_size:
-            raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ beam_size={decode.beam_size}")
-        parts = self._encode(lines)
-        flat = [ids for line_parts in parts for ids in line_parts]
-        found = iter(self._search(flat, n_best, decode))
-        return [self._join([next(found) for _ in line_parts]) for line_parts in parts]
+        self._check(decode, n_best, terms is not None or glossary is not None, alignments)
+        prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
+        parts = [
+            self._parts(line, prefix, wanted, glossary)
+            for line, prefix, wanted in zip(lines, prefixes, terms, strict=True)
+        ]
+        found = iter(self._translate([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
+        return [join([next(found) for _ in line_parts]) for line_parts in parts]
 
-    def _encode(self, lines: Sequence[str]) -> list[list[list[int]]]:
-        """Return every line as the ids of its parts: none if it is blank, one unless it is very long."""
-        texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
-        parts = [[ids] if ids else [] for ids in self.tokenizer.encode_src(texts)]
-        for i, line_parts in enumerate(parts):
-            if line_parts and len(line_parts[0]) > LONGEST_PART:
-                pieces = len(line_parts[0])
-                cut = split_long(texts[i], lambda text: self.tokenizer.encode_src([text])[0], LONGEST_PART)
-                parts[i] = [ids for ids in cut if ids]
-                log.warning("a line of %d pieces is translated in %d parts", pieces, len(parts[i]))
+    def _check(self, decode: DecodeConfig, n_best: int, constrained: bool, alignments: bool) -> None:
+        width = width_of(decode, n_best)
+        if not 1 <= n_best <= width:
+            name = "beam_size" if decode.search is SearchName.beam else "samples"
+            raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={width}")
+        if constrained and decode.search is not SearchName.beam:
+            raise ConfigError(f"terms that must appear need search=beam, not {decode.search}")
+        for name in ("no_repeat_ngram", "never_emit"):
+            if constrained and getattr(decode, name):
+                raise ConfigError(f"{name} could forbid terms that must appear: give one or the other")
+        blind = any(network.config.attention is AttentionName.none for network in self.predictor.networks)
+        if blind and (alignments or decode.coverage_penalty):
+            asked = "alignments" if alignments else "coverage_penalty"
+            raise ConfigError(f"{asked} without attention: the model was trained with model.attention=none")
+
+    def _parts(self, line: str, prefix: str, terms: Sequence[str], glossary: Glossary | None) -> list[_Part]:
+        """Return what of the line is translated as one: nothing if it is blank, all of it unless it is very long."""
+        text = "" if line.isspace() else valid_unicode(line)
+        limit = min(self.longest_part, LONGEST_PART)
+        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), limit)
+        if len(texts) > 1:
+            log.warning("a line of %d characters is translated in %d parts", len(text), len(texts))
+        parts: list[_Part] = []
+        start = 0
+        for part, ids in zip(texts, self.tokenizer.encode_src(texts), strict=True):
+            if ids:
+                wanted = [*(() if parts else terms), *(glossary.terms_for(part) if glossary else ())]
+                phrases = [ids for ids in map(self._phrase, wanted) if ids]
+                source = Source(ids, self._target_ids("" if parts else prefix), phrases)
+                parts.append(_Part(part, words_before(text, start), source))
+            start += len(part)
         return parts
 
-    def _search(self, sources: list[list[int]], n_best: int, decode: DecodeConfig) -> list[list[Translation]]:
-        """Search in batches of similar length and return the outputs in the order of `sources`."""
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        with evaluating(self.network), torch.inference_mode(), runtime.autocast(self.device, self.dtype):
-            for batch in batches([len(ids) + 1 for ids in sources], decode.batch_tokens):
-                hypotheses = self.search_batch([sources[i] for i in batch], n_best, decode)
-                for i, row in zip(batch, hypotheses, strict=True):
-                    found[i] = row
-        texts = iter(self.tokenizer.decode([one.tokens for row in found for one in row]))
-        return [[Translation(one_line(next(texts)), one.score, one.log_prob) for one in row] for row in found]
+    def _phrase(self, term: str) -> list[int]:
+        ids = self._target_ids(term)
+        if UNK_ID in ids:
+            log.warning("the vocabulary cannot write the term %r: it is left out", term)
+            return []
+        return ids
 
-    def search_batch(self, sources: list[list[int]], n_best: int, decode: DecodeConfig) -> list[list[Hypothesis]]:
-        """Search one batch of source ids (without EOS); the mode and precision of the network are the caller's."""
-        src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        limits = [math.ceil(decode.max_length_ratio * len(ids)) + decode.max_length_extra for ids in sources]
-        memory, state = self.network.encode(src_ids.to(self.device), src_lengths.to(self.device))
-        return beam_search(
-            self._step,
-            _ModelState(state, memory),
-            torch.tensor(limits, device=self.device),
-            beam_size=decode.beam_size,
-            n_best=n_best,
-            length_penalty=decode.length_penalty,
-        ).hypotheses
+    def _target_ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode_tgt([valid_unicode(text)])[0]
 
-    def _step(self, last: Tensor, state: _ModelState) -> tuple[Tensor, _ModelState]:
-        logits, decoder, _ = self.network.step(last, state.decoder, state.memory)
-        exact = torch.promote_types(logits.dtype, torch.float32)
-        return torch.log_softmax(logits, dim=-1, dtype=exact), state._replace(decoder=decoder)
+    def _translate(
+        self, parts: list[_Part], n_best: int, decode: DecodeConfig, alignments: bool
+    ) -> list[list[Translation]]:
+        """Search in batches of similar length and return the outputs in the order of `parts`."""
+        found: list[list[Translation]] = [[] for _ in parts]
+        never = [ids for ids in map(self._target_ids, decode.never_emit) if ids]
+        # "." is cut into a word start and the stop: without the word start, too, it is not to be said.
+        never += [ids[1:] for ids in never if len(ids) > 1 and self.tokenizer.tgt_pieces(ids[:1]) == ["▁"]]
+        lengths = [len(part.source.ids) + 1 for part in parts]
+        with self.ready():
+            for batch in batches(lengths, decode.batch_tokens, width_of(decode, n_best)):
+                sources = [parts[i].source for i in batch]
+                rows = search(self.predictor, sources, decode, n_best=n_best, never=never, device=self.device)
+                for i, hypotheses in zip(batch, rows, strict=True):
+                    found[i] = self._outputs(hypotheses, n_best, decode)
+                if alignments:
+                    for i in batch:
+                        found[i] = self._aligned(parts[i], found[i])
+        return found
 
-    @staticmethod
-    def _join(parts: list[list[Translation]]) -> list[Translation]:
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return [Translation("", 0.0, 0.0)]
-        return [
-            Translation(
-                " ".join(p.text for p in equal if p.text), sum(p.score for p in equal), sum(p.log_prob for p in equal)
-            )
-            for equal in zip(*parts, strict=False)
+    def _outputs(self, hypotheses: list[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
+        """Write the hypotheses as text; candidates of mbr become the `n_best` that agree most with all."""
+        texts = [one_line(text) for text in self.tokenizer.decode([one.tokens for one in hypotheses])]
+        outputs = [
+            Translation(text, one.score, one.log_prob, one.tokens, one.token_log_probs)
+            for text, one in zip(texts, hypotheses, strict=True)
         ]
+        if decode.search is not SearchName.mbr:
+            return outputs
+        utilities = expected_utilities(texts, decode.mbr_utility)
+        ranked = [dataclasses.replace(one, score=score) for one, score in zip(outputs, utilities, strict=True)]
+        distinct = {one.text: one for one in sorted(ranked, key=lambda one: one.score)}  # of equal texts the last stays
+        return sorted(distinct.values(), key=lambda one: -one.score)[:n_best]
+
+    def _aligned(self, part: _Part, outputs: list[Translation]) -> list[Translation]:
+        """Look where the model looks when it is made to say these outputs."""
+        forced = self.predictor.force([part.source.ids] * len(outputs), [one.ids for one in outputs], self.device)
+        src_words = self.tokenizer.src_words(part.text)
+        aligned = []
+        for one, looked in zip(outputs, forced, strict=True):
+            weights, tgt_words = looked.attn_weights.float().tolist(), self.tokenizer.tgt_words(one.ids, one.text)
+            pairs = [(part.words + src, tgt) for src, tgt in hard_alignment(weights, src_words, tgt_words)]
+            shape = (len(one.text.split()), len(part.text.split()))
+            attention = word_attention(weights, src_words, tgt_words, shape)
+            aligned.append(dataclasses.replace(one, alignment=pairs, attention=attention))
+        return aligned
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Inside the block the networks are in evaluation mode and compute in this translator's precision."""
+        with contextlib.ExitStack() as stack:
+            for network in self.predictor.networks:
+                stack.enter_context(evaluating(network))
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(runtime.autocast(self.device, self.dtype))
+            yield
 
 
-class _ModelState(NamedTuple):
-    """The decoder's state and what it attends to; the memory has no beam dimension, every beam reads the same."""
+def join(parts: list[list[Translation]]) -> list[Translation]:
+    """Return the outputs of a line from those of its parts: equal ranks joined by a space."""
+    if len(parts) == 1:
+        return parts[0]
+    return [_join(equal) for equal in zip(*parts, strict=False)] if parts else [Translation("", 0.0, 0.0)]
 
-    decoder: DecoderState
-    memory: AttentionMemory
 
-    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> _ModelState:
-        rows = torch.arange(len(parents), device=parents.device)[:, None]
-        return self._replace(decoder=DecoderState(*(tensor[rows, parents] for tensor in self.decoder)))
-
-    def keep(self, sentences: Int[Tensor, " kept"]) -> _ModelState:
-        return _ModelState(
-            DecoderState(*(tensor[sentences] for tensor in self.decoder)),
-            AttentionMemory(*(tensor[sentences] for tensor in self.memory)),
-        )
+def _join(parts: Sequence[Translation]) -> Translation:
+    pairs: list[tuple[int, int]] | None = None if parts[0].alignment is None else []
+    words = 0
+    for one in parts:
+        if pairs is not None:
+            pairs += [(src, words + tgt) for src, tgt in one.alignment or ()]
+        words += len(one.text.split())
+    return Translation(
+        " ".join(one.text for one in parts if one.text),
+        sum(one.score for one in parts),
+        sum(one.log_prob for one in parts),
+        [i for one in parts for i in one.ids],
+        [log_prob for one in parts for log_prob in one.token_log_probs],
+        pairs,
+    )
 
 
 def override(decode: DecodeConfig, changes: Mapping[str, Any]) -> DecodeConfig:
     """Return `decode` with these values changed.
 
     Raises:
-        ConfigError: a value out of range; the message names its key.
+        ConfigError: a value out of range, or a combination that means nothing; the message names the keys.
         TypeError: unknown key.
     """
-    changed = dataclasses.replace(decode, **changes)
-    check_ranges(changed, "decode.")
+    named = {name: _choice(name, getattr(decode, name, None), value) for name, value in changes.items()}
+    changed = dataclasses.replace(decode, **named)
+    check_decode(changed)
     return changed
+
+
+def _choice(name: str, current: object, value: Any) -> Any:
+    """Return the member of a choice that a string names, anything else as it is."""
+    if not isinstance(current, Choice) or not isinstance(value, str):
+        return value
+    members = type(current).__members__
+    if value not in members:
+        raise ConfigError(f"decode.{name}={value!r} is unknown: use {', '.join(members)}")
+    return members[value]
 
 
 @contextlib.contextmanager
@@ -203,15 +351,3 @@ def evaluating(network: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
-
-
-def batches(lengths: Sequence[int], budget_tokens: int) -> Iterator[list[int]]:
-    """Yield the indices of `lengths` in batches of rows × longest ≤ budget, longest first; a longer one goes alone."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

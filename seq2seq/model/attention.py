@@ -7,12 +7,18 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
+
+COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
 
 
 class AttentionMemory(NamedTuple):
-    """What attention reads, computed once per source sentence and shared by every step and every beam."""
+    """What attention reads, computed once per source sentence and shared by every step and every beam.
 
-    states: Float[Tensor, "batch src_len enc"]
+    There may be more states than keys: zeros that fill up the last `COLUMNS`.
+    """
+
+    states: Float[Tensor, "batch positions enc"]
     keys: Float[Tensor, "batch src_len attn"]
     mask: Bool[Tensor, "batch src_len"]
 
@@ -36,8 +42,13 @@ class AdditiveAttention(nn.Module):
         summary: Float[Tensor, "batch enc"],
         mask: Bool[Tensor, "batch src_len"],
     ) -> AttentionMemory:
-        """Project the encoder states to keys."""
-        return AttentionMemory(states, self.key(states), mask)
+        """Project the encoder states to keys.
+
+        Outside training the states are filled up, so that in fp32, too, a context does not depend on how far the batch
+        is padded: weights and context are sums over all positions, and how they are rounded depends on their number.
+        """
+        fill = 0 if self.training else -states.shape[1] % COLUMNS
+        return AttentionMemory(pad(states, (0, 0, 0, fill)), self.key(states), mask)
 
     def forward(
         self, query: Float[Tensor, "batch queries query"], memory: AttentionMemory
@@ -46,8 +57,10 @@ class AdditiveAttention(nn.Module):
         hidden = torch.tanh(self.query(query)[:, :, None] + memory.keys[:, None])  # batch queries src_len attn
         energies = self.energy(hidden).squeeze(-1)
         energies = energies.masked_fill(~memory.mask[:, None], float("-inf"))
-        attn_weights = torch.softmax(energies, dim=-1)
-        return torch.bmm(attn_weights.to(memory.states.dtype), memory.states), attn_weights
+        fill = memory.states.shape[1] - energies.shape[2]
+        attn_weights = torch.softmax(pad(energies, (0, fill), value=float("-inf")), dim=-1)
+        context = torch.bmm(attn_weights.to(memory.states.dtype), memory.states)
+        return context, attn_weights[:, :, : energies.shape[2]]
 
 
 class FixedContext(nn.Module):

@@ -102,7 +102,7 @@ def shorten_tgt() -> None:
         (lambda: None, ["training.device=abacus"], ["abacus", "auto, cpu, cuda"]),
         (
             lambda: None,
-            ["training.learning_rate=1e30", "training.warmup_steps=0", "training.max_steps=50"],
+            ["training.learning_rate=1e38", "training.warmup_steps=0", "training.max_steps=50"],
             ["diverged"],
         ),
         (lambda: None, ["hydra.run.dir=src/run"], ["src/run: Not a directory"]),

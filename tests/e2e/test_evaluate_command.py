@@ -1,7 +1,9 @@
 """The evaluate command as its users start it: what stands on stdout, on stderr, and in the exit status."""
 
+import contextlib
 import dataclasses
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 import sacrebleu
+import torch
 
-from tiny_model import make_model
+from tiny_model import make_model, make_network
 
 FOX, FOX_REFERENCE = "the quick brown fox jumps over the dog", "the quick brown fox jumped over the lazy dog"
 WORDS = ["two", "men", "and", "a", "black", "dog", "sit", "on", "an", "old", "wooden", "bench", "near", "the", "river"]
@@ -22,10 +25,14 @@ TWO_HYPOTHESES = "--hyp scores translations that exist: give it with --ref alone
 
 
 def evaluate(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "seq2seq.evaluate", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
-    assert done.returncode == status, done.stderr
-    return done
+    """Run the command in this process: starting one that imports torch takes seconds."""
+    from seq2seq.evaluate import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        found = main([*map(str, args)])
+    assert found == status, err.getvalue()
+    return subprocess.CompletedProcess(args, found, out.getvalue(), err.getvalue())
 
 
 def scores(*args: object) -> dict[str, Any]:
@@ -75,7 +82,9 @@ def model(files: Path) -> Path:
 
 
 def test_json_is_exactly_one_line(fox: tuple[str, ...]) -> None:
-    done = evaluate(*fox, "--json")
+    command = [sys.executable, "-m", "seq2seq.evaluate", *fox, "--json"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 0
     # chrF, too, was worked out apart from sacreBLEU, from its formula.
     bleu, chrf, ter = (
         f"nrefs:1|{how}|version:{sacrebleu.__version__}"
@@ -118,6 +127,15 @@ def test_a_line_ends_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
         ("m --src a", "--src and --ref go together: the text to translate and its reference translations"),
         ("m --ref a", "--src and --ref go together: the text to translate and its reference translations"),
         ("--hyp a --ref b --beam-size 3", "--beam-size has no meaning with --hyp"),
+        ("--hyp a --ref b --weights 1", "--weights has no meaning with --hyp"),
+        ("--hyp a --ref b --never-emit x", "--never-emit has no meaning with --hyp"),
+        ("m --search sample --beam-size 2", "--beam-size needs --search beam, not sample"),
+        (
+            "m --length-normalization none --length-penalty 1",
+            "--length-penalty has no meaning with --length-normalization none",
+        ),
+        ("m --top-p 0", "decode.top_p=0.0 is out of range: 1e-06 ≤ top_p ≤ 1"),
+        ("m,", "m,: a model without a name"),
         ("--hyp a --ref b --output c", "--output has no meaning with --hyp"),
         ("m --src a --ref b --data-root c", "--data-root has no meaning with --src"),
         ("m --threads 0", "--threads 0 is not at least 1"),
@@ -166,17 +184,50 @@ def test_own_text_is_translated_in_order_and_written(model: Path, files: Path, t
     done = evaluate(model, *given, "--beam-size", 2, "--output", tmp_path / "out", "--json")
     assert done.stderr.startswith("test: 40 sentences translated in ")
     hypotheses = (tmp_path / "out" / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1]
-    translator = Translator.load(model, "cpu", "fp32")
+    translator = Translator.load(model, device="cpu", precision="fp32")
     assert hypotheses == translator.translate(LINES, beam_size=2) != translator.translate(LINES)
     assert len(set(hypotheses)) > 10  # else the order would not show
     assert json.loads(done.stdout) == scores("--hyp", tmp_path / "out" / "test.hyp", "--ref", files / "test.tgt")
 
 
 @pytest.mark.slow
+def test_several_models_and_any_search_are_what_the_translator_does(model: Path, files: Path, tmp_path: Path) -> None:
+    from seq2seq.decode_config import SearchName, UtilityName
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.model_file import load_model, save_model
+
+    loaded = load_model(model, torch.device("cpu"))
+    other = tmp_path / "other"
+    save_model(other, dataclasses.replace(loaded, network=make_network(loaded.tokenizer.src_size, seed=2)))
+    given = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
+    flags = (
+        "--search",
+        "mbr",
+        "--samples",
+        3,
+        "--mbr-utility",
+        "bleu",
+        "--temperature",
+        0.7,
+        "--max-length-ratio",
+        0.5,
+    )
+    options = {"search": SearchName.mbr, "samples": 3, "mbr_utility": UtilityName.bleu, "temperature": 0.7}
+    evaluate(f"{model},{other}", "--weights", "0.8,0.2", *given, *flags, "--output", tmp_path)
+    translator = Translator.load(model, other, device="cpu", precision="fp32", weights=[0.8, 0.2])
+    wanted = translator.translate(LINES, **options, max_length_ratio=0.5)
+    assert (tmp_path / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1] == wanted
+    message = "error: weights [1.0] are not 2 positive numbers, one for each model\n"
+    assert evaluate(f"{model},{other}", "--weights", 1, *given, status=2).stderr == message
+    message = "error: --seed needs --search sample or mbr, not beam\n"  # the model's own search
+    assert evaluate(model, "--seed", 1, *given, status=2).stderr == message
+
+
+@pytest.mark.slow
 def test_a_model_that_says_the_references_scores_perfectly(model: Path, files: Path, tmp_path: Path) -> None:
     from seq2seq.decoding.translator import Translator
 
-    references = write(tmp_path / "ref", Translator.load(model, "cpu", "fp32").translate(LINES))
+    references = write(tmp_path / "ref", Translator.load(model, device="cpu", precision="fp32").translate(LINES))
     given = ("--src", files / "test.src", "--ref", references, "--precision", "fp32", "--device", "cpu")
     found = scores(model, *given)["test"]
     assert (found["chrf"], found["ter"]) == (100, 0)

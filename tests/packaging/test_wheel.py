@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "translate", "evaluate"]
+COMMANDS = ["train", "translate", "evaluate", "score"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -72,7 +72,7 @@ def test_sdist_holds_what_the_makefile_needs(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"Makefile", "constraints.txt", "pyproject.toml", "LICENSE", "README.md", "conf/train.yaml"}
-    assert needed | {"tests/conftest.py", "data/README.md"} <= names
+    assert needed | {"tests/conftest.py", "data/README.md", "docs/decoding.md"} <= names
 
 
 def test_package_is_the_wheels(installed: tuple[Path, Run]) -> None:
@@ -101,7 +101,7 @@ def test_translate_does_not_load_torchtext(installed: tuple[Path, Run]) -> None:
     run_installed("python", "-c", "import sys, seq2seq.translate; sys.exit('torchtext' in sys.modules)")
 
 
-def test_train_translate_evaluate(installed: tuple[Path, Run], tmp_path: Path) -> None:
+def test_train_translate_evaluate_score(installed: tuple[Path, Run], tmp_path: Path) -> None:
     _, run_installed = installed
     train_tiny_model(run_installed, tmp_path)
     translated = run_installed("seq2seq-translate", tmp_path, "--text", "The dog sleeps.").stdout
@@ -110,6 +110,9 @@ def test_train_translate_evaluate(installed: tuple[Path, Run], tmp_path: Path) -
     scores = run_installed("seq2seq-evaluate", tmp_path, "--json").stdout
     assert len(scores.splitlines()) == 1
     assert isinstance(json.loads(scores), dict)
+    (tmp_path / "text").write_text("The dog sleeps.\n", encoding="utf-8")
+    pair = ("--src", tmp_path / "text", "--tgt", tmp_path / "text")
+    assert run_installed("seq2seq-score", tmp_path, *pair).stdout.count("\n") == 1
 
 
 def train_tiny_model(run_installed: Run, run_dir: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,55 +11,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from markov import markov_start, markov_step, next_log_probs_of, random_tables
 from reference import beam as reference
 from scaling import scaled
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.decoding.beam_search import SearchResult, beam_search, best_of, length_penalty_of
+from seq2seq.decode_config import NormalizationName
+from seq2seq.decoding.beam_search import SearchResult, beam_search, best_of
+from seq2seq.decoding.ranking import length_penalty
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 
 
-class MarkovState(NamedTuple):
-    """Second-order Markov chain: what comes next depends on the last two tokens, so a wrong `reorder` shows."""
-
-    tables: Tensor  # batch, token before last, last token, next token
-    before_last: Tensor  # batch, beam
-
-    def reorder(self, parents: Tensor) -> MarkovState:
-        return MarkovState(self.tables, self.before_last.gather(1, parents))
-
-    def keep(self, sentences: Tensor) -> MarkovState:
-        return MarkovState(self.tables[sentences], self.before_last[sentences])
+def search(tables: Tensor, max_lengths: Sequence[int], alpha: float = 1.0, **options: object) -> SearchResult:
+    limits = torch.tensor(max_lengths, dtype=torch.long)
+    return beam_search(
+        markov_step, markov_start(tables), limits, penalty=length_penalty(NormalizationName.gnmt, alpha), **options
+    )
 
 
-def markov_step(last: Tensor, state: MarkovState) -> tuple[Tensor, MarkovState]:
-    rows = torch.arange(len(last))[:, None]
-    return state.tables[rows, state.before_last, last], MarkovState(state.tables, last)
-
-
-def search(tables: Tensor, max_lengths: Sequence[int], **options: object) -> SearchResult:
-    start = MarkovState(tables, torch.full((len(tables), 1), BOS_ID))
-    return beam_search(markov_step, start, torch.tensor(max_lengths, dtype=torch.long), **options)
-
-
-def next_log_probs_of(table: Tensor) -> reference.NextLogProbs:
-    rows = table.tolist()
-
-    def next_log_probs(tokens: tuple[int, ...]) -> Sequence[float]:
-        before_last, last = (BOS_ID, BOS_ID, *tokens)[-2:]
-        return rows[before_last][last]
-
-    return next_log_probs
-
-
-def random_tables(seed: int, sentences: int, words: int, tied: bool = False) -> Tensor:
-    """Random tables in float64; tied ones hold few values, whose sums are exact, so equal scores are common."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (sentences, *[4 + words] * 3)
-    if tied:
-        return torch.randint(-3, 1, shape, generator=generator).double() / 2
-    return torch.log_softmax(2 * torch.randn(shape, generator=generator, dtype=torch.float64), dim=-1)
+def gnmt(alpha: float) -> Callable[[int], float]:
+    return reference.penalty("gnmt", alpha)
 
 
 def words_of(count: int) -> range:
@@ -93,10 +64,10 @@ def test_equals_the_one_sentence_reference_which_never_stops_early(
     n_best = min(n_best, beam_size)
     tables = random_tables(seed, len(max_lengths), words, tied)
     expected = [
-        reference.beam_search(next_log_probs_of(table), limit, beam_size, n_best, alpha, NEVER)
+        reference.beam_search(next_log_probs_of(table), limit, beam_size, n_best, gnmt(alpha), NEVER)
         for table, limit in zip(tables, max_lengths, strict=True)
     ]
-    found = search(tables, max_lengths, beam_size=beam_size, n_best=n_best, length_penalty=alpha)
+    found = search(tables, max_lengths, beam_size=beam_size, n_best=n_best, alpha=alpha)
     check_equal(found, expected)
 
 
@@ -107,9 +78,10 @@ def test_an_exhaustive_beam_is_brute_force(seed: int, alpha: float, length: int,
     everything = (words + 1) ** length
     n_best = min(4, everything)
     expected = [
-        reference.brute_force(next_log_probs_of(table), length, words_of(words), n_best, alpha) for table in tables
+        reference.brute_force(next_log_probs_of(table), length, words_of(words), n_best, gnmt(alpha))
+        for table in tables
     ]
-    check_equal(search(tables, [length] * 2, beam_size=everything, n_best=n_best, length_penalty=alpha), expected)
+    check_equal(search(tables, [length] * 2, beam_size=everything, n_best=n_best, alpha=alpha), expected)
 
 
 @EXAMPLES
@@ -127,7 +99,7 @@ def test_a_beam_of_one_is_greedy(seed: int, words: int, max_length: int, tied: b
 def test_a_sentence_alone_equals_the_sentence_in_a_batch(seed: int, sentences: int, tied: bool, alpha: float) -> None:
     tables = random_tables(seed, sentences, 5, tied)
     limits = [1 + (seed + 3 * i) % 11 for i in range(sentences)]
-    options = {"beam_size": 4, "n_best": 3, "length_penalty": alpha}
+    options = {"beam_size": 4, "n_best": 3, "alpha": alpha}
     together = search(tables, limits, **options)
     alone = [search(tables[i : i + 1], limits[i : i + 1], **options) for i in range(sentences)]
     assert together.hypotheses == [result.hypotheses[0] for result in alone]
@@ -175,8 +147,8 @@ def test_beam_finds_the_answer_that_greedy_misses() -> None:
         },
         6,
     )
-    (greedy,) = search(table, [5], beam_size=1, length_penalty=0.0).hypotheses[0]
-    best, second = search(table, [5], beam_size=2, n_best=2, length_penalty=0.0).hypotheses[0]
+    (greedy,) = search(table, [5], beam_size=1, alpha=0.0).hypotheses[0]
+    best, second = search(table, [5], beam_size=2, n_best=2, alpha=0.0).hypotheses[0]
     assert (greedy.tokens, math.exp(greedy.log_prob)) == ([A], pytest.approx(0.2))
     assert (best.tokens, math.exp(best.log_prob)) == ([B], pytest.approx(0.36))
     assert (second.tokens, math.exp(second.log_prob)) == ([A], pytest.approx(0.2))
@@ -185,19 +157,19 @@ def test_beam_finds_the_answer_that_greedy_misses() -> None:
 def test_the_length_penalty_decides_between_short_and_long() -> None:
     # log 0.5 = -0.693 against log 0.45 = -0.799, but -0.799 / (7/6) = -0.684.
     table = table_of({BOS_ID: {EOS_ID: 0.5, A: 0.5}, A: {EOS_ID: 0.9, A: 0.1}}, 6)
-    tokens = {a: search(table, [4], beam_size=2, length_penalty=a).hypotheses[0][0].tokens for a in (0.0, 1.0)}
+    tokens = {a: search(table, [4], beam_size=2, alpha=a).hypotheses[0][0].tokens for a in (0.0, 1.0)}
     assert tokens == {0.0: [], 1.0: [A]}
 
 
 def test_the_length_penalty_is_equation_14_of_wu_et_al() -> None:
-    assert length_penalty_of(1, 0.7) == 1.0
-    assert length_penalty_of(7, 1.0) == 2.0
-    assert length_penalty_of(19, 0.5) == 2.0
+    assert length_penalty(NormalizationName.gnmt, 0.7)(1) == 1.0
+    assert length_penalty(NormalizationName.gnmt, 1.0)(7) == 2.0
+    assert length_penalty(NormalizationName.gnmt, 0.5)(19) == 2.0
 
 
 def test_the_last_permitted_token_is_eos_and_costs_what_the_model_says() -> None:
     table = table_of({BOS_ID: {A: 0.99, EOS_ID: 0.01}, A: {A: 0.99, EOS_ID: 0.01}}, 5)
-    (best,) = search(table, [4], beam_size=1, length_penalty=0.0).hypotheses[0]
+    (best,) = search(table, [4], beam_size=1, alpha=0.0).hypotheses[0]
     assert best.tokens == [A, A, A]
     assert best.log_prob == pytest.approx(3 * math.log(0.99) + math.log(0.01))
 
@@ -205,7 +177,26 @@ def test_the_last_permitted_token_is_eos_and_costs_what_the_model_says() -> None
 def test_it_stops_as_soon_as_nothing_can_win() -> None:
     # After "A EOS" (0.81) the best rival has at most 0.1: hopeless without a length penalty, however long it gets.
     table = table_of({BOS_ID: {A: 0.9, B: 0.1}, A: {EOS_ID: 0.9, B: 0.1}, B: {B: 0.9, EOS_ID: 0.1}}, 6)
-    assert search(table, [50], beam_size=2, length_penalty=0.0).steps == 2
+    assert search(table, [50], beam_size=2, alpha=0.0).steps == 2
+
+
+def test_what_proving_the_answer_costs_is_reported() -> None:
+    # "A EOS" is found in step 2: log 0.45 / (7 / 6) = -0.684. What follows "A B" is at first as likely and may be
+    # divided by up to 55 / 6, so it could still win; but to end costs it log 0.1 and it never does.
+    table = table_of({BOS_ID: {A: 0.9, EOS_ID: 0.1}, A: {EOS_ID: 0.5, B: 0.5}, B: {B: 0.9, EOS_ID: 0.1}}, 6)
+    result = search(table, [50], beam_size=2, alpha=1.0)
+    assert [h.tokens for h in result.hypotheses[0]] == [[A]]
+    assert result.extra_steps == [result.steps - 2]
+    assert result.steps > 5
+    assert search(table, [50], beam_size=2, alpha=0.0).extra_steps == [0]
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**31), beam_size=st.integers(1, 6), alpha=st.sampled_from([0.0, 1.0, 2.5]))
+def test_steps_and_extra_steps_of_a_sentence_add_up(seed: int, beam_size: int, alpha: float) -> None:
+    result = search(random_tables(seed, 1, 5), [12], beam_size=beam_size, alpha=alpha)
+    (best,), (extra,) = result.hypotheses[0], result.extra_steps
+    assert len(best.token_log_probs) + extra == result.steps
 
 
 def test_fewer_outputs_than_asked_when_fewer_exist() -> None:
@@ -229,7 +220,7 @@ def test_the_step_functions_tensors_are_left_alone() -> None:
 
 
 def test_no_sentences_no_outputs() -> None:
-    assert search(random_tables(1, 0, 2), [], beam_size=3) == SearchResult([], 0)
+    assert search(random_tables(1, 0, 2), [], beam_size=3) == SearchResult([], 0, [])
 
 
 @pytest.mark.parametrize(
@@ -237,7 +228,7 @@ def test_no_sentences_no_outputs() -> None:
     [
         ({"beam_size": 2, "n_best": 3}, 5),
         ({"beam_size": 2, "n_best": 0}, 5),
-        ({"beam_size": 2, "length_penalty": -0.1}, 5),
+        ({"beam_size": 2, "alpha": -0.1}, 5),
         ({"beam_size": 2}, 0),
     ],
 )

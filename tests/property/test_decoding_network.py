@@ -1,63 +1,224 @@
-"""Beam search over the real network, in double precision: padding is invisible and scores are the model's own."""
+"""Searches over the real network, in double precision: padding is invisible and every score is the model's own."""
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from seq2seq.batch import make_batch
-from seq2seq.config import AttentionName, DecodeConfig
-from seq2seq.decoding.beam_search import length_penalty_of
-from seq2seq.decoding.translator import Translator
-from tiny_model import make_model, make_network
+from reference import beam as reference
+from scaling import scaled
+from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, make_batch
+from seq2seq.config import AttentionName
+from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName
+from seq2seq.decoding.predictor import Predictor
+from seq2seq.decoding.protocols import Hypothesis
+from seq2seq.decoding.ranking import length_penalty
+from seq2seq.decoding.searching import Source, search
+from seq2seq.model.network import Seq2Seq
+from tiny_model import make_network
 
 VOCAB = 31
+EXAMPLES = settings(max_examples=scaled(25, 500), deadline=None, derandomize=True)
 
 
-def random_sources(count: int, longest: int) -> list[list[int]]:
-    numbers = random.Random(5)
-    return [[numbers.randrange(4, VOCAB) for _ in range(numbers.randint(1, longest))] for _ in range(count)]
+def random_sources(count: int, longest: int, seed: int = 5, **more: list[Any]) -> list[Source]:
+    numbers = random.Random(seed)
+    ids = [[numbers.randrange(4, VOCAB) for _ in range(numbers.randint(1, longest))] for _ in range(count)]
+    prefixes, phrases = more.get("prefixes", [[]] * count), more.get("phrases", [[]] * count)
+    return [Source(*one) for one in zip(ids, prefixes, phrases, strict=True)]
+
+
+def network_of(layers: int = 1, attention: AttentionName = AttentionName.additive, seed: int = 7) -> Seq2Seq:
+    return make_network(VOCAB, seed=seed, layers=layers, attention=attention).double().eval()
 
 
 @pytest.fixture(params=[(1, AttentionName.additive), (3, AttentionName.additive), (2, AttentionName.none)], ids=str)
-def translator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Translator:
-    layers, attention = request.param
-    network = make_network(VOCAB, seed=7, layers=layers, attention=attention).double().eval()
-    return Translator(network, make_model(tmp_path_factory.getbasetemp()).tokenizer)
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    return Predictor([network_of(*request.param)])
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "greedy": {"beam_size": 1},
+    "beam": {"beam_size": 4},
+    "average": {"beam_size": 4, "length_normalization": NormalizationName.average, "length_penalty": 0.7},
+    "rules": {"beam_size": 3, "no_repeat_ngram": 2, "repetition_penalty": 1.3, "min_length_ratio": 0.5},
+    "samples": {"search": SearchName.sample, "temperature": 0.8, "top_k": 9, "top_p": 0.9},
+}
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_a_sentence_alone_equals_the_sentence_in_a_padded_batch(translator: Translator, beam_size: int) -> None:
-    sources = random_sources(9, longest=12)
-    decode = DecodeConfig(beam_size=beam_size)
-    together = translator.search_batch(sources, beam_size, decode)
-    alone = [translator.search_batch([source], beam_size, decode)[0] for source in sources]
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_sentence_alone_equals_the_sentence_in_a_padded_batch(predictor: Predictor, options: dict[str, Any]) -> None:
+    sources = random_sources(9, longest=12, prefixes=[[], [7, 9], *[[]] * 6, [4, 4, 5]])
+    decode = DecodeConfig(**options)
+    n_best = decode.beam_size if decode.search is SearchName.beam else 4
+    together = search(predictor, sources, decode, n_best=n_best)
+    alone = [search(predictor, [source], decode, n_best=n_best)[0] for source in sources]
+    turned = search(predictor, sources[::-1], decode, n_best=n_best)[::-1]
+    for rows in (alone, turned):
+        assert [[h.tokens for h in row] for row in together] == [[h.tokens for h in row] for row in rows]
+        for row, expected in zip(together, rows, strict=True):
+            assert [h.score for h in row] == pytest.approx([h.score for h in expected], abs=1e-9)
+
+
+@torch.no_grad()
+def test_a_sentence_alone_equals_the_sentence_in_a_batch_with_coverage_and_phrases() -> None:
+    predictor = Predictor([network_of(2), network_of(1, seed=8)], [0.3, 0.7])
+    sources = random_sources(7, longest=9, phrases=[[], [[5, 6]], [], [[9], [8, 8]], [], [[4]], []])
+    decode = DecodeConfig(coverage_penalty=0.4)
+    together = search(predictor, sources, decode, n_best=3)
+    alone = [search(predictor, [source], decode, n_best=3)[0] for source in sources]
     assert [[h.tokens for h in row] for row in together] == [[h.tokens for h in row] for row in alone]
-    for row, expected in zip(together, alone, strict=True):
-        assert [h.score for h in row] == pytest.approx([h.score for h in expected], abs=1e-9)
+    assert all(contains(h.tokens, p) for s, row in zip(sources, alone, strict=True) for h in row for p in s.phrases)
+
+
+def contains(tokens: list[int], phrase: list[int]) -> bool:
+    return any(tokens[i : i + len(phrase)] == phrase for i in range(len(tokens)))
+
+
+def rescored(network: Seq2Seq, source: Source, found: Hypothesis) -> list[float]:
+    logits, targets, _ = network(make_batch([source.ids], [found.tokens]))
+    return (-torch.nn.functional.cross_entropy(logits, targets, reduction="none")).tolist()
 
 
 @torch.no_grad()
-def test_a_score_is_what_teacher_forcing_gives(translator: Translator) -> None:
-    sources = random_sources(6, longest=10)
-    decode = DecodeConfig(beam_size=5, length_penalty=0.8)
-    for source, hypotheses in zip(sources, translator.search_batch(sources, 5, decode), strict=True):
-        for found in hypotheses:
-            logits, targets, _ = translator.network(make_batch([source], [found.tokens]))
-            log_prob = -torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
-            assert found.log_prob == pytest.approx(log_prob, abs=1e-9)
-            assert found.score == pytest.approx(log_prob / length_penalty_of(len(targets), 0.8), abs=1e-9)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_log_probabilities_are_what_teacher_forcing_gives(predictor: Predictor, options: dict[str, Any]) -> None:
+    sources = random_sources(6, longest=10, prefixes=[[8, 9, 9], *[[]] * 5])
+    decode = DecodeConfig(**options)
+    penalty = length_penalty(decode.length_normalization, decode.length_penalty)
+    n_best = decode.beam_size if decode.search is SearchName.beam else 4
+    for source, hypotheses in zip(sources, search(predictor, sources, decode, n_best=n_best), strict=True):
+        forced = predictor.force([source.ids] * len(hypotheses), [h.tokens for h in hypotheses], torch.device("cpu"))
+        for found, other in zip(hypotheses, forced, strict=True):
+            expected = rescored(predictor.networks[0], source, found)
+            assert found.token_log_probs == pytest.approx(expected, abs=1e-9)
+            assert other.token_log_probs == pytest.approx(expected, abs=1e-9)
+            assert found.log_prob == pytest.approx(math.fsum(expected), abs=1e-9)
+            if decode.repetition_penalty == 1:
+                assert found.score == pytest.approx(found.log_prob / penalty(len(expected)), abs=1e-9)
+
+
+# --- against the one-sentence definition -----------------------------------------------------------------------------
+
+
+class Teacher:
+    """The network asked token by token for one sentence: what the reference beam needs to know about it."""
+
+    def __init__(self, network: Seq2Seq, source: Source) -> None:
+        self.network, self.source = network, source
+        self.known: dict[tuple[int, ...], tuple[list[float], np.ndarray]] = {}
+
+    def ask(self, tokens: tuple[int, ...]) -> tuple[list[float], np.ndarray]:
+        """Return log p of every next token, and the attention that each source position has got by then."""
+        if tokens not in self.known:
+            memory, state = self.network.encode(
+                torch.tensor([[*self.source.ids, EOS_ID]]), torch.tensor([len(self.source.ids) + 1])
+            )
+            received = np.zeros(len(self.source.ids) + 1)
+            for token in (BOS_ID, *tokens):
+                logits, state, attn_weights = self.network.step(torch.tensor([[token]]), state, memory)
+                received = received + attn_weights[0, 0].numpy()
+            self.known[tokens] = torch.log_softmax(logits[0, 0], dim=-1).tolist(), received
+        return self.known[tokens]
 
 
 @torch.no_grad()
-def test_hypotheses_are_different_and_a_wider_beam_finds_no_worse_sum(translator: Translator) -> None:
+@EXAMPLES
+@given(
+    seed=st.integers(0, 2**20),
+    beam_size=st.integers(1, 6),
+    n_best=st.integers(1, 6),
+    kind=st.sampled_from(list(NormalizationName)),
+    alpha=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
+    beta=st.sampled_from([0.0, 0.2, 2.0]),
+    ngram=st.sampled_from([0, 1, 2, 3]),
+    repetition=st.sampled_from([1.0, 1.5]),
+    least=st.sampled_from([0.0, 0.7, 1.0]),
+    prefix=st.lists(st.integers(4, VOCAB - 1), max_size=3),
+)
+@example(
+    seed=1, beam_size=4, n_best=4, kind=NormalizationName.gnmt, alpha=1.0, beta=0.3, ngram=2, repetition=1.2, least=1.0,
+    prefix=[5, 5],
+)  # fmt: skip
+def test_equals_the_reference_beam_with_every_option(
+    seed: int,
+    beam_size: int,
+    n_best: int,
+    kind: NormalizationName,
+    alpha: float,
+    beta: float,
+    ngram: int,
+    repetition: float,
+    least: float,
+    prefix: list[int],
+) -> None:
+    network = network_of(seed=seed)
+    sources = random_sources(3, longest=5, seed=seed, prefixes=[[], prefix, []])
+    n_best = min(n_best, beam_size)
+    decode = DecodeConfig(
+        beam_size=beam_size, length_normalization=kind, length_penalty=alpha, coverage_penalty=beta,
+        no_repeat_ngram=ngram, repetition_penalty=repetition, min_length_ratio=least, max_length_ratio=1.0,
+        max_length_extra=3,
+    )  # fmt: skip
+    found = search(Predictor([network]), sources, decode, n_best=n_best)
+    for source, hypotheses in zip(sources, found, strict=True):
+        teacher = Teacher(network, source)
+        expected = reference.beam_search(
+            lambda tokens, ask=teacher.ask: ask(tokens)[0],
+            source.longest(decode),
+            beam_size,
+            n_best,
+            reference.penalty(kind.name, alpha),
+            (PAD_ID, UNK_ID, BOS_ID),
+            rules=reference.Rules(source.shortest(decode), ngram, repetition, source.prefix),
+            bonus=lambda tokens, ask=teacher.ask: beta * reference.coverage(ask(tokens)[1]),
+        )
+        assert [h.tokens for h in hypotheses] == [o.tokens for o in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([o.score for o in expected], abs=1e-9)
+
+
+# --- ensembles -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_an_ensemble_of_one_network_twice_is_that_network() -> None:
+    sources, decode = random_sources(5, 8), DecodeConfig()
+    alone = search(Predictor([network_of()]), sources, decode, n_best=3)
+    twice = search(Predictor([network_of(), network_of()], [3.0, 1.0]), sources, decode, n_best=3)
+    assert [[h.tokens for h in row] for row in alone] == [[h.tokens for h in row] for row in twice]
+    for row, expected in zip(twice, alone, strict=True):
+        assert [h.log_prob for h in row] == pytest.approx([h.log_prob for h in expected], abs=1e-9)
+
+
+@torch.no_grad()
+def test_an_ensemble_says_the_renormalised_weighted_mean_of_log_probabilities() -> None:
+    one, two = network_of(seed=1), network_of(2, seed=2)
+    (source,), target = random_sources(1, 6), [5, 9, 4]
+    (forced,) = Predictor([one, two], [1.0, 3.0]).force([source.ids], [target], torch.device("cpu"))
+    expected, looked = [], []
+    for i, token in enumerate([*target, EOS_ID]):
+        answers = [Teacher(network, source).ask(tuple(target[:i])) for network in (one, two)]
+        mean = np.array(answers[0][0]) * 0.25 + np.array(answers[1][0]) * 0.75
+        expected.append(mean[token] - np.log(np.exp(mean).sum()))
+        looked.append(answers[0][1] * 0.25 + answers[1][1] * 0.75)
+    assert forced.token_log_probs == pytest.approx(expected, abs=1e-9)
+    assert np.allclose(forced.attn_weights.numpy().cumsum(axis=0), looked, atol=1e-9)
+
+
+@torch.no_grad()
+def test_hypotheses_are_different_and_a_wider_beam_finds_no_worse_sum(predictor: Predictor) -> None:
     sources = random_sources(9, longest=8)
     totals = []
     for beam_size in (1, 12):
-        found = translator.search_batch(sources, beam_size, DecodeConfig(beam_size=beam_size, length_penalty=0.0))
+        found = search(predictor, sources, DecodeConfig(beam_size=beam_size, length_penalty=0.0), n_best=beam_size)
         for row in found:
             assert len({tuple(h.tokens) for h in row}) == len(row) == beam_size
             assert [h.score for h in row] == sorted((h.score for h in row), reverse=True)

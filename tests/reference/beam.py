@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 EOS = 3
@@ -19,32 +19,84 @@ class Output(NamedTuple):
     score: float
 
 
-def length_penalty(length: int, alpha: float) -> float:
-    return ((5 + length) / 6) ** alpha
+def penalty(kind: str, alpha: float) -> Callable[[int], float]:
+    """What log p is divided by, from the number of tokens with EOS."""
+    return {
+        "gnmt": lambda length: ((5 + length) / 6) ** alpha,
+        "average": lambda length: length**alpha,
+        "none": lambda length: 1.0,
+    }[kind]
+
+
+def coverage(received: Iterable[float]) -> float:
+    """The coverage penalty, from the attention that each source position has got."""
+    return sum(math.log(min(max(attention, 1e-10), 1.0)) for attention in received)
+
+
+class Rules(NamedTuple):
+    """What may be said, and how much it counts, after what has been said."""
+
+    min_length: int = 0
+    ngram: int = 0
+    repetition: float = 1.0
+    prefix: Sequence[int] = ()
+
+    def weigh(self, said: tuple[int, ...], log_probs: Sequence[float], never: Collection[int]) -> list[float]:
+        if len(said) < len(self.prefix):
+            forced = self.prefix[len(said)]
+            return [log_prob if token == forced else -math.inf for token, log_prob in enumerate(log_probs)]
+        weighed = [
+            log_prob * (self.repetition if token in said else 1.0)
+            if token not in never and self._may_follow(said, token)
+            else -math.inf
+            for token, log_prob in enumerate(log_probs)
+        ]
+        if max(weighed) == -math.inf:  # a hypothesis that may say nothing any more may end
+            weighed[EOS] = log_probs[EOS]
+        return weighed
+
+    def _may_follow(self, said: tuple[int, ...], token: int) -> bool:
+        if token == EOS:
+            return len(said) + 1 >= self.min_length
+        text = (*said, token)
+        grams = [text[i : i + self.ngram] for i in range(len(text) - self.ngram + 1)] if self.ngram else []
+        return not grams or grams[-1] not in grams[:-1]
 
 
 def beam_search(
-    next_log_probs: NextLogProbs, max_length: int, beam_size: int, n_best: int, alpha: float, never: Collection[int]
+    next_log_probs: NextLogProbs,
+    max_length: int,
+    beam_size: int,
+    n_best: int,
+    divisor: Callable[[int], float],
+    never: Collection[int],
+    rules: Rules | None = None,
+    bonus: Callable[[tuple[int, ...]], float] = lambda tokens: 0.0,
 ) -> list[Output]:
     """Never stops early: runs until nothing lives or the last permitted token."""
+    rules = rules or Rules()
     live: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Output] = []
     for length in range(1, max_length + 1):
         continuations = [
             ((*tokens, token), log_prob + more)
             for tokens, log_prob in live
-            for token, more in enumerate(next_log_probs(tokens))
-            if more > -math.inf and token not in never and (token == EOS or length < max_length)
+            for token, more in enumerate(rules.weigh(tokens, next_log_probs(tokens), never))
+            if more > -math.inf and (token == EOS or length < max_length)
         ]
         continuations.sort(key=lambda one: -one[1])  # stable: equal ones stay in the order of beam, then token
         best = continuations[:beam_size]
-        finished += [Output([*t[:-1]], p, p / length_penalty(length, alpha)) for t, p in best if t[-1] == EOS]
+        finished += [Output([*t[:-1]], p, p / divisor(length) + bonus(t[:-1])) for t, p in best if t[-1] == EOS]
         live = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != EOS]
     return sorted(finished, key=lambda one: -one.score)[:n_best]
 
 
 def brute_force(
-    next_log_probs: NextLogProbs, max_length: int, words: Sequence[int], n_best: int, alpha: float
+    next_log_probs: NextLogProbs,
+    max_length: int,
+    words: Sequence[int],
+    n_best: int,
+    divisor: Callable[[int], float],
 ) -> list[Output]:
     """Score every sequence there is."""
     outputs = []
@@ -52,7 +104,7 @@ def brute_force(
         for tokens in itertools.product(words, repeat=length):
             said = (*tokens, EOS)
             log_prob = math.fsum(next_log_probs(said[:i])[said[i]] for i in range(len(said)))
-            outputs.append(Output([*tokens], log_prob, log_prob / length_penalty(len(said), alpha)))
+            outputs.append(Output([*tokens], log_prob, log_prob / divisor(len(said))))
     return sorted(outputs, key=lambda one: -one.score)[:n_best]
 
 

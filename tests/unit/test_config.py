@@ -24,15 +24,15 @@ from seq2seq.config import (
     nearest_key,
     to_config,
     to_dict,
-    walk,
 )
 from seq2seq.errors import ConfigError
+from seq2seq.settings import is_group, walk
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CHOICES = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
-LEAVES = {key: field for key, field in walk() if not isinstance(field.default_factory, type)}
+LEAVES = {key: field for key, field in walk(Config) if not is_group(field)}
 LEAST = {"data": {"src": "en", "tgt": "fr"}, "training": {"max_steps": 1}}  # what has no default in the schema
 LANGUAGES = {"files": ["data.src=xx", "data.tgt=yy"]}  # this choice has no default for them
 
@@ -156,8 +156,16 @@ LIMITS = [
 ]
 
 
+NEEDED = {  # settings that mean nothing without another
+    "decode.min_length_ratio": ("decode.max_length_ratio", 1000),
+    **{f"decode.{name}": ("decode.search", "sample") for name in ("temperature", "top_k", "top_p")},
+}
+
+
 def with_value(key: str, value: float | str) -> Config:
     raw = OmegaConf.create(LEAST)
+    if key in NEEDED:
+        OmegaConf.update(raw, *NEEDED[key])
     OmegaConf.update(raw, key, value)
     return to_config(raw)
 
@@ -169,6 +177,20 @@ def test_a_range_holds_its_ends_and_nothing_beyond(key: str, step: int, limit: f
         with_value(key, limit + step)
     assert f"{limit:g}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": 0.5}, "decode.temperature=0.5 needs decode.search=sample or mbr, not beam"),
+        ({"search": "mbr", "coverage_penalty": 0.2}, "decode.coverage_penalty=0.2 needs decode.search=beam, not mbr"),
+        ({"min_length_ratio": 3}, "decode.min_length_ratio=3 is above decode.max_length_ratio=2"),
+        ({"min_length_extra": 11}, "decode.min_length_extra=11 is above decode.max_length_extra=10"),
+    ],
+)
+def test_decode_settings_that_mean_nothing_together_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        to_config({**LEAST, "decode": values})
 
 
 def test_not_a_number_is_in_no_range() -> None:
@@ -267,7 +289,7 @@ def test_help_lists_every_key_with_meaning_unit_range_and_default(start: Launche
         entry = text.partition(f" {key} {field.metadata['doc']} [default ")[2].partition("]")[0]
         default, *facts = entry.split("; ")
         value = OmegaConf.select(defaults, key)
-        assert default == ("null" if value is None else str(value).lower()), key
+        assert default == ("null" if value is None else "none" if value == [] else str(value).lower()), key
         assert field.metadata["unit"] in ("", *facts)
         for limit in (field.metadata["at_least"], field.metadata["at_most"]):
             assert limit is None or f"{limit:g}" in facts[-1]

@@ -5,14 +5,21 @@ import random
 import re
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
 
+from scaling import scaled
 from seq2seq import batch
 from seq2seq.config import PieceType, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
+from seq2seq.decoding.text import one_line
 from seq2seq.errors import ConfigError, DataError
+
+EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 
 
 def sentences(seed: int, words: str, count: int = 400) -> list[str]:
@@ -33,6 +40,16 @@ def config(**settings: object) -> TokenizerConfig:
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer.train(TEXT, config(), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def chars(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """Pieces are single characters; those that the text does not have are bytes."""
+    return Tokenizer.train(TEXT, config(type=PieceType.char), tmp_path_factory.mktemp("cache"))
+
+
+def byte_ids(*values: int) -> list[int]:
+    return [4 + value for value in values]
 
 
 def test_special_ids_are_those_of_a_batch() -> None:
@@ -90,6 +107,106 @@ def test_pieces_are_readable(joint: Tokenizer) -> None:
     (ids,) = joint.encode_src(["the dog"])
     assert "".join(joint.src_pieces(ids)) == "▁the▁dog"
     assert joint.tgt_pieces([batch.EOS_ID]) == ["</s>"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", []),
+        (" \t", []),
+        ("the dog", [0, 0, 0, 0, 1, 1, 1, 1]),  # ▁the▁dog
+        ("\u3000the\t dog ", [0, 0, 0, 0, 1, 1, 1, 1]),
+        ("日 x 🎉", [0] * 4 + [1] * 2 + [2] * 5),  # ▁ and three bytes, one, four
+        ("ſt ½ b", [0] * 3 + [1] * 6 + [2] * 2),  # ▁st, ▁1⁄2, where ⁄ is three bytes, ▁b
+        ("A\u0308 b", [0] * 3 + [1] * 2),  # two characters become one of two bytes
+        ("ﷺ b", [0] * 34 + [1] * 2),  # one becomes 15 letters of two bytes and, with the first, 4 ▁
+        ("a\u200bb c", [0, 0, 0, 0, 1, 1]),  # ▁a▁b▁c: a zero-width space is white space to SentencePiece only
+        ("a\u200b \u200b b", [0, 0, 2, 2]),  # ▁a▁b: nothing is left of the second word
+        ("▁ a", [1, 1]),  # a ▁ in the text is no more than a space
+        ("a\x1cb", [0, 0, 1]),  # ▁ab: U+001C is white space to Python only
+        ("a\x85b", [0, 0, 1, 1, 1]),  # U+0085 is a character to SentencePiece
+        ("a\x85", [0, 0, None, None]),
+        ("\ud800 b", [0, 0, 1, 1]),
+    ],
+)
+def test_source_pieces_belong_to_words(chars: Tokenizer, line: str, words: list[int | None]) -> None:
+    assert chars.src_words(line) == words
+
+
+HOSTILE = st.sampled_from([*" \t\u3000\u200b\ufeff\x01\u2028▁", *"atdog", *"ﷺ½ﬁ¨\u0300日🎉Äｶﾞß\ud800", "the ", "<0x41>"])
+BREAKS = "\v\x1c\x1d\x1e\x1f\x85"  # white space to Python, removed or kept by SentencePiece
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        {"vocab_size": 290},
+        {"vocab_size": 290, "type": PieceType.bpe},
+        {"vocab_size": 34, "byte_fallback": False},
+    ],
+)
+def test_the_pieces_of_a_line_are_those_of_its_words(tmp_path: Path, pieces: dict[str, object]) -> None:
+    tokenizer = Tokenizer.train(TEXT, config(**pieces), tmp_path)
+
+    @EXAMPLES
+    @given(st.lists(HOSTILE | st.characters(exclude_characters=BREAKS), max_size=12).map("".join))
+    def check(line: str) -> None:
+        words = tokenizer.encode_src(line.split())
+        assert tokenizer.src_words(line) == [i for i, ids in enumerate(words) for _ in ids]
+
+    check()
+
+
+@EXAMPLES
+@given(line=st.lists(HOSTILE | st.sampled_from(BREAKS) | st.characters(), max_size=12).map("".join))
+def test_every_source_piece_has_a_word_of_the_line(joint: Tokenizer, line: str) -> None:
+    words = joint.src_words(line)
+    known = [word for word in words if word is not None]
+    assert len(words) == len(joint.encode_src([line])[0])
+    assert known == sorted(known)
+    assert not known or 0 <= known[0] <= known[-1] < len(line.split())
+    assert None not in words[: len(known)]  # only white space at the end is of no word
+
+
+def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
+    (dog,), (space, *_) = joint.encode_tgt(["dog", "日"])
+    unk = batch.UNK_ID
+    cases: list[tuple[list[int], str, list[int | None]]] = [
+        ([], "", []),
+        ([dog, dog], "dog dog", [0, 1]),
+        ([space, *byte_ids(0xE6, 0x97, 0xA5), dog], "日 dog", [0, 0, 0, 0, 1]),
+        ([dog, space, *byte_ids(0xE6, 0x97, 0xA5)], "dog 日", [0, 1, 1, 1, 1]),
+        ([dog, *byte_ids(0xE6, 0x97, 0xA5), dog], "dog日 dog", [0, 0, 0, 0, 1]),
+        ([*byte_ids(0xE6, 0x97), dog], "�� dog", [0, 0, 1]),  # the third byte is missing
+        ([dog, *byte_ids(0x20, 0xFF)], "dog �", [0, 1, 1]),
+        ([dog, *byte_ids(0xE2, 0x80, 0xA8), dog, space], "dog  dog ", [0, 1, 1, 1, 1, None]),  # U+2028
+        ([2, dog, -1, 0, dog, joint.tgt_size, 3], "dog dog", [None, 0, None, None, 1, None, None]),
+        ([dog, unk, dog], "dog ⁇  dog", [0, 1, 2]),
+    ]
+    for ids, text, words in cases:
+        assert one_line(joint.decode([ids])[0]) == text
+        assert joint.tgt_words(ids, text) == words
+
+
+@pytest.mark.parametrize("text", ["", "dog", "dog  dog", "dog dig"])
+def test_target_words_of_another_text(joint: Tokenizer, text: str) -> None:
+    (dog,) = joint.encode_tgt(["dog"])[0]
+    with pytest.raises(ValueError, match="not what the ids write: 'dog dog'"):
+        joint.tgt_words([dog, dog], text)
+
+
+@EXAMPLES
+@given(ids=st.lists(st.integers(-1, 300) | st.sampled_from(byte_ids(*"日 \u2028\x85".encode())), max_size=12))
+def test_the_pieces_of_a_target_word_write_it(joint: Tokenizer, ids: list[int]) -> None:
+    text = one_line(joint.decode([ids])[0])
+    words = joint.tgt_words(ids, text)
+    known = [word for word in words if word is not None]
+    assert len(words) == len(ids)
+    assert known == sorted(known)
+    for index, expected in enumerate(text.split()):
+        # Special ids stay: one between the bytes of a character breaks it.
+        own = [i for i, word in zip(ids, words, strict=True) if word == index or i in (0, 2, 3)]
+        assert joint.decode([own])[0].strip() == expected
 
 
 def test_the_same_text_gives_the_same_model_in_another_cache(tmp_path: Path, joint: Tokenizer) -> None:

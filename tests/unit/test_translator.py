@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import DecodeConfig, PrecisionName
+from seq2seq.config import AttentionName, PrecisionName
+from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
 from seq2seq.decoding import translator as module
-from seq2seq.decoding.text import one_line, split_long, valid_unicode
-from seq2seq.decoding.translator import Translation, Translator, batches
+from seq2seq.decoding.bayes_risk import expected_utilities
+from seq2seq.decoding.glossary import Glossary
+from seq2seq.decoding.predictor import ROWS
+from seq2seq.decoding.searching import NARROW, batches
+from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
+from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model_file import BEST_NAME, Model, save_model
-from tiny_model import SENTENCES, make_model
+from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]
 
@@ -56,18 +65,19 @@ def test_blank_lines_do_not_reach_the_network(translator: Translator, counted: l
 
 
 def test_batches_obey_the_budget_of_the_call(translator: Translator, counted: list[int]) -> None:
-    one_line_each = translator.translate(LINES, batch_tokens=1)
-    assert counted == [1] * 6
-    assert translator.translate(LINES, batch_tokens=10_000) == one_line_each
-    assert counted == [1] * 6 + [6]
+    one_line_each = translator.translate(LINES * 3, batch_tokens=1)
+    assert counted == [ROWS] * 18  # a smaller batch is filled up
+    assert translator.translate(LINES * 3, batch_tokens=10_000) == one_line_each
+    assert counted == [ROWS] * 18 + [18]
 
 
-@given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 200))
-def test_every_line_is_in_one_batch_within_the_budget(lengths: list[int], budget: int) -> None:
-    made = list(batches(lengths, budget))
+@given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 200), width=st.integers(1, 40))
+def test_every_line_is_in_one_batch_within_the_budget(lengths: list[int], budget: int, width: int) -> None:
+    made = list(batches(lengths, budget, width))
     assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
     for batch in made:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+        slots = len(batch) * max(lengths[i] for i in batch)
+        assert len(batch) == 1 or slots * max(width, NARROW) <= budget * NARROW
 
 
 def test_n_best_are_different_and_the_first_is_the_translation(translator: Translator) -> None:
@@ -163,15 +173,11 @@ def test_text_without_utf8_is_translated(translator: Translator) -> None:
     assert translator.translate(["a \ud800 fox"]) == translator.translate(["a \ufffd fox"])
 
 
-def characters(text: str) -> list[int]:
-    return [ord(character) for character in text]
-
-
 @given(text=st.text(alphabet="ab .!。", max_size=300), limit=st.integers(1, 20))
 def test_parts_of_a_long_line_are_short_and_complete(text: str, limit: int) -> None:
-    parts = split_long(text, characters, limit)
+    parts = split_long(text, len, limit)
     assert all(len(part) <= limit for part in parts)
-    assert [i for part in parts for i in part] == characters(text)
+    assert "".join(parts) == text
 
 
 @pytest.mark.parametrize(
@@ -185,8 +191,12 @@ def test_parts_of_a_long_line_are_short_and_complete(text: str, limit: int) -> N
     ],
 )
 def test_a_long_line_is_cut_where_a_reader_would(text: str, parts: list[str]) -> None:
-    found = split_long(text, characters, len(text) - 1)
-    assert ["".join(map(chr, part)) for part in found] == parts
+    assert split_long(text, len, len(text) - 1) == parts
+
+
+@pytest.mark.parametrize(("position", "words"), [(0, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 1), (8, 2)])
+def test_words_before_a_cut(position: int, words: int) -> None:
+    assert words_before("one  two", position) == words
 
 
 def test_a_very_long_line_is_translated_in_parts(
@@ -200,6 +210,168 @@ def test_a_very_long_line_is_translated_in_parts(
     (row,) = translator.translate_n_best(["".join(parts)], n_best=2)
     assert len(row) == 2
     assert row[0].score > row[1].score
+
+
+def test_choices_may_be_given_by_name(translator: Translator) -> None:
+    named = translator.translate_n_best(SENTENCES, length_normalization="average")
+    assert named == translator.translate_n_best(SENTENCES, length_normalization=NormalizationName.average)
+    with pytest.raises(ConfigError, match=r"decode\.search='best' is unknown: use beam, sample, mbr"):
+        translator.translate(SENTENCES, search="best")
+
+
+def test_a_line_longer_than_any_of_training_is_cut(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(tmp_path / BEST_NAME, model)
+    longest = model.config.data.max_length - 1
+    Translator.load(tmp_path, device="cpu").translate([("a" * longest)[1:]])  # and the word start
+    assert not caplog.text
+    Translator.load(tmp_path, device="cpu").translate(["a" * longest])
+    assert "in 2 parts" in caplog.text
+
+
+# --- more than the best output of one model --------------------------------------------------------------------------
+
+
+def test_a_prefix_begins_the_output_of_its_line(translator: Translator) -> None:
+    found = translator.translate(["a fox", "", "how vexingly", "a fox"], prefixes=["the ", "dog", "", "quick fox"])
+    assert found[0].startswith("the")
+    assert found[1:3] == translator.translate(["", "how vexingly"])
+    assert found[3].startswith("quick fox")
+    assert found[3] != translator.translate(["a fox"])[0]
+    with pytest.raises(ValueError, match="zip"):
+        translator.translate(["a fox", "dog"], prefixes=["the"])
+
+
+def test_a_prefix_longer_than_any_output_is_said_in_full(translator: Translator) -> None:
+    prefix = "the quick brown fox jumps over a lazy dog"
+    assert translator.translate(["x"], prefixes=[prefix], max_length_extra=1, max_length_ratio=0.0) == [prefix]
+
+
+def test_terms_appear(translator: Translator) -> None:
+    lines, terms = ["a fox", "the quick brown fox", ""], [["dog", "jugs"], [], ["dog"]]
+    one, two, three = translator.translate(lines, terms=terms)
+    assert " dog" in f" {one}"
+    assert " jugs" in f" {one}"
+    assert [two, three] == translator.translate(lines[1:])
+
+
+def test_a_term_that_cannot_be_written_is_left_out(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
+    assert translator.translate(["a fox"], terms=[["日本"]]) == translator.translate(["a fox"])
+    assert "日本" in caplog.text
+
+
+def test_a_glossary_asks_for_terms(translator: Translator, tmp_path: Path) -> None:
+    (tmp_path / "g.tsv").write_text("brown fox\tlazy dog\n", encoding="utf-8")
+    glossary = Glossary.read(tmp_path / "g.tsv")
+    found = translator.translate(["the brown fox", "the brown dog"], glossary=glossary)
+    assert "lazy dog" in found[0]
+    assert found[1] == translator.translate(["the brown dog"])[0]
+
+
+def test_what_is_never_said(translator: Translator) -> None:
+    def pairs(**options: Any) -> set[tuple[int, ...]]:
+        wild = {"search": SearchName.sample, "temperature": 9.0, "n_best": 50}
+        found = translator.translate_n_best(SENTENCES, **wild, **options)
+        return {pair for row in found for one in row for pair in itertools.pairwise(one.ids)}
+
+    starts = ["a", "e", "x"]
+    forbidden = {tuple(ids) for ids in translator.tokenizer.encode_tgt(starts)}
+    assert {len(ids) for ids in forbidden} == {2}  # the word start is a piece of its own
+    assert pairs() >= forbidden
+    assert not pairs(never_emit=starts) & forbidden
+
+
+def test_samples_depend_on_the_sentence_and_the_seed_alone(translator: Translator) -> None:
+    options = {"search": SearchName.sample, "n_best": 6}
+    found = [[one.text for one in row] for row in translator.translate_n_best(LINES, **options)]
+    assert [len(row) for row in found] == [1 if line.isspace() or not line else 6 for line in LINES]
+    assert found[2] == found[7]
+    alone = [translator.translate_n_best([line], batch_tokens=1, **options)[0] for line in LINES]
+    assert [[one.text for one in row] for row in alone] == found
+    assert len(set(found[2])) > 1
+    other = translator.translate_n_best(LINES, seed=2, **options)
+    assert [[one.text for one in row] for row in other] != found
+
+
+def test_minimum_bayes_risk_returns_the_sample_that_agrees_most(translator: Translator) -> None:
+    options = {"temperature": 0.4, "seed": 3}
+    samples = translator.translate_n_best(SENTENCES, search=SearchName.sample, n_best=12, **options)
+    found = translator.translate_n_best(SENTENCES, search=SearchName.mbr, samples=12, n_best=3, **options)
+    for drawn, kept in zip(samples, found, strict=True):
+        texts = [one.text for one in drawn]
+        utilities = dict(zip(texts, expected_utilities(texts, UtilityName.chrf), strict=True))
+        assert [one.score for one in kept] == sorted(utilities.values(), reverse=True)[:3]
+        assert [utilities[one.text] for one in kept] == [one.score for one in kept]
+
+
+def test_alignments_link_words_of_line_and_output(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["the quick brown fox.", "jumps over a lazy dog."]
+    whole = [row[0] for row in translator.translate_n_best(lines, alignments=True)]
+    assert [one.text for one in whole] == translator.translate(lines)
+    for line, one in zip(lines, whole, strict=True):
+        assert one.alignment is not None
+        assert one.attention is not None
+        for src, tgt in one.alignment:
+            assert one.attention[tgt][src] == max(one.attention[tgt])
+        assert [len(row) for row in one.attention] == [len(line.split())] * len(one.text.split())
+        assert all(0 < sum(row) <= 1 + 1e-5 for row in one.attention)
+    monkeypatch.setattr(module, "LONGEST_PART", 30)
+    ((joined,),) = translator.translate_n_best([" ".join(lines)], alignments=True)
+    words = len(whole[0].text.split())
+    moved = [(src + 4, tgt + words) for src, tgt in whole[1].alignment or ()]
+    assert joined.alignment == [*(whole[0].alignment or ()), *moved]
+    assert joined.attention is None
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ({"terms": [["fox"]], "search": SearchName.sample}, "search=beam"),
+        ({"terms": [["fox"]], "no_repeat_ngram": 2}, "no_repeat_ngram"),
+        ({"terms": [["fox"]], "never_emit": ["fox"]}, "never_emit"),
+        ({"search": SearchName.mbr, "samples": 4, "n_best": 5}, "samples=4"),
+        ({"top_k": 5}, "top_k"),
+    ],
+)
+def test_options_that_exclude_each_other_are_named(
+    translator: Translator, options: dict[str, Any], fragment: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(fragment)):
+        translator.translate_n_best(["a fox"], **options)
+
+
+@pytest.mark.parametrize("options", [{"alignments": True}, {"coverage_penalty": 0.2}])
+def test_without_attention_there_is_nothing_to_align(model: Model, options: dict[str, Any]) -> None:
+    blind = make_network(model.tokenizer.src_size, attention=AttentionName.none)
+    with pytest.raises(ConfigError, match=r"model\.attention=none"):
+        Translator(blind, model.tokenizer).translate_n_best(["a fox"], **options)
+
+
+def test_an_ensemble_is_loaded_from_several_files(model: Model, tmp_path: Path) -> None:
+    other = dataclasses.replace(model, network=make_network(model.tokenizer.src_size, seed=9).eval())
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path, one in zip(paths, (model, other), strict=True):
+        save_model(path, one)
+    alone = [Translator.load(path, device="cpu", precision="fp32").translate(LINES) for path in paths]
+    both = Translator.load(*paths, device="cpu", precision="fp32").translate(LINES)
+    assert both not in alone
+    tilted = Translator.load(*paths, device="cpu", precision="fp32", weights=[1.0, 1e-9]).translate(LINES)
+    assert tilted == alone[0]
+    with pytest.raises(ConfigError, match="weights"):
+        Translator.load(*paths, weights=[1.0])
+    with pytest.raises(ConfigError, match="weights"):
+        Translator.load(*paths, weights=[1.0, -1.0])
+
+
+def test_models_with_different_vocabularies_are_no_ensemble(model: Model, tmp_path: Path) -> None:
+    save_model(tmp_path / "a.safetensors", model)
+    save_model(tmp_path / "b.safetensors", make_model(tmp_path, byte_fallback=True))
+    with pytest.raises(ConfigError, match=r"b\.safetensors and .*a\.safetensors have different vocabularies"):
+        Translator.load(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_saved_model_translates_like_the_live_one(translator: Translator, model: Model, tmp_path: Path) -> None:

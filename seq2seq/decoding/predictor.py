@@ -1,0 +1,147 @@
+"""What one network, or several together, say next: the step function of every search, and forced decoding.
+
+Results do not depend on which other sentences share a batch. How a row of a matrix product is rounded depends on the
+number of rows only below `ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
+sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq.batch import EOS_ID, make_batch, pad
+from seq2seq.decoding.ranking import coverage_penalty
+from seq2seq.model.attention import AttentionMemory
+from seq2seq.model.decoder import DecoderState
+from seq2seq.model.network import Seq2Seq
+
+ROWS = 16
+
+
+@dataclass(frozen=True)
+class PredictorState:
+    """Every network's decoder state, and its memory: without beam dimension, as every beam reads the same.
+
+    The first `sentences` rows are real, the rest fills the batch up. `coverage` is the attention each source position
+    has got so far [rows, beam, src_len], where it is asked for.
+    """
+
+    sentences: int
+    decoders: tuple[DecoderState, ...]
+    memories: tuple[AttentionMemory, ...]
+    coverage: Float[Tensor, "rows beam src_len"] | None
+
+    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
+        """Return the state whose beam k is this state's beam `parents[:, k]`."""
+        rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1])
+        state = self if len(rows) == self.rows else self._select(rows)
+        parents, rows = parents[rows], torch.arange(len(rows), device=parents.device)[:, None]
+        return state._map(lambda tensor: tensor[rows, parents])
+
+    def keep(self, sentences: Int[Tensor, " kept"]) -> PredictorState:
+        """Return the state of these sentences only, in this order."""
+        beam = self.decoders[0].hidden.shape[1]
+        state = self._select(filled(sentences, beam))
+        return dataclasses.replace(state, sentences=len(sentences))
+
+    @property
+    def rows(self) -> int:
+        """Sentences, the filling ones included."""
+        return len(self.decoders[0].hidden)
+
+    def _select(self, rows: Tensor) -> PredictorState:
+        memories = tuple(AttentionMemory(*(tensor[rows] for tensor in memory)) for memory in self.memories)
+        return dataclasses.replace(self._map(lambda tensor: tensor[rows]), memories=memories)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> PredictorState:
+        decoders = tuple(DecoderState(*map(change, decoder)) for decoder in self.decoders)
+        coverage = None if self.coverage is None else change(self.coverage)
+        return dataclasses.replace(self, decoders=decoders, coverage=coverage)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What the model thinks of a given output: log p of each token and EOS, and where it looked to say them."""
+
+    token_log_probs: list[float]
+    attn_weights: Float[Tensor, "tgt_len src_len"]
+
+
+class Predictor:
+    """Networks that share a vocabulary, asked together: the weighted mean of their log-probabilities, renormalised.
+
+    That is the normalised geometric mean of their distributions. Attention is their weighted arithmetic mean.
+    """
+
+    def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None) -> None:
+        weights = weights or [1.0] * len(networks)
+        self.networks = list(networks)
+        self.weights = [weight / math.fsum(weights) for weight in weights]
+
+    def start(self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False) -> PredictorState:
+        """Read the sources (ids without EOS) and return the state before the first token."""
+        src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
+        rows = filled(torch.arange(len(sources)), 1)
+        src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
+        encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
+        memories, decoders = zip(*encoded, strict=True)
+        received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
+        return PredictorState(len(sources), decoders, memories, received)
+
+    def step(
+        self, last: Int[Tensor, "batch beam"], state: PredictorState
+    ) -> tuple[Float[Tensor, "batch beam vocab"], PredictorState]:
+        """Return log p of every next token, in fp32 or better, and the new state."""
+        rows = torch.arange(state.rows, device=last.device)
+        last = last[torch.where(rows < len(last), rows, 0)]
+        said = [
+            network.step(last, decoder, memory)
+            for network, decoder, memory in zip(self.networks, state.decoders, state.memories, strict=True)
+        ]
+        logits, decoders, attn_weights = zip(*said, strict=True)
+        coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
+        log_probs = self._log_probs([one[: state.sentences] for one in logits])
+        return log_probs, dataclasses.replace(state, decoders=decoders, coverage=coverage)
+
+    def coverage_penalty(self, state: PredictorState) -> Float[Tensor, "batch beam"]:
+        """Return `ranking.coverage_penalty` of every hypothesis that ends here."""
+        assert state.coverage is not None
+        return coverage_penalty(state.coverage, state.memories[0].mask)[: state.sentences]
+
+    def force(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
+    ) -> list[Forced]:
+        """Run the decoder over given outputs (teacher forcing); ids come without EOS, whose log p is the last."""
+        rows = filled(torch.arange(len(sources)), 1).tolist()
+        batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
+        logits, tokens, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
+        log_probs = self._log_probs(logits).gather(1, tokens[0][:, None])[:, 0]
+        lengths = [len(target) + 1 for target in targets]
+        said = torch.split(log_probs[: sum(lengths)], lengths)  # padding has been left out
+        looked = self._mean(attn_weights)
+        return [Forced(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1]) for i in range(len(sources))]
+
+    def _log_probs(self, logits: Sequence[Tensor]) -> Tensor:
+        exact = torch.promote_types(logits[0].dtype, torch.float32)
+        log_probs = [torch.log_softmax(one, dim=-1, dtype=exact) for one in logits]
+        return log_probs[0] if len(log_probs) == 1 else torch.log_softmax(self._mean(log_probs), dim=-1)
+
+    def _mean(self, values: Sequence[Tensor]) -> Tensor:
+        if len(values) == 1:
+            return values[0]
+        return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
+
+
+def filled(sentences: Int[Tensor, " kept"], beam: int) -> Int[Tensor, " rows"]:
+    """Repeat the first sentence until there are at least two, and `ROWS` hypotheses with this beam."""
+    missing = max(2, math.ceil(ROWS / beam)) - len(sentences)
+    if missing <= 0 or len(sentences) == 0:
+        return sentences
+    return torch.cat([sentences, sentences[:1].expand(missing)])

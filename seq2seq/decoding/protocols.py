@@ -1,0 +1,67 @@
+"""What a search, the model it asks and the rules it obeys agree on; tensors by sentence and beam, no text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq.batch import BOS_ID, PAD_ID, UNK_ID
+
+NEVER_EMITTED = (PAD_ID, UNK_ID, BOS_ID)
+
+_S = TypeVar("_S")  # typing.Self needs Python 3.11
+
+
+@runtime_checkable
+class SearchState(Protocol):
+    """What the step function carries from token to token: any tensors indexed by sentence and beam."""
+
+    def reorder(self: _S, parents: Int[Tensor, "batch new_beam"]) -> _S:
+        """Return the state whose beam k is this state's beam `parents[:, k]` (the beam may widen or narrow)."""
+        ...
+
+    def keep(self: _S, sentences: Int[Tensor, " kept"]) -> _S:
+        """Return the state of these sentences only, in this order."""
+        ...
+
+
+State = TypeVar("State", bound=SearchState)
+# (last tokens [batch, beam], state) -> (log-probabilities of the next token [batch, beam, vocab], new state)
+Step = Callable[[Tensor, State], tuple[Tensor, State]]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Changes what may be said next, or how much it counts, by what a hypothesis has said so far."""
+
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
+        """Change `log_probs` in place (-inf forbids); no value may rise above 0 or from -inf to more."""
+        ...
+
+    def keep(self: _S, sentences: Int[Tensor, " kept"]) -> _S:
+        """Return the rule for these sentences only, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One output.
+
+    Attributes:
+        tokens: ids without EOS.
+        token_log_probs: log p of each token and of EOS at the end, given what stands before it, by the model alone.
+        score: what hypotheses are ranked by.
+    """
+
+    tokens: list[int]
+    token_log_probs: list[float]
+    score: float
+
+    @property
+    def log_prob(self) -> float:
+        """Return log p(tokens, EOS | source)."""
+        return sum(self.token_log_probs)

@@ -1,0 +1,133 @@
+"""The command that says how likely given translations are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.batch import make_batch
+from seq2seq.decoding import scorer
+from seq2seq.model_file import load_model, save_model
+from seq2seq.score import main
+from tiny_model import SENTENCES, make_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder / "best.safetensors", make_model(folder))
+    return folder
+
+
+def write(path: Path, lines: list[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def run(model: Path | str, src: str, tgt: str, *options: str) -> int:
+    return main([str(model), "--src", src, "--tgt", tgt, "--device", "cpu", "--precision", "fp32", *options])
+
+
+def test_the_log_probability_is_that_of_teacher_forcing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = [*reversed(SENTENCES)]
+    assert run(model, write(tmp_path / "src", SENTENCES), write(tmp_path / "tgt", targets)) == 0
+    loaded = load_model(model, torch.device("cpu"))
+    ids = zip(loaded.tokenizer.encode_src(SENTENCES), loaded.tokenizer.encode_tgt(targets), strict=True)
+    for line, (src, tgt) in zip(capsys.readouterr().out.splitlines(), ids, strict=True):
+        logits, expected, _ = loaded.network(make_batch([src], [tgt]))
+        losses = torch.nn.functional.cross_entropy(logits, expected, reduction="none")
+        total, mean = map(float, line.split("\t"))
+        assert total == pytest.approx(-losses.sum().item(), abs=2e-3)
+        assert mean == pytest.approx(-losses.mean().item(), abs=2e-4)
+
+
+def test_jsonl_adds_up_and_so_does_the_perplexity(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, targets = [*SENTENCES, "", "a fox"], [*reversed(SENTENCES), "dog", ""]
+    src, tgt = write(tmp_path / "src", sources), write(tmp_path / "tgt", targets)
+    assert run(model, src, tgt, "--format", "jsonl") == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert len(rows) == 5
+    for row, target in zip(rows, targets, strict=True):
+        assert "".join(row["pieces"]).replace("▁", " ") == f" {target}</s>".removeprefix("" if target else " ")
+        assert len(row["pieces"]) == len(row["token_log_probs"])
+        assert row["log_prob"] == pytest.approx(sum(row["token_log_probs"]))
+        assert row["mean_log_prob"] == pytest.approx(row["log_prob"] / len(row["pieces"]))
+    pieces = [log_prob for row in rows for log_prob in row["token_log_probs"]]
+    expected = math.exp(-sum(pieces) / len(pieces))
+    assert err == f"perplexity {expected:.4f} over {len(pieces)} pieces of 5 pairs\n"
+
+
+def test_a_pair_is_scored_alike_alone_and_in_a_batch(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src, tgt = write(tmp_path / "src", SENTENCES * 9), write(tmp_path / "tgt", [*reversed(SENTENCES)] * 9)
+    assert run(model, src, tgt, "--batch-tokens", "1") == 0
+    alone = capsys.readouterr()
+    assert run(model, src, tgt) == 0
+    assert capsys.readouterr() == alone
+
+
+def test_what_is_too_long_is_reported_not_scored(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "LONGEST_PART", 20)
+    src, tgt = write(tmp_path / "src", ["a fox", "a fox"]), write(tmp_path / "tgt", ["dog", "dog " * 9])
+    assert run(model, src, tgt) == 0
+    out, err = capsys.readouterr()
+    scored, left_out = out.splitlines()
+    assert not math.isnan(float(scored.split("\t")[0]))
+    assert left_out == "nan\tnan"
+    assert "of 2 pairs" in err
+    assert run(model, src, tgt, "--format", "jsonl") == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert (row["log_prob"], row["mean_log_prob"], row["token_log_probs"]) == (None, None, [])
+
+
+def test_an_ensemble_and_a_compressed_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    src = str(tmp_path / "src.gz")
+    Path(src).write_bytes(gzip.compress(b"a fox\n"))
+    tgt = write(tmp_path / "tgt", ["dog"])
+    assert run(model, src, tgt) == 0
+    alone = capsys.readouterr().out
+    assert run(f"{model},{model}", src, tgt, "--weights", "2,1") == 0
+    assert float(capsys.readouterr().out.split()[0]) == pytest.approx(float(alone.split()[0]), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("tgt", "options", "message"),
+    [
+        (["one", "two"], [], "1 lines but"),
+        (["one"], ["--batch-tokens", "0"], "batch_tokens=0 is out of range"),
+        (["one"], ["--threads", "0"], "--threads 0"),
+        (["one"], ["--weights", "1,2"], "weights"),
+    ],
+)
+def test_mistakes_are_one_line(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tgt: list[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert run(model, write(tmp_path / "src", ["a fox"]), write(tmp_path / "tgt", tgt), *options) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err[:7]) == ("", 1, "error: ")
+    assert message in err
+
+
+def test_missing_files_are_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(model, str(tmp_path / "nothing"), write(tmp_path / "tgt", ["x"])) == 2
+    assert "nothing" in capsys.readouterr().err
+    assert run(tmp_path / "no_model", write(tmp_path / "src", ["x"]), write(tmp_path / "tgt", ["x"])) == 2
+    assert "no_model" in capsys.readouterr().err

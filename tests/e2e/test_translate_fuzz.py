@@ -1,0 +1,186 @@
+"""Whatever stands in a line of input, one line of output answers it, and answers as if it had come alone."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from scaling import scaled
+from seq2seq.decoding.line_reader import lines_of
+from seq2seq.decoding.translator import Translation, Translator
+from seq2seq.model_file import BEST_NAME, save_model
+from seq2seq.translate import main
+from tiny_model import make_model
+
+LINES = 10  # in one input
+EXAMPLES = settings(
+    max_examples=scaled(500, 10_000) // LINES // 2,  # half of the lines for each format
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+FAST = {"beam_size": 2, "max_length_ratio": 0.3, "max_length_extra": 3}
+FLAGS = [str(part) for name, value in FAST.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+ODD = [
+    *("", " ", "\t", "\0", "\r", "\r\r", "\x1a", "\x1b[31m", "\x7f", "\x85", "\x1c", "\v\f"),
+    *("\u2028", "\u2029", "\ufeff", "\u200b", "\u200d", "\u00ad", "\u3000", "\u202e", "\ufffd", "\uffff", "▁", "▁▁"),
+    *("é", "e\u0301", "ﬁ", "ß", "İ", "ᄀᄀᄀ각ᆨᆨ", "你好", "العربية", "ไทย", "𐎀𐎁", "𝔘", "👩‍👩‍👧‍👦", "🇩🇪", "\U0010ffff"),
+    *("<s>", "</s>", "<unk>", "<pad>", "<0x0A>", "<0xFF>", "{}", '{"src": 1}', "the quick brown fox"),
+]
+BYTES = [
+    b"\xff",
+    b"\xfe\xff",
+    b"\xed\xa0\x80",
+    b"\xc0\xaf",
+    b"\xf4\x90\x80\x80",
+    b"\xe2\x80",
+    b"\x80",
+    b"a\xffb",
+    b"\xef\xbb",
+]
+
+text = st.text(max_size=12) | st.lists(st.sampled_from(ODD), max_size=3).map("".join) | st.text("a box", max_size=40)
+raw = (
+    text.map(str.encode)
+    | st.binary(max_size=20)
+    | st.lists(st.sampled_from(BYTES) | text.map(str.encode), max_size=3).map(b"".join)
+).map(lambda line: line.replace(b"\n", b""))
+surrogates = st.text(st.characters(), max_size=10) | st.text("\ud83d\ude00x", max_size=4)
+any_text = text | surrogates
+short = any_text.map(lambda text: text[:2])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(any_text, part, max_size=3),
+    max_leaves=5,
+)
+plain = st.fixed_dictionaries({"src": any_text})
+demanding = st.fixed_dictionaries({"src": any_text}, optional={"prefix": short, "terms": st.lists(short, max_size=2)})
+
+
+class Command:
+    """The command with one model; `alone` is the answer that a line should get."""
+
+    def __init__(self, folder: Path, byte_fallback: bool) -> None:
+        self.folder = folder
+        save_model(folder / BEST_NAME, make_model(folder, byte_fallback))
+        self.translator = Translator.load(folder, precision="fp32", device="cpu")
+
+    def __call__(self, content: bytes, *flags: str) -> list[str]:
+        """Translate bytes and return the lines, each of which must be one for any reader."""
+        (self.folder / "input").write_bytes(content)
+        files = [str(self.folder / "input"), "--output", str(self.folder / "output")]
+        assert main([str(self.folder), *files, "--precision", "fp32", "--device", "cpu", *FLAGS, *flags]) == 0
+        *lines, end = (self.folder / "output").read_bytes().decode().split("\n")
+        assert end == ""
+        assert all(len(line.splitlines()) <= 1 for line in lines)
+        return lines
+
+    def alone(self, src: str, prefix: str = "", terms: Sequence[str] = ()) -> Translation:
+        wanted = [list(terms)] if terms else None
+        return self.translator.translate_n_best([src], prefixes=[prefix], terms=wanted, **FAST)[0][0]
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
+    """Models that spell a character they have not seen in bytes, or do not know it."""
+    return {name: Command(tmp_path_factory.mktemp(name), name == "bytes") for name in ("bytes", "unknown")}
+
+
+def lines_in(content: bytes) -> list[str]:
+    """Return the lines as a reader should see them: split at line feeds, without a final CR or a first BOM."""
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+    return [
+        line.removeprefix(codecs.BOM_UTF8 if i == 0 else b"").decode(errors="replace") for i, line in enumerate(lines)
+    ]
+
+
+@pytest.mark.slow
+@EXAMPLES
+@given(
+    lines=st.lists(raw, max_size=LINES, min_size=LINES),
+    break_=st.sampled_from([b"\n", b"\r\n"]),
+    start=st.sampled_from([b"", codecs.BOM_UTF8]),
+    end=st.booleans(),
+    model=st.sampled_from(["bytes", "unknown"]),
+    window=st.sampled_from(["1", "4", "2000"]),
+)
+@example(lines=[b"a\r"] * LINES, break_=b"\r\n", start=b"", end=True, model="bytes", window="4")
+def test_every_line_of_bytes_is_answered_as_if_alone(
+    lines: list[bytes], break_: bytes, start: bytes, end: bool, model: str, window: str, commands: dict[str, Command]
+) -> None:
+    content = start + break_.join(lines) + break_ * end
+    wanted = lines_in(content)
+    assert len(wanted) in (LINES, LINES - 1)  # an empty last line without an end is none
+    answers = commands[model](content, "--buffer-lines", window)
+    assert [*lines_of(str(commands[model].folder / "input"))] == wanted
+    assert answers == [commands[model].alone(line).text for line in wanted]
+    assert not any(answer for line, answer in zip(wanted, answers, strict=True) if not line.strip())
+
+
+@pytest.mark.slow
+@EXAMPLES
+@given(
+    lines=st.lists(st.tuples(plain | demanding, anything, st.booleans()) | raw, max_size=LINES, min_size=LINES),
+    model=st.sampled_from(["bytes", "unknown"]),
+    window=st.sampled_from(["1", "4", "2000"]),
+)
+def test_every_line_of_json_is_answered_as_if_alone(
+    lines: list[tuple[dict[str, Any], Any, bool] | bytes], model: str, window: str, commands: dict[str, Command]
+) -> None:
+    written = [line if isinstance(line, bytes) else dumped({**line[0], "id": line[1]}, line[2]) for line in lines]
+    found = commands[model](b"\n".join(written) + b"\n", "--format", "jsonl", "--buffer-lines", window)
+    assert len(found) == LINES
+    for line, answer in zip(lines, (json.loads(one, parse_constant=pytest.fail) for one in found), strict=True):
+        if isinstance(line, bytes) or {"NaN", "Infinity"} & {*re.findall(r"\w+", json.dumps(line[1]))}:
+            assert answer.keys() == {"error"}
+        else:
+            request, id, ascii_only = line
+            assert answer["id"] == (id if ascii_only else json.loads(dumped(id, ascii_only).decode(errors="replace")))
+            one = commands[model].alone(**request)
+            assert (answer["text"], answer["log_prob"]) == (one.text, pytest.approx(one.log_prob, abs=2e-6))
+
+
+def dumped(value: object, ascii_only: bool) -> bytes:
+    # A lone surrogate has no UTF-8; a careless writer's bytes for it are read as U+FFFD.
+    return json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+
+
+MEASURE = """
+import resource, sys, time
+from seq2seq.translate import main
+model, *names, out = sys.argv[1:]
+for name in names:
+    start = time.perf_counter()
+    flags = ["--output", out, "--threads", "1", "--precision", "fp32", "--max-length-ratio", "0.05"]
+    assert main([model, name, *flags]) == 0
+    content = open(out, "rb").read()
+    assert content.count(b"\\n") == 1 and content.endswith(b"\\n"), content
+    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit")
+@pytest.mark.parametrize("unit", ["x", "日", "the quick brown fox "])
+def test_a_line_of_100_000_characters_costs_little(unit: str, commands: dict[str, Command], tmp_path: Path) -> None:
+    """Beside two training runs on two cores: 0.1 ms a character, and no more memory than importing torch took."""
+    (tmp_path / "short").write_text("a fox\n", encoding="utf-8")
+    (tmp_path / "long").write_text((unit * 100_000)[:100_000] + "\n", encoding="utf-8")
+    files = [tmp_path / "short", tmp_path / "long", tmp_path / "out"]
+    command = [sys.executable, "-c", MEASURE, commands["bytes"].folder, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (_, before), (sec, after) = (map(float, line.split()) for line in done.stdout.splitlines())
+    assert sec < 2e-3 * 100_000
+    assert after - before < 1000 * 100_000

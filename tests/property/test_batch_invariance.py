@@ -1,0 +1,75 @@
+"""In fp32, with a network of ordinary size: a line's translation does not depend on what it is translated with."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from scaling import scaled
+from seq2seq.config import ModelConfig
+from seq2seq.decode_config import DecodeConfig
+from seq2seq.decoding.predictor import Predictor
+from seq2seq.decoding.protocols import Hypothesis
+from seq2seq.decoding.searching import Source, batches, search
+from seq2seq.model.network import Seq2Seq
+
+VOCAB = 1000
+TIE = 1e-4  # in float64: two outputs this close are equally good, and rounding may choose either
+
+
+@pytest.fixture(scope="module")
+def network() -> Seq2Seq:
+    torch.manual_seed(3)
+    sizes = {"emb_size": 128, "hidden_size": 256, "attention_size": 128}
+    network = Seq2Seq(ModelConfig(**sizes, encoder_layers=2, decoder_layers=2), VOCAB, VOCAB).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():  # a strong opinion about what comes next
+            parameter.mul_(1.0 if "bias" in name else 3.0)
+        network.output.bias[3] = 2.0  # EOS
+    return network
+
+
+def random_sources(count: int) -> list[Source]:
+    """Mostly short, some long, many of one piece; all pieces equally likely, which no text is."""
+    numbers = random.Random(11)
+    lengths = [numbers.choice([1, 1, 2, 3, *range(4, 30), 90]) for _ in range(count)]
+    return [Source([numbers.randrange(4, VOCAB) for _ in range(length)], [], []) for length in lengths]
+
+
+@torch.inference_mode()
+def search_all(network: Seq2Seq, sources: list[Source], decode: DecodeConfig) -> list[Hypothesis]:
+    found: dict[int, Hypothesis] = {}
+    for batch in batches([len(source.ids) + 1 for source in sources], decode.batch_tokens):
+        rows = search(Predictor([network]), [sources[i] for i in batch], decode)
+        found |= {i: row[0] for i, row in zip(batch, rows, strict=True)}
+    return [found[i] for i in range(len(sources))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_batch_size_and_order_change_nothing(network: Seq2Seq, beam_size: int) -> None:
+    sources = random_sources(scaled(60, 5000))
+    expected = search_all(network, sources, DecodeConfig(beam_size=beam_size, batch_tokens=1, max_length_ratio=1.0))
+    assert len({tuple(one.tokens) for one in expected}) > len(sources) / 2
+    order = random.Random(2).sample(range(len(sources)), len(sources))
+    differing = []
+    for batch_tokens in (100, 700, 4096):
+        decode = DecodeConfig(beam_size=beam_size, batch_tokens=batch_tokens, max_length_ratio=1.0)
+        in_order = search_all(network, sources, decode)
+        shuffled = search_all(network, [sources[i] for i in order], decode)
+        differing += [(i, one) for i, one in enumerate(in_order) if one.tokens != expected[i].tokens]
+        differing += [(i, one) for i, one in zip(order, shuffled, strict=True) if one.tokens != expected[i].tokens]
+    exact = Predictor([network.double()])
+    try:
+        for i, one in differing:
+            outputs = [expected[i].tokens, one.tokens]
+            forced = exact.force([sources[i].ids] * 2, outputs, torch.device("cpu"))
+            first, second = (
+                sum(f.token_log_probs) * 6 / (6 + len(tokens)) for f, tokens in zip(forced, outputs, strict=True)
+            )
+            assert first == pytest.approx(second, abs=TIE)
+    finally:
+        network.float()
+    print(f"{len(differing)} of {6 * len(sources)} outputs differ, all of them ties")
