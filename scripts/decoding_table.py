@@ -11,11 +11,15 @@ import argparse
 import time
 from typing import Any
 
+import torch
 from sacrebleu import CHRF
 
 from seq2seq.config import RuntimeConfig
 from seq2seq.data.corpus import read_lines
 from seq2seq.decode_config import NormalizationName, SearchName, UtilityName
+from seq2seq.decoding.beam_search import beam_search
+from seq2seq.decoding.ranking import length_penalty
+from seq2seq.decoding.searching import Source
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.runtime import configure
@@ -70,6 +74,8 @@ def main() -> None:
         ratio = words(output) / words(ref)
         chrf = CHRF().corpus_score(output, [ref]).score
         print(f"| {name} | {bleu(output, ref):.2f} | {chrf:.2f} | {ratio:.3f} | {speed:.2f} |", flush=True)
+    steps, extra = exact_stopping(first, src)
+    print(f"\nexact stopping: {extra / len(src):.2f} of {steps / len(src):.2f} steps a sentence come after its answer")
 
 
 def timed(translator: Translator, src: list[str], options: dict[str, Any]) -> tuple[float, list[str]]:
@@ -77,6 +83,24 @@ def timed(translator: Translator, src: list[str], options: dict[str, Any]) -> tu
     start = time.perf_counter()
     output = translator.translate(src, **options)
     return time.perf_counter() - start, output
+
+
+def exact_stopping(translator: Translator, src: list[str]) -> tuple[int, int]:
+    """Return the steps that all sentences were searched for, and how many came after the last change of the answer."""
+    decode, predictor = translator.decode, translator.predictor
+    penalty = length_penalty(decode.length_normalization, decode.length_penalty)
+    steps = extra = 0
+    for ids in translator.tokenizer.encode_src(src):
+        with translator.ready():
+            found = beam_search(
+                predictor.step,
+                predictor.start([ids], translator.device),
+                torch.tensor([Source(ids, [], []).longest(decode)]),
+                beam_size=decode.beam_size,
+                penalty=penalty,
+            )
+        steps, extra = steps + found.steps, extra + found.extra_steps[0]
+    return steps, extra
 
 
 def words(lines: list[str]) -> int:

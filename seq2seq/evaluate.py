@@ -165,13 +165,11 @@ def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from such a folder.
     """
-    import torch
-
     from seq2seq.config import DataName
     from seq2seq.data.load import load_tests
-    from seq2seq.model_file import load_model
+    from seq2seq.model_file import read_config
 
-    data = load_model(Path(model_list(args.model)[0]), torch.device("cpu")).config.data
+    data = read_config(Path(model_list(args.model)[0])).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
     given = {"root": args.data_root, "cache_dir": args.cache_dir}

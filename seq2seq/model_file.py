@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,14 +78,8 @@ def load_model(path: Path, device: torch.device) -> Model:
         ModelFileError: missing, cut short, not a model of ours, of another format version, or inconsistent.
     """
     file = find_model(path)
-    metadata, tensors = _read(file)
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(f"{file} is a safetensors file but not a seq2seq model")
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        version = metadata.get("format_version")
-        raise ModelFileError(f"{file} has format version {version}; this program reads {FORMAT_VERSION}")
+    config, tensors = read_config(file), _read(file)
     try:
-        config = to_config(json.loads(metadata["config"]))
         pieces = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
         tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in pieces.items()})
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
@@ -92,10 +89,36 @@ def load_model(path: Path, device: torch.device) -> Model:
     return Model(network.to(device).eval(), tokenizer, config)
 
 
-def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_config(path: Path) -> Config:
+    """Return what a model was trained with, without reading its weights.
+
+    Raises:
+        ModelFileError: as `load_model`.
+    """
+    file = find_model(path)
+    with _opened(file) as content:
+        metadata = content.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{file} is a safetensors file but not a seq2seq model")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        version = metadata.get("format_version")
+        raise ModelFileError(f"{file} has format version {version}; this program reads {FORMAT_VERSION}")
+    try:
+        return to_config(json.loads(metadata["config"]))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    with _opened(file) as content:
+        return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, framework="pt") as content:
-            return content.metadata() or {}, {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+            yield content
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{file} is not a readable model file: {error}") from error
 

@@ -99,8 +99,7 @@ class Predictor:
         self, last: Int[Tensor, "batch beam"], state: PredictorState
     ) -> tuple[Float[Tensor, "batch beam vocab"], PredictorState]:
         """Return log p of every next token, in fp32 or better, and the new state."""
-        rows = torch.arange(state.rows, device=last.device)
-        last = last[torch.where(rows < len(last), rows, 0)]
+        last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])  # what fills the batch up
         said = [
             network.step(last, decoder, memory)
             for network, decoder, memory in zip(self.networks, state.decoders, state.memories, strict=True)

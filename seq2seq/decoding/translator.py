@@ -94,7 +94,7 @@ class Translator:
             longest_part: source pieces beyond which a line is cut into parts, at most `LONGEST_PART`. What is longer
                 than all training text comes out badly: lines of 900 pieces lose nearly everything they say.
         """
-        self.longest_part = longest_part or LONGEST_PART
+        self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
         self.predictor = Predictor([networks] if isinstance(networks, Seq2Seq) else networks, weights)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
@@ -187,9 +187,10 @@ class Translator:
         decode = override(self.decode, overrides)
         self._check(decode, n_best, terms is not None or glossary is not None, alignments)
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
+        texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
         parts = [
-            self._parts(line, prefix, wanted, glossary)
-            for line, prefix, wanted in zip(lines, prefixes, terms, strict=True)
+            self._parts(text, ids, prefix, wanted, glossary)
+            for text, ids, prefix, wanted in zip(texts, self.tokenizer.encode_src(texts), prefixes, terms, strict=True)
         ]
         found = iter(self._translate([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
         return [join([next(found) for _ in line_parts]) for line_parts in parts]
@@ -209,16 +210,17 @@ class Translator:
             asked = "alignments" if alignments else "coverage_penalty"
             raise ConfigError(f"{asked} without attention: the model was trained with model.attention=none")
 
-    def _parts(self, line: str, prefix: str, terms: Sequence[str], glossary: Glossary | None) -> list[_Part]:
+    def _parts(
+        self, text: str, ids: list[int], prefix: str, terms: Sequence[str], glossary: Glossary | None
+    ) -> list[_Part]:
         """Return what of the line is translated as one: nothing if it is blank, all of it unless it is very long."""
-        text = "" if line.isspace() else valid_unicode(line)
-        limit = min(self.longest_part, LONGEST_PART)
-        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), limit)
-        if len(texts) > 1:
-            log.warning("a line of %d characters is translated in %d parts", len(text), len(texts))
+        cut = [(text, ids)]
+        if len(ids) > self.longest_part:
+            cut = self._cut(text)
+            log.warning("a line of %d characters is translated in %d parts", len(text), len(cut))
         parts: list[_Part] = []
         start = 0
-        for part, ids in zip(texts, self.tokenizer.encode_src(texts), strict=True):
+        for part, ids in cut:
             if ids:
                 wanted = [*(() if parts else terms), *(glossary.terms_for(part) if glossary else ())]
                 phrases = [ids for ids in map(self._phrase, wanted) if ids]
@@ -226,6 +228,10 @@ class Translator:
                 parts.append(_Part(part, words_before(text, start), source))
             start += len(part)
         return parts
+
+    def _cut(self, text: str) -> list[tuple[str, list[int]]]:
+        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.longest_part)
+        return list(zip(texts, self.tokenizer.encode_src(texts), strict=True))
 
     def _phrase(self, term: str) -> list[int]:
         ids = self._target_ids(term)
@@ -253,8 +259,7 @@ class Translator:
                 for i, hypotheses in zip(batch, rows, strict=True):
                     found[i] = self._outputs(hypotheses, n_best, decode)
                 if alignments:
-                    for i in batch:
-                        found[i] = self._aligned(parts[i], found[i])
+                    self._align([(parts[i], found[i]) for i in batch])
         return found
 
     def _outputs(self, hypotheses: list[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
@@ -271,18 +276,19 @@ class Translator:
         distinct = {one.text: one for one in sorted(ranked, key=lambda one: one.score)}  # of equal texts the last stays
         return sorted(distinct.values(), key=lambda one: -one.score)[:n_best]
 
-    def _aligned(self, part: _Part, outputs: list[Translation]) -> list[Translation]:
-        """Look where the model looks when it is made to say these outputs."""
-        forced = self.predictor.force([part.source.ids] * len(outputs), [one.ids for one in outputs], self.device)
-        src_words = self.tokenizer.src_words(part.text)
-        aligned = []
-        for one, looked in zip(outputs, forced, strict=True):
-            weights, tgt_words = looked.attn_weights.float().tolist(), self.tokenizer.tgt_words(one.ids, one.text)
+    def _align(self, batch: list[tuple[_Part, list[Translation]]]) -> None:
+        """Look where the model looks when it is made to say these outputs, and note it in them."""
+        rows = [(part, outputs, k) for part, outputs in batch for k in range(len(outputs))]
+        targets = [outputs[k].ids for _, outputs, k in rows]
+        forced = self.predictor.force([part.source.ids for part, *_ in rows], targets, self.device)
+        for (part, outputs, k), looked in zip(rows, forced, strict=True):
+            one = outputs[k]
+            src_words, tgt_words = self.tokenizer.src_words(part.text), self.tokenizer.tgt_words(one.ids, one.text)
+            weights = looked.attn_weights.float().tolist()
             pairs = [(part.words + src, tgt) for src, tgt in hard_alignment(weights, src_words, tgt_words)]
             shape = (len(one.text.split()), len(part.text.split()))
             attention = word_attention(weights, src_words, tgt_words, shape)
-            aligned.append(dataclasses.replace(one, alignment=pairs, attention=attention))
-        return aligned
+            outputs[k] = dataclasses.replace(one, alignment=pairs, attention=attention)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from seq2seq.config import AttentionName, PrecisionName
 from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
-from seq2seq.decoding import translator as module
 from seq2seq.decoding.bayes_risk import expected_utilities
 from seq2seq.decoding.glossary import Glossary
 from seq2seq.decoding.predictor import ROWS
@@ -204,7 +203,7 @@ def test_a_very_long_line_is_translated_in_parts(
 ) -> None:
     parts = ["the quick brown fox. ", "jumps over a lazy dog."]
     expected = translator.translate(parts)
-    monkeypatch.setattr(module, "LONGEST_PART", 30)
+    monkeypatch.setattr(translator, "longest_part", 30)
     assert translator.translate(["a fox", "".join(parts)]) == [*translator.translate(["a fox"]), " ".join(expected)]
     assert "in 2 parts" in caplog.text
     (row,) = translator.translate_n_best(["".join(parts)], n_best=2)
@@ -316,7 +315,7 @@ def test_alignments_link_words_of_line_and_output(translator: Translator, monkey
             assert one.attention[tgt][src] == max(one.attention[tgt])
         assert [len(row) for row in one.attention] == [len(line.split())] * len(one.text.split())
         assert all(0 < sum(row) <= 1 + 1e-5 for row in one.attention)
-    monkeypatch.setattr(module, "LONGEST_PART", 30)
+    monkeypatch.setattr(translator, "longest_part", 30)
     ((joined,),) = translator.translate_n_best([" ".join(lines)], alignments=True)
     words = len(whole[0].text.split())
     moved = [(src + 4, tgt + words) for src, tgt in whole[1].alignment or ()]
