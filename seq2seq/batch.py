@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -53,18 +57,48 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
+@dataclass(frozen=True)
+class Rows:
+    """Lists of ids of unequal length, one behind the other in one array."""
+
+    ids: NDArray[np.integer[Any]]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Rows:
+        """Put lists behind one another."""
+        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+        return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
+
+    def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
+        """Return one row for each list, with BOS before and EOS behind it if asked for, then PAD_ID."""
+        longest = int(self.lengths.max())
+        matrix = np.full((len(self.lengths), bos + longest + eos), PAD_ID, np.int64)
+        real = np.arange(longest) < self.lengths[:, None]
+        matrix[:, bos : bos + longest][real] = self.ids
+        if bos:
+            matrix[:, 0] = BOS_ID
+        if eos:
+            matrix[np.arange(len(matrix)), bos + self.lengths] = EOS_ID
+        return torch.from_numpy(matrix)
+
+
+def pad(lists: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
     """Stack id lists of unequal length into one matrix, padded with PAD_ID on the right, and their lengths."""
-    lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.full((len(rows), int(lengths.max())), PAD_ID)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.as_tensor(row)
-    return ids, lengths
+    rows = Rows.of(lists)
+    return rows.padded(), torch.from_numpy(rows.lengths)
 
 
 def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Batch:
     """Build a batch from piece ids without special ids; EOS and BOS are added here."""
-    src_ids, src_lengths = pad([[*row, EOS_ID] for row in src])
-    tgt_in, _ = pad([[BOS_ID, *row] for row in tgt])
-    tgt_out, _ = pad([[*row, EOS_ID] for row in tgt])
-    return Batch(src_ids, src_lengths, tgt_in, tgt_out)
+    return batch_of(Rows.of(src), Rows.of(tgt))
+
+
+def batch_of(src: Rows, tgt: Rows) -> Batch:
+    """Do what `make_batch` does, without a Python object for each id."""
+    return Batch(
+        src_ids=src.padded(eos=True),
+        src_lengths=torch.from_numpy(src.lengths + 1),
+        tgt_in=tgt.padded(bos=True),
+        tgt_out=tgt.padded(eos=True),
+    )

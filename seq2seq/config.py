@@ -85,6 +85,13 @@ class AllocatorName(Choice):
     default = "default"
 
 
+class KernelsName(Choice):
+    """Whether the recurrent layers run with the compiled kernels on a CPU."""
+
+    auto = "auto"
+    plain = "plain"
+
+
 @dataclass
 class FilesConfig:
     """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
@@ -243,6 +250,10 @@ class RuntimeConfig:
     allocator: AllocatorName = setting(
         AllocatorName.auto,
         "auto: on glibc, keep freed memory instead of returning it; default: leave it",
+    )
+    kernels: KernelsName = setting(
+        KernelsName.auto,
+        "auto: on a CPU with a C++ compiler, compiled kernels in the recurrent layers; plain: torch's operations",
     )
     threads: int | None = setting(None, "CPU threads; null: torch's choice", at_least=1)
 

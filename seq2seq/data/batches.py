@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchtext.data import pool
 
-from seq2seq.batch import Batch, make_batch
+from seq2seq.batch import Batch, batch_of
 from seq2seq.data.binarised import PairedIds
 from seq2seq.errors import ConfigError
 
@@ -74,7 +74,7 @@ def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) ->
 
 
 def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:
-    return make_batch([pairs.src(i).tolist() for i in indices], [pairs.tgt(i).tolist() for i in indices])
+    return batch_of(pairs.src_rows(indices), pairs.tgt_rows(indices))
 
 
 def _rows(src_lengths: Lengths, tgt_lengths: Lengths) -> list[Row]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from array import array
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.batch import Rows
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
@@ -23,7 +26,7 @@ from seq2seq.storage import new_folder
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-CHUNK_PAIRS = 20_000
+CHUNK_PAIRS = 2_000
 SIDES = ("src", "tgt")
 
 
@@ -47,6 +50,14 @@ class PairedIds:
         """Return the target ids of pair `i`."""
         return self._row("tgt", i)
 
+    def src_rows(self, indices: Sequence[int]) -> Rows:
+        """Return the source ids of several pairs."""
+        return self._rows("src", indices)
+
+    def tgt_rows(self, indices: Sequence[int]) -> Rows:
+        """Return the target ids of several pairs."""
+        return self._rows("tgt", indices)
+
     @property
     def src_lengths(self) -> NDArray[np.int64]:
         """Source pieces of every pair, EOS included."""
@@ -60,6 +71,13 @@ class PairedIds:
     def _lengths(self, side: str) -> NDArray[np.int64]:
         lengths: NDArray[np.int64] = np.diff(self._offsets[side]) + 1
         return lengths
+
+    def _rows(self, side: str, indices: Sequence[int]) -> Rows:
+        pairs = np.asarray(indices, np.int64)
+        begins = self._offsets[side][pairs]
+        lengths = self._offsets[side][pairs + 1] - begins
+        shifts = begins - (np.cumsum(lengths) - lengths)  # from its place in the result to that in the file
+        return Rows(self._ids[side][np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
 
     def _row(self, side: str, i: int) -> NDArray[np.int32]:
         offsets = self._offsets[side]
@@ -105,7 +123,7 @@ def _write(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, fol
             kept = [p for p in zip(src, tgt, strict=True) if max_length is None or max(map(len, p)) < max_length]
             for k, side in enumerate(SIDES):
                 lengths[side].extend(len(pair[k]) for pair in kept)
-                np.fromiter((i for pair in kept for i in pair[k]), np.int32).tofile(files[side])
+                np.fromiter(chain.from_iterable(pair[k] for pair in kept), np.int32).tofile(files[side])
         for side, file in files.items():
             file.seek(0)
             _write_header(file, sum(lengths[side]))
@@ -123,6 +141,6 @@ def _write_header(file: BinaryIO, size: int) -> None:
 
 def _fingerprint(text: ParallelText, tokenizer: Tokenizer, max_length: int | None) -> str:
     digest = hashlib.sha256(f"{FORMAT} {tokenizer.fingerprint} {max_length}\n".encode())
-    for line in (*text.src, *text.tgt):
+    for line in chain(text.src, text.tgt):
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()[:32]

@@ -2,7 +2,7 @@
 
 Results do not depend on which other sentences share a batch. How a row of a matrix product is rounded depends on the
 number of rows only below `ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
-sentence.
+sentence. Not in bf16, whose rounding differs more: there a lone sentence is answered in half the time instead.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from seq2seq.decoding.ranking import coverage_penalty
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model.recurrence import compute_dtype
+from seq2seq.model.stepping import Step, step_of
 
 ROWS = 16
 
@@ -29,18 +31,19 @@ ROWS = 16
 class PredictorState:
     """Every network's decoder state, and its memory: without beam dimension, as every beam reads the same.
 
-    The first `sentences` rows are real, the rest fills the batch up. `coverage` is the attention each source position
-    has got so far [rows, beam, src_len], where it is asked for.
+    The first `sentences` rows are real, the rest fills the batch up to `least` hypotheses. `coverage` is the attention
+    each source position has got so far [rows, beam, src_len], where it is asked for.
     """
 
     sentences: int
+    least: int
     decoders: tuple[DecoderState, ...]
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
-        rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1])
+        rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1], self.least)
         state = self if len(rows) == self.rows else self._select(rows)
         parents, rows = parents[rows], torch.arange(len(rows), device=parents.device)[:, None]
         return state._map(lambda tensor: tensor[rows, parents])
@@ -48,7 +51,7 @@ class PredictorState:
     def keep(self, sentences: Int[Tensor, " kept"]) -> PredictorState:
         """Return the state of these sentences only, in this order."""
         beam = self.decoders[0].hidden.shape[1]
-        state = self._select(filled(sentences, beam))
+        state = self._select(filled(sentences, beam, self.least))
         return dataclasses.replace(state, sentences=len(sentences))
 
     @property
@@ -83,17 +86,20 @@ class Predictor:
     def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None) -> None:
         weights = weights or [1.0] * len(networks)
         self.networks = list(networks)
+        self._steps: list[Step] = [network.step for network in self.networks]
         self.weights = [weight / math.fsum(weights) for weight in weights]
 
     def start(self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False) -> PredictorState:
         """Read the sources (ids without EOS) and return the state before the first token."""
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        rows = filled(torch.arange(len(sources)), 1)
+        least = 0 if compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
+        rows = filled(torch.arange(len(sources)), 1, least)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
         memories, decoders = zip(*encoded, strict=True)
+        self._steps = [step_of(network, step) for network, step in zip(self.networks, self._steps, strict=True)]
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        return PredictorState(len(sources), decoders, memories, received)
+        return PredictorState(len(sources), least, decoders, memories, received)
 
     def step(
         self, last: Int[Tensor, "batch beam"], state: PredictorState
@@ -101,8 +107,8 @@ class Predictor:
         """Return log p of every next token, in fp32 or better, and the new state."""
         last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])  # what fills the batch up
         said = [
-            network.step(last, decoder, memory)
-            for network, decoder, memory in zip(self.networks, state.decoders, state.memories, strict=True)
+            step(last, decoder, memory)
+            for step, decoder, memory in zip(self._steps, state.decoders, state.memories, strict=True)
         ]
         logits, decoders, attn_weights = zip(*said, strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
@@ -118,7 +124,7 @@ class Predictor:
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
     ) -> list[Forced]:
         """Run the decoder over given outputs (teacher forcing); ids come without EOS, whose log p is the last."""
-        rows = filled(torch.arange(len(sources)), 1).tolist()
+        rows = filled(torch.arange(len(sources)), 1, ROWS).tolist()
         batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
         logits, tokens, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
         log_probs = self._log_probs(logits).gather(1, tokens[0][:, None])[:, 0]
@@ -138,9 +144,9 @@ class Predictor:
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
 
 
-def filled(sentences: Int[Tensor, " kept"], beam: int) -> Int[Tensor, " rows"]:
-    """Repeat the first sentence until there are at least two, and `ROWS` hypotheses with this beam."""
-    missing = max(2, math.ceil(ROWS / beam)) - len(sentences)
-    if missing <= 0 or len(sentences) == 0:
+def filled(sentences: Int[Tensor, " kept"], beam: int, least: int) -> Int[Tensor, " rows"]:
+    """Repeat the first sentence until there are `least` hypotheses with this beam, and at least two sentences."""
+    missing = max(2, math.ceil(least / beam)) - len(sentences)
+    if not least or missing <= 0 or len(sentences) == 0:
         return sentences
     return torch.cat([sentences, sentences[:1].expand(missing)])

@@ -12,7 +12,7 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.decoding.translator import Translator, evaluating
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.runtime import autocast
-from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.loss import output_loss
 from seq2seq.training.trainer import Validation
 
 
@@ -36,7 +36,7 @@ class Validator:
         total, tokens = torch.zeros((), dtype=torch.float64), 0
         with evaluating(network), torch.inference_mode(), autocast(device, self._translator.dtype):
             for batch in self._batches():
-                logits, targets, _ = network(batch.to(device))
-                total += smoothed_cross_entropy(logits, targets, 0.0)[1].cpu()
+                readouts, targets, _ = network.read_out(batch.to(device))
+                total += output_loss(network.output, readouts, targets, 0.0)[1].cpu()
                 tokens += len(targets)
         return float(total) / tokens

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from seq2seq.kernels import calls
+
 COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
 
 
@@ -46,8 +48,9 @@ class AdditiveAttention(nn.Module):
 
         Outside training the states are filled up, so that in fp32, too, a context does not depend on how far the batch
         is padded: weights and context are sums over all positions, and how they are rounded depends on their number.
+        The compiled kernels read real positions alone.
         """
-        fill = 0 if self.training else -states.shape[1] % COLUMNS
+        fill = 0 if self.training or calls.usable(states.device) else -states.shape[1] % COLUMNS
         return AttentionMemory(pad(states, (0, 0, 0, fill)), self.key(states), mask)
 
     def forward(

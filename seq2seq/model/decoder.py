@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from seq2seq.kernels import calls
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
+from seq2seq.model.dropout import Dropout
+from seq2seq.model.recurrence import AttentionalSequence, compute_dtype, run_lstm
 
 
 class DecoderState(NamedTuple):
@@ -43,19 +44,15 @@ class AttentionalLSTM(nn.Module):
         hidden: Float[Tensor, "batch beam hidden"],
         cell: Float[Tensor, "batch beam hidden"],
         memory: AttentionMemory,
-        recurrent: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[
         Float[Tensor, "batch beam hidden"],
         Float[Tensor, "batch beam hidden"],
         Float[Tensor, "batch beam enc"],
         Float[Tensor, "batch beam src_len"],
     ]:
-        """Return the new hidden state and cell, and the context and attention weights they were made from.
-
-        `recurrent` stands in for the layer's own product where `forward` collects what it is applied to.
-        """
+        """Return the new hidden state and cell, and the context and attention weights they were made from."""
         context, attn_weights = self.attention(hidden, memory)
-        gates = word_gates + (recurrent or self.recurrent)(torch.cat([context, hidden.to(context.dtype)], dim=-1))
+        gates = word_gates + self.recurrent(torch.cat([context, hidden.to(context.dtype)], dim=-1))
         hidden, cell = lstm_update(gates, cell)
         return hidden, cell, context, attn_weights
 
@@ -71,42 +68,32 @@ class AttentionalLSTM(nn.Module):
         Float[Tensor, "batch tgt_len src_len"],
     ]:
         """Run all steps under teacher forcing; return hidden states, contexts and attention weights."""
-        inputs: list[Tensor] = []
-        gates = OneWeightGradient.apply(self.word_gates(words), self.recurrent.weight, inputs)  # type: ignore[no-untyped-call]
-        weight = self.recurrent.weight.detach().to(gates.dtype)
-
-        def recurrent(step_input: Tensor) -> Tensor:
-            if torch.is_grad_enabled():
-                inputs.append(step_input.detach())
-            return linear(step_input, weight)
-
+        if isinstance(self.attention, AdditiveAttention) and calls.usable(words.device):
+            return self._forward_fused(self.attention, words, hidden, cell, memory)
         steps, hidden, cell = [], hidden[:, None], cell[:, None]
-        for word_gates in gates.split(1, dim=1):
-            hidden, cell, context, attn_weights = self.step(word_gates, hidden, cell, memory, recurrent)
+        for word_gates in self.word_gates(words).split(1, dim=1):
+            hidden, cell, context, attn_weights = self.step(word_gates, hidden, cell, memory)
             steps.append((hidden, context, attn_weights))
         hiddens, contexts, weights = zip(*steps, strict=True)
         return torch.cat(hiddens, dim=1), torch.cat(contexts, dim=1), torch.cat(weights, dim=1)
 
-
-class OneWeightGradient(torch.autograd.Function):
-    """Passes the word gates through; on the way back it makes the gradient of the recurrent weight in one product.
-
-    The gradient that arrives here is that of every step's gates, g_t, so with the inputs x_t that the loop has put into
-    a list, dW = sum_t g_t x_t^T is one product. Left to autograd, each step would make and add a matrix as large as W.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, word_gates: Tensor, weight: Tensor, inputs: list[Tensor]) -> Tensor:
-        """Return `word_gates`; `inputs` is filled after this call, before the backward pass."""
-        ctx.inputs, ctx.dtype = inputs, weight.dtype
-        return word_gates.view_as(word_gates)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of the word gates and of the recurrent weight."""
-        inputs = torch.cat(ctx.inputs, dim=1).flatten(0, 1)
-        return gradient, (gradient.flatten(0, 1).t() @ inputs).to(ctx.dtype), None
+    def _forward_fused(
+        self, attention: AdditiveAttention, words: Tensor, hidden: Tensor, cell: Tensor, memory: AttentionMemory
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dtype = compute_dtype(words)
+        weights = (self.word_gates.weight, self.word_gates.bias, self.recurrent.weight, attention.query.weight)
+        found = AttentionalSequence.apply(  # type: ignore[no-untyped-call]
+            words.to(dtype).transpose(0, 1).contiguous(),
+            *(weight.to(dtype) for weight in weights),
+            attention.energy.weight[0],
+            memory.keys.to(dtype).contiguous(),
+            memory.states.to(dtype).contiguous()[:, : memory.keys.shape[1]],
+            memory.mask.sum(1),
+            hidden,
+            cell,
+        )
+        hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in found)
+        return hiddens, contexts, attn_weights
 
 
 def lstm_update(
@@ -145,7 +132,7 @@ class Decoder(nn.Module):
             nn.LSTM(hidden_size + context_size, hidden_size, batch_first=True) for _ in range(num_layers - 1)
         )
         self.readout = nn.Linear(emb_size + hidden_size + context_size, emb_size)
-        self.dropout = nn.Dropout(dropout_layers)
+        self.dropout = Dropout(dropout_layers)
 
     def initial_state(self, summary: Float[Tensor, "batch enc"]) -> DecoderState:
         """Bridge the encoder's summary to every layer's state: tanh(W s), as Bahdanau et al. 2015 (A.2.2)."""
@@ -159,8 +146,12 @@ class Decoder(nn.Module):
         hidden, cell = state.hidden[:, 0], state.cell[:, 0]
         outputs, contexts, attn_weights = self.bottom(words, hidden[:, 0], cell[:, 0], memory)
         for number, layer in enumerate(self.upper, start=1):
-            start = hidden[None, :, number].contiguous(), cell[None, :, number].contiguous()
-            outputs, _ = layer(torch.cat([self.dropout(outputs), contexts], dim=-1), start)
+            assert isinstance(layer, nn.LSTM)
+            inputs, start = torch.cat([self.dropout(outputs), contexts], dim=-1), (hidden[:, number], cell[:, number])
+            if calls.usable(inputs.device):
+                outputs = run_lstm(inputs, list(layer.parameters()), start)
+            else:
+                outputs, _ = layer(inputs, tuple(state[None].contiguous() for state in start))
         return self._read_out(words, outputs, contexts), attn_weights
 
     def step(

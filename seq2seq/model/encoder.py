@@ -7,6 +7,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seq2seq.kernels import calls
+from seq2seq.model.dropout import Dropout
+from seq2seq.model.recurrence import run_lstm
+
 
 class Encoder(nn.Module):
     """Stack of bidirectional LSTM layers (Schuster and Paliwal 1997; Hochreiter and Schmidhuber 1997).
@@ -18,7 +22,7 @@ class Encoder(nn.Module):
         super().__init__()
         sizes = [input_size] + [2 * hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(nn.LSTM(n, hidden_size, batch_first=True, bidirectional=True) for n in sizes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch src_len emb"], lengths: Int[Tensor, " batch"]
@@ -28,7 +32,7 @@ class Encoder(nn.Module):
         The summary is the state in which each direction has read the whole sentence: the forward one at the last real
         token, the backward one at the first.
         """
-        run = run_packed if inputs.is_cuda else run_padded
+        run = run_fused if calls.usable(inputs.device) else run_packed if inputs.is_cuda else run_padded
         states = inputs
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, nn.LSTM)
@@ -36,6 +40,16 @@ class Encoder(nn.Module):
         forward, backward = states.chunk(2, dim=-1)
         rows = torch.arange(len(lengths), device=states.device)
         return states, torch.cat([forward[rows, lengths - 1], backward[:, 0]], dim=-1)
+
+
+def run_fused(
+    layer: nn.LSTM, inputs: Float[Tensor, "batch src_len size"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch src_len enc"]:
+    """Run one layer with the compiled kernels; the reverse direction begins at each sentence's own end."""
+    weights: list[Tensor] = list(layer.parameters())
+    forward = run_lstm(inputs, weights[:4], lengths=lengths)
+    backward = run_lstm(inputs, weights[4:], lengths=lengths, reverse=True)
+    return torch.cat([forward.transpose(0, 1), backward.transpose(0, 1)], dim=-1).transpose(0, 1)
 
 
 def run_packed(

@@ -13,6 +13,7 @@ from seq2seq.config import AttentionName, ModelConfig, TieName
 from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
 from seq2seq.model.decoder import Decoder, DecoderState
+from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.initialisation import initialise
 
@@ -30,17 +31,17 @@ class Seq2Seq(nn.Module):
             raise ConfigError("model.tie_embeddings=three_way needs one joint vocabulary")
         self.config = config
         emb, hidden, context = config.emb_size, config.hidden_size, 2 * config.encoder_size
-        self.src_embedding = nn.Embedding(src_vocab, emb, padding_idx=PAD_ID)
-        self.tgt_embedding = nn.Embedding(tgt_vocab, emb, padding_idx=PAD_ID)
+        self.src_embedding = _embedding(src_vocab, emb)
+        self.tgt_embedding = _embedding(tgt_vocab, emb)
         self.encoder = Encoder(emb, config.encoder_size, config.encoder_layers, config.dropout.layers)
         attention: AdditiveAttention | FixedContext = FixedContext()
         if config.attention is AttentionName.additive:
             attention = AdditiveAttention(hidden, context, config.attention_size)
         self.decoder = Decoder(emb, context, hidden, config.decoder_layers, attention, config.dropout.layers)
         self.output = nn.Linear(emb, tgt_vocab)
-        self.embedding_dropout = nn.Dropout(config.dropout.embedding)
-        self.context_dropout = nn.Dropout(config.dropout.context)
-        self.readout_dropout = nn.Dropout(config.dropout.readout)
+        self.embedding_dropout = Dropout(config.dropout.embedding)
+        self.context_dropout = Dropout(config.dropout.context)
+        self.readout_dropout = Dropout(config.dropout.readout)
         self.tie()
         if not self.output.weight.is_meta:  # a model file fills the weights itself
             initialise(self)
@@ -75,11 +76,18 @@ class Seq2Seq(nn.Module):
 
         Padding is taken out before the vocabulary projection, the largest product of the step.
         """
+        readouts, targets, attn_weights = self.read_out(batch)
+        return self.output(readouts), targets, attn_weights
+
+    def read_out(
+        self, batch: Batch
+    ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
+        """Do what `forward` does up to the readouts, of which `output` makes the logits."""
         memory, state = self.encode(batch.src_ids, batch.src_lengths)
         words = self._embed(self.tgt_embedding, batch.tgt_in)
         readouts, attn_weights = self.decoder(words, state, memory)
         real = batch.tgt_out != PAD_ID
-        return self.output(self.readout_dropout(readouts[real])), batch.tgt_out[real], attn_weights
+        return self.readout_dropout(readouts[real]), batch.tgt_out[real], attn_weights
 
     def step(
         self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
@@ -103,6 +111,13 @@ class Seq2Seq(nn.Module):
         # Tied vectors are small (the output layer wants logits near 0): scale them to unit variance on the way in.
         words: Tensor = self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
         return words
+
+
+def _embedding(words: int, size: int) -> nn.Embedding:
+    weight = torch.empty(words, size)
+    if weight.is_meta:  # drawing values there makes torch import its compiler: a second of every start
+        return nn.Embedding(words, size, padding_idx=PAD_ID, _weight=weight)
+    return nn.Embedding(words, size, padding_idx=PAD_ID)
 
 
 _PARTS: dict[str, tuple[str, ...]] = {

@@ -2,9 +2,76 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seq2seq.kernels import calls
+from seq2seq.model.recurrence import compute_dtype
+
+CHUNK_TOKENS = 1024  # rows of logits that exist at once
+
+
+def output_loss(
+    output: nn.Linear, readouts: Float[Tensor, "tokens emb"], targets: Int[Tensor, " tokens"], smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return `smoothed_cross_entropy` of `output(readouts)`; on a CPU without ever holding all logits."""
+    if not calls.usable(readouts.device):
+        return smoothed_cross_entropy(output(readouts), targets, smoothing)
+    dtype = compute_dtype(readouts)
+    weights = (value.to(dtype) for value in (output.weight, output.bias))
+    loss, nll = ProjectedCrossEntropy.apply(readouts.to(dtype), *weights, targets, smoothing)  # type: ignore[no-untyped-call]
+    return loss, nll
+
+
+class ProjectedCrossEntropy(torch.autograd.Function):
+    """Vocabulary projection and loss in one, some rows at a time; the gradient is made on the way forward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        readouts: Float[Tensor, "tokens emb"],
+        weight: Float[Tensor, "vocab emb"],
+        bias: Float[Tensor, " vocab"],
+        targets: Int[Tensor, " tokens"],
+        smoothing: float,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return (training loss, negative log-likelihood), summed over tokens."""
+        exact = calls.sum_dtype(weight.dtype)
+        loss, nll = (torch.empty(len(readouts), dtype=exact) for _ in range(2))
+        learns = any(ctx.needs_input_grad)
+        dreadouts = torch.empty_like(readouts)
+        dweight, dbias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
+        for start in range(0, len(readouts), CHUNK_TOKENS):
+            rows = slice(start, start + CHUNK_TOKENS)
+            logits = torch.addmm(bias, readouts[rows], weight.t())
+            calls.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
+            if learns:  # the logits are their own gradient now
+                torch.mm(logits, weight, out=dreadouts[rows])
+                dweight += logits.t() @ readouts[rows]
+                dbias += logits.sum(0)
+        if learns:
+            ctx.save_for_backward(dreadouts, dweight, dbias)
+        ctx.dtype = weight.dtype
+        total = nll.sum()
+        ctx.mark_non_differentiable(total)
+        return loss.sum(), total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Return the gradients of readouts, weight and bias."""
+        dreadouts, dweight, dbias = ctx.saved_tensors
+        return (
+            dreadouts * gradient.to(dreadouts.dtype),
+            (dweight * gradient).to(ctx.dtype),
+            (dbias * gradient).to(ctx.dtype),
+            None,
+            None,
+        )
 
 
 def smoothed_cross_entropy(

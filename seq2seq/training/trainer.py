@@ -19,7 +19,7 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.checkpoint import LAST_NAME, Progress, load_checkpoint, save_checkpoint
 from seq2seq.training.loggers import RunLog
-from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 
 SAVE_EVERY_SEC = 45.0
@@ -140,8 +140,8 @@ class Trainer:
     def _backward(self, batch: Batch, update_tokens: int) -> Tensor:
         """Add the gradient of one micro-batch, divided by the tokens of the whole update; return its summed nll."""
         with autocast(self.device, self.dtype):
-            logits, targets, _ = self.network(batch)
-        loss, nll = smoothed_cross_entropy(logits, targets, self.config.label_smoothing)
+            readouts, targets, _ = self.network.read_out(batch)
+            loss, nll = output_loss(self.network.output, readouts, targets, self.config.label_smoothing)
         torch.autograd.backward(loss / update_tokens)
         return nll
 

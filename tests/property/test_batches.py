@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, Batch
+from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, Batch, make_batch, pad
 from seq2seq.config import DataConfig, DataName, TokenizerConfig
 from seq2seq.data.batches import batch_order, batches, fixed_batches
 from seq2seq.data.binarised import PairedIds, prepare
@@ -18,6 +19,7 @@ from seq2seq.errors import ConfigError
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=300)
 SEED = st.integers(0, 2**31 - 1)
+IDS = st.lists(st.integers(0, 2**31 - 1), max_size=12)
 
 
 def sides(lengths: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +68,43 @@ def test_a_pair_beyond_the_budget_names_the_setting() -> None:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairedIds:
     cache = tmp_path_factory.mktemp("cache")
-    text = ParallelText([f"go {i} " * (1 + i % 9) for i in range(200)], [f"geh {i} " * (1 + i % 7) for i in range(200)])
+    text = ParallelText([f"go {i} " * (i % 9) for i in range(200)], [f"geh {i} " * (i % 7) for i in range(200)])
     return prepare(text, Tokenizer.train(text, TokenizerConfig(vocab_size=290), cache), None, cache)
+
+
+def stacked(lists: list[list[int]]) -> torch.Tensor:
+    """The lists as rows, filled up cell by cell."""
+    longest = max(len(ids) for ids in lists)
+    cells = [ids[k] if k < len(ids) else PAD_ID for ids in lists for k in range(longest)]
+    return torch.tensor(cells, dtype=torch.int64).reshape(len(lists), longest)
+
+
+def assert_batch_is(batch: Batch, src: list[list[int]], tgt: list[list[int]]) -> None:
+    expected = {
+        "src_ids": stacked([[*ids, EOS_ID] for ids in src]),
+        "src_lengths": torch.tensor([len(ids) + 1 for ids in src]),
+        "tgt_in": stacked([[BOS_ID, *ids] for ids in tgt]),
+        "tgt_out": stacked([[*ids, EOS_ID] for ids in tgt]),
+    }
+    for name, tensor in expected.items():
+        made = getattr(batch, name)
+        assert (made.dtype, made.is_contiguous()) == (torch.int64, True)
+        assert torch.equal(made, tensor), name
+
+
+@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12))
+def test_a_batch_is_the_lists_stacked(sides: list[tuple[list[int], list[int]]]) -> None:
+    src, tgt = [src for src, _ in sides], [tgt for _, tgt in sides]
+    assert_batch_is(make_batch(src, tgt), src, tgt)
+    ids, lengths = pad(src)
+    assert torch.equal(ids, stacked(src))
+    assert lengths.tolist() == [len(ids) for ids in src]
+
+
+@given(indices=st.lists(st.integers(0, 199), min_size=1, max_size=40))
+def test_a_batch_of_a_corpus_is_its_lists_stacked(pairs: PairedIds, indices: list[int]) -> None:
+    (batch,) = batches(pairs, [indices])
+    assert_batch_is(batch, [pairs.src(i).tolist() for i in indices], [pairs.tgt(i).tolist() for i in indices])
 
 
 def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:

@@ -1,5 +1,6 @@
 """Encoded pairs on disk are the tokenizer's ids, and the cache never gives those of another text."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_nothing_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer
     for _ in range(2):  # also when read from the cache
         with pytest.raises(DataError, match=r"all 60 pairs .* 2 pieces.* data\.max_length"):
             prepare(ParallelText(TEXT.src[:-1], TEXT.tgt[:-1]), tokenizer, 2, tmp_path)
+
+
+def test_memory_grows_by_the_offsets_only(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binarised, "CHUNK_PAIRS", 100)
+
+    def peak(pairs: int) -> int:
+        text = ParallelText([f"number {i} " + "and so on " * 9 for i in range(pairs)], ["Zahl und so weiter"] * pairs)
+        tracemalloc.start()
+        prepare(text, tokenizer, None, tmp_path)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    few, many = peak(1000), peak(5000)
+    assert many - few < 4000 * 40  # the ids of a pair as lists take some 4,000 bytes
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -216,16 +216,17 @@ def test_the_gradient_is_clipped_and_the_norm_before_it_logged(tmp_path: Path) -
 
 
 def test_bf16_products_leave_weights_and_optimizer_in_fp32_and_the_loss_nearly_as_it_was(tmp_path: Path) -> None:
-    losses = []
+    found = []
     for dtype in (torch.float32, torch.bfloat16):
         with tiny_trainer(tmp_path / str(dtype), random_data(BATCHES), max_steps=1) as trainer:
             trainer.dtype = dtype
             trainer.fit()
         states = [value for state in trainer.optimizer.state.values() for value in state.values()]
         assert {value.dtype for value in [*trainer.network.parameters(), *states]} == {torch.float32}
-        losses.append(events(tmp_path / str(dtype), "step")[0]["loss"])
-    assert losses[0] != losses[1]
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+        (event,) = events(tmp_path / str(dtype), "step")
+        found.append([event["loss"], event["grad_norm"]])
+    assert found[0] != found[1]
+    assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
 def poison_gradients(trainer: Trainer, steps: Callable[[int], bool], value: float) -> None:

@@ -1,0 +1,1 @@
+"""Compiled element-wise kernels of the recurrent step on a CPU."""

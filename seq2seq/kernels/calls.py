@@ -1,0 +1,164 @@
+"""The compiled kernels as functions of tensors; kernels.cpp says what each computes.
+
+They work on CPU tensors of float32, bfloat16 or float64 whose last dimension is contiguous. Sums, cell states and
+attention weights have the type `sum_dtype(dtype)`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seq2seq.kernels.library import library
+
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
+_enabled = True
+
+
+def enable(enabled: bool) -> None:
+    """Let the kernels be used in this process, or not; they are, where nothing is said."""
+    global _enabled
+    _enabled = enabled
+
+
+def usable(device: torch.device) -> bool:
+    """Tell whether the kernels can be used for tensors of this device; the first call compiles them."""
+    return _enabled and device.type == "cpu" and library() is not None
+
+
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which sums over values of `dtype` are made."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def lstm_forward(
+    product: Float[Tensor, "rows gates"] | None,
+    inputs: Float[Tensor, "rows gates"],
+    cell_before: Float[Tensor, "rows hidden"],
+    activations: Float[Tensor, "rows gates"],
+    cell: Float[Tensor, "rows hidden"],
+    hidden: Float[Tensor, "rows hidden"],
+    output: Float[Tensor, "rows hidden"] | None = None,
+    lengths: Int[Tensor, " rows"] | None = None,
+    t: int = 0,
+) -> None:
+    """One LSTM step from the gates' sum `product + inputs`: fills activations, cell, hidden and output."""
+    rows, size = cell.shape
+    _function("lstm_forward", inputs.dtype)(
+        torch.get_num_threads(), rows, size, _pointer(product), inputs.data_ptr(), inputs.stride(0),
+        cell_before.data_ptr(), _pointer(lengths), t, activations.data_ptr(), cell.data_ptr(),
+        hidden.data_ptr(), hidden.stride(0), _pointer(output), 0 if output is None else output.stride(0),
+    )  # fmt: skip
+
+
+def lstm_backward(
+    activations: Float[Tensor, "rows gates"],
+    cell_before: Float[Tensor, "rows hidden"],
+    cell: Float[Tensor, "rows hidden"],
+    output_gradient: Float[Tensor, "rows hidden"],
+    hidden_gradient: Float[Tensor, "rows hidden"] | None,
+    cell_gradient: Float[Tensor, "rows hidden"],
+    gates_gradient: Float[Tensor, "rows gates"],
+) -> None:
+    """Backward of one LSTM step: fills the gates' gradient and turns the cell's into that of the cell before."""
+    rows, size = cell.shape
+    _function("lstm_backward", activations.dtype)(
+        torch.get_num_threads(), rows, size, activations.data_ptr(), cell_before.data_ptr(), cell.data_ptr(),
+        output_gradient.data_ptr(), output_gradient.stride(0),
+        _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),
+        cell_gradient.data_ptr(), gates_gradient.data_ptr(), gates_gradient.stride(0),
+    )  # fmt: skip
+
+
+def attend_forward(
+    query: Float[Tensor, "rows queries attn"],
+    keys: Float[Tensor, "rows positions attn"],
+    states: Float[Tensor, "rows more_positions enc"],
+    energy: Float[Tensor, " attn"],
+    lengths: Int[Tensor, " rows"],
+    weights: Float[Tensor, "rows queries positions"],
+    context: Float[Tensor, "rows_queries enc"],
+) -> None:
+    """Additive attention: fills the weights of every query and its context."""
+    rows, positions, size = keys.shape
+    _function("attend_forward", keys.dtype)(
+        torch.get_num_threads(), rows, query.shape[1], positions, size, states.shape[2], query.data_ptr(),
+        keys.data_ptr(), states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(),
+        weights.data_ptr(), context.data_ptr(), context.stride(0),
+    )  # fmt: skip
+
+
+def attend_backward(
+    query: Float[Tensor, "rows attn"],
+    keys: Float[Tensor, "rows positions attn"],
+    states: Float[Tensor, "rows positions enc"],
+    energy: Float[Tensor, " attn"],
+    lengths: Int[Tensor, " rows"],
+    weights: Float[Tensor, "rows positions"],
+    weights_gradient: Float[Tensor, "rows positions"] | None,
+    context_gradient: Float[Tensor, "rows enc"],
+    query_gradient: Float[Tensor, "rows attn"],
+    keys_gradient: Float[Tensor, "rows positions attn"],
+    energy_gradient: Float[Tensor, "rows attn"],
+) -> None:
+    """Backward of one query a sentence: fills the query's gradient, adds to those of the keys and the energy vector."""
+    rows, positions, size = keys.shape
+    _function("attend_backward", keys.dtype)(
+        torch.get_num_threads(), rows, positions, size, states.shape[2], query.data_ptr(), keys.data_ptr(),
+        states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(), weights.data_ptr(),
+        _pointer(weights_gradient),
+        context_gradient.data_ptr(), context_gradient.stride(0), query_gradient.data_ptr(),
+        keys_gradient.data_ptr(), energy_gradient.data_ptr(),
+    )  # fmt: skip
+
+
+def cross_entropy(
+    logits: Float[Tensor, "rows vocab"],
+    targets: Int[Tensor, " rows"],
+    smoothing: float,
+    loss: Float[Tensor, " rows"],
+    nll: Float[Tensor, " rows"],
+) -> None:
+    """Label-smoothed cross entropy: fills loss and nll and replaces the logits by the gradient of the summed loss."""
+    _function("cross_entropy", logits.dtype)(
+        torch.get_num_threads(), *logits.shape, logits.data_ptr(), targets.data_ptr(), smoothing,
+        loss.data_ptr(), nll.data_ptr(),
+    )  # fmt: skip
+
+
+def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: float, seed: int) -> None:
+    """Fill `output` with `values`, each kept with probability `keep` and divided by it, or 0; both contiguous."""
+    _function("dropout", values.dtype)(
+        torch.get_num_threads(), values.numel(), values.data_ptr(), output.data_ptr(), keep, seed
+    )
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+_ARGUMENTS: dict[str, list[Any]] = {
+    "lstm_forward": [ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _N, _P, _P, _P, _N, _P, _N],
+    "lstm_backward": [ctypes.c_int, _N, _N, _P, _P, _P, _P, _N, _P, _N, _P, _P, _N],
+    "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
+    "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
+    "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
+    "dropout": [ctypes.c_int, _N, _P, _P, ctypes.c_float, ctypes.c_uint64],
+}
+
+
+@functools.cache
+def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    function: Any = getattr(library(), f"{name}_{_NAMES[dtype]}")
+    sum_type = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+    function.argtypes = [sum_type if kind == "sum" else kind for kind in _ARGUMENTS[name]]
+    function.restype = None
+    call: Callable[..., None] = function
+    return call
