@@ -1,0 +1,283 @@
+"""The compiled kernels and the plain operations beside them give the same network, forwards and backwards."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from scaling import scaled
+from seq2seq.batch import Batch, make_batch
+from seq2seq.config import DropoutConfig, ModelConfig, TieName
+from seq2seq.kernels import calls, library
+from seq2seq.model.dropout import Dropout
+from seq2seq.model.network import Seq2Seq
+from seq2seq.model.recurrence import AttentionalSequence, LSTMSequence
+from seq2seq.model.stepping import FastStep, step_of
+from seq2seq.runtime import autocast
+from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
+from tiny_trainer import random_ids
+
+COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")
+EXAMPLES = settings(max_examples=scaled(25, 500), deadline=None, derandomize=True)
+DOUBLE = torch.float64
+seeds = st.integers(0, 2**20)
+
+
+@pytest.fixture(autouse=True)
+def kernels() -> Iterator[None]:
+    """Kernels that a test switched off are on again after it."""
+    assert library.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+    yield
+    calls.enable(True)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=DOUBLE, requires_grad=True)
+
+
+def network_and_batch(seed: int, layers: int = 2) -> tuple[Seq2Seq, Batch]:
+    numbers = random.Random(seed)
+    torch.manual_seed(seed)
+    sizes = {
+        key: numbers.randint(1, 20) for key in ("emb_size", "hidden_size", "encoder_hidden_size", "attention_size")
+    }
+    tied = numbers.choice([TieName.none, TieName.three_way])
+    depth = {"encoder_layers": layers, "decoder_layers": layers}
+    network = Seq2Seq(
+        ModelConfig(**sizes, **depth, tie_embeddings=tied, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0)), 12, 12
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.7)
+    return network, make_batch(random_ids(numbers, 4, vocab=12), random_ids(numbers, 4))
+
+
+def gradients(network: Seq2Seq, batch: Batch) -> dict[str, Tensor]:
+    """Every weight's gradient of a loss that looks at the logits and at the attention weights."""
+    network.zero_grad()
+    readouts, targets, attn_weights = network.read_out(batch)
+    loss, nll = output_loss(network.output, readouts, targets, 0.1)
+    (loss + (attn_weights[:, :, 0] ** 2).sum()).backward()  # type: ignore[no-untyped-call]
+    found = {name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None}
+    return found | {"loss": loss.detach(), "nll": nll}
+
+
+# --- the way back ----------------------------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(seeds, st.integers(1, 3))
+def test_gradients_are_those_of_the_plain_network(seed: int, layers: int) -> None:
+    network, batch = network_and_batch(seed, layers)
+    network.double()
+    calls.enable(False)
+    expected = gradients(network, batch)
+    calls.enable(True)
+    found = gradients(network, batch)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("given_state", [False, True])
+def test_lstm_gradcheck(reverse: bool, given_state: bool) -> None:
+    torch.manual_seed(0)
+    state = (normal(3, 4), normal(3, 4)) if given_state else (None, None)
+    lengths = None if given_state else torch.tensor([5, 1, 3])
+    weights = normal(16, 2), normal(16, 4), normal(16)
+    assert torch.autograd.gradcheck(LSTMSequence.apply, (normal(5, 3, 2), *weights, *state, lengths, reverse))
+
+
+def test_attentional_lstm_gradcheck() -> None:
+    torch.manual_seed(0)
+    weights = normal(16, 2), normal(16), normal(16, 5 + 4), normal(6, 4), normal(6)
+    memory = normal(3, 4, 6), normal(3, 4, 5), torch.tensor([4, 1, 2])
+    arguments = (normal(3, 3, 2), *weights, *memory, normal(3, 4), normal(3, 4))
+    assert torch.autograd.gradcheck(AttentionalSequence.apply, arguments)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_projected_cross_entropy_gradcheck(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seq2seq.training.loss.CHUNK_TOKENS", 2)
+    torch.manual_seed(0)
+    targets = torch.tensor([1, 0, 6, 3, 3])
+    arguments = (normal(5, 3), normal(7, 3), normal(7), targets, smoothing)
+    assert torch.autograd.gradcheck(lambda *inputs: ProjectedCrossEntropy.apply(*inputs)[0], arguments)
+    loss, nll = ProjectedCrossEntropy.apply(*arguments)
+    expected = smoothed_cross_entropy(nn.functional.linear(*arguments[:3]), targets, smoothing)
+    torch.testing.assert_close((loss, nll), expected)
+    assert not nll.requires_grad
+
+
+def test_no_tokens_lose_nothing() -> None:
+    output = nn.Linear(3, 7)
+    loss, nll = output_loss(output, torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 0.1)
+    assert (loss.item(), nll.item()) == (0, 0)
+
+
+def test_bf16_gradients_point_the_same_way() -> None:
+    torch.manual_seed(3)
+    sizes = {"emb_size": 64, "hidden_size": 64, "attention_size": 64, "encoder_layers": 2, "decoder_layers": 2}
+    network = Seq2Seq(ModelConfig(**sizes, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0)), 100, 100)
+    numbers = random.Random(3)
+    batch = make_batch(random_ids(numbers, 40, vocab=100), random_ids(numbers, 40, vocab=100))
+    exact = gradients(network, batch)
+    with autocast(torch.device("cpu"), torch.bfloat16):
+        rounded = gradients(network, batch)
+    assert rounded["loss"] != exact["loss"]
+    for name, value in exact.items():
+        if value.dim() > 1:
+            similarity = torch.cosine_similarity(rounded[name].flatten(), value.flatten(), dim=0)
+            assert similarity > 0.99, name
+
+
+# --- forwards --------------------------------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(seeds, st.integers(1, 3), st.integers(1, 4), st.sampled_from([(torch.float32, 1e-4), (DOUBLE, 1e-9)]))
+@torch.no_grad()
+def test_a_fast_step_is_the_plain_step(seed: int, layers: int, beam: int, precision: tuple[torch.dtype, float]) -> None:
+    network, batch = network_and_batch(seed, layers)
+    network.to(precision[0]).eval()
+    memory, start = network.encode(batch.src_ids, batch.src_lengths)
+    start = type(start)(*(values.expand(-1, beam, -1, -1) for values in start))
+    fast = step_of(network, network.step)
+    assert isinstance(fast, FastStep)
+    state, plain_state = start, start
+    for _ in range(3):
+        last = torch.randint(12, (len(batch.src_lengths), beam))
+        logits, state, attn_weights = fast(last, state, memory)
+        expected, plain_state, expected_weights = network.step(last, plain_state, memory)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=precision[1])
+        torch.testing.assert_close(attn_weights, expected_weights, rtol=0, atol=precision[1])
+        for found, wanted in zip(state, plain_state, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=precision[1])
+
+
+def test_a_prepared_step_is_kept_until_a_weight_changes() -> None:
+    network, _ = network_and_batch(1)
+    first = step_of(network, network.step)
+    assert step_of(network, first) is first
+    with autocast(torch.device("cpu"), torch.bfloat16):
+        assert step_of(network, first) is not first
+    with torch.no_grad():
+        network.output.bias += 1
+    assert step_of(network, first) is not first
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-8, 0.1, -3.0, 9.0, 88.0, 1e4, -1e4, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gates_of_any_size_do_what_torch_does(value: float, dtype: torch.dtype) -> None:
+    cell, new_cell = torch.full((1, 40), 0.5), torch.empty(1, 40)
+    gates, hidden = torch.full((1, 160), value, dtype=dtype), torch.empty(1, 40, dtype=dtype)
+    i = torch.sigmoid(gates[0, 0].double())
+    expected = i * 0.5 + i * torch.tanh(gates[0, 0].double())
+    calls.lstm_forward(None, gates.clone(), cell, gates, new_cell, hidden)
+    torch.testing.assert_close(new_cell, torch.full((1, 40), float(expected)), rtol=1e-5, atol=1e-6, equal_nan=True)
+    exact = (i * torch.tanh(expected)).to(dtype)
+    torch.testing.assert_close(hidden, exact.expand(1, 40), rtol=1e-2, atol=1e-6, equal_nan=True)
+
+
+def test_a_logit_that_is_not_a_number_is_seen_in_the_loss() -> None:
+    for place in (0, 5, 16, 69):
+        logits = torch.zeros(2, 70)
+        logits[1, place] = math.nan
+        loss, nll = torch.empty(2), torch.empty(2)
+        calls.cross_entropy(logits, torch.tensor([1, 1]), 0.1, loss, nll)
+        assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True]
+
+
+# --- dropout ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x.transpose(0, 1), lambda x: x[:, ::2]])
+def test_dropout_keeps_the_right_share_and_drops_the_same_on_the_way_back(change: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    values = change(torch.ones(300, 400)).requires_grad_()
+    dropped = Dropout(0.3)(values)
+    (dropped.contiguous() * 2).sum().backward()  # type: ignore[no-untyped-call]
+    assert dropped.unique().tolist() == [0, pytest.approx(1 / 0.7)]
+    assert (dropped == 0).float().mean() == pytest.approx(0.3, abs=0.01)
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad, 2 * dropped.detach())
+    for share in ((dropped == 0).float().mean(dim) for dim in (0, 1)):  # no row and no column is special
+        assert 0.1 < share.min() < share.max() < 0.5
+
+
+def test_dropout_draws_anew_each_time_and_again_from_the_same_seed() -> None:
+    module, values = Dropout(0.5), torch.ones(5000)
+
+    def draw() -> list[Tensor]:
+        torch.manual_seed(1)
+        return [module(values) for _ in range(4)]
+
+    first = draw()
+    assert all(torch.equal(one, two) for one, two in zip(first, draw(), strict=True))
+    for one, two in itertools.pairwise(first):
+        assert (one == two).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert module.eval()(values) is values
+
+
+# --- where there is no compiler --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A library that has not been looked for yet, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = library.library
+    found.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    found.cache_clear()
+
+
+def test_without_a_compiler_there_are_no_kernels_and_no_error(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(fresh_cache))
+    assert not calls.usable(torch.device("cpu"))
+    network, batch = network_and_batch(1)
+    assert gradients(network, batch)["loss"].isfinite()
+    assert step_of(network, network.step) == network.step
+
+
+def test_a_compiler_that_fails_is_no_compiler(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "false")
+    assert library.library() is None
+    monkeypatch.setenv("CXX", str(fresh_cache / "no such compiler"))
+    library.library.cache_clear()
+    assert library.library() is None
+
+
+def test_kernels_are_compiled_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library.library() is not None
+    (made,) = (fresh_cache / "seq2seq-lstm").iterdir()
+    compiled = made.stat().st_mtime_ns
+    library.library.cache_clear()
+    monkeypatch.setattr(library.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert library.library() is not None
+    assert made.stat().st_mtime_ns == compiled
+
+
+def test_a_cache_that_cannot_be_written_is_replaced(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fresh_cache / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache / "file"))
+    assert library.library() is not None

@@ -1,0 +1,265 @@
+"""The benchmark's textbook network is the same function as ours, its products are all there, and it reports in JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seq2seq.batch import Batch, make_batch
+from seq2seq.config import AttentionName, DropoutConfig, ModelConfig
+from seq2seq.decode_config import DecodeConfig
+from seq2seq.decoding.predictor import Predictor
+from seq2seq.decoding.searching import Source, search
+from seq2seq.model.network import Seq2Seq
+from seq2seq.training.loss import smoothed_cross_entropy
+from tiny_model import make_network
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import benchmark  # noqa: E402
+import gemm  # noqa: E402
+import textbook  # noqa: E402
+
+VOCAB = 31
+NO_DROPOUT = DropoutConfig(embedding=0.0, layers=0.0, context=0.0, readout=0.0)
+TINY = ModelConfig(emb_size=2, hidden_size=4, attention_size=3, dropout=NO_DROPOUT)  # 2 units an encoder direction
+FLAGS = "--pairs 1 --seconds 0.1 --warmup 1 --samples 1 --sentences 3 --singles 2 --batch-tokens 200"
+FLAGS += " --grammar-pairs 150 --vocab 400 --hidden 16 --threads 1 --data-pairs 200 400"
+
+
+def random_ids(rows: int, longest: int, shortest: int = 1, seed: int = 1) -> list[list[int]]:
+    numbers = random.Random(seed)
+    return [[numbers.randrange(4, VOCAB) for _ in range(numbers.randint(shortest, longest))] for _ in range(rows)]
+
+
+def random_batch() -> Batch:
+    return make_batch(random_ids(7, longest=9), random_ids(7, longest=12, seed=2))
+
+
+@pytest.fixture(autouse=True)
+def _one_round_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "LEAST_SEC", 0.0)
+
+
+# --- the textbook network --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@torch.no_grad()
+def test_the_textbook_network_says_what_ours_says(layers: int) -> None:
+    network = make_network(VOCAB, layers=layers).eval()
+    logits, targets = textbook.copy_of(network)(random_batch())
+    expected, expected_targets, _ = network(random_batch())
+    assert torch.equal(targets, expected_targets)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_textbook_update_is_that_of_our_loss() -> None:
+    torch.manual_seed(1)
+    network = Seq2Seq(ModelConfig(12, 16, None, 8, 2, 2, dropout=NO_DROPOUT), VOCAB, VOCAB).double()
+    copy, batch = textbook.copy_of(network), random_batch()
+    textbook.train_step(copy, torch.optim.SGD(copy.parameters(), lr=0.1), batch, smoothing=0.1, max_norm=1e9)
+    logits, targets, _ = network(batch)
+    loss, _ = smoothed_cross_entropy(logits, targets, 0.1)
+    (loss / batch.tgt_tokens).backward()  # type: ignore[no-untyped-call]
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    expected = textbook.copy_of(network).state_dict()
+    twice = "cells.0.bias_hh"  # a second bias of the gates, which ours has not
+    changed = copy.state_dict()
+    expected["cells.0.bias_hh"] = changed[twice]
+    for name, value in changed.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    assert changed[twice].abs().max() > 0
+
+
+def test_textbook_greedy_search_finds_what_ours_finds() -> None:
+    network = make_network(VOCAB, layers=2).double().eval()
+    torch.nn.init.zeros_(network.output.bias)  # some outputs end before their limit
+    decode = DecodeConfig(beam_size=1, max_length_ratio=1.5)
+    sources = [Source(ids, [], []) for ids in random_ids(12, longest=10)]
+    with torch.inference_mode():
+        expected = [best.tokens for best, *_ in search(Predictor([network]), sources, decode)]
+    limits = [source.longest(decode) for source in sources]
+    found = textbook.beam_search(textbook.copy_of(network), [source.ids for source in sources], limits, 1, 1.0)
+    assert found == expected
+    assert len({limit - len(ids) for ids, limit in zip(found, limits, strict=True)}) > 1
+
+
+def test_a_wider_textbook_search_finds_likelier_outputs() -> None:
+    network = make_network(VOCAB, layers=2).double().eval()
+    sources = random_ids(12, longest=10)
+    means = []
+    for beam_size in (1, 5):
+        found = textbook.beam_search(textbook.copy_of(network), sources, [12] * 12, beam_size, 0.0)
+        with torch.inference_mode():
+            forced = Predictor([network]).force(sources, found, torch.device("cpu"))
+        means.append(sum(sum(one.token_log_probs) for one in forced))
+    assert means[1] > means[0]
+
+
+def test_a_network_with_other_parts_has_no_textbook_copy() -> None:
+    with pytest.raises(ValueError, match="additive"):
+        textbook.copy_of(make_network(VOCAB, attention=AttentionName.none))
+
+
+# --- the least matrix products ---------------------------------------------------------------------------------------
+
+
+def macs(products: list[gemm.Product]) -> Counter[str]:
+    """Multiplications by name, gradients with their product."""
+    found: Counter[str] = Counter()
+    for product in products:
+        found[product.name.partition(", gradient")[0]] += product.flops // 2
+    return found
+
+
+def test_the_products_of_a_step_are_those_counted_by_hand() -> None:
+    shape = gemm.BatchShape(rows=2, src_len=3, tgt_len=2, tgt_tokens=3)
+    once = {
+        "encoder input, layer 1": 2 * 6 * 2 * 8,  # directions, positions, inputs, gates
+        "encoder recurrence": 2 * 6 * 2 * 8,
+        "keys": 6 * 4 * 3,
+        "bridge": 2 * 4 * 8,
+        "words": 4 * 2 * 16,
+        "decoder recurrence, layer 1": 4 * (4 + 4) * 16,
+        "query": 4 * 4 * 3,
+        "energies": 4 * 3 * 3,  # target positions, source positions, units
+        "context": 4 * 3 * 4,
+        "readout": 4 * (2 + 4 + 4) * 2,
+        "vocabulary": 3 * 2 * 5,
+    }
+    assert macs(gemm.training_products(TINY, 5, shape)) == {name: 3 * count for name, count in once.items()}
+    deeper = ModelConfig(2, 4, None, 3, 2, 2)
+    more = macs(gemm.training_products(deeper, 5, shape)) - macs(gemm.training_products(TINY, 5, shape))
+    assert more == {
+        "encoder input, layers above": 3 * 2 * 6 * 4 * 8,
+        "encoder recurrence": 3 * 2 * 6 * 2 * 8,
+        "bridge": 3 * 2 * 4 * 8,
+        "decoder input, layers above": 3 * 4 * (4 + 4) * 16,
+        "decoder recurrence, layers above": 3 * 4 * 4 * 16,
+    }
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_products_of_a_step_are_those_that_torch_counts(layers: int) -> None:
+    rows, src_len, tgt_len = 5, 4, 3
+    model = ModelConfig(6, 8, None, 3, layers, layers, dropout=NO_DROPOUT)
+    same = make_batch([[5] * (src_len - 1)] * rows, [[6] * (tgt_len - 1)] * rows)  # no padding
+    network = textbook.Textbook(model, VOCAB)
+    with FlopCounterMode(display=False) as counter:
+        logits, targets = network(same)
+        torch.nn.functional.cross_entropy(logits, targets).backward()  # type: ignore[no-untyped-call]
+    products = gemm.training_products(model, VOCAB, gemm.BatchShape(rows, src_len, tgt_len, rows * tgt_len))
+    counted = [product for product in products if "encoder" not in product.name]  # nn.LSTM is one operation to torch
+    assert counter.get_total_flops() == sum(product.flops for product in counted)
+
+
+def test_a_search_makes_the_forward_products_of_its_live_hypotheses() -> None:
+    training = gemm.training_products(TINY, 5, gemm.BatchShape(2, 3, 2, 4))
+    forward = [product for product in training if "gradient" not in product.name]
+    steps = [gemm.SearchStep(sentences=2, beam=1, src_len=3)] * 2
+    assert macs(gemm.search_products(TINY, 5, 2, 3, steps)) == macs(forward)
+    wider = [steps[0], gemm.SearchStep(sentences=1, beam=4, src_len=3)]
+    more = macs(gemm.search_products(TINY, 5, 2, 3, wider)) - macs(forward)
+    said = ("words", "decoder recurrence, layer 1", "query", "energies", "context", "readout", "vocabulary")
+    assert more == {name: macs(forward)[name] // 2 for name in said}  # in one step of two, four rows instead of two
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_can_be_timed(dtype: torch.dtype) -> None:
+    products = [gemm.Product("one", 2, 3, 4), *gemm.training_products(TINY, 5, gemm.BatchShape(2, 3, 2, 4))]
+    assert gemm.measure(products[:1] * 2, dtype) == 2 * gemm.measure(products[:1], dtype) > 0
+    assert gemm.measure(products, dtype) > 0
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def test_a_ratio_is_that_of_the_updates_which_both_have_made() -> None:
+    ours, textbooks = ([{"sec": sec} for sec in seconds] for seconds in ((1, 1, 8), (3, 2)))
+    assert benchmark.step_ratio(ours, textbooks) == 2.5
+
+
+def test_padding_and_loading_are_shares() -> None:
+    step = {"rows": 2, "src_len": 6, "tgt_len": 4, "src_tokens": 10, "tgt_tokens": 5, "sec": 0.9, "load_sec": 0.1}
+    assert benchmark.padding([step] * 3) == 0.25
+    assert benchmark.loader_share({"steps": [step] * 3, "order_sec_a_step": 0.1}) == pytest.approx(0.2)
+
+
+def test_the_table_has_a_row_for_each_figure_and_a_column_for_each_part() -> None:
+    results = {"a": {"x": benchmark.spread([1234.56, 1, 2])}, "b": {"y": benchmark.spread([0.123456])}}
+    assert benchmark.table(results)[2:] == ["| x | 2 (1–1,235) |  |", "| y |  | 0.123 (0.123–0.123) |"]
+
+
+class HereRun(benchmark.Run):
+    """Measures in this process."""
+
+    def measure(self, name: str, **arguments: Any) -> dict[str, Any]:
+        measured: dict[str, Any] = json.loads(json.dumps(benchmark.measure(name, self.settings, arguments)))
+        return measured
+
+
+KEYS = {
+    "train": "tokens_per_sec sentences_per_sec share_gemm gemm_gflops peak_rss_mb padding loader_share ratio_textbook",
+    "translate": "sentences_per_sec tokens_per_sec latency_p50_ms latency_p95_ms share_gemm peak_rss_mb",
+    "data": "pairs_per_min peak_rss_mb growth_mb loader_share",
+}
+PARTS = {
+    "train": {"batch_200"},
+    "translate": {"beam", "greedy"},
+    "data": {"pairs_200", "pairs_400", "batch_200"},
+}
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    cache = tmp_path_factory.mktemp("cache")
+    return [*FLAGS.split(), "--cache", str(cache), "--data", str(cache / "no corpus here")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["translate", "data"])
+def test_benchmarks_measure_all_they_report(name: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # leaves this process's allocator as it is
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    threads = torch.get_num_threads()
+    try:
+        check(getattr(benchmark, name)(HereRun(benchmark.parse([name, *flags]))), name)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def check(results: dict[str, Any], name: str) -> None:
+    assert results.keys() == PARTS[name]
+    figures = {key: figure for part in results.values() for key, figure in part.items()}
+    assert set(KEYS[name].split()) <= figures.keys()
+    for figure in figures.values():
+        assert figure["min"] <= figure["median"] <= figure["max"]
+    assert all(0 < figures[key]["median"] < 1.5 for key in figures if "share" in key)
+    if name == "translate":
+        assert "ratio_textbook_beam" in results["beam"]
+        assert "ratio_textbook_latency" in results["beam"]
+
+
+@pytest.mark.slow
+def test_the_command_prints_one_json_object(flags: list[str]) -> None:
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "train", "--json", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["benchmark"] == "train"
+    assert report["work"]["corpus"] == "synthetic grammar"
+    assert report["work"]["threads"] == 1
+    assert "the text is synthetic" in done.stderr
+    check(report["results"], "train")
+    assert "textbook_share_gemm" in report["results"]["batch_200"]
