@@ -10,7 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import benchmark
+import gemm
 import pytest
+import textbook
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,11 +27,6 @@ from seq2seq.training.loss import smoothed_cross_entropy
 from tiny_model import make_network
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import benchmark  # noqa: E402
-import gemm  # noqa: E402
-import textbook  # noqa: E402
 
 VOCAB = 31
 NO_DROPOUT = DropoutConfig(embedding=0.0, layers=0.0, context=0.0, readout=0.0)
