@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     add_search_options(made)
     process = made.add_argument_group("process")
     process.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
-    process.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="of matrix products (default: auto)")
+    process.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "int8"), help="of matrix products (default: auto)"
+    )
     process.add_argument("--threads", metavar="N", type=int, help="CPU threads (default: torch's choice)")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")

@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     add_search_options(parser)
     process = parser.add_argument_group("process")
     process.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    process.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of matrix products")
+    process.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16", "int8"), help="of matrix products"
+    )
     process.add_argument("--threads", type=_positive, metavar="N", help="CPU threads; default: torch's choice")
     process.add_argument(
         "--buffer-lines",

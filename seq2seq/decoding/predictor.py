@@ -83,9 +83,9 @@ class Predictor:
     That is the normalised geometric mean of their distributions. Attention is their weighted arithmetic mean.
     """
 
-    def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None, int8: bool = False) -> None:
         weights = weights or [1.0] * len(networks)
-        self.networks = list(networks)
+        self.networks, self.int8 = list(networks), int8
         self._steps: list[Step] = [network.step for network in self.networks]
         self.weights = [weight / math.fsum(weights) for weight in weights]
 
@@ -97,7 +97,9 @@ class Predictor:
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
         memories, decoders = zip(*encoded, strict=True)
-        self._steps = [step_of(network, step) for network, step in zip(self.networks, self._steps, strict=True)]
+        self._steps = [
+            step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
+        ]
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
         return PredictorState(len(sources), least, decoders, memories, received)
 

@@ -24,12 +24,14 @@ from seq2seq.decoding.protocols import Hypothesis
 from seq2seq.decoding.searching import Source, batches, search, width_of
 from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.errors import ConfigError
+from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import load_model
 from seq2seq.settings import Choice
 
 LONGEST_PART = 1000
 """Most source pieces ever translated as one; a longer line is cut into parts (time and memory grow with the square)."""
+INT8 = "int8"
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Translator:
         dtype: torch.dtype = torch.float32,
         weights: Sequence[float] | None = None,
         longest_part: int | None = None,
+        int8: bool = False,
     ) -> None:
         """Make a translator.
 
@@ -93,9 +96,10 @@ class Translator:
             weights: of each network in the ensemble; absent: all the same.
             longest_part: source pieces beyond which a line is cut into parts, at most `LONGEST_PART`. What is longer
                 than all training text comes out badly: lines of 900 pieces lose nearly everything they say.
+            int8: whether the decoder's products are computed in 8 bits; what is not a product stays in `dtype`.
         """
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
-        self.predictor = Predictor([networks] if isinstance(networks, Seq2Seq) else networks, weights)
+        self.predictor = Predictor([networks] if isinstance(networks, Seq2Seq) else networks, weights, int8)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self.device = torch.device(device)
@@ -119,7 +123,7 @@ class Translator:
         Args:
             paths: model files or run folders; the decode settings of the first become the defaults.
             device: auto, cpu, cuda, cuda:N or mps.
-            precision: of matrix products: auto, fp32 or bf16.
+            precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; absent: all the same.
 
         Raises:
@@ -127,12 +131,16 @@ class Translator:
             ConfigError: unknown device or precision, a device this machine has not, models with different vocabularies,
                 or weights that are not one positive number for each.
         """
-        if precision not in list(PrecisionName) and precision not in PrecisionName.__members__:
-            raise ConfigError(f"precision {precision!r} is unknown: use {', '.join(PrecisionName.__members__)}")
+        names = (*PrecisionName.__members__, INT8)
+        if precision not in names:
+            raise ConfigError(f"precision {precision!r} is unknown: use {', '.join(names)}")
         if weights is not None and (len(weights) != len(paths) or not all(0 < w < float("inf") for w in weights)):
             raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
-        dtype = runtime.resolve_precision(PrecisionName(precision), place)
+        int8 = precision == INT8
+        if int8 and not (place.type == "cpu" and has_int8()):
+            raise ConfigError("precision int8 needs a CPU, a C++ compiler and a torch with oneDNN's 8-bit products")
+        dtype = runtime.resolve_precision(PrecisionName.auto if int8 else PrecisionName(precision), place)
         models = [load_model(Path(path), place) for path in paths]
         for path, model in zip(paths, models, strict=True):
             if model.tokenizer.fingerprint != models[0].tokenizer.fingerprint:
@@ -140,7 +148,7 @@ class Translator:
         networks = [model.network for model in models]
         config = models[0].config
         longest = config.data.max_length - 1  # without EOS
-        return cls(networks, models[0].tokenizer, config.decode, place, dtype, weights, longest)
+        return cls(networks, models[0].tokenizer, config.decode, place, dtype, weights, longest, int8)
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
         """Translate `lines` in order, one output per input; a blank line gives an empty one.

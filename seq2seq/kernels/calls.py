@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from seq2seq.kernels.library import library
@@ -139,6 +139,28 @@ def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: 
     )
 
 
+def quantise(
+    values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
+) -> None:
+    """Fill `output` with 128 + values / scale, rounded, and `scales` with what makes each row fit into 8 bits."""
+    _function("quantise", values.dtype)(
+        torch.get_num_threads(), *values.shape, values.data_ptr(), output.data_ptr(), scales.data_ptr()
+    )
+
+
+def dequantise(
+    product: Float[Tensor, "rows columns"],
+    scales: Float[Tensor, " rows"],
+    bias: Float[Tensor, " columns"] | None,
+    output: Float[Tensor, "rows columns"],
+) -> None:
+    """Fill `output` with product * scale + bias, a scale for each row."""
+    _function("dequantise", output.dtype)(
+        torch.get_num_threads(), *product.shape, product.data_ptr(), scales.data_ptr(), _pointer(bias),
+        output.data_ptr(),
+    )  # fmt: skip
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -150,6 +172,8 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
     "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
     "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
+    "quantise": [ctypes.c_int, _N, _N, _P, _P, _P],
+    "dequantise": [ctypes.c_int, _N, _N, _P, _P, _P, _P],
     "dropout": [ctypes.c_int, _N, _P, _P, ctypes.c_float, ctypes.c_uint64],
 }
 

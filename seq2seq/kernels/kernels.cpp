@@ -259,6 +259,37 @@ void cross_entropy(int threads, i64 rows, i64 classes, T *logits, const i64 *tar
     }
 }
 
+// Each row in 8 bits: round(x / scale) + 128 with scale = max |x| / 127, so that 128 is 0.
+template <class T, class S = sum_of<T>>
+void quantise(int threads, i64 rows, i64 columns, const T *values, std::uint8_t *output, S *scales) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (i64 row = 0; row < rows; ++row) {
+        const T *x = values + row * columns;
+        std::uint8_t *to = output + row * columns;
+        S largest = 0;
+#pragma omp simd reduction(max : largest)
+        for (i64 k = 0; k < columns; ++k) largest = std::fabs(load(x[k])) > largest ? std::fabs(load(x[k])) : largest;
+        S scale = largest > 0 ? largest / 127 : 1;
+        scales[row] = scale;
+#pragma omp simd
+        for (i64 k = 0; k < columns; ++k)
+            to[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(load(x[k]) / scale)) + 128);
+    }
+}
+
+// product * (the row's scale) + bias, in the type of the output; bias may be null.
+template <class T, class S = sum_of<T>>
+void dequantise(int threads, i64 rows, i64 columns, const S *product, const S *scales, const S *bias, T *output) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (i64 row = 0; row < rows; ++row) {
+        const S *x = product + row * columns;
+        T *to = output + row * columns;
+        S scale = scales[row];
+#pragma omp simd
+        for (i64 k = 0; k < columns; ++k) store(to[k], x[k] * scale + (bias ? bias[k] : 0));
+    }
+}
+
 // Keep each element with probability `keep` and divide it by that. Which ones is a hash of (seed, index), so the way
 // back makes the same choice again and nothing is stored. The mixer is lowbias32 (C. Wellons, "hash-prospector").
 template <class T>
@@ -300,6 +331,12 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
     }                                                                                                                 \
     extern "C" void cross_entropy_##name(int n, i64 r, i64 c, T *z, const i64 *t, S s, S *loss, S *nll) {            \
         cross_entropy<T>(n, r, c, z, t, s, loss, nll);                                                                \
+    }                                                                                                                 \
+    extern "C" void quantise_##name(int n, i64 r, i64 c, const T *x, std::uint8_t *y, S *s) {                         \
+        quantise<T>(n, r, c, x, y, s);                                                                                \
+    }                                                                                                                 \
+    extern "C" void dequantise_##name(int n, i64 r, i64 c, const S *x, const S *s, const S *b, T *y) {                \
+        dequantise<T>(n, r, c, x, s, b, y);                                                                           \
     }                                                                                                                 \
     extern "C" void dropout_##name(int n, i64 c, const T *x, T *y, float k, std::uint64_t s) {                        \
         dropout<T>(n, c, x, y, k, s);                                                                                 \

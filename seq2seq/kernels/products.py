@@ -1,13 +1,16 @@
-"""Products of one matrix with many small ones in turn: a recurrence's."""
+"""Products of one matrix with many small ones in turn: a recurrence's, in floating point or in 8 bits."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
+
+from seq2seq.kernels import calls
 
 Product = Callable[[Tensor], Tensor]
 
@@ -23,3 +26,42 @@ def product_with(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor,
         packed = mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
         return lambda x: mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
     return lambda x: linear(x, weight, bias)
+
+
+def int8_product_with(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None) -> Product:
+    """Return x -> x W^T + b computed in 8 bits, with a scale for each row of W and for each row of x.
+
+    Since every row of x has its own scale, its result does not depend on the others. Dettmers et al. 2022 (section 2.1)
+    call this vector-wise quantisation; what it costs in quality stands in docs/performance.md.
+    """
+    onednn = torch.ops.onednn
+    exact = weight.detach().float()
+    scales = exact.abs().amax(dim=1).clamp(min=1e-12) / 127
+    whole = torch.round(exact / scales[:, None]).to(torch.int8)
+    packed = onednn.qlinear_prepack(whole.contiguous(), [rows, whole.shape[1]])
+    zeros, exact_bias = torch.zeros(len(whole), dtype=torch.int64), None if bias is None else bias.float()
+
+    def product(x: Tensor) -> Tensor:
+        x = x.contiguous()
+        small, row_scales = torch.empty_like(x, dtype=torch.uint8), torch.empty(len(x))
+        calls.quantise(x, small, row_scales)
+        sums = onednn.qlinear_pointwise(
+            *(small, 1.0, 128, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
+        )
+        output = x.new_empty(sums.shape)
+        calls.dequantise(sums, row_scales, exact_bias, output)
+        return output
+
+    return product
+
+
+@functools.cache
+def has_int8() -> bool:
+    """Tell whether this build of torch, with the kernels, computes products in 8 bits."""
+    if not calls.usable(torch.device("cpu")):
+        return False
+    weight, x = torch.eye(16) * 127, torch.full((2, 16), 127.0)
+    try:
+        return torch.equal(int8_product_with(weight, 2)(x), x * 127)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False

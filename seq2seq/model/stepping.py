@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.kernels import calls
-from seq2seq.kernels.products import product_with
+from seq2seq.kernels.products import Product, int8_product_with, product_with
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
@@ -24,12 +24,13 @@ Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderSt
 USUAL_ROWS = 80  # hypotheses for which the matrices are laid out; others are computed as well
 
 
-def step_of(network: Seq2Seq, cached: Step) -> Step:
+def step_of(network: Seq2Seq, cached: Step, int8: bool = False) -> Step:
     """Return what `network.step` computes, the fast way where there is one; for evaluation, without gradients.
 
     Args:
         network: whose weights must not change while the result is used.
         cached: an earlier result for it, or any step function; returned again where it still holds.
+        int8: whether the products are computed in 8 bits.
     """
     weight = network.output.weight
     if not (calls.usable(weight.device) and isinstance(network.decoder.bottom.attention, AdditiveAttention)):
@@ -37,7 +38,7 @@ def step_of(network: Seq2Seq, cached: Step) -> Step:
     dtype = compute_dtype(weight)
     if isinstance(cached, FastStep) and cached.made_from == _version(network, dtype):
         return cached
-    return FastStep(network, dtype)
+    return FastStep(network, dtype, int8_product_with if int8 else product_with)
 
 
 def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
@@ -47,10 +48,10 @@ def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
 class FastStep:
     """The decoder of a network with its weights prepared; see `Seq2Seq.step` for what a call takes and returns."""
 
-    def __init__(self, network: Seq2Seq, dtype: torch.dtype) -> None:
+    def __init__(self, network: Seq2Seq, dtype: torch.dtype, product: Callable[..., Product] = product_with) -> None:
         def prepared(bias: Tensor | None, *weights: Tensor) -> Callable[[Tensor], Tensor]:
             bias = None if bias is None else bias.to(dtype)
-            return product_with(torch.cat([weight.to(dtype) for weight in weights], dim=1), USUAL_ROWS, bias)
+            return product(torch.cat([weight.to(dtype) for weight in weights], dim=1), USUAL_ROWS, bias)
 
         decoder, bottom = network.decoder, network.decoder.bottom
         assert isinstance(bottom.attention, AdditiveAttention)

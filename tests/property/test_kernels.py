@@ -20,6 +20,7 @@ from scaling import scaled
 from seq2seq.batch import Batch, make_batch
 from seq2seq.config import DropoutConfig, ModelConfig, TieName
 from seq2seq.kernels import calls, library
+from seq2seq.kernels.products import has_int8, int8_product_with
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.recurrence import AttentionalSequence, LSTMSequence
@@ -201,6 +202,35 @@ def test_a_logit_that_is_not_a_number_is_seen_in_the_loss() -> None:
         loss, nll = torch.empty(2), torch.empty(2)
         calls.cross_entropy(logits, torch.tensor([1, 1]), 0.1, loss, nll)
         assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True]
+
+
+# --- 8 bits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(40, 24) * 3, torch.randn(40), (torch.randn(6, 24) * 5).to(dtype)
+    x[2] = 0
+
+    def rounded(rows: Tensor) -> Tensor:
+        scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+        return torch.round(rows / scale) * scale
+
+    found = int8_product_with(weight, 6, bias)(x)
+    assert found.dtype == dtype
+    expected = rounded(x.float()) @ rounded(weight).t() + bias
+    torch.testing.assert_close(found.float(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")
+def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
+    torch.manual_seed(0)
+    product, x = int8_product_with(torch.randn(40, 24), 6), torch.randn(9, 24)
+    x[4] *= 1000
+    alone = torch.cat([product(row[None]) for row in x])
+    assert torch.equal(product(x), alone)
 
 
 # --- dropout ---------------------------------------------------------------------------------------------------------

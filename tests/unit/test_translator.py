@@ -25,6 +25,7 @@ from seq2seq.decoding.searching import NARROW, batches
 from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.kernels.products import has_int8
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -396,3 +397,21 @@ def test_importing_the_package_is_free_and_the_translator_comes_when_asked() -> 
         "from seq2seq import Translator; assert Translator.__name__ == 'Translator'; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_file = tmp_path / "model.safetensors"
+    save_model(model_file, model)
+    if not has_int8():
+        pytest.skip("no 8-bit products here")
+    exact = Translator.load(model_file, precision="fp32").translate_n_best(SENTENCES, prefixes=SENTENCES)
+    rough = Translator.load(model_file, precision="int8").translate_n_best(SENTENCES, prefixes=SENTENCES)
+    for (one,), (other,) in zip(exact, rough, strict=True):
+        length = min(len(one.ids), len(other.ids), 10)  # what both were made to say
+        assert other.ids[:length] == one.ids[:length]
+        assert other.token_log_probs[:length] != one.token_log_probs[:length]
+        pairs = zip(one.token_log_probs[:length], other.token_log_probs[:length], strict=True)
+        assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
+    monkeypatch.setattr("seq2seq.decoding.translator.has_int8", lambda: False)
+    with pytest.raises(ConfigError, match="int8"):
+        Translator.load(model_file, precision="int8")

@@ -1,0 +1,78 @@
+"""Does cost grow linearly? Training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: a Markdown table.
+
+    python scripts/scaling.py --threads 2
+
+Random ids, every batch as full as it can be: what is measured is the update, not the text. Attention looks at every
+source position from every target position, so its share grows with the length; the vocabulary's with its size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from benchmark_work import model_config
+from torch import Tensor
+
+from seq2seq.batch import Batch
+from seq2seq.config import PrecisionName, RuntimeConfig, TrainingConfig
+from seq2seq.model.network import Seq2Seq
+from seq2seq.runtime import autocast, configure, resolve_precision
+from seq2seq.training.loss import output_loss
+from seq2seq.training.optimizer import make_optimizer
+
+LENGTHS = (10, 20, 40, 80)
+VOCABULARIES = (4_000, 8_000, 16_000, 32_000, 64_000)
+BATCH_TOKENS = 4096
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Print a row for each vocabulary as soon as it is measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--updates", type=int, default=5, help="measured for each figure, after two that warm up")
+    args = parser.parse_args()
+    configure(RuntimeConfig(threads=args.threads))
+    dtype = resolve_precision(PrecisionName.auto, CPU)
+    print(f"target tokens/s, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads\n")
+    print("| vocabulary | " + " | ".join(f"length {length}" for length in LENGTHS) + " |")
+    print("|---|" + "---|" * len(LENGTHS))
+    for vocab in VOCABULARIES:
+        rates = [tokens_per_sec(vocab, length, dtype, args.updates) for length in LENGTHS]
+        print(f"| {vocab:,} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |", flush=True)
+
+
+def tokens_per_sec(vocab: int, length: int, dtype: torch.dtype, updates: int) -> float:
+    """Return the median speed of some updates with sentences of `length` pieces."""
+    torch.manual_seed(0)
+    network = Seq2Seq(model_config(512), vocab, vocab).train()
+    optimizer = make_optimizer(network.parameters(), TrainingConfig())
+    seconds = []
+    for _ in range(2 + updates):
+        batch = random_batch(BATCH_TOKENS // length, length, vocab)
+        start = time.perf_counter()
+        with autocast(CPU, dtype):
+            readouts, targets, _ = network.read_out(batch)
+            loss, _ = output_loss(network.output, readouts, targets, 0.1)
+        torch.autograd.backward(loss / batch.tgt_tokens)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - start)
+    return batch.tgt_tokens / statistics.median(seconds[2:])
+
+
+def random_batch(rows: int, length: int, vocab: int) -> Batch:
+    """Return sentences of one length without padding."""
+
+    def ids() -> Tensor:
+        return torch.randint(4, vocab, (rows, length))
+
+    return Batch(ids(), torch.full((rows,), length), ids(), ids())
+
+
+if __name__ == "__main__":
+    main()
