@@ -2,7 +2,7 @@
 
 Results do not depend on which other sentences share a batch. How a row of a matrix product is rounded depends on the
 number of rows only below `ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
-sentence. Not in bf16, whose rounding differs more: there a lone sentence is answered in half the time instead.
+sentence. Not in bf16 and int8, whose rounding differs more: there a lone sentence is answered in half the time instead.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from seq2seq.batch import EOS_ID, make_batch, pad
 from seq2seq.decoding.ranking import coverage_penalty
+from seq2seq.kernels import calls
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.recurrence import compute_dtype
 from seq2seq.model.stepping import Step, step_of
 
 ROWS = 16
@@ -86,13 +86,17 @@ class Predictor:
     def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None, int8: bool = False) -> None:
         weights = weights or [1.0] * len(networks)
         self.networks, self.int8 = list(networks), int8
-        self._steps: list[Step] = [network.step for network in self.networks]
+        self.forget()
         self.weights = [weight / math.fsum(weights) for weight in weights]
+
+    def forget(self) -> None:
+        """Prepare the weights anew at the next start: they may have changed."""
+        self._steps: list[Step] = [network.step for network in self.networks]
 
     def start(self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False) -> PredictorState:
         """Read the sources (ids without EOS) and return the state before the first token."""
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        least = 0 if compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
+        least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
         rows = filled(torch.arange(len(sources)), 1, least)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]

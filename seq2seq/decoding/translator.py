@@ -69,7 +69,7 @@ class _Part:
 
 
 class Translator:
-    """Translates lines with one network, or with an ensemble; holds no state between calls.
+    """Translates lines with one network, or with an ensemble; between calls it holds nothing but prepared weights.
 
     The networks may be in training: they are put in evaluation mode for each call and back afterwards.
     """
@@ -132,15 +132,16 @@ class Translator:
                 or weights that are not one positive number for each.
         """
         names = (*PrecisionName.__members__, INT8)
-        if precision not in names:
+        name = precision.name if isinstance(precision, PrecisionName) else precision
+        if name not in names:
             raise ConfigError(f"precision {precision!r} is unknown: use {', '.join(names)}")
         if weights is not None and (len(weights) != len(paths) or not all(0 < w < float("inf") for w in weights)):
             raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
-        int8 = precision == INT8
+        int8 = name == INT8
         if int8 and not (place.type == "cpu" and has_int8()):
             raise ConfigError("precision int8 needs a CPU, a C++ compiler and a torch with oneDNN's 8-bit products")
-        dtype = runtime.resolve_precision(PrecisionName.auto if int8 else PrecisionName(precision), place)
+        dtype = runtime.resolve_precision(PrecisionName.auto if int8 else PrecisionName[name], place)
         models = [load_model(Path(path), place) for path in paths]
         for path, model in zip(paths, models, strict=True):
             if model.tokenizer.fingerprint != models[0].tokenizer.fingerprint:
@@ -301,6 +302,8 @@ class Translator:
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Inside the block the networks are in evaluation mode and compute in this translator's precision."""
+        if any(network.training for network in self.predictor.networks):
+            self.predictor.forget()
         with contextlib.ExitStack() as stack:
             for network in self.predictor.networks:
                 stack.enter_context(evaluating(network))

@@ -27,9 +27,16 @@ def enable(enabled: bool) -> None:
     _enabled = enabled
 
 
-def usable(device: torch.device) -> bool:
-    """Tell whether the kernels can be used for tensors of this device; the first call compiles them."""
-    return _enabled and device.type == "cpu" and library() is not None
+def usable(values: Tensor) -> bool:
+    """Tell whether the kernels can be used for such a tensor, under autocast too; the first call compiles them."""
+    known = values.device.type == "cpu" and {values.dtype, compute_dtype(values)} <= _NAMES.keys()
+    return _enabled and known and library() is not None
+
+
+def compute_dtype(values: Tensor) -> torch.dtype:
+    """Return the type matrix products run in: autocast's inside its context, else that of `values`."""
+    kind = values.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -9,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,29 +27,33 @@ log = logging.getLogger(__name__)
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Return the compiled kernels, or None where there is no C++ compiler, or where one fails."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    compiler = shlex.split(os.environ.get("CXX", "")) or ([found] if found else None)
     if not compiler:
         return None
     for flags in ([*FLAGS, "-fopenmp"], FLAGS):  # Apple's compiler has no OpenMP: one thread is better than nothing
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
+        with contextlib.suppress(OSError, RuntimeError, subprocess.SubprocessError):
             return ctypes.CDLL(str(_compiled(compiler, flags)))
-    log.debug("kernels.cpp could not be compiled with %s", compiler)
+    log.debug("kernels.cpp could not be compiled with %s", " ".join(compiler))
     return None
 
 
-def _compiled(compiler: str, flags: list[str]) -> Path:
+def _compiled(compiler: list[str], flags: list[str]) -> Path:
     """Return the shared library from the user's cache, compiling it if it is not there."""
-    identity = "\0".join([compiler, *flags, _machine(), SOURCE.read_text(encoding="utf-8")])
+    identity = "\0".join([*compiler, *flags, _machine(), SOURCE.read_text(encoding="utf-8")])
     name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq-lstm"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2seq-lstm"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder):  # may be written to
+            pass
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="seq2seq-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if not (folder / name).is_file():
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             made = Path(temporary) / name
-            command = [compiler, *flags, str(SOURCE), "-o", str(made)]
+            command = [*compiler, *flags, str(SOURCE), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SEC)
             made.replace(folder / name)  # whole or not at all: another process may be doing the same
     return folder / name
@@ -59,4 +65,6 @@ def _machine() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    return platform.libc_ver()[1] + "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    )

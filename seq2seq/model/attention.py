@@ -50,8 +50,8 @@ class AdditiveAttention(nn.Module):
         is padded: weights and context are sums over all positions, and how they are rounded depends on their number.
         The compiled kernels read real positions alone.
         """
-        fill = 0 if self.training or calls.usable(states.device) else -states.shape[1] % COLUMNS
-        return AttentionMemory(pad(states, (0, 0, 0, fill)), self.key(states), mask)
+        fill = 0 if self.training or calls.usable(states) else -states.shape[1] % COLUMNS
+        return AttentionMemory(pad(states, (0, 0, 0, fill)) if fill else states, self.key(states), mask)
 
     def forward(
         self, query: Float[Tensor, "batch queries query"], memory: AttentionMemory

@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from seq2seq.kernels import calls
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
 from seq2seq.model.dropout import Dropout
-from seq2seq.model.recurrence import AttentionalSequence, compute_dtype, run_lstm
+from seq2seq.model.recurrence import AttentionalSequence, run_lstm
 
 
 class DecoderState(NamedTuple):
@@ -68,7 +68,7 @@ class AttentionalLSTM(nn.Module):
         Float[Tensor, "batch tgt_len src_len"],
     ]:
         """Run all steps under teacher forcing; return hidden states, contexts and attention weights."""
-        if isinstance(self.attention, AdditiveAttention) and calls.usable(words.device):
+        if isinstance(self.attention, AdditiveAttention) and calls.usable(words):
             return self._forward_fused(self.attention, words, hidden, cell, memory)
         steps, hidden, cell = [], hidden[:, None], cell[:, None]
         for word_gates in self.word_gates(words).split(1, dim=1):
@@ -80,7 +80,7 @@ class AttentionalLSTM(nn.Module):
     def _forward_fused(
         self, attention: AdditiveAttention, words: Tensor, hidden: Tensor, cell: Tensor, memory: AttentionMemory
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = compute_dtype(words)
+        dtype = calls.compute_dtype(words)
         weights = (self.word_gates.weight, self.word_gates.bias, self.recurrent.weight, attention.query.weight)
         found = AttentionalSequence.apply(  # type: ignore[no-untyped-call]
             words.to(dtype).transpose(0, 1).contiguous(),
@@ -148,7 +148,7 @@ class Decoder(nn.Module):
         for number, layer in enumerate(self.upper, start=1):
             assert isinstance(layer, nn.LSTM)
             inputs, start = torch.cat([self.dropout(outputs), contexts], dim=-1), (hidden[:, number], cell[:, number])
-            if calls.usable(inputs.device):
+            if calls.usable(inputs):
                 outputs = run_lstm(inputs, list(layer.parameters()), start)
             else:
                 outputs, _ = layer(inputs, tuple(state[None].contiguous() for state in start))

@@ -23,7 +23,7 @@ class Dropout(nn.Dropout):
         """Return the values, each kept with probability 1 - p and then divided by that; in evaluation, all."""
         if not self.training or self.p == 0:
             return input
-        if self.p == 1 or not calls.usable(input.device):
+        if self.p == 1 or not calls.usable(input):
             return super().forward(input)
         seed = int(torch.randint(2**63 - 1, ()))
         dropped: Tensor = HashedDropout.apply(input, 1 - self.p, seed)  # type: ignore[no-untyped-call]
@@ -36,8 +36,8 @@ class HashedDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Float[Tensor, "*any"], keep: float, seed: int) -> Float[Tensor, "*any"]:
         """Return the values that are kept, scaled."""
-        output = torch.empty_like(values)  # of the same layout where that has no gaps, else contiguous
-        values = values if values.stride() == output.stride() else values.contiguous()
+        output = torch.empty_like(values)  # in the order of the values, without their gaps
+        values = values if values.stride() == output.stride() else torch.empty_like(output).copy_(values)
         ctx.keep, ctx.seed, ctx.layout = keep, seed, (output.shape, output.stride())
         calls.dropout(values, output, keep, seed)
         return output

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
         The summary is the state in which each direction has read the whole sentence: the forward one at the last real
         token, the backward one at the first.
         """
-        run = run_fused if calls.usable(inputs.device) else run_packed if inputs.is_cuda else run_padded
+        run = run_fused if calls.usable(inputs) else run_packed if inputs.is_cuda else run_padded
         states = inputs
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, nn.LSTM)

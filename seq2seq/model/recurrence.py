@@ -20,12 +20,6 @@ from seq2seq.kernels import calls
 from seq2seq.kernels.products import product_with
 
 
-def compute_dtype(values: Tensor) -> torch.dtype:
-    """Return the type matrix products run in: autocast's inside its context, else that of `values`."""
-    kind = values.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
-
-
 def run_lstm(
     inputs: Float[Tensor, "batch len in"],
     weights: Sequence[Tensor],
@@ -42,10 +36,11 @@ def run_lstm(
         lengths: of each row, beyond which its states are zero.
         reverse: whether each row is read from its end to its beginning.
     """
-    dtype = compute_dtype(inputs)
+    dtype = calls.compute_dtype(inputs)
     w_ih, w_hh, b_ih, b_hh = (weight.to(dtype) for weight in weights)
     inputs = inputs.to(dtype).transpose(0, 1).contiguous()  # no copy where the layer below has made them
     hidden, cell = start or (None, None)
+    lengths = None if lengths is None else lengths.long().contiguous()
     hiddens: Tensor = LSTMSequence.apply(inputs, w_ih, w_hh, b_ih + b_hh, hidden, cell, lengths, reverse)  # type: ignore[no-untyped-call]
     return hiddens.transpose(0, 1)
 
@@ -75,8 +70,10 @@ class LSTMSequence(torch.autograd.Function):
         hiddens = gates.new_empty(steps + 1, rows, size)
         cells = gates.new_empty(steps + 1, rows, size, dtype=calls.sum_dtype(gates.dtype))
         begin, back, ahead = (steps, 1, 0) if reverse else (0, 0, 1)  # state before step t is at t + back
-        _ = hiddens[begin].zero_() if hidden is None else hiddens[begin].copy_(hidden)
-        _ = cells[begin].zero_() if cell is None else cells[begin].copy_(cell)
+        if hidden is None or cell is None:
+            hiddens[begin], cells[begin] = 0, 0
+        else:
+            hiddens[begin], cells[begin] = hidden, cell
         recurrent = product_with(w_hh, rows)
         for t in range(steps)[:: -1 if reverse else 1]:
             zero = hidden is None and t + back == begin
@@ -102,7 +99,7 @@ class LSTMSequence(torch.autograd.Function):
         dhidden: Tensor | None = None
         back, ahead = (1, 0) if ctx.reverse else (0, 1)
         recurrent = product_with(w_hh.t(), rows)
-        last = 0 if not ctx.reverse else steps - 1
+        last = steps - 1 if ctx.reverse else 0
         for t in range(steps)[:: 1 if ctx.reverse else -1]:
             calls.lstm_backward(
                 activations[t], cells[t + back], cells[t + ahead], gradient[t], dhidden, dcell, dgates[t]

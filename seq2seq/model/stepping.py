@@ -18,7 +18,6 @@ from seq2seq.kernels.products import Product, int8_product_with, product_with
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.recurrence import compute_dtype
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
 USUAL_ROWS = 80  # hypotheses for which the matrices are laid out; others are computed as well
@@ -33,16 +32,16 @@ def step_of(network: Seq2Seq, cached: Step, int8: bool = False) -> Step:
         int8: whether the products are computed in 8 bits.
     """
     weight = network.output.weight
-    if not (calls.usable(weight.device) and isinstance(network.decoder.bottom.attention, AdditiveAttention)):
+    if not (calls.usable(weight) and isinstance(network.decoder.bottom.attention, AdditiveAttention)):
         return network.step
-    dtype = compute_dtype(weight)
+    dtype = calls.compute_dtype(weight)
     if isinstance(cached, FastStep) and cached.made_from == _version(network, dtype):
         return cached
     return FastStep(network, dtype, int8_product_with if int8 else product_with)
 
 
 def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
-    return dtype, *((id(weight), weight._version) for weight in network.parameters())
+    return dtype, *((id(weight), None if weight.is_inference() else weight._version) for weight in network.parameters())
 
 
 class FastStep:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2seq.kernels import calls
-from seq2seq.model.recurrence import compute_dtype
 
 CHUNK_TOKENS = 1024  # rows of logits that exist at once
 
@@ -19,11 +18,11 @@ def output_loss(
     output: nn.Linear, readouts: Float[Tensor, "tokens emb"], targets: Int[Tensor, " tokens"], smoothing: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return `smoothed_cross_entropy` of `output(readouts)`; on a CPU without ever holding all logits."""
-    if not calls.usable(readouts.device):
+    if not calls.usable(readouts):
         return smoothed_cross_entropy(output(readouts), targets, smoothing)
-    dtype = compute_dtype(readouts)
+    dtype = calls.compute_dtype(readouts)
     weights = (value.to(dtype) for value in (output.weight, output.bias))
-    loss, nll = ProjectedCrossEntropy.apply(readouts.to(dtype), *weights, targets, smoothing)  # type: ignore[no-untyped-call]
+    loss, nll = ProjectedCrossEntropy.apply(readouts.to(dtype), *weights, targets, smoothing, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return loss, nll
 
 
@@ -38,13 +37,14 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         bias: Float[Tensor, " vocab"],
         targets: Int[Tensor, " tokens"],
         smoothing: float,
+        learns: bool,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (training loss, negative log-likelihood), summed over tokens."""
+        """Return (training loss, negative log-likelihood), summed over tokens; `learns`: backward will be called."""
         exact = calls.sum_dtype(weight.dtype)
         loss, nll = (torch.empty(len(readouts), dtype=exact) for _ in range(2))
-        learns = any(ctx.needs_input_grad)
-        dreadouts = torch.empty_like(readouts)
-        dweight, dbias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
+        if learns:
+            dreadouts = torch.empty_like(readouts)
+            dweight, dbias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
         for start in range(0, len(readouts), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             logits = torch.addmm(bias, readouts[rows], weight.t())
@@ -55,23 +55,16 @@ class ProjectedCrossEntropy(torch.autograd.Function):
                 dbias += logits.sum(0)
         if learns:
             ctx.save_for_backward(dreadouts, dweight, dbias)
-        ctx.dtype = weight.dtype
         total = nll.sum()
         ctx.mark_non_differentiable(total)
         return loss.sum(), total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         """Return the gradients of readouts, weight and bias."""
         dreadouts, dweight, dbias = ctx.saved_tensors
-        return (
-            dreadouts * gradient.to(dreadouts.dtype),
-            (dweight * gradient).to(ctx.dtype),
-            (dbias * gradient).to(ctx.dtype),
-            None,
-            None,
-        )
+        return dreadouts * gradient, dweight * gradient, dbias * gradient, None, None, None
 
 
 def smoothed_cross_entropy(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from seq2seq.config import OptimizerName, ScheduleName, TrainingConfig
 
@@ -14,7 +15,8 @@ from seq2seq.config import OptimizerName, ScheduleName, TrainingConfig
 def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     """Return Adam or AdamW in its fused form; the rate is set before every step from `learning_rate`."""
     kind = torch.optim.Adam if config.optimizer is OptimizerName.adam else torch.optim.AdamW
-    return kind(
+    parameters = list(parameters)
+    optimizer = kind(
         parameters,
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
@@ -22,6 +24,14 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
         weight_decay=config.weight_decay,
         fused=True,
     )
+
+    def tell(*_: object) -> None:
+        # The fused form changes weights without counting it; what was prepared from them must know (model/stepping.py).
+        for weight in parameters:
+            increment_version(weight)
+
+    optimizer.register_step_post_hook(tell)
+    return optimizer
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float, plateau_scale: float = 1.0) -> float:
