@@ -245,7 +245,7 @@ class TrainingConfig:
 
 @dataclass
 class RuntimeConfig:
-    """The process: memory and threads. Changes speed, not results."""
+    """The process: memory and threads. Changes speed, not results, but for the dropout masks that `kernels` draws."""
 
     allocator: AllocatorName = setting(
         AllocatorName.auto,
