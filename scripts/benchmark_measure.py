@@ -33,6 +33,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decode_config import DecodeConfig
 from seq2seq.decoding import searching
 from seq2seq.decoding.predictor import Predictor, PredictorState
+from seq2seq.decoding.protocols import Prediction
 from seq2seq.decoding.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
@@ -306,7 +307,7 @@ class CountingPredictor(Predictor):
         super().__init__(networks)
         self.steps: list[SearchStep] = []
 
-    def step(self, last: Tensor, state: PredictorState) -> tuple[Tensor, PredictorState]:
+    def step(self, last: Tensor, state: PredictorState) -> tuple[Prediction, PredictorState]:
         """Note the size, then do what is asked."""
         sentences, beam = last.shape
         self.steps.append(SearchStep(sentences, beam, state.memories[0].mask.shape[1]))

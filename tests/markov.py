@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from seq2seq.decoding.protocols import Prediction
 
 BOS, SPECIAL_IDS = 2, 4  # those of seq2seq.batch, which must not be imported before jaxtyping's hook
 
@@ -28,10 +32,15 @@ def markov_start(tables: Tensor) -> MarkovState:
     return MarkovState(tables, torch.full((len(tables), 1), BOS))
 
 
-def markov_step(last: Tensor, state: MarkovState) -> tuple[Tensor, MarkovState]:
+def markov_step(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovState]:
+    """The table's values are log p as they stand, so what normalises them is 0."""
+    from seq2seq.decoding.protocols import Prediction
+
     assert state.before_last.shape == last.shape
     rows = torch.arange(len(last))[:, None]
-    return state.tables[rows, state.before_last, last], MarkovState(state.tables, last)
+    values = state.tables[rows, state.before_last, last]
+    normaliser = torch.where(values.isnan().any(dim=2), math.nan, torch.zeros_like(values[:, :, 0]))
+    return Prediction(values, normaliser), MarkovState(state.tables, last)
 
 
 def next_log_probs_of(table: Tensor) -> Callable[[Sequence[int]], list[float]]:

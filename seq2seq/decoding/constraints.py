@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq.batch import EOS_ID
-from seq2seq.decoding.beam_search import best_of
+from seq2seq.decoding.choosing import best_of
 
 MAX_READINGS = 16  # of each kind, in a hypothesis; only phrases made of one another's tokens have more than a few
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq.batch import EOS_ID, make_batch, pad
+from seq2seq.decoding.protocols import Prediction
 from seq2seq.decoding.ranking import coverage_penalty
 from seq2seq.kernels import calls
 from seq2seq.model.attention import AttentionMemory
@@ -43,10 +44,17 @@ class PredictorState:
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
-        rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1], self.least)
-        state = self if len(rows) == self.rows else self._select(rows)
-        parents, rows = parents[rows], torch.arange(len(rows), device=parents.device)[:, None]
-        return state._map(lambda tensor: tensor[rows, parents])
+        state = self
+        if self.least:
+            rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1], self.least)
+            state, parents = self if len(rows) == self.rows else self._select(rows), parents[rows]
+        first = torch.arange(len(parents), device=parents.device)[:, None] * self.decoders[0].hidden.shape[1]
+        index, shape = (parents + first).flatten(), parents.shape
+
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor.flatten(0, 1).index_select(0, index).view(*shape, *tensor.shape[2:])
+
+        return state._map(chosen)
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> PredictorState:
         """Return the state of these sentences only, in this order."""
@@ -107,19 +115,18 @@ class Predictor:
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
         return PredictorState(len(sources), least, decoders, memories, received)
 
-    def step(
-        self, last: Int[Tensor, "batch beam"], state: PredictorState
-    ) -> tuple[Float[Tensor, "batch beam vocab"], PredictorState]:
-        """Return log p of every next token, in fp32 or better, and the new state."""
-        last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])  # what fills the batch up
+    def step(self, last: Int[Tensor, "batch beam"], state: PredictorState) -> tuple[Prediction, PredictorState]:
+        """Return what comes next, and the new state."""
+        if len(last) < state.rows:  # what fills the batch up
+            last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
         said = [
             step(last, decoder, memory)
             for step, decoder, memory in zip(self._steps, state.decoders, state.memories, strict=True)
         ]
         logits, decoders, attn_weights = zip(*said, strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
-        log_probs = self._log_probs([one[: state.sentences] for one in logits])
-        return log_probs, dataclasses.replace(state, decoders=decoders, coverage=coverage)
+        prediction = self._prediction([one[: state.sentences] for one in logits])
+        return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
     def coverage_penalty(self, state: PredictorState) -> Float[Tensor, "batch beam"]:
         """Return `ranking.coverage_penalty` of every hypothesis that ends here."""
@@ -133,21 +140,27 @@ class Predictor:
         rows = filled(torch.arange(len(sources)), 1, ROWS).tolist()
         batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
         logits, tokens, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
-        log_probs = self._log_probs(logits).gather(1, tokens[0][:, None])[:, 0]
+        log_probs = self._prediction([one[None] for one in logits]).log_probs[0].gather(1, tokens[0][:, None])[:, 0]
         lengths = [len(target) + 1 for target in targets]
         said = torch.split(log_probs[: sum(lengths)], lengths)  # padding has been left out
         looked = self._mean(attn_weights)
         return [Forced(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1]) for i in range(len(sources))]
 
-    def _log_probs(self, logits: Sequence[Tensor]) -> Tensor:
-        exact = torch.promote_types(logits[0].dtype, torch.float32)
-        log_probs = [torch.log_softmax(one, dim=-1, dtype=exact) for one in logits]
-        return log_probs[0] if len(log_probs) == 1 else torch.log_softmax(self._mean(log_probs), dim=-1)
+    def _prediction(self, logits: Sequence[Tensor]) -> Prediction:
+        if len(logits) > 1:
+            logits = [self._mean([_normalised(one).log_probs for one in logits])]
+        return _normalised(logits[0])
 
     def _mean(self, values: Sequence[Tensor]) -> Tensor:
         if len(values) == 1:
             return values[0]
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
+
+
+def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
+    if calls.usable(logits):
+        return Prediction(logits, calls.log_sum_exp(logits.contiguous()))
+    return Prediction(logits, torch.logsumexp(logits.to(calls.sum_dtype(logits.dtype)), dim=-1))
 
 
 def filled(sentences: Int[Tensor, " kept"], beam: int, least: int) -> Int[Tensor, " rows"]:

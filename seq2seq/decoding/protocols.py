@@ -29,9 +29,25 @@ class SearchState(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What may come next, as a network says it: log p = logits - normaliser.
+
+    Searches that look at the best tokens only need no matrix of log-probabilities.
+    """
+
+    logits: Float[Tensor, "batch beam vocab"]
+    normaliser: Float[Tensor, "batch beam"]  # in fp32 or better
+
+    @property
+    def log_probs(self) -> Float[Tensor, "batch beam vocab"]:
+        """Return log p of every next token, in the normaliser's type."""
+        return self.logits.to(self.normaliser.dtype) - self.normaliser[:, :, None]
+
+
 State = TypeVar("State", bound=SearchState)
-# (last tokens [batch, beam], state) -> (log-probabilities of the next token [batch, beam, vocab], new state)
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
+# (last tokens [batch, beam], state) -> (what comes next, new state)
+Step = Callable[[Tensor, State], tuple[Prediction, State]]
 
 
 @runtime_checkable

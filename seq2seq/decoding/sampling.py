@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seq2seq.batch import BOS_ID, EOS_ID
-from seq2seq.decoding.beam_search import best_of
+from seq2seq.decoding.choosing import NAN, best_of
 from seq2seq.decoding.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
 from seq2seq.decoding.ranking import LengthPenalty
 from seq2seq.decoding.rules import NeverSay, apply_rules
@@ -39,7 +39,7 @@ def sample(
     the other sentences of the batch. Equal outputs all stay. Log p is the model's own, whatever was drawn from.
 
     Args:
-        step: gives log p of every next token; called with a beam of `samples`.
+        step: says what comes next; called with a beam of `samples`.
         state: the state before the first token, with a beam of 1.
         max_length: most tokens of each output, EOS included; on the device of the model. The last permitted token is
             always EOS. A sample ends there, too, if nothing at all is possible (then EOS may have log p of -inf).
@@ -64,11 +64,10 @@ def sample(
     if len(last):
         state = state.reorder(torch.zeros_like(last))
     while len(last):
-        log_probs, state = step(last, state)
+        prediction, state = step(last, state)
+        log_probs = prediction.log_probs
         if log_probs.amax(dim=2).isnan().any():  # CPU–GPU sync
-            raise FloatingPointError(
-                "log-probabilities are NaN: the model's weights are damaged or its training diverged"
-            )
+            raise FloatingPointError(NAN)
         allowed = apply_rules(rules, log_probs, drawn.tokens)
         last = draw(allowed.flatten(0, 1), drawn.numbers().to(allowed), temperature, top_k, top_p).view_as(last)
         last = drawn.advance(last, allowed, log_probs)

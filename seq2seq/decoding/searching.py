@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from seq2seq.decode_config import DecodeConfig, SearchName
-from seq2seq.decoding.beam_search import Choice, beam_search
+from seq2seq.decoding.beam_search import beam_search
+from seq2seq.decoding.choosing import Choice
 from seq2seq.decoding.constraints import DynamicBeamAllocation
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis, Rule

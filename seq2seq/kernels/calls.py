@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from seq2seq.kernels.library import library
@@ -29,7 +29,7 @@ def enable(enabled: bool) -> None:
 
 def usable(values: Tensor) -> bool:
     """Tell whether the kernels can be used for such a tensor, under autocast too; the first call compiles them."""
-    known = values.device.type == "cpu" and {values.dtype, compute_dtype(values)} <= _NAMES.keys()
+    known = values.is_cpu and values.dtype in _NAMES and compute_dtype(values) in _NAMES
     return _enabled and known and library() is not None
 
 
@@ -61,6 +61,21 @@ def lstm_forward(
         torch.get_num_threads(), rows, size, _pointer(product), inputs.data_ptr(), inputs.stride(0),
         cell_before.data_ptr(), _pointer(lengths), t, activations.data_ptr(), cell.data_ptr(),
         hidden.data_ptr(), hidden.stride(0), _pointer(output), 0 if output is None else output.stride(0),
+    )  # fmt: skip
+
+
+def lstm_sequence(
+    weight: Float[Tensor, "gates hidden"],
+    lengths: Int[Tensor, " rows"] | None,
+    reverse: bool,
+    gates: Float[Tensor, "len rows gates"],
+    cells: Float[Tensor, "len_and_1 rows hidden"],
+    hiddens: Float[Tensor, "len_and_1 rows hidden"],
+) -> None:
+    """All LSTM steps, products included, for a few rows: fills hiddens and cells from `gates`, the inputs' share."""
+    _function("lstm_sequence", gates.dtype)(
+        *hiddens[1:].shape, weight.data_ptr(), _pointer(lengths), reverse, gates.data_ptr(), cells.data_ptr(),
+        hiddens.data_ptr(),
     )  # fmt: skip
 
 
@@ -146,6 +161,35 @@ def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: 
     )
 
 
+def log_sum_exp(values: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows"]:
+    """Return log(sum of e^x) over the last dimension, which is contiguous like all the others."""
+    output = values.new_empty(values.shape[:-1], dtype=sum_dtype(values.dtype))
+    _function("log_sum_exp", values.dtype)(
+        torch.get_num_threads(), output.numel(), values.shape[-1], values.data_ptr(), output.data_ptr()
+    )
+    return output
+
+
+def best_continuations(
+    logits: Float[Tensor, "sentences beam vocab"],
+    normaliser: Float[Tensor, "sentences beam"],
+    live: Float[Tensor, "sentences beam"],
+    only_eos: Bool[Tensor, " sentences"] | None,
+    never: Bool[Tensor, " vocab"],
+    eos: int,
+    totals: Float[Tensor, "sentences best"],
+    parents: Int[Tensor, "sentences best"],
+    tokens: Int[Tensor, "sentences best"],
+    log_probs: Float[Tensor, "sentences best"],
+) -> None:
+    """Fill the last four with the best continuations by one token; all tensors are contiguous."""
+    _function("best_continuations", logits.dtype)(
+        torch.get_num_threads(), *logits.shape, totals.shape[1], logits.data_ptr(), normaliser.data_ptr(),
+        live.data_ptr(), _pointer(only_eos), never.data_ptr(), eos, totals.data_ptr(), parents.data_ptr(),
+        tokens.data_ptr(), log_probs.data_ptr(),
+    )  # fmt: skip
+
+
 def quantise(
     values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
 ) -> None:
@@ -175,10 +219,13 @@ def _pointer(tensor: Tensor | None) -> int | None:
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: dict[str, list[Any]] = {
     "lstm_forward": [ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _N, _P, _P, _P, _N, _P, _N],
+    "lstm_sequence": [_N, _N, _N, _P, _P, ctypes.c_int, _P, _P, _P],
     "lstm_backward": [ctypes.c_int, _N, _N, _P, _P, _P, _P, _N, _P, _N, _P, _P, _N],
     "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
     "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
     "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
+    "log_sum_exp": [ctypes.c_int, _N, _N, _P, _P],
+    "best_continuations": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P, _P],
     "quantise": [ctypes.c_int, _N, _N, _P, _P, _P],
     "dequantise": [ctypes.c_int, _N, _N, _P, _P, _P, _P],
     "dropout": [ctypes.c_int, _N, _P, _P, ctypes.c_float, ctypes.c_uint64],

@@ -113,6 +113,32 @@ void lstm_forward(int threads, i64 rows, i64 size, const T *product, const T *in
     }
 }
 
+// All steps of one direction of a layer, for a few rows: the products are done here, too, as calling for each of them
+// takes longer than doing it. `gates` holds the inputs' share, which the activations replace. Hidden and cell states
+// have one place more than there are steps; the first one (in reverse the last) is given.
+template <class T, class S = sum_of<T>>
+void lstm_sequence(i64 steps, i64 rows, i64 size, const T *weight, const i64 *lengths, bool reverse, T *gates, S *cells,
+                   T *hiddens) {
+    std::vector<T> product(rows * 4 * size);
+    std::vector<S> before(size);
+    for (i64 step = 0; step < steps; ++step) {
+        i64 t = reverse ? steps - 1 - step : step, from = t + reverse, to = t + !reverse;
+        for (i64 b = 0; b < rows; ++b) {
+            for (i64 k = 0; k < size; ++k) before[k] = load(hiddens[(from * rows + b) * size + k]);
+            for (i64 g = 0; g < 4 * size; ++g) {
+                const T *w = weight + g * size;
+                S sum = S(0.0);
+#pragma omp simd reduction(+ : sum)
+                for (i64 k = 0; k < size; ++k) sum += load(w[k]) * before[k];
+                store(product[b * 4 * size + g], sum);
+            }
+        }
+        T *now = gates + t * rows * 4 * size;
+        lstm_forward<T>(1, rows, size, product.data(), now, 4 * size, cells + from * rows * size, lengths, t, now,
+                        cells + to * rows * size, hiddens + to * rows * size, size, nullptr, 0);
+    }
+}
+
 // From the gradients of a step's output, and of its hidden and cell state as the next step saw them, those of its
 // gates and of the cell before (in place). `hidden_gradient` may be null: nothing came from a next step.
 template <class T, class S = sum_of<T>>
@@ -259,6 +285,117 @@ void cross_entropy(int threads, i64 rows, i64 classes, T *logits, const i64 *tar
     }
 }
 
+// log(sum of e^x) of each row; NaN where one is among the values, -inf where all are.
+template <class T, class S = sum_of<T>>
+void log_sum_exp(int threads, i64 rows, i64 columns, const T *values, S *output) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (i64 row = 0; row < rows; ++row) {
+        const T *x = values + row * columns;
+        S highest = -S(INFINITY), total = S(0.0);
+        int unordered = 0;
+#pragma omp simd reduction(max : highest) reduction(+ : unordered)
+        for (i64 k = 0; k < columns; ++k) {
+            S value = load(x[k]);
+            highest = highest < value ? value : highest;
+            unordered += value != value;
+        }
+        if (unordered || highest == -S(INFINITY)) {
+            output[row] = unordered ? S(NAN) : highest;
+            continue;
+        }
+#pragma omp simd reduction(+ : total)
+        for (i64 k = 0; k < columns; ++k) total += exponential(load(x[k]) - highest);
+        output[row] = highest + std::log(total);
+    }
+}
+
+// log p of a hypothesis with one more token, rounded as two sums in this order whatever the compiler may regroup.
+template <class S>
+inline S continued(S logit, S normaliser, S live) {
+    volatile S log_prob = logit - normaliser;
+    return log_prob + live;
+}
+
+// The best continuations of one hypothesis, best first, equal ones by token.
+template <class T, class S>
+i64 best_tokens(i64 vocab, const T *z, S normaliser, S live, const std::uint8_t *never, i64 best, S *totals, i64 *tokens) {
+    constexpr i64 BLOCK = 64;
+    i64 found = 0;
+    for (i64 start = 0; start < vocab; start += BLOCK) {
+        i64 end = start + BLOCK < vocab ? start + BLOCK : vocab;
+        S highest = -S(INFINITY), worst = found < best ? -S(INFINITY) : totals[best - 1];
+#pragma omp simd reduction(max : highest)
+        for (i64 k = start; k < end; ++k) highest = highest < load(z[k]) ? load(z[k]) : highest;
+        if (!(continued<S>(highest, normaliser, live) > worst)) continue;
+        for (i64 k = start; k < end; ++k) {
+            S total = continued<S>(load(z[k]), normaliser, live);
+            if (!(total > worst) || never[k]) continue;
+            found += found < best;
+            i64 place = found - 1;
+            for (; place > 0 && totals[place - 1] < total; --place) {
+                totals[place] = totals[place - 1];
+                tokens[place] = tokens[place - 1];
+            }
+            totals[place] = total;
+            tokens[place] = k;
+            worst = found < best ? -S(INFINITY) : totals[best - 1];
+        }
+    }
+    return found;
+}
+
+// The best continuations of each of `sentences` by one token, best first, equal ones by hypothesis, then by token. Where
+// `only_eos` (may be null) is set a sentence may only end. Places for which there is nothing get -inf, hypothesis 0 and token 0; a
+// sentence with a normaliser that is NaN gets NaN in all places.
+template <class T, class S = sum_of<T>>
+void best_continuations(int threads, i64 sentences, i64 beam, i64 vocab, i64 best, const T *logits,
+                        const S *normalisers, const S *live, const std::uint8_t *only_eos, const std::uint8_t *never,
+                        i64 eos, S *totals, i64 *parents, i64 *tokens, S *log_probs) {
+    std::vector<S> all_totals(sentences * beam * best);
+    std::vector<i64> all_tokens(sentences * beam * best), all_found(sentences * beam);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (i64 row = 0; row < sentences * beam; ++row) {
+            const T *z = logits + row * vocab;
+            S *row_totals = &all_totals[row * best];
+            i64 *row_tokens = &all_tokens[row * best];
+            if (only_eos && only_eos[row / beam]) {
+                row_totals[0] = continued<S>(load(z[eos]), normalisers[row], live[row]);
+                row_tokens[0] = eos;
+                all_found[row] = row_totals[0] > -S(INFINITY);
+            } else if (live[row] > -S(INFINITY)) {
+                all_found[row] = best_tokens(vocab, z, normalisers[row], live[row], never, best, row_totals, row_tokens);
+            }
+        }
+#pragma omp for schedule(static)
+        for (i64 sentence = 0; sentence < sentences; ++sentence) {
+            std::vector<i64> next(beam);
+            const S *sums = normalisers + sentence * beam;
+            bool unordered = false;
+            for (i64 b = 0; b < beam; ++b) unordered |= sums[b] != sums[b];
+            for (i64 place = sentence * best; place < (sentence + 1) * best; ++place) {
+                i64 parent = -1;
+                S highest = -S(INFINITY);
+                for (i64 b = 0; b < beam; ++b) {
+                    i64 row = sentence * beam + b;
+                    if (next[b] == all_found[row] || !(all_totals[row * best + next[b]] > highest)) continue;
+                    highest = all_totals[row * best + next[b]];
+                    parent = b;
+                }
+                totals[place] = log_probs[place] = unordered ? S(NAN) : -S(INFINITY);
+                parents[place] = tokens[place] = 0;
+                if (parent < 0 || unordered) continue;
+                i64 row = sentence * beam + parent;
+                totals[place] = highest;
+                parents[place] = parent;
+                tokens[place] = all_tokens[row * best + next[parent]++];
+                log_probs[place] = load(logits[row * vocab + tokens[place]]) - normalisers[row];
+            }
+        }
+    }
+}
+
 // Each row in 8 bits: round(x / scale) + 128 with scale = max |x| / 127, so that 128 is 0.
 template <class T, class S = sum_of<T>>
 void quantise(int threads, i64 rows, i64 columns, const T *values, std::uint8_t *output, S *scales) {
@@ -316,6 +453,9 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
                                         const i64 *l, i64 t, T *a, S *c, T *h, i64 hs, T *o, i64 os) {                \
         lstm_forward<T>(n, r, s, p, x, xs, cb, l, t, a, c, h, hs, o, os);                                             \
     }                                                                                                                 \
+    extern "C" void lstm_sequence_##name(i64 t, i64 r, i64 s, const T *w, const i64 *l, int v, T *g, S *c, T *h) {    \
+        lstm_sequence<T>(t, r, s, w, l, v, g, c, h);                                                                  \
+    }                                                                                                                 \
     extern "C" void lstm_backward_##name(int n, i64 r, i64 s, const T *a, const S *cb, const S *c, const T *o,       \
                                          i64 os, const T *h, i64 hs, S *dc, T *dg, i64 gs) {                          \
         lstm_backward<T>(n, r, s, a, cb, c, o, os, h, hs, dc, dg, gs);                                                \
@@ -331,6 +471,12 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
     }                                                                                                                 \
     extern "C" void cross_entropy_##name(int n, i64 r, i64 c, T *z, const i64 *t, S s, S *loss, S *nll) {            \
         cross_entropy<T>(n, r, c, z, t, s, loss, nll);                                                                \
+    }                                                                                                                 \
+    extern "C" void log_sum_exp_##name(int n, i64 r, i64 c, const T *x, S *y) { log_sum_exp<T>(n, r, c, x, y); }      \
+    extern "C" void best_continuations_##name(int n, i64 r, i64 b, i64 c, i64 k, const T *z, const S *m, const S *l,  \
+                                              const std::uint8_t *o, const std::uint8_t *v, i64 e, S *to, i64 *p,     \
+                                              i64 *t, S *lp) {                                                        \
+        best_continuations<T>(n, r, b, c, k, z, m, l, o, v, e, to, p, t, lp);                                         \
     }                                                                                                                 \
     extern "C" void quantise_##name(int n, i64 r, i64 c, const T *x, std::uint8_t *y, S *s) {                         \
         quantise<T>(n, r, c, x, y, s);                                                                                \

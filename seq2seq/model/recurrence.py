@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import product_with
 
+FEW_ROWS = 2  # up to which a product is done faster than asked for
+
 
 def run_lstm(
     inputs: Float[Tensor, "batch len in"],
@@ -69,20 +71,15 @@ class LSTMSequence(torch.autograd.Function):
         gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, 4 * size)
         hiddens = gates.new_empty(steps + 1, rows, size)
         cells = gates.new_empty(steps + 1, rows, size, dtype=calls.sum_dtype(gates.dtype))
-        begin, back, ahead = (steps, 1, 0) if reverse else (0, 0, 1)  # state before step t is at t + back
+        begin = steps if reverse else 0
         if hidden is None or cell is None:
             hiddens[begin], cells[begin] = 0, 0
         else:
             hiddens[begin], cells[begin] = hidden, cell
-        recurrent = product_with(w_hh, rows)
-        for t in range(steps)[:: -1 if reverse else 1]:
-            zero = hidden is None and t + back == begin
-            calls.lstm_forward(
-                None if zero else recurrent(hiddens[t + back]),
-                *(gates[t], cells[t + back], gates[t], cells[t + ahead], hiddens[t + ahead]),
-                lengths=lengths,
-                t=t,
-            )  # the activations take the place of the gates
+        if rows <= FEW_ROWS:
+            calls.lstm_sequence(w_hh.contiguous(), lengths, reverse, gates, cells, hiddens)
+        else:
+            _run_steps(w_hh, lengths, reverse, gates, cells, hiddens, from_zero=hidden is None)
         ctx.save_for_backward(inputs, w_ih, w_hh, gates, hiddens, cells)
         ctx.reverse, ctx.given = reverse, hidden is not None
         return hiddens[:-1] if reverse else hiddens[1:]
@@ -109,6 +106,19 @@ class LSTMSequence(torch.autograd.Function):
         dinputs = (flat @ w_ih).view_as(inputs) if ctx.needs_input_grad[0] else None
         dw_ih, dw_hh = flat.t() @ inputs.flatten(0, 1), flat.t() @ before.flatten(0, 1)
         return dinputs, dw_ih, dw_hh, flat.sum(0), dhidden, dcell if ctx.given else None, None, None
+
+
+def _run_steps(
+    w_hh: Tensor, lengths: Tensor | None, reverse: bool, gates: Tensor, cells: Tensor, hiddens: Tensor, from_zero: bool
+) -> None:
+    """Do what `calls.lstm_sequence` does, with a product over all rows at each step."""
+    recurrent = product_with(w_hh, gates.shape[1])
+    back, ahead = (1, 0) if reverse else (0, 1)  # state before step t is at t + back
+    for number, t in enumerate(range(len(gates))[:: -1 if reverse else 1]):
+        product = None if from_zero and number == 0 else recurrent(hiddens[t + back])
+        calls.lstm_forward(
+            *(product, gates[t], cells[t + back], gates[t], cells[t + ahead], hiddens[t + ahead]), lengths=lengths, t=t
+        )  # the activations take the place of the gates
 
 
 class AttentionalSequence(torch.autograd.Function):

@@ -16,7 +16,9 @@ from reference import beam as reference
 from scaling import scaled
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.decode_config import NormalizationName
-from seq2seq.decoding.beam_search import SearchResult, beam_search, best_of
+from seq2seq.decoding.beam_search import SearchResult, beam_search
+from seq2seq.decoding.choosing import best_continuations, best_of, chosen, permitted
+from seq2seq.decoding.protocols import Prediction
 from seq2seq.decoding.ranking import length_penalty
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
@@ -123,6 +125,31 @@ def test_best_of_is_a_stable_sort(seed: int, rows: int, size: int, k: int, sprea
     for found, row, wanted in zip(index.tolist(), scores.tolist(), expected, strict=True):
         possible = [i for i in wanted if row[i] > -math.inf]  # which of the impossible ones come last is all the same
         assert found[: len(possible)] == possible
+
+
+@EXAMPLES
+@given(
+    seed=st.integers(0, 2**31),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(EOS_ID + 2, 300)),
+    k=st.integers(1, 12),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    distinct=st.sampled_from([3, 50, 10**6]),
+)
+def test_the_kernel_finds_the_continuations_that_the_plain_way_finds(
+    seed: int, shape: tuple[int, int, int], k: int, dtype: torch.dtype, distinct: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randint(-distinct, distinct, shape, generator=generator) * (8.0 / distinct)).to(dtype)
+    logits[torch.rand(shape, generator=generator) < 0.1] = -torch.inf
+    exact = torch.promote_types(dtype, torch.float32)
+    live = -10 * torch.rand(shape[:2], generator=generator, dtype=exact)
+    live[torch.rand(shape[:2], generator=generator) < 0.2] = -torch.inf
+    prediction = Prediction(logits, torch.logsumexp(logits.to(exact), dim=2))
+    plain = chosen(prediction, permitted(prediction.log_probs, live, NEVER, [0]), k, None)
+    found = best_continuations(prediction, live, k, NEVER, [0])
+    assert torch.equal(found.totals, plain.totals)
+    there = plain.totals > -torch.inf
+    assert all(torch.equal(one[there], other[there]) for one, other in zip(found, plain, strict=True))
 
 
 def table_of(rows: dict[int, dict[int, float]], size: int) -> Tensor:

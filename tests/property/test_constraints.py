@@ -18,7 +18,8 @@ from reference import beam as reference
 from scaling import scaled
 from seq2seq.batch import BOS_ID, EOS_ID
 from seq2seq.decode_config import NormalizationName
-from seq2seq.decoding.beam_search import SearchResult, beam_search, best_of
+from seq2seq.decoding.beam_search import SearchResult, beam_search
+from seq2seq.decoding.choosing import best_of
 from seq2seq.decoding.constraints import DynamicBeamAllocation
 from seq2seq.decoding.protocols import NEVER_EMITTED
 from seq2seq.decoding.ranking import length_penalty

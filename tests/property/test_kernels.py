@@ -192,7 +192,7 @@ def test_a_translation_after_an_update_is_that_of_the_new_weights() -> None:
     def first_word() -> Tensor:
         with torch.inference_mode():
             state = predictor.start([[4, 5]], torch.device("cpu"))
-            return predictor.step(torch.full((1, 1), BOS_ID), state)[0]
+            return predictor.step(torch.full((1, 1), BOS_ID), state)[0].log_probs
 
     network.eval()
     before = first_word()
@@ -220,6 +220,15 @@ def test_other_types_take_the_plain_way() -> None:
     assert not calls.usable(torch.zeros(1, dtype=torch.float16))
     with torch.autocast("cpu", torch.float16):
         assert not calls.usable(torch.zeros(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("worst", [0.0, -math.inf, math.nan])
+def test_log_sum_exp_is_that_of_torch(dtype: torch.dtype, worst: float) -> None:
+    values = 20 * torch.randn(3, 5, 1001, generator=torch.Generator().manual_seed(1)).to(dtype)
+    values[0, 0, 7], values[1, 1] = worst, worst
+    expected = torch.logsumexp(values.to(calls.sum_dtype(dtype)), dim=2)
+    torch.testing.assert_close(calls.log_sum_exp(values), expected, rtol=1e-6, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-8, 0.1, -3.0, 9.0, 88.0, 1e4, -1e4, math.inf, -math.inf, math.nan])

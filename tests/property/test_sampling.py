@@ -281,7 +281,7 @@ def test_every_rule_is_obeyed(seed: int, sentences: int, options: dict[str, Any]
 def test_a_sentence_costs_no_step_after_its_longest_sample() -> None:
     shapes = []
 
-    def counted(last: Tensor, state: MarkovState) -> tuple[Tensor, MarkovState]:
+    def counted(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovState]:
         shapes.append(tuple(last.shape))
         return markov_step(last, state)
 
