@@ -24,8 +24,10 @@ def configure(config: RuntimeConfig) -> None:
     calls.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
-    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024: gigabytes in an hour.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024, and torch's calls of it
+    # as many with their scratch memory: gigabytes in an hour. Only the products of a loop come again. Read at first use.
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "16")
 
 
 def keep_freed_memory() -> bool:

@@ -1,4 +1,4 @@
-"""Token-budget batches of similar length, by torchtext's bucketing (the only module that imports torchtext).
+"""Token-budget batches of similar length, cut by torchtext (the only module that imports it).
 
 The budget is a ceiling on rows × longest row, either side: what the model computes, padding included. The order of an
 epoch is a pure function of (seed, epoch), so a position in it is all that a resumed run needs.
@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torchtext.data import pool
+from torchtext.data import batch as cut
 
 from seq2seq.batch import Batch, batch_of
 from seq2seq.data.binarised import PairedIds
 from seq2seq.errors import ConfigError
 
 Lengths = NDArray[np.int64]
-Row = tuple[int, int, int]  # length of the longer side, lean, index: what batches are sorted by
+Row = tuple[int, int]  # length of the longer side, index of the pair
+LEAN_STEP = 2  # pieces
 
 
 def batch_order(
@@ -25,46 +26,28 @@ def batch_order(
 ) -> list[list[int]]:
     """Return the pair indices of every batch of an epoch; each pair comes once.
 
+    All pairs are sorted by shape, those of like shape in another order each epoch, and cut into batches, which come in
+    random order. Shapes are told apart so finely that 2 to 5 % are padding, so coarsely that pairs meet others
+    (docs/performance.md).
+
     Lengths count pieces with EOS; `batch_tokens` is the ceiling of rows × longest row of a batch, either side.
 
     Raises:
         ConfigError: a pair is longer than the budget by itself.
     """
-    rows = _rows(src_lengths, tgt_lengths)
-    _check_budget(rows, batch_tokens)
+    longest, lean = _shapes(src_lengths, tgt_lengths)
+    _check_budget(longest, batch_tokens)
     rng = np.random.default_rng([seed, epoch])
-
-    def shuffled(batches: list[list[Row]]) -> list[list[Row]]:
-        return [batches[i] for i in rng.permutation(len(batches))]
-
-    batches = pool(
-        [rows[i] for i in rng.permutation(len(rows))],
-        batch_tokens,
-        key=lambda row: row,
-        batch_size_fn=batch_size,
-        random_shuffler=shuffled,  # torchtext's default shuffles in place and returns None, which it then iterates
-        shuffle=True,
-        sort_within_batch=True,  # which means: sort each chunk before cutting it into batches
-    )
-    return [[row[-1] for row in batch] for batch in batches]
-
-
-def batch_size(new: Row, count: int, so_far: int) -> int:
-    """Return rows × longest row once `new` is the `count`-th row; `so_far` is the same before it."""
-    longest = so_far // (count - 1) if count > 1 else 0
-    return count * max(longest, new[0])
+    order = np.lexsort((rng.permutation(len(longest)), lean // LEAN_STEP, longest))
+    batches = list(_cut(longest, order, batch_tokens))
+    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def fixed_batches(pairs: PairedIds, batch_tokens: int) -> Iterator[Batch]:
     """Yield all pairs by length, for validation; a pair longer than the budget comes alone."""
-    chosen: list[int] = []
-    for longest, _, index in sorted(_rows(pairs.src_lengths, pairs.tgt_lengths)):
-        if chosen and (len(chosen) + 1) * longest > batch_tokens:
-            yield _batch(pairs, chosen)
-            chosen = []
-        chosen.append(index)
-    if chosen:
-        yield _batch(pairs, chosen)
+    longest, lean = _shapes(pairs.src_lengths, pairs.tgt_lengths)
+    for indices in _cut(longest, np.lexsort((lean, longest)), batch_tokens):
+        yield _batch(pairs, indices)
 
 
 def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
@@ -77,21 +60,33 @@ def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:
     return batch_of(pairs.src_rows(indices), pairs.tgt_rows(indices))
 
 
-def _rows(src_lengths: Lengths, tgt_lengths: Lengths) -> list[Row]:
-    """Return sort keys that put pairs of like shape together.
+def _shapes(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Lengths, Lengths]:
+    """Return sort keys that put pairs of like shape together: longest side and lean.
 
-    The longer side decides what a batch costs. Among equals, "lean" runs from a short source to a short target and
-    back again for the next length, so that neighbours resemble each other (a sixth less padding on Tatoeba).
+    The longer side decides what a batch costs. The lean runs from a short source to a short target and back again for the next length, so that neighbours
+    resemble each other.
     """
     longest = np.maximum(src_lengths, tgt_lengths)
-    lean = (tgt_lengths - src_lengths) * np.where(longest % 2, 1, -1)
-    return list(zip(longest.tolist(), lean.tolist(), range(len(longest)), strict=True))
+    return longest, (tgt_lengths - src_lengths) * np.where(longest % 2, 1, -1)
 
 
-def _check_budget(rows: Sequence[Row], batch_tokens: int) -> None:
-    longest = max((row[0] for row in rows), default=0)
-    if longest > batch_tokens:
+def _cut(longest: Lengths, order: Lengths, batch_tokens: int) -> Iterator[list[int]]:
+    rows = zip(longest[order].tolist(), order.tolist(), strict=True)
+    for batch in cut(rows, batch_tokens, batch_size):
+        if batch:  # one row that is too long comes after an empty batch
+            yield [index for _, index in batch]
+
+
+def batch_size(new: Row, count: int, so_far: int) -> int:
+    """Return rows × longest row once `new` is the `count`-th row; `so_far` is the same before it."""
+    longest = so_far // (count - 1) if count > 1 else 0
+    return count * max(longest, new[0])
+
+
+def _check_budget(longest: Lengths, batch_tokens: int) -> None:
+    most = int(longest.max(initial=0))
+    if most > batch_tokens:
         raise ConfigError(
-            f"training.batch_tokens={batch_tokens} is less than one pair of {longest} pieces: "
+            f"training.batch_tokens={batch_tokens} is less than one pair of {most} pieces: "
             "raise it or lower data.max_length"
         )
