@@ -29,7 +29,8 @@ from typing import Any
 Measured = dict[str, Any]  # what one measuring process returns
 Figures = dict[str, dict[str, float]]  # name -> median, min, max
 Results = dict[str, Figures]  # column of the table -> its figures
-SETTINGS = "data cache grammar_pairs vocab hidden threads precision seconds warmup samples sentences singles model"
+SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allocator seconds warmup samples"
+SETTINGS += " sentences singles model shortlist"
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 
 
@@ -113,7 +114,8 @@ def translate(run: Run) -> Results:
             other[name]["latency_p50_ms"] / one[name]["latency_p50_ms"] for one, other in rounds
         )
         results[name] = found
-    results["beam"] |= {name: spread_of(ours, name) for name in ("share_gemm", "gemm_gflops", "peak_rss_mb")}
+    names = ("share_gemm", "gemm_gflops", "peak_rss_64_mb", "peak_rss_mb")
+    results["beam"] |= {name: spread_of(ours, name) for name in names}
     results["beam"]["textbook_peak_rss_mb"] = spread_of(textbook, "peak_rss_mb")
     return results
 
@@ -260,10 +262,14 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add("--cache", everyone, cache, "where to keep what is made once", metavar="DIR", type=str)
     add("--pairs", everyone, 5, "how often each kind is measured", metavar="N")
     add("--threads", everyone, None, "CPU threads; None: torch's choice", metavar="N")
-    add("--precision", everyone, "auto", "ours; the textbook's is fp32", choices=("auto", "fp32", "bf16"), type=str)
+    precisions = ("auto", "fp32", "bf16", "int8") if name == "translate" else ("auto", "fp32", "bf16")
+    add("--precision", everyone, "auto", "ours; the textbook's is fp32", choices=precisions, type=str)
+    add("--kernels", everyone, "auto", "ours, as in runtime.kernels", choices=("auto", "plain"), type=str)
+    add("--allocator", everyone, "auto", "ours, as in runtime.allocator", choices=("auto", "default"), type=str)
     add("--batch-tokens", training, [4096, 1024], "ceilings of rows × longest row", metavar="N", nargs="+")
     add("--seconds", training, 8.0, "how long to train after the warm-up", metavar="SEC", type=float)
     add("--model", ("translate",), None, "model file or run folder; None: random weights", metavar="PATH", type=str)
+    add("--shortlist", ("translate",), None, "ours, a file made by seq2seq.shortlist", metavar="FILE", type=str)
     add("--sentences", ("translate",), 1000, "translated together", metavar="N")
     add("--singles", ("translate",), 100, "translated one by one", metavar="N")
     add("--data-pairs", ("data",), [125_000, 500_000], "pairs of the two texts", metavar=("N", "M"), nargs=2)

@@ -7,6 +7,7 @@ in fp32 with the allocator as it is. Both get the same batches, or sentences, in
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import math
@@ -26,7 +27,7 @@ from gemm import BatchShape, Product, SearchStep, measure, search_products, trai
 from torch import Tensor
 
 from seq2seq.batch import Batch
-from seq2seq.config import PrecisionName, RuntimeConfig, TrainingConfig
+from seq2seq.config import AllocatorName, KernelsName, PrecisionName, RuntimeConfig, TrainingConfig
 from seq2seq.data.batches import batch_order, batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.tokenizer import Tokenizer
@@ -34,7 +35,7 @@ from seq2seq.decode_config import DecodeConfig
 from seq2seq.decoding import searching
 from seq2seq.decoding.predictor import Predictor, PredictorState
 from seq2seq.decoding.protocols import Prediction
-from seq2seq.decoding.translator import Translator
+from seq2seq.decoding.translator import INT8, Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
 from seq2seq.training.loggers import RunLog
@@ -136,7 +137,7 @@ class SilentLog(RunLog):
 
 def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
     """Train with the real loop: loading, forward, backward, clipping, optimizer."""
-    configure(RuntimeConfig(threads=settings.threads))
+    configure(runtime_config(settings))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)
     seed_everything(SEED)
@@ -210,9 +211,11 @@ def training_figures(settings: Settings, stopwatch: Stopwatch, dtype: torch.dtyp
 
 def translate_ours(settings: Settings) -> dict[str, Any]:
     """Translate with our search: together, and one by one."""
-    configure(RuntimeConfig(threads=settings.threads))
-    lines, translator = translation_work(settings, PrecisionName(settings.precision))
-    figures: dict[str, Any] = {}
+    configure(runtime_config(settings))
+    lines, translator = translation_work(settings, settings.precision)
+    for start in range(0, len(lines), TEXTBOOK_SENTENCES):
+        our_translate(translator, BEAMS["beam"], lines[start : start + TEXTBOOK_SENTENCES])
+    figures: dict[str, Any] = {"peak_rss_64_mb": peak_rss_mb()}
     for name, beam_size in BEAMS.items():
         translate = functools.partial(our_translate, translator, beam_size)
         figures[name] = translation_figures(settings, lines, translate)
@@ -223,7 +226,7 @@ def translate_ours(settings: Settings) -> dict[str, Any]:
 def translate_textbook(settings: Settings) -> dict[str, Any]:
     """Translate as a tutorial does, with the same weights, limits and length penalty."""
     set_threads(settings)
-    lines, translator = translation_work(settings, PrecisionName.fp32)
+    lines, translator = translation_work(dataclasses.replace(settings, shortlist=None), "fp32")
     network, figures = textbook.copy_of(translator.network).eval(), dict[str, Any]()
     for name, beam_size in BEAMS.items():
         translate = functools.partial(textbook_translate, network, translator.tokenizer, translator.decode, beam_size)
@@ -231,17 +234,19 @@ def translate_textbook(settings: Settings) -> dict[str, Any]:
     return {**figures, "peak_rss_mb": peak_rss_mb(), **environment(torch.float32)}
 
 
-def translation_work(settings: Settings, precision: PrecisionName) -> tuple[list[str], Translator]:
+def translation_work(settings: Settings, precision: str) -> tuple[list[str], Translator]:
     """Return the sentences, and the given model or a random one whose outputs are about as long as the source."""
     folder = Path(settings.data)
     lines = read(folder, "val").src[: settings.sentences]
     if settings.model:
-        return lines, Translator.load(settings.model, device="cpu", precision=precision)
+        return lines, Translator.load(settings.model, device="cpu", precision=precision, shortlist=settings.shortlist)
     tokenizer = make_tokenizer(read(folder, "train"), settings.vocab, settings.cache)
     seed_everything(SEED)
     network = Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size)
     decode = DecodeConfig(max_length_ratio=1.0, max_length_extra=1)
-    return lines, Translator(network, tokenizer, decode, CPU, resolve_precision(precision, CPU))
+    int8 = precision == INT8
+    dtype = resolve_precision(PrecisionName("auto" if int8 else precision), CPU)
+    return lines, Translator(network, tokenizer, decode, CPU, dtype, int8=int8)
 
 
 def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
@@ -292,7 +297,7 @@ def search_shares(settings: Settings, translator: Translator, lines: Sequence[st
     for batch in spread_over(together, settings.samples):
         chosen = [lines[i] for i in batch]
         sec, _ = timed(functools.partial(translator.translate, chosen, beam_size=beam_size))
-        translator.predictor = counting = CountingPredictor(predictor.networks)
+        translator.predictor = counting = CountingPredictor(predictor.networks, int8=predictor.int8)
         translator.translate(chosen, beam_size=beam_size)
         translator.predictor = predictor
         longest = lengths[batch[0]]
@@ -303,8 +308,8 @@ def search_shares(settings: Settings, translator: Translator, lines: Sequence[st
 class CountingPredictor(Predictor):
     """Notes the size of every step that a search takes."""
 
-    def __init__(self, networks: Sequence[Seq2Seq]) -> None:
-        super().__init__(networks)
+    def __init__(self, networks: Sequence[Seq2Seq], int8: bool) -> None:
+        super().__init__(networks, int8=int8)
         self.steps: list[SearchStep] = []
 
     def step(self, last: Tensor, state: PredictorState) -> tuple[Prediction, PredictorState]:
@@ -319,7 +324,7 @@ class CountingPredictor(Predictor):
 
 def prepare_pairs(settings: Settings, folder: str) -> dict[str, float]:
     """Read the text of `folder` and encode it to ids on disk."""
-    configure(RuntimeConfig(threads=settings.threads))
+    configure(runtime_config(settings))
     tokenizer = make_tokenizer(read(Path(settings.data), "train"), settings.vocab, settings.cache)
     figures = {"start_rss_mb": peak_rss_mb()}
     with tempfile.TemporaryDirectory(dir=folder) as cache:
@@ -355,6 +360,12 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
+
+
+def runtime_config(settings: Settings) -> RuntimeConfig:
+    """Return how our process is set up."""
+    allocator, kernels = AllocatorName(settings.allocator), KernelsName(settings.kernels)
+    return RuntimeConfig(allocator=allocator, kernels=kernels, threads=settings.threads)
 
 
 def set_threads(settings: Settings) -> None:

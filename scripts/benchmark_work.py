@@ -34,12 +34,15 @@ class Settings:
         hidden: decoder state size; word vectors, encoder directions and attention have half of it.
         threads: None: torch's choice.
         precision: of our matrix products; the textbook's are fp32.
+        kernels: auto, or plain: ours without the compiled ones.
+        allocator: auto, or default: ours without telling glibc to keep memory.
         seconds: of training measured, after `warmup` batches.
         warmup: training batches before the clock starts.
         samples: batches for which the least matrix products are timed.
         sentences: validation sentences translated together.
         singles: validation sentences translated one by one.
         model: model file or run folder to translate with; None: random weights.
+        shortlist: file for our translator; None: the whole vocabulary.
     """
 
     data: str
@@ -49,12 +52,15 @@ class Settings:
     hidden: int
     threads: int | None
     precision: str
+    kernels: str
+    allocator: str
     seconds: float
     warmup: int
     samples: int
     sentences: int
     singles: int
     model: str | None
+    shortlist: str | None
 
 
 def set_up(settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Does cost grow linearly? Training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: a Markdown table.
+"""Does cost grow linearly? Training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: table and plot.
 
-    python scripts/length_scaling.py --threads 2
+    python scripts/length_scaling.py --threads 2 --plot docs/length_scaling.svg
 
 Random ids, every batch as full as it can be: what is measured is the update, not the text. Attention looks at every
 source position from every target position, so its share grows with the length; the vocabulary's with its size.
@@ -34,15 +34,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--updates", type=int, default=5, help="measured for each figure, after two that warm up")
+    parser.add_argument("--plot", metavar="FILE", help="draw the table (.svg, .png); needs matplotlib")
     args = parser.parse_args()
     configure(RuntimeConfig(threads=args.threads))
     dtype = resolve_precision(PrecisionName.auto, CPU)
     print(f"target tokens/s, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads\n")
     print("| vocabulary | " + " | ".join(f"length {length}" for length in LENGTHS) + " |")
     print("|---|" + "---|" * len(LENGTHS))
+    table = {}
     for vocab in VOCABULARIES:
-        rates = [tokens_per_sec(vocab, length, dtype, args.updates) for length in LENGTHS]
+        table[vocab] = rates = [tokens_per_sec(vocab, length, dtype, args.updates) for length in LENGTHS]
         print(f"| {vocab:,} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |", flush=True)
+    if args.plot:
+        plot(table, args.plot)
+
+
+def plot(table: dict[int, list[float]], path: str) -> None:
+    """Draw seconds per 1,000 target tokens against the length, a line for each vocabulary."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for vocab, rates in table.items():
+        axes.plot(LENGTHS, [1000 / rate for rate in rates], marker="o", label=f"{vocab:,}")
+    axes.set(xlabel="sentence length, pieces", ylabel="seconds for 1,000 target tokens", ylim=(0, None))
+    axes.legend(title="vocabulary", fontsize="small")
+    figure.savefig(path)
 
 
 def tokens_per_sec(vocab: int, length: int, dtype: torch.dtype, updates: int) -> float:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from seq2seq.command import run
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.search_options import FIELDS, add_search_options, add_weights, flag_of, model_list, search_overrides
+from seq2seq.search_options import (
+    FIELDS,
+    add_search_options,
+    add_shortlist,
+    add_weights,
+    flag_of,
+    model_list,
+    search_overrides,
+)
 
 # Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL --src F --ref F     your own test set
   %(prog)s --hyp F --ref F           translations made before, by any program
 """
-WITH_MODEL = (*FIELDS, "weights", "device", "precision", "threads", "output")
+WITH_MODEL = (*FIELDS, "weights", "shortlist", "device", "precision", "threads", "output")
 WITH_CORPUS = ("data_root", "cache_dir")
 
 
@@ -51,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         help="model file or run folder; several, comma-separated, are asked together",
     )
     add_weights(made)
+    add_shortlist(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
     text.add_argument("--src", metavar="FILE", help="translate this file")
     text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
@@ -158,7 +167,7 @@ def load(args: argparse.Namespace) -> Translator:
 
     configure(RuntimeConfig(threads=args.threads))
     models, device, precision = model_list(args.model), args.device or "auto", args.precision or "auto"
-    return Translator.load(*models, device=device, precision=precision, weights=args.weights)
+    return Translator.load(*models, device=device, precision=precision, weights=args.weights, shortlist=args.shortlist)
 
 
 def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:

@@ -24,8 +24,8 @@ def configure(config: RuntimeConfig) -> None:
     calls.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
-    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024, and torch's calls of it
-    # as many with their scratch memory: gigabytes in an hour. Only the products of a loop come again. Read at first use.
+    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024, and torch its calls of
+    # them, with scratch memory: gigabytes in an hour. Only the products of a loop come again. Read at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "16")
 

@@ -101,3 +101,10 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--weights", type=weight_list, metavar="W,W", help="how much each of several models counts (default: the same)"
     )
+
+
+def add_shortlist(parser: argparse._ActionsContainer) -> None:
+    """Add the flag that names a vocabulary shortlist."""
+    parser.add_argument(
+        "--shortlist", metavar="FILE", help="say only what FILE, made by seq2seq.shortlist, lists for the source pieces"
+    )

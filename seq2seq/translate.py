@@ -18,7 +18,7 @@ from seq2seq.decoding.line_reader import check_inputs, in_step, prompted, window
 from seq2seq.decoding.line_writer import Written, output, written
 from seq2seq.decoding.progress import progress
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.search_options import add_search_options, add_weights, model_list, search_overrides
+from seq2seq.search_options import add_search_options, add_shortlist, add_weights, model_list, search_overrides
 
 # torch takes a second: what needs it is imported where it is used, so --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "standard input",
     )
     add_weights(parser)
+    add_shortlist(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate this text instead (repeatable)")
     parser.add_argument("--output", default="-", metavar="FILE", help="write here; -: standard output")
     _add_shape(parser.add_argument_group("what is read and written"))
@@ -180,7 +181,9 @@ def _load(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     from seq2seq.decoding.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))
-    return Translator.load(*models, device=args.device, precision=args.precision, weights=args.weights)
+    return Translator.load(
+        *models, device=args.device, precision=args.precision, weights=args.weights, shortlist=args.shortlist
+    )
 
 
 def _options(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:
 def _shapes(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Lengths, Lengths]:
     """Return sort keys that put pairs of like shape together: longest side and lean.
 
-    The longer side decides what a batch costs. The lean runs from a short source to a short target and back again for the next length, so that neighbours
-    resemble each other.
+    The longer side decides what a batch costs. The lean runs from a short source to a short target and back again for
+    the next length, so that neighbours resemble each other.
     """
     longest = np.maximum(src_lengths, tgt_lengths)
     return longest, (tgt_lengths - src_lengths) * np.where(longest % 2, 1, -1)

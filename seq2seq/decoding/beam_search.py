@@ -91,6 +91,7 @@ def beam_search(
         prediction, state = step(last, state)
         live = torch.zeros_like(prediction.normaliser) if live is None else live
         if rules or choice:
+            prediction = prediction.whole()
             allowed = apply_rules(rules, prediction.log_probs, said) if rules else prediction.log_probs
             best = chosen(prediction, permitted(allowed, live, never, search.at_limit()), beam_size, choice)
         else:

@@ -70,15 +70,21 @@ def best_continuations(
     """
     batch, beam, vocab = prediction.logits.shape
     if not calls.usable(prediction.logits):
+        prediction = prediction.whole()
         return chosen(prediction, permitted(prediction.log_probs, live, never, only_eos), k, None)
     kept = (batch, min(k, beam * vocab))
     totals, log_probs = live.new_empty(kept), live.new_empty(kept)
     parents, tokens = (torch.empty(kept, dtype=torch.long) for _ in range(2))
     ends = _flags(batch, tuple(only_eos)) if only_eos else None
-    calls.best_continuations(
-        *(prediction.logits.contiguous(), prediction.normaliser, live, ends, _flags(vocab, tuple(never)), EOS_ID),
+    if prediction.tokens is None:
+        forbidden = _flags(vocab, tuple(never))
+    else:
+        forbidden = _flags(prediction.vocab, tuple(never))[prediction.tokens]
+    calls.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
+        *(prediction.logits.contiguous(), prediction.normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )
+    tokens = tokens if prediction.tokens is None else prediction.tokens[tokens]
     return Continuations(totals, parents, tokens, log_probs)
 
 

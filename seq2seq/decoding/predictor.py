@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +19,13 @@ from torch import Tensor
 from seq2seq.batch import EOS_ID, make_batch, pad
 from seq2seq.decoding.protocols import Prediction
 from seq2seq.decoding.ranking import coverage_penalty
+from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.kernels import calls
+from seq2seq.kernels.products import Product
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import Step, step_of
+from seq2seq.model.stepping import FastStep, Step, step_of
 
 ROWS = 16
 
@@ -33,7 +35,8 @@ class PredictorState:
     """Every network's decoder state, and its memory: without beam dimension, as every beam reads the same.
 
     The first `sentences` rows are real, the rest fills the batch up to `least` hypotheses. `coverage` is the attention
-    each source position has got so far [rows, beam, src_len], where it is asked for.
+    each source position has got so far [rows, beam, src_len], where it is asked for. `words` are the tokens that may be
+    said, where not all, and `outputs` every network's projection to them (None: it makes all logits).
     """
 
     sentences: int
@@ -41,6 +44,8 @@ class PredictorState:
     decoders: tuple[DecoderState, ...]
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
+    words: Int[Tensor, " words"] | None = None
+    outputs: tuple[Product | None, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
@@ -91,9 +96,15 @@ class Predictor:
     That is the normalised geometric mean of their distributions. Attention is their weighted arithmetic mean.
     """
 
-    def __init__(self, networks: Sequence[Seq2Seq], weights: Sequence[float] | None = None, int8: bool = False) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Seq2Seq],
+        weights: Sequence[float] | None = None,
+        int8: bool = False,
+        shortlist: Shortlist | None = None,
+    ) -> None:
         weights = weights or [1.0] * len(networks)
-        self.networks, self.int8 = list(networks), int8
+        self.networks, self.int8, self.shortlist = list(networks), int8, shortlist
         self.forget()
         self.weights = [weight / math.fsum(weights) for weight in weights]
 
@@ -101,8 +112,21 @@ class Predictor:
         """Prepare the weights anew at the next start: they may have changed."""
         self._steps: list[Step] = [network.step for network in self.networks]
 
-    def start(self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False) -> PredictorState:
-        """Read the sources (ids without EOS) and return the state before the first token."""
+    def start(
+        self,
+        sources: Sequence[Sequence[int]],
+        device: torch.device,
+        coverage: bool = False,
+        wanted: Iterable[int] = (),
+    ) -> PredictorState:
+        """Read the sources (ids without EOS) and return the state before the first token.
+
+        Args:
+            sources: the batch.
+            device: where the networks are.
+            coverage: whether the state is to hold the attention that each source position has got.
+            wanted: target ids that the shortlist must hold.
+        """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
         least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
         rows = filled(torch.arange(len(sources)), 1, least)
@@ -113,19 +137,23 @@ class Predictor:
             step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
         ]
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        return PredictorState(len(sources), least, decoders, memories, received)
+        words = self.shortlist.words(sources, wanted).to(device) if self.shortlist else None
+        outputs = tuple(
+            step.output_of(words) if words is not None and isinstance(step, FastStep) else None for step in self._steps
+        )
+        return PredictorState(len(sources), least, decoders, memories, received, words, outputs)
 
     def step(self, last: Int[Tensor, "batch beam"], state: PredictorState) -> tuple[Prediction, PredictorState]:
         """Return what comes next, and the new state."""
         if len(last) < state.rows:  # what fills the batch up
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
-        said = [
-            step(last, decoder, memory)
-            for step, decoder, memory in zip(self._steps, state.decoders, state.memories, strict=True)
-        ]
-        logits, decoders, attn_weights = zip(*said, strict=True)
+        parts = zip(self._steps, state.outputs, state.decoders, state.memories, strict=True)
+        logits, decoders, attn_weights = zip(*(_say(last, state.words, *part) for part in parts), strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
         prediction = self._prediction([one[: state.sentences] for one in logits])
+        if state.words is not None:
+            vocab = self.networks[0].output.out_features
+            prediction = dataclasses.replace(prediction, tokens=state.words, vocab=vocab)
         return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
     def coverage_penalty(self, state: PredictorState) -> Float[Tensor, "batch beam"]:
@@ -155,6 +183,20 @@ class Predictor:
         if len(values) == 1:
             return values[0]
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
+
+
+def _say(
+    last: Tensor,
+    words: Tensor | None,
+    step: Step,
+    output: Product | None,
+    decoder: DecoderState,
+    memory: AttentionMemory,
+) -> tuple[Tensor, DecoderState, Tensor]:
+    if output is not None and isinstance(step, FastStep):
+        return step(last, decoder, memory, output)
+    logits, decoder, attn_weights = step(last, decoder, memory)
+    return logits if words is None else logits[:, :, words], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -34,15 +35,32 @@ class Prediction:
     """What may come next, as a network says it: log p = logits - normaliser.
 
     Searches that look at the best tokens only need no matrix of log-probabilities.
+
+    Attributes:
+        logits: of all tokens, or of `tokens` alone.
+        normaliser: in fp32 or better.
+        tokens: which ids the logits are of, ascending and with all special ones; None: all.
+        vocab: how many ids there are where `tokens` is given.
     """
 
-    logits: Float[Tensor, "batch beam vocab"]
-    normaliser: Float[Tensor, "batch beam"]  # in fp32 or better
+    logits: Float[Tensor, "batch beam words"]
+    normaliser: Float[Tensor, "batch beam"]
+    tokens: Int[Tensor, " words"] | None = None
+    vocab: int = 0
 
     @property
     def log_probs(self) -> Float[Tensor, "batch beam vocab"]:
         """Return log p of every next token, in the normaliser's type."""
-        return self.logits.to(self.normaliser.dtype) - self.normaliser[:, :, None]
+        logits = self.whole().logits
+        return logits.to(self.normaliser.dtype) - self.normaliser[:, :, None]
+
+    def whole(self) -> Prediction:
+        """Return the same with logits of all tokens, -inf where there were none."""
+        if self.tokens is None:
+            return self
+        logits = self.logits.new_full((*self.logits.shape[:2], self.vocab), -torch.inf)
+        logits[:, :, self.tokens] = self.logits
+        return Prediction(logits, self.normaliser)
 
 
 State = TypeVar("State", bound=SearchState)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,12 @@ def search(
     """
     device = torch.device(device)
     limits = torch.tensor([source.longest(decode) for source in sources], device=device)
-    state = predictor.start([source.ids for source in sources], device, coverage=decode.coverage_penalty > 0)
+    state = predictor.start(
+        [source.ids for source in sources],
+        device,
+        coverage=decode.coverage_penalty > 0,
+        wanted={token for source in sources for token in itertools.chain(source.prefix, *source.phrases)},
+    )
     rules = rules_of(sources, decode, never, device)
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     if decode.search is not SearchName.beam:

@@ -22,6 +22,7 @@ from seq2seq.decoding.glossary import Glossary
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis
 from seq2seq.decoding.searching import Source, batches, search, width_of
+from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.errors import ConfigError
 from seq2seq.kernels.products import has_int8
@@ -84,6 +85,7 @@ class Translator:
         weights: Sequence[float] | None = None,
         longest_part: int | None = None,
         int8: bool = False,
+        shortlist: Shortlist | None = None,
     ) -> None:
         """Make a translator.
 
@@ -97,9 +99,16 @@ class Translator:
             longest_part: source pieces beyond which a line is cut into parts, at most `LONGEST_PART`. What is longer
                 than all training text comes out badly: lines of 900 pieces lose nearly everything they say.
             int8: whether the decoder's products are computed in 8 bits; what is not a product stays in `dtype`.
+            shortlist: which target pieces a batch may need; absent: all.
+
+        Raises:
+            ConfigError: 8 bits for a network without additive attention.
         """
+        networks = [networks] if isinstance(networks, Seq2Seq) else networks
+        if int8 and not all(network.config.attention is AttentionName.additive for network in networks):
+            raise ConfigError("precision int8 needs networks with model.attention=additive")
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
-        self.predictor = Predictor([networks] if isinstance(networks, Seq2Seq) else networks, weights, int8)
+        self.predictor = Predictor(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self.device = torch.device(device)
@@ -117,6 +126,7 @@ class Translator:
         device: str = "auto",
         precision: PrecisionName | str = PrecisionName.auto,
         weights: Sequence[float] | None = None,
+        shortlist: str | Path | None = None,
     ) -> Translator:
         """Load a model file, or the best model of a run folder; several make an ensemble.
 
@@ -125,6 +135,7 @@ class Translator:
             device: auto, cpu, cuda, cuda:N or mps.
             precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; absent: all the same.
+            shortlist: a file made by `python -m seq2seq.shortlist`; absent: the whole vocabulary.
 
         Raises:
             ModelFileError: no model there, or a damaged one.
@@ -149,7 +160,9 @@ class Translator:
         networks = [model.network for model in models]
         config = models[0].config
         longest = config.data.max_length - 1  # without EOS
-        return cls(networks, models[0].tokenizer, config.decode, place, dtype, weights, longest, int8)
+        tokenizer = models[0].tokenizer
+        words = None if shortlist is None else Shortlist.load(shortlist, tokenizer.fingerprint)
+        return cls(networks, tokenizer, config.decode, place, dtype, weights, longest, int8, words)
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
         """Translate `lines` in order, one output per input; a blank line gives an empty one.

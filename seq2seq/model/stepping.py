@@ -48,10 +48,11 @@ class FastStep:
     """The decoder of a network with its weights prepared; see `Seq2Seq.step` for what a call takes and returns."""
 
     def __init__(self, network: Seq2Seq, dtype: torch.dtype, product: Callable[..., Product] = product_with) -> None:
-        def prepared(bias: Tensor | None, *weights: Tensor) -> Callable[[Tensor], Tensor]:
+        def prepared(bias: Tensor | None, *weights: Tensor) -> Product:
             bias = None if bias is None else bias.to(dtype)
             return product(torch.cat([weight.to(dtype) for weight in weights], dim=1), USUAL_ROWS, bias)
 
+        self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
         assert isinstance(bottom.attention, AdditiveAttention)
         self.made_from, self.dtype = _version(network, dtype), dtype
@@ -66,10 +67,19 @@ class FastStep:
         self.readout = prepared(decoder.readout.bias, decoder.readout.weight)
         self.output = prepared(network.output.bias, network.output.weight)
 
+    def output_of(self, tokens: Int[Tensor, " words"]) -> Product:
+        """Return the part of the vocabulary projection that gives the logits of these tokens."""
+        output = self._network.output
+        return self._prepared(output.bias[tokens], output.weight[tokens])
+
     def __call__(
-        self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
-    ) -> tuple[Float[Tensor, "batch beam vocab"], DecoderState, Float[Tensor, "batch beam src_len"]]:
-        """Return logits, the new state and the attention weights."""
+        self,
+        last_tokens: Int[Tensor, "batch beam"],
+        state: DecoderState,
+        memory: AttentionMemory,
+        output: Product | None = None,
+    ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
+        """Return logits (of all tokens, or what `output` makes), the new state and the attention weights."""
         batch, beam = last_tokens.shape
         old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in state)
         words = (nn.functional.embedding(last_tokens.flatten(), self.embedding) * self.scale).to(self.dtype)
@@ -83,7 +93,7 @@ class FastStep:
             torch.stack(one, dim=1).view(batch, beam, len(layers), -1) for one in zip(*layers, strict=True)
         )
         readout = torch.tanh(self.readout(torch.cat([words, layers[-1][0], context], dim=1)))
-        return self.output(readout).view(batch, beam, -1), DecoderState(hiddens, cells), attn_weights
+        return (output or self.output)(readout).view(batch, beam, -1), DecoderState(hiddens, cells), attn_weights
 
     def _attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
         keys, states = memory.keys.to(self.dtype).contiguous(), memory.states.to(self.dtype).contiguous()

@@ -21,6 +21,8 @@ from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis
 from seq2seq.decoding.ranking import length_penalty
 from seq2seq.decoding.searching import Source, search
+from seq2seq.decoding.shortlist import Shortlist
+from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from tiny_model import make_network
 
@@ -51,6 +53,38 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rules": {"beam_size": 3, "no_repeat_ngram": 2, "repetition_penalty": 1.3, "min_length_ratio": 0.5},
     "samples": {"search": SearchName.sample, "temperature": 0.8, "top_k": 9, "top_p": 0.9},
 }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("attention", [AttentionName.additive, AttentionName.none])
+def test_a_shortlist_is_a_network_that_can_say_nothing_else(
+    options: dict[str, Any], kernels: bool, attention: AttentionName
+) -> None:
+    table = torch.zeros(VOCAB, 1, dtype=torch.long)
+    table[4:, 0] = torch.arange(4, VOCAB) // 2 * 2  # every other token
+    sources = random_sources(6, longest=9, prefixes=[[], [8, 13], *[[]] * 4], phrases=[[], [], [[11, 12]], [], [], []])
+    if DecodeConfig(**options).search is SearchName.sample:
+        sources = [Source(source.ids, source.prefix, []) for source in sources]
+    short = Predictor([network_of(2, attention)], shortlist=Shortlist(table, torch.tensor([14])))
+    network = network_of(2, attention)
+    words = short.shortlist.words(
+        [source.ids for source in sources], wanted=[8, 13, *(word for phrase in sources[2].phrases for word in phrase)]
+    )
+    rest = torch.ones(VOCAB, dtype=torch.bool).index_fill(0, words, False)
+    network.output.bias[rest] = -math.inf
+    assert 10 < len(words) < 25
+    calls.enable(kernels)
+    try:
+        found, expected = (
+            search(predictor, sources, DecodeConfig(**options), n_best=1) for predictor in (short, Predictor([network]))
+        )
+    finally:
+        calls.enable(True)
+    for (one,), (other,) in zip(found, expected, strict=True):
+        assert one.tokens == other.tokens
+        assert one.token_log_probs == pytest.approx(other.token_log_probs, abs=1e-9)
 
 
 @torch.no_grad()

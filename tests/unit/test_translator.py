@@ -412,6 +412,9 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
         assert other.token_log_probs[:length] != one.token_log_probs[:length]
         pairs = zip(one.token_log_probs[:length], other.token_log_probs[:length], strict=True)
         assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
+    blind = make_network(31, attention=AttentionName.none)
+    with pytest.raises(ConfigError, match=r"int8 needs .* model.attention=additive"):
+        Translator(blind, model.tokenizer, int8=True)
     monkeypatch.setattr("seq2seq.decoding.translator.has_int8", lambda: False)
     with pytest.raises(ConfigError, match="int8"):
         Translator.load(model_file, precision="int8")
