@@ -267,11 +267,11 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add("--kernels", everyone, "auto", "ours, as in runtime.kernels", choices=("auto", "plain"), type=str)
     add("--allocator", everyone, "auto", "ours, as in runtime.allocator", choices=("auto", "default"), type=str)
     add("--batch-tokens", training, [4096, 1024], "ceilings of rows × longest row", metavar="N", nargs="+")
-    add("--seconds", training, 8.0, "how long to train after the warm-up", metavar="SEC", type=float)
+    add("--seconds", training, 7.0, "how long to train after the warm-up", metavar="SEC", type=float)
     add("--model", ("translate",), None, "model file or run folder; None: random weights", metavar="PATH", type=str)
     add("--shortlist", ("translate",), None, "ours, a file made by seq2seq.shortlist", metavar="FILE", type=str)
-    add("--sentences", ("translate",), 1000, "translated together", metavar="N")
-    add("--singles", ("translate",), 100, "translated one by one", metavar="N")
+    add("--sentences", ("translate",), 500, "translated together", metavar="N")
+    add("--singles", ("translate",), 50, "translated one by one", metavar="N")
     add("--data-pairs", ("data",), [125_000, 500_000], "pairs of the two texts", metavar=("N", "M"), nargs=2)
     # The fixed work; tests make it smaller.
     for flag, value in (("--grammar-pairs", 29_000), ("--vocab", 8000), ("--hidden", 512)):
