@@ -30,7 +30,7 @@ Measured = dict[str, Any]  # what one measuring process returns
 Figures = dict[str, dict[str, float]]  # name -> median, min, max
 Results = dict[str, Figures]  # column of the table -> its figures
 SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allocator seconds warmup samples"
-SETTINGS += " sentences singles model shortlist"
+SETTINGS += " sentences singles model"
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 
 
@@ -269,7 +269,6 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add("--batch-tokens", training, [4096, 1024], "ceilings of rows × longest row", metavar="N", nargs="+")
     add("--seconds", training, 7.0, "how long to train after the warm-up", metavar="SEC", type=float)
     add("--model", ("translate",), None, "model file or run folder; None: random weights", metavar="PATH", type=str)
-    add("--shortlist", ("translate",), None, "ours, a file made by seq2seq.shortlist", metavar="FILE", type=str)
     add("--sentences", ("translate",), 500, "translated together", metavar="N")
     add("--singles", ("translate",), 50, "translated one by one", metavar="N")
     add("--data-pairs", ("data",), [125_000, 500_000], "pairs of the two texts", metavar=("N", "M"), nargs=2)

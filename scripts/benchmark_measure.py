@@ -7,7 +7,6 @@ in fp32 with the allocator as it is. Both get the same batches, or sentences, in
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import math
@@ -226,7 +225,7 @@ def translate_ours(settings: Settings) -> dict[str, Any]:
 def translate_textbook(settings: Settings) -> dict[str, Any]:
     """Translate as a tutorial does, with the same weights, limits and length penalty."""
     set_threads(settings)
-    lines, translator = translation_work(dataclasses.replace(settings, shortlist=None), "fp32")
+    lines, translator = translation_work(settings, "fp32")
     network, figures = textbook.copy_of(translator.network).eval(), dict[str, Any]()
     for name, beam_size in BEAMS.items():
         translate = functools.partial(textbook_translate, network, translator.tokenizer, translator.decode, beam_size)
@@ -239,7 +238,7 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     folder = Path(settings.data)
     lines = read(folder, "val").src[: settings.sentences]
     if settings.model:
-        return lines, Translator.load(settings.model, device="cpu", precision=precision, shortlist=settings.shortlist)
+        return lines, Translator.load(settings.model, device="cpu", precision=precision)
     tokenizer = make_tokenizer(read(folder, "train"), settings.vocab, settings.cache)
     seed_everything(SEED)
     network = Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size)

@@ -42,7 +42,6 @@ class Settings:
         sentences: validation sentences translated together.
         singles: validation sentences translated one by one.
         model: model file or run folder to translate with; None: random weights.
-        shortlist: file for our translator; None: the whole vocabulary.
     """
 
     data: str
@@ -60,7 +59,6 @@ class Settings:
     sentences: int
     singles: int
     model: str | None
-    shortlist: str | None
 
 
 def set_up(settings: Settings) -> dict[str, Any]:

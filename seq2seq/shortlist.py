@@ -60,13 +60,11 @@ def make(args: argparse.Namespace) -> None:
 
     path = find_model(Path(args.model))
     tokenizer = load_model(path, torch.device("cpu")).tokenizer
-    src, tgt = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt)
-    made = Shortlist.make(src, tgt, tokenizer.src_size, args.best, args.frequent)
+    src, tgt, best = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt), min(args.best, tokenizer.tgt_size)
+    made = Shortlist.make(src, tgt, tokenizer.src_size, best, args.frequent)
     output = Path(args.output or path.with_name(NAME))
     made.save(output, tokenizer.fingerprint)
-    sys.stderr.write(
-        f"{output}: {args.best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n"
-    )
+    sys.stderr.write(f"{output}: {best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seq2seq.batch import EOS_ID
 
 ROUNDS = 4  # of expectation and maximisation; the order of the likeliest pieces settles early
-MOST_CELLS = 20_000_000  # pairs of a source and a target position that are counted: half a gigabyte
+MOST_CELLS = 10_000_000  # pairs of a source and a target position that are counted, of about 100 bytes each
 
 Ids = NDArray[np.int64]
 

@@ -72,6 +72,8 @@ def best_continuations(
     if not calls.usable(prediction.logits):
         prediction = prediction.whole()
         return chosen(prediction, permitted(prediction.log_probs, live, never, only_eos), k, None)
+    exact = calls.sum_dtype(prediction.logits.dtype)
+    normaliser, live = (values.to(exact).contiguous() for values in (prediction.normaliser, live))
     kept = (batch, min(k, beam * vocab))
     totals, log_probs = live.new_empty(kept), live.new_empty(kept)
     parents, tokens = (torch.empty(kept, dtype=torch.long) for _ in range(2))
@@ -81,7 +83,7 @@ def best_continuations(
     else:
         forbidden = _flags(prediction.vocab, tuple(never))[prediction.tokens]
     calls.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
-        *(prediction.logits.contiguous(), prediction.normaliser, live, ends, forbidden, EOS_ID),
+        *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )
     tokens = tokens if prediction.tokens is None else prediction.tokens[tokens]

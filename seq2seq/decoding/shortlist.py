@@ -6,7 +6,6 @@ from those of the whole vocabulary, and with the other sentences of a batch, who
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Shortlist:
             StorageError: the disk refuses.
         """
         tensors = {"table": self.table.int().numpy(), "frequent": self.frequent.int().numpy()}
-        notes = {"about": json.dumps({"kind": KIND, "vocabulary": fingerprint})}
+        notes = {"kind": KIND, "vocabulary": fingerprint}
         write_atomically(path, lambda file: save_file(tensors, file, notes))
 
     @classmethod
@@ -67,10 +66,10 @@ class Shortlist:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
-                if about.get("kind") != KIND:
+                notes = file.metadata() or {}
+                if notes.get("kind") != KIND:
                     raise ConfigError(f"shortlist {path}: not a file made by seq2seq.shortlist")
-                if about["vocabulary"] != fingerprint:
+                if notes.get("vocabulary") != fingerprint:
                     raise ConfigError(f"shortlist {path}: made for another vocabulary than the model's")
                 return cls(file.get_tensor("table").long(), file.get_tensor("frequent").long())
         except OSError as error:

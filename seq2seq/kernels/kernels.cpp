@@ -345,8 +345,8 @@ i64 best_tokens(i64 vocab, const T *z, S normaliser, S live, const std::uint8_t 
 }
 
 // The best continuations of each of `sentences` by one token, best first, equal ones by hypothesis, then by token. Where
-// `only_eos` (may be null) is set a sentence may only end. Places for which there is nothing get -inf, hypothesis 0 and token 0; a
-// sentence with a normaliser that is NaN gets NaN in all places.
+// `only_eos` (may be null) is set a sentence may only end. Places for which there is nothing get -inf, hypothesis 0 and
+// token 0; a sentence with a normaliser that is NaN or -inf gets NaN in all places.
 template <class T, class S = sum_of<T>>
 void best_continuations(int threads, i64 sentences, i64 beam, i64 vocab, i64 best, const T *logits,
                         const S *normalisers, const S *live, const std::uint8_t *only_eos, const std::uint8_t *never,
@@ -373,7 +373,7 @@ void best_continuations(int threads, i64 sentences, i64 beam, i64 vocab, i64 bes
             std::vector<i64> next(beam);
             const S *sums = normalisers + sentence * beam;
             bool unordered = false;
-            for (i64 b = 0; b < beam; ++b) unordered |= sums[b] != sums[b];
+            for (i64 b = 0; b < beam; ++b) unordered |= sums[b] != sums[b] || sums[b] == -S(INFINITY);
             for (i64 place = sentence * best; place < (sentence + 1) * best; ++place) {
                 i64 parent = -1;
                 S highest = -S(INFINITY);

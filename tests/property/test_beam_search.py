@@ -144,7 +144,7 @@ def test_the_kernel_finds_the_continuations_that_the_plain_way_finds(
     exact = torch.promote_types(dtype, torch.float32)
     live = -10 * torch.rand(shape[:2], generator=generator, dtype=exact)
     live[torch.rand(shape[:2], generator=generator) < 0.2] = -torch.inf
-    prediction = Prediction(logits, torch.logsumexp(logits.to(exact), dim=2))
+    prediction = Prediction(logits, torch.logsumexp(logits.to(exact), dim=2).t().contiguous().t())
     plain = chosen(prediction, permitted(prediction.log_probs, live, NEVER, [0]), k, None)
     found = best_continuations(prediction, live, k, NEVER, [0])
     assert torch.equal(found.totals, plain.totals)
@@ -262,6 +262,13 @@ def test_no_sentences_no_outputs() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, float], max_length: int) -> None:
     with pytest.raises(ValueError, match=r"n_best|length_penalty|max_length"):
         search(random_tables(1, 1, 2), [max_length], **options)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -math.inf])
+def test_a_normaliser_that_is_no_number_is_seen_by_the_kernel(wrong: float) -> None:
+    prediction = Prediction(torch.zeros(2, 1, 9), torch.tensor([[2.0], [wrong]]))
+    found = best_continuations(prediction, torch.zeros(2, 1), 3, NEVER, [])
+    assert found.totals.isnan().tolist() == [[False] * 3, [True] * 3]
 
 
 def test_nan_is_reported_not_translated() -> None:

@@ -118,7 +118,7 @@ def test_another_file_is_refused(model: Path, tmp_path: Path, content: str | Non
     if content == "text":
         path.write_text("no list", encoding="utf-8")
     elif content:
-        save_file({"table": torch.zeros(2, 2).numpy()}, path)
+        save_file({"table": torch.zeros(2, 2).numpy()}, path, {"kind": "another"})
     with pytest.raises(ConfigError, match=message):
         Translator.load(model, device="cpu", shortlist=path)
 
