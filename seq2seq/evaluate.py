@@ -122,23 +122,16 @@ def check(args: argparse.Namespace) -> None:
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
     """Score one file against another."""
+    from seq2seq.data.corpus import read_pair
     from seq2seq.evaluation.metrics import score
 
     text = read_pair(hyp, ref)
     return {"test": score(text.src, text.tgt)}
 
 
-def read_pair(first: str, second: str) -> ParallelText:
-    """Read two files that must have the same number of lines."""
-    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
-
-    text = ParallelText(read_lines(first), read_lines(second))
-    check_aligned(text, first, second)
-    return text
-
-
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate every test set and score it; each is reported on stderr as it is done."""
+    from seq2seq.data.corpus import read_pair
     from seq2seq.evaluation.metrics import score
 
     if args.output:

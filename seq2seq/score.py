@@ -62,11 +62,10 @@ def score(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the two have different numbers of lines.
         ConfigError: an option out of range.
     """
-    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
+    from seq2seq.data.corpus import read_pair
 
     logging.basicConfig(format="warning: %(message)s")
-    text = ParallelText(read_lines(args.src), read_lines(args.tgt))
-    check_aligned(text, args.src, args.tgt)
+    text = read_pair(args.src, args.tgt)
 
     from seq2seq import runtime
     from seq2seq.config import RuntimeConfig

@@ -45,13 +45,12 @@ def make(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the two have different numbers of lines.
         ConfigError: an option out of range.
     """
-    from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
+    from seq2seq.data.corpus import read_pair
 
     for name in ("best", "frequent"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} {getattr(args, name)} is not at least 1")
-    text = ParallelText(read_lines(args.src), read_lines(args.tgt))
-    check_aligned(text, args.src, args.tgt)
+    text = read_pair(args.src, args.tgt)
 
     import torch
 

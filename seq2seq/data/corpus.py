@@ -126,13 +126,23 @@ def read_parallel(files: FilesConfig, what: str) -> ParallelText:
         text = read_tsv(_read_bytes(Path(files.tsv).expanduser()), files.tsv)
         names = files.tsv
     elif files.src and files.tgt and not files.tsv:
-        text = ParallelText(read_lines(files.src), read_lines(files.tgt))
+        text = read_pair(files.src, files.tgt)
         names = f"{files.src}, {files.tgt}"
-        check_aligned(text, files.src, files.tgt)
     else:
         raise ConfigError(f"{what}: give either {what}.src and {what}.tgt, or {what}.tsv")
     if not any(line.strip() for line in text.src):
         raise DataError(f"{what}: no text in {names}")
+    return text
+
+
+def read_pair(src: str, tgt: str) -> ParallelText:
+    """Read two files that belong together line by line.
+
+    Raises:
+        DataError: a file is missing, not UTF-8, or the two have different numbers of lines.
+    """
+    text = ParallelText(read_lines(src), read_lines(tgt))
+    check_aligned(text, src, tgt)
     return text
 
 

@@ -41,7 +41,7 @@ class Shortlist:
         return cls(torch.from_numpy(table), torch.from_numpy(commonest))
 
     def words(self, sources: Sequence[Sequence[int]], wanted: Iterable[int] = ()) -> Int[Tensor, " words"]:
-        """Return the target ids that a batch may say, in order: special ones, frequent ones, `wanted`, translations."""
+        """Return the target ids that a batch may say, ascending: special and frequent ones, `wanted`, translations."""
         said = torch.tensor(sorted({*wanted, *range(EOS_ID + 1)}), dtype=torch.long)
         read = torch.tensor(sorted({EOS_ID}.union(*sources)), dtype=torch.long)
         words: Tensor = torch.cat([said, self.frequent, self.table[read].flatten()]).unique()  # type: ignore[no-untyped-call]
