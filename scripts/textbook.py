@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Batch, pad
-from seq2seq.config import AttentionName, ModelConfig, TieName
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName, ModelConfig, TieName
 
 Cells = list[tuple[Tensor, Tensor]]  # (hidden, cell) of every decoder layer, each [rows, hidden]
 

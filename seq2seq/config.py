@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.decode_config import DecodeConfig, check_decode
 from seq2seq.errors import ConfigError
+from seq2seq.model_config import ModelConfig, TieName, check_model
 from seq2seq.settings import Choice, check_ranges, setting, walk
 
 
@@ -38,21 +39,6 @@ class PieceType(Choice):
     char = "char"
 
 
-class AttentionName(Choice):
-    """How the decoder reads the source: Bahdanau's additive attention, or one fixed vector for comparison."""
-
-    additive = "additive"
-    none = "none"
-
-
-class TieName(Choice):
-    """Which embedding matrices are one (Press and Wolf 2017): target input+output, or source too."""
-
-    none = "none"
-    two_way = "two_way"
-    three_way = "three_way"
-
-
 class OptimizerName(Choice):
     """Update rule."""
 
@@ -68,6 +54,13 @@ class ScheduleName(Choice):
     linear = "linear"
     cosine = "cosine"
     plateau = "plateau"
+
+
+class VocabularyName(Choice):
+    """Which tokenizer a run that starts from another model has."""
+
+    keep = "keep"
+    replace = "replace"
 
 
 class PrecisionName(Choice):
@@ -119,6 +112,22 @@ class TokenizerConfig:
 
 
 @dataclass
+class SamplingConfig:
+    """Another segmentation of the training text in every epoch, by side.
+
+    unigram: pieces are drawn by p^alpha (Kudo 2018; 0.1 to 0.5, the smaller the more varied). bpe: alpha is the share
+    of merges left out (Provilkov et al. 2020; 0.1).
+    """
+
+    src: float | None = setting(
+        None, "alpha of the source side; null: always the best segmentation", at_least=0, at_most=1
+    )
+    tgt: float | None = setting(
+        None, "alpha of the target side; null: always the best segmentation", at_least=0, at_most=1
+    )
+
+
+@dataclass
 class DataConfig:
     """Which sentence pairs, in which direction, cut into which pieces."""
 
@@ -147,43 +156,14 @@ class DataConfig:
         unit="pieces",
         at_least=1,
     )
+    overfit_pairs: int | None = setting(
+        None,
+        "train, validate and test on the first so many training pairs: can the network memorise them? null: off",
+        unit="pairs",
+        at_least=1,
+    )
     tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
-
-
-@dataclass
-class DropoutConfig:
-    """Probability of zeroing a unit in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
-
-    embedding: float = setting(0.1, "on word vectors entering encoder and decoder", at_least=0, at_most=0.95)
-    layers: float = setting(0.1, "on the output of every recurrent layer but the last", at_least=0, at_most=0.95)
-    context: float = setting(0.1, "on the encoder states that attention reads", at_least=0, at_most=0.95)
-    readout: float = setting(0.1, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
-
-
-@dataclass
-class ModelConfig:
-    """Sizes and parts of the network."""
-
-    emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1)
-    hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1)
-    encoder_hidden_size: int | None = setting(
-        None, "encoder state size per direction; null: half of hidden_size", unit="units", at_least=1
-    )
-    attention_size: int = setting(256, "hidden layer of the additive score", unit="units", at_least=1)
-    encoder_layers: int = setting(1, "bidirectional LSTM layers of the encoder", unit="layers", at_least=1)
-    decoder_layers: int = setting(1, "LSTM layers of the decoder", unit="layers", at_least=1)
-    attention: AttentionName = setting(
-        AttentionName.additive, "additive (Bahdanau et al. 2015) or none (fixed vector, Cho et al. 2014)"
-    )
-    tie_embeddings: TieName = setting(
-        TieName.three_way, "share word vectors: none, two_way (target in+out) or three_way (source too)"
-    )
-    dropout: DropoutConfig = setting(DropoutConfig, "dropout by place")
-
-    @property
-    def encoder_size(self) -> int:
-        """Units per encoder direction."""
-        return self.encoder_hidden_size or max(1, self.hidden_size // 2)
+    sampling: SamplingConfig = setting(SamplingConfig, "subword sampling, BPE-dropout")
 
 
 @dataclass
@@ -227,6 +207,11 @@ class TrainingConfig:
     label_smoothing: float = setting(
         0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
     )
+    r_drop: float = setting(
+        0.0,
+        "weight of the divergence of two passes with other dropout masks (Liang et al. 2021, alpha); 0: one pass",
+        at_least=0,
+    )
     validate_every_steps: int | None = setting(
         1000, "updates between validations; null: once an epoch", unit="updates", at_least=1
     )
@@ -240,6 +225,17 @@ class TrainingConfig:
         None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
     )
     log_every_steps: int = setting(100, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
+    diagnostics: bool = setting(
+        False,
+        "log gradient norms by layer and over time, attention entropy and gate saturation with every log line",
+    )
+    init_from: str | None = setting(
+        None, "model file or run folder whose weights the run starts from (fine-tuning)", unit="path"
+    )
+    init_vocabulary: VocabularyName = setting(
+        VocabularyName.keep,
+        "init_from: keep its tokenizer; replace: learn one from this text and copy the rows of pieces that both have",
+    )
     resume: str | None = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
 
 
@@ -271,6 +267,7 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self)
         check_decode(self.decode)
+        check_model(self.model)
         if self.model.tie_embeddings is TieName.three_way and not self.data.tokenizer.joint:
             raise ConfigError(
                 "model.tie_embeddings=three_way needs one vocabulary: set data.tokenizer.joint=true or two_way"
@@ -278,6 +275,12 @@ class Config:
         training = self.training
         if training.max_steps is None and training.max_epochs is None and training.max_minutes is None:
             raise ConfigError("set training.max_steps, training.max_epochs or training.max_minutes: no run is endless")
+        dropout = self.model.dropout
+        if training.r_drop and not any(getattr(dropout, place) for place in dropout.places):
+            raise ConfigError(f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout")
+        sampled = self.data.sampling.src is not None or self.data.sampling.tgt is not None
+        if sampled and self.data.tokenizer.type is PieceType.char:
+            raise ConfigError("data.sampling: characters can be cut in one way only; use tokenizer.type unigram or bpe")
         if self.data.src == self.data.tgt and self.data.name is not DataName.files:
             raise ConfigError(f"data.src and data.tgt are both {self.data.src!r}")
 

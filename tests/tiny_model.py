@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
-    from seq2seq.config import AttentionName
     from seq2seq.model.network import Seq2Seq
+    from seq2seq.model_config import AttentionName
     from seq2seq.model_file import Model
 
 SENTENCES = ["pack my box with five dozen jugs", "the quick brown fox jumps over a lazy dog", "how vexingly quick"]
@@ -18,8 +18,8 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
     """Return a random network, its weights blown up so that what it says depends on what it reads."""
     import torch
 
-    from seq2seq.config import AttentionName, ModelConfig
     from seq2seq.model.network import Seq2Seq
+    from seq2seq.model_config import AttentionName, ModelConfig
 
     sizes = {"emb_size": 12, "hidden_size": 16, "attention_size": 8}
     depth = {"encoder_layers": layers, "decoder_layers": layers}

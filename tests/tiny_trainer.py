@@ -48,8 +48,9 @@ def tiny_trainer(
     """Give a trainer of a small new network with dropout; `settings` are fields of TrainingConfig."""
     from rich.console import Console
 
-    from seq2seq.config import ModelConfig, TrainingConfig
+    from seq2seq.config import TrainingConfig
     from seq2seq.model.network import Seq2Seq
+    from seq2seq.model_config import ModelConfig
     from seq2seq.training.loggers import RunLog
     from seq2seq.training.trainer import Trainer, Validation
 

@@ -13,7 +13,7 @@ import torch
 
 from seq2seq import runtime
 from seq2seq.batch import UNK_ID
-from seq2seq.config import AttentionName, PrecisionName
+from seq2seq.config import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decode_config import DecodeConfig, SearchName, check_decode
 from seq2seq.decoding.alignment import hard_alignment, word_attention
@@ -27,6 +27,7 @@ from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_bef
 from seq2seq.errors import ConfigError
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName
 from seq2seq.model_file import load_model
 from seq2seq.settings import Choice
 

@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.batch import PAD_ID, Batch
-from seq2seq.config import AttentionName, ModelConfig, TieName
 from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
 from seq2seq.model.decoder import Decoder, DecoderState
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.initialisation import initialise
+from seq2seq.model_config import AttentionName, ModelConfig, TieName
 
 
 class Seq2Seq(nn.Module):

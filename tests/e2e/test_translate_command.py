@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from scaling import scaled
-from seq2seq.config import AttentionName
 from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
 from seq2seq.decoding import translator as translator_module
 from seq2seq.decoding.alignment import pharaoh
 from seq2seq.decoding.glossary import Glossary
 from seq2seq.decoding.translator import Translation, Translator
+from seq2seq.model_config import AttentionName
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.search_options import FIELDS, search_overrides
 from seq2seq.translate import main, parser

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from scaling import scaled
-from seq2seq.config import ModelConfig
 from seq2seq.decode_config import DecodeConfig
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis
 from seq2seq.decoding.searching import Source, batches, search
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import ModelConfig
 
 VOCAB = 1000
 TIE = 1e-4  # in float64: two outputs this close are equally good, and rounding may choose either

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from reference import beam as reference
 from scaling import scaled
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, make_batch
-from seq2seq.config import AttentionName
 from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis
@@ -24,6 +23,7 @@ from seq2seq.decoding.searching import Source, search
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName
 from tiny_model import make_network
 
 VOCAB = 31

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from scaling import scaled
 from seq2seq.batch import BOS_ID, Batch, make_batch
-from seq2seq.config import DropoutConfig, ModelConfig, TieName, TrainingConfig
+from seq2seq.config import TrainingConfig
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
@@ -26,6 +26,7 @@ from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.recurrence import AttentionalSequence, LSTMSequence
 from seq2seq.model.stepping import FastStep, step_of
+from seq2seq.model_config import DropoutConfig, ModelConfig, TieName
 from seq2seq.runtime import autocast
 from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer

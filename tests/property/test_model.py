@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from scaling import scaled
 from seq2seq.batch import PAD_ID, Batch, make_batch
-from seq2seq.config import AttentionName, DropoutConfig, ModelConfig, TieName, TrainingConfig
+from seq2seq.config import TrainingConfig
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName, DropoutConfig, ModelConfig, TieName
 from seq2seq.training.loggers import RunLog
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids

@@ -222,7 +222,7 @@ def test_not_a_number_is_in_no_range() -> None:
         (["data.train=text.txt"], ["data.train"]),
         # A name that is none of the names.
         (["training.optimizer=sgd"], ["training.optimizer", "sgd", "adam", "adamw"]),
-        (["model.attention=dot"], ["model.attention", "dot", "additive"]),
+        (["model.attention=bilinear"], ["model.attention", "bilinear", "additive"]),
         (["training.precision=fp16"], ["training.precision", "fp16", "bf16"]),
         # Out of range.
         (["model.dropout.layers=1.5"], ["model.dropout.layers=1.5", "0.95"]),
@@ -233,6 +233,26 @@ def test_not_a_number_is_in_no_range() -> None:
         (["data.tokenizer.joint=false"], ["model.tie_embeddings=three_way", "data.tokenizer.joint=true"]),
         (["training.max_minutes=null"], ["training.max_steps", "training.max_epochs", "training.max_minutes"]),
         (["data.tgt=en"], ["data.src", "data.tgt", "'en'"]),
+        (["model.attention_heads=3"], ["model.attention_heads=3", "model.attention_size=256"]),
+        (
+            ["model.attention_heads=8", "model.encoder_hidden_size=10"],
+            ["model.attention_heads=8", "model.encoder_hidden_size=20"],
+        ),
+        (
+            ["model.attention_heads=2", "model.attention=general"],
+            ["model.attention_heads=2", "model.attention=additive"],
+        ),
+        (["model.attention=dot", "model.encoder_hidden_size=128"], ["model.attention=dot", "model.hidden_size=512"]),
+        (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
+        (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
+        (["data.sampling.src=0.1", "data.tokenizer.type=char"], ["data.sampling", "unigram", "bpe"]),
+        (
+            [
+                "training.r_drop=1",
+                *(f"model.dropout.{place}=0" for place in ("embedding", "layers", "context", "readout")),
+            ],
+            ["training.r_drop=1", "model.dropout"],
+        ),
         # A group or choice that does not exist.
         (["model=huge"], ["model/huge", "base", "large", "rnnsearch", "small"]),
         (["data=wmt"], ["data/wmt", "files", "multi30k"]),

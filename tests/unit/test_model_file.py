@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seq2seq.batch import make_batch
-from seq2seq.config import AttentionName, TieName, to_dict
+from seq2seq.config import to_dict
 from seq2seq.errors import ModelFileError
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName, TieName
 from seq2seq.model_file import BEST_NAME, Model, load_model, save_model
 from tiny_model import make_model
 
