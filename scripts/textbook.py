@@ -132,7 +132,7 @@ def train_step(
     """Make one update."""
     optimizer.zero_grad()
     logits, targets = network(batch)
-    F.cross_entropy(logits, targets, label_smoothing=smoothing).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(logits, targets, label_smoothing=smoothing).backward()
     nn.utils.clip_grad_norm_(network.parameters(), max_norm)
     optimizer.step()
 

@@ -22,7 +22,8 @@ from seq2seq.storage import first_line, write_atomically
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = {"1", "2"}  # 1: before cells and attentions could be chosen; what it does not say has its default
 BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
 
@@ -100,9 +101,9 @@ def read_config(path: Path) -> Config:
         metadata = content.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{file} is a safetensors file but not a seq2seq model")
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        version = metadata.get("format_version")
-        raise ModelFileError(f"{file} has format version {version}; this program reads {FORMAT_VERSION}")
+    if metadata.get("format_version") not in READABLE:
+        version, readable = metadata.get("format_version"), " and ".join(sorted(READABLE))
+        raise ModelFileError(f"{file} has format version {version}; this program reads {readable}")
     try:
         return to_config(json.loads(metadata["config"]))
     except (ConfigError, KeyError, TypeError, ValueError) as error:

@@ -44,7 +44,7 @@ class Shortlist:
         """Return the target ids that a batch may say, ascending: special and frequent ones, `wanted`, translations."""
         said = torch.tensor(sorted({*wanted, *range(EOS_ID + 1)}), dtype=torch.long)
         read = torch.tensor(sorted({EOS_ID}.union(*sources)), dtype=torch.long)
-        words: Tensor = torch.cat([said, self.frequent, self.table[read].flatten()]).unique()  # type: ignore[no-untyped-call]
+        words: Tensor = torch.cat([said, self.frequent, self.table[read].flatten()]).unique()
         return words
 
     def save(self, path: Path, fingerprint: str) -> None:

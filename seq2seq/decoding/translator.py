@@ -27,6 +27,7 @@ from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_bef
 from seq2seq.errors import ConfigError
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model.stepping import has_fast_step
 from seq2seq.model_config import AttentionName
 from seq2seq.model_file import load_model
 from seq2seq.settings import Choice
@@ -106,8 +107,10 @@ class Translator:
             ConfigError: 8 bits for a network without additive attention.
         """
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
-        if int8 and not all(network.config.attention is AttentionName.additive for network in networks):
-            raise ConfigError("precision int8 needs networks with model.attention=additive")
+        if int8 and not all(map(has_fast_step, networks)):
+            raise ConfigError(
+                "precision int8 needs networks with model.attention=additive; not with coverage, input feeding, layer norm"
+            )
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
         self.predictor = Predictor(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer

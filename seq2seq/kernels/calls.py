@@ -16,8 +16,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from seq2seq.kernels.library import library
+from seq2seq.model_config import CellName
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
+_KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in kernels.cpp
 _enabled = True
 
 
@@ -44,57 +46,70 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def lstm_forward(
+def cell_forward(
+    cell_name: CellName,
     product: Float[Tensor, "rows gates"] | None,
     inputs: Float[Tensor, "rows gates"],
-    cell_before: Float[Tensor, "rows hidden"],
-    activations: Float[Tensor, "rows gates"],
-    cell: Float[Tensor, "rows hidden"],
+    cell_before: Float[Tensor, "rows memory"],
+    extra: Float[Tensor, "*extra"] | None,
+    activations: Float[Tensor, "rows kept"],
+    cell: Float[Tensor, "rows memory"],
     hidden: Float[Tensor, "rows hidden"],
     output: Float[Tensor, "rows hidden"] | None = None,
     lengths: Int[Tensor, " rows"] | None = None,
     t: int = 0,
 ) -> None:
-    """One LSTM step from the gates' sum `product + inputs`: fills activations, cell, hidden and output."""
-    rows, size = cell.shape
-    _function("lstm_forward", inputs.dtype)(
-        torch.get_num_threads(), rows, size, _pointer(product), inputs.data_ptr(), inputs.stride(0),
-        cell_before.data_ptr(), _pointer(lengths), t, activations.data_ptr(), cell.data_ptr(),
-        hidden.data_ptr(), hidden.stride(0), _pointer(output), 0 if output is None else output.stride(0),
+    """One step from `inputs` and `product`, the shares of the gates: fills activations, cell, hidden and output."""
+    _function("cell_forward", inputs.dtype)(
+        _KINDS[cell_name], torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
+        inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(lengths), t, activations.data_ptr(),
+        cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
+        0 if output is None else output.stride(0),
     )  # fmt: skip
 
 
-def lstm_sequence(
+def cell_sequence(
+    cell_name: CellName,
     weight: Float[Tensor, "gates hidden"],
+    extra: Float[Tensor, "*extra"] | None,
     lengths: Int[Tensor, " rows"] | None,
     reverse: bool,
     gates: Float[Tensor, "len rows gates"],
-    cells: Float[Tensor, "len_and_1 rows hidden"],
+    activations: Float[Tensor, "len rows kept"],
+    cells: Float[Tensor, "len_and_1 rows memory"],
     hiddens: Float[Tensor, "len_and_1 rows hidden"],
 ) -> None:
-    """All LSTM steps, products included, for a few rows: fills hiddens and cells from `gates`, the inputs' share."""
-    _function("lstm_sequence", gates.dtype)(
-        *hiddens[1:].shape, weight.data_ptr(), _pointer(lengths), reverse, gates.data_ptr(), cells.data_ptr(),
-        hiddens.data_ptr(),
+    """All steps, products included, for a few rows: fills the last three from `gates`, the inputs' share."""
+    _function("cell_sequence", gates.dtype)(
+        _KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(lengths), reverse,
+        gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(),
     )  # fmt: skip
 
 
-def lstm_backward(
-    activations: Float[Tensor, "rows gates"],
-    cell_before: Float[Tensor, "rows hidden"],
-    cell: Float[Tensor, "rows hidden"],
+def cell_backward(
+    cell_name: CellName,
+    activations: Float[Tensor, "rows kept"],
+    cell_before: Float[Tensor, "rows memory"],
+    cell: Float[Tensor, "rows memory"],
+    extra: Float[Tensor, "*extra"] | None,
     output_gradient: Float[Tensor, "rows hidden"],
     hidden_gradient: Float[Tensor, "rows hidden"] | None,
-    cell_gradient: Float[Tensor, "rows hidden"],
+    cell_gradient: Float[Tensor, "rows memory"],
     gates_gradient: Float[Tensor, "rows gates"],
+    product_gradient: Float[Tensor, "rows gates"] | None,
+    lengths: Int[Tensor, " rows"] | None = None,
+    t: int = 0,
 ) -> None:
-    """Backward of one LSTM step: fills the gates' gradient and turns the cell's into that of the cell before."""
-    rows, size = cell.shape
-    _function("lstm_backward", activations.dtype)(
-        torch.get_num_threads(), rows, size, activations.data_ptr(), cell_before.data_ptr(), cell.data_ptr(),
+    """Backward of one step: fills the gates' gradients and turns the cell's into that of the cell before.
+
+    Those of `inputs` and `product` differ for a GRU only; elsewhere `product_gradient` is None.
+    """
+    _function("cell_backward", activations.dtype)(
+        _KINDS[cell_name], torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
+        cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(lengths), t,
         output_gradient.data_ptr(), output_gradient.stride(0),
         _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),
-        cell_gradient.data_ptr(), gates_gradient.data_ptr(), gates_gradient.stride(0),
+        cell_gradient.data_ptr(), gates_gradient.data_ptr(), _pointer(product_gradient),
     )  # fmt: skip
 
 
@@ -104,13 +119,13 @@ def attend_forward(
     states: Float[Tensor, "rows more_positions enc"],
     energy: Float[Tensor, " attn"],
     lengths: Int[Tensor, " rows"],
-    weights: Float[Tensor, "rows queries positions"],
+    weights: Float[Tensor, "rows queries heads positions"],
     context: Float[Tensor, "rows_queries enc"],
 ) -> None:
-    """Additive attention: fills the weights of every query and its context."""
+    """Additive attention: fills the weights of every query and head, and the context of every query."""
     rows, positions, size = keys.shape
     _function("attend_forward", keys.dtype)(
-        torch.get_num_threads(), rows, query.shape[1], positions, size, states.shape[2], query.data_ptr(),
+        torch.get_num_threads(), rows, *weights.shape[1:3], positions, size, states.shape[2], query.data_ptr(),
         keys.data_ptr(), states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(),
         weights.data_ptr(), context.data_ptr(), context.stride(0),
     )  # fmt: skip
@@ -122,8 +137,8 @@ def attend_backward(
     states: Float[Tensor, "rows positions enc"],
     energy: Float[Tensor, " attn"],
     lengths: Int[Tensor, " rows"],
-    weights: Float[Tensor, "rows positions"],
-    weights_gradient: Float[Tensor, "rows positions"] | None,
+    weights: Float[Tensor, "rows heads positions"],
+    weights_gradient: Float[Tensor, "rows heads positions"] | None,
     context_gradient: Float[Tensor, "rows enc"],
     query_gradient: Float[Tensor, "rows attn"],
     keys_gradient: Float[Tensor, "rows positions attn"],
@@ -132,11 +147,10 @@ def attend_backward(
     """Backward of one query a sentence: fills the query's gradient, adds to those of the keys and the energy vector."""
     rows, positions, size = keys.shape
     _function("attend_backward", keys.dtype)(
-        torch.get_num_threads(), rows, positions, size, states.shape[2], query.data_ptr(), keys.data_ptr(),
-        states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(), weights.data_ptr(),
-        _pointer(weights_gradient),
-        context_gradient.data_ptr(), context_gradient.stride(0), query_gradient.data_ptr(),
-        keys_gradient.data_ptr(), energy_gradient.data_ptr(),
+        torch.get_num_threads(), rows, weights.shape[1], positions, size, states.shape[2], query.data_ptr(),
+        keys.data_ptr(), states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(),
+        weights.data_ptr(), _pointer(weights_gradient), context_gradient.data_ptr(), context_gradient.stride(0),
+        query_gradient.data_ptr(), keys_gradient.data_ptr(), energy_gradient.data_ptr(),
     )  # fmt: skip
 
 
@@ -218,11 +232,11 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: dict[str, list[Any]] = {
-    "lstm_forward": [ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _N, _P, _P, _P, _N, _P, _N],
-    "lstm_sequence": [_N, _N, _N, _P, _P, ctypes.c_int, _P, _P, _P],
-    "lstm_backward": [ctypes.c_int, _N, _N, _P, _P, _P, _P, _N, _P, _N, _P, _P, _N],
-    "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
-    "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
+    "cell_forward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _P, _N, _P, _P, _P, _N, _P, _N],
+    "cell_sequence": [ctypes.c_int, _N, _N, _N, _P, _P, _P, ctypes.c_int, _P, _P, _P, _P],
+    "cell_backward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _P, _P, _P, _N, _P, _N, _P, _N, _P, _P, _P],
+    "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
+    "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
     "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
     "log_sum_exp": [ctypes.c_int, _N, _N, _P, _P],
     "best_continuations": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P, _P],

@@ -75,119 +75,223 @@ inline S hyperbolic_tangent(S x) {
     return 1 - 2 / (1 + exponential(2 * x));
 }
 
-// gates = product + inputs (product may be null), in torch's order i, f, g, o; rows past their sentence's length get
-// zeros. `output` (may be null) is a second place for the hidden state.
+// One row of one step, by kind of cell. `x` is the inputs' share of the gates, `p` that of the hidden state (null: 0),
+// `before` the memory cell (GRU: the hidden state, unrounded), `extra` what else the cell has (null: nothing).
+
+// Gates in torch's order i, f, g, o. `extra`: peephole weights in the same order.
+template <class T, class S, bool PEEPHOLE>
+inline void lstm_row(i64 size, const T *p, const T *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S see = PEEPHOLE ? before[k] : S(0.0);
+        S i = sigmoid((p ? load(p[k]) : 0) + load(x[k]) + (PEEPHOLE ? extra[k] * see : 0));
+        S f = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]) + (PEEPHOLE ? extra[size + k] * see : 0));
+        S g = hyperbolic_tangent((p ? load(p[2 * size + k]) : 0) + load(x[2 * size + k]) +
+                                 (PEEPHOLE ? extra[2 * size + k] * see : 0));
+        S new_cell = f * before[k] + i * g;
+        S o = sigmoid((p ? load(p[3 * size + k]) : 0) + load(x[3 * size + k]) +
+                      (PEEPHOLE ? extra[3 * size + k] * new_cell : 0));
+        c[k] = new_cell;
+        store(a[k], i);
+        store(a[size + k], f);
+        store(a[2 * size + k], g);
+        store(a[3 * size + k], o);
+        S said = o * hyperbolic_tangent(new_cell);
+        store(h[k], said);
+        store(out[k], said);
+    }
+}
+
+// Gates in torch's order r, z, n. `extra`: the hidden state's bias in n. Kept are r, z, n and that state's share of n.
+template <class T, class S>
+inline void gru_row(i64 size, const T *p, const T *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S r = sigmoid((p ? load(p[k]) : 0) + load(x[k]));
+        S z = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]));
+        S share = (p ? load(p[2 * size + k]) : 0) + (extra ? extra[k] : 0);
+        S n = hyperbolic_tangent(load(x[2 * size + k]) + r * share);
+        S said = n + z * (before[k] - n);
+        c[k] = said;
+        store(a[k], r);
+        store(a[size + k], z);
+        store(a[2 * size + k], n);
+        store(a[3 * size + k], share);
+        store(h[k], said);
+        store(out[k], said);
+    }
+}
+
+template <class T, class S>
+inline void rnn_row(i64 size, const T *p, const T *x, T *a, T *h, T *out) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S said = hyperbolic_tangent((p ? load(p[k]) : 0) + load(x[k]));
+        store(a[k], said);
+        store(h[k], said);
+        store(out[k], said);
+    }
+}
+
+enum Kind { LSTM, GRU, RNN };
+constexpr i64 GATES[] = {4, 3, 1};  // blocks of what the products give
+constexpr i64 KEPT[] = {4, 4, 1};   // blocks of what the way back needs
+
+// One step of a layer; rows past their sentence's length get zeros. `output` (may be null) is a second place for the
+// hidden state. The activations may take the place of the inputs where there are as many.
 template <class T, class S = sum_of<T>>
-void lstm_forward(int threads, i64 rows, i64 size, const T *product, const T *inputs, i64 inputs_stride,
-                  const S *cell_before, const i64 *lengths, i64 t, T *activations, S *cell, T *hidden,
+void cell_forward(int kind, int threads, i64 rows, i64 size, const T *product, const T *inputs, i64 inputs_stride,
+                  const S *cell_before, const S *extra, const i64 *lengths, i64 t, T *activations, S *cell, T *hidden,
                   i64 hidden_stride, T *output, i64 output_stride) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (i64 b = 0; b < rows; ++b) {
-        T *a = activations + 4 * size * b, *h = hidden + hidden_stride * b, *out = output ? output + output_stride * b : h;
-        S *c = cell + size * b;
+        T *a = activations + KEPT[kind] * size * b, *h = hidden + hidden_stride * b;
+        T *out = output ? output + output_stride * b : h;
+        S *c = cell + (kind == RNN ? 0 : size * b);
         if (lengths && t >= lengths[b]) {
-            std::memset(a, 0, 4 * size * sizeof(T));
+            std::memset(a, 0, KEPT[kind] * size * sizeof(T));
             std::memset(h, 0, size * sizeof(T));
             std::memset(out, 0, size * sizeof(T));
-            std::memset(c, 0, size * sizeof(S));
+            if (kind != RNN) std::memset(c, 0, size * sizeof(S));
             continue;
         }
-        const T *p = product ? product + 4 * size * b : nullptr, *x = inputs + inputs_stride * b;
-        const S *before = cell_before + size * b;
-#pragma omp simd
-        for (i64 k = 0; k < size; ++k) {
-            S i = sigmoid((p ? load(p[k]) : 0) + load(x[k]));
-            S f = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]));
-            S g = hyperbolic_tangent((p ? load(p[2 * size + k]) : 0) + load(x[2 * size + k]));
-            S o = sigmoid((p ? load(p[3 * size + k]) : 0) + load(x[3 * size + k]));
-            S new_cell = f * before[k] + i * g;
-            c[k] = new_cell;
-            store(a[k], i);
-            store(a[size + k], f);
-            store(a[2 * size + k], g);
-            store(a[3 * size + k], o);
-            S said = o * hyperbolic_tangent(new_cell);
-            store(h[k], said);
-            store(out[k], said);
-        }
+        const T *p = product ? product + GATES[kind] * size * b : nullptr, *x = inputs + inputs_stride * b;
+        const S *before = cell_before + (kind == RNN ? 0 : size * b);
+        if (kind == LSTM && extra) lstm_row<T, S, true>(size, p, x, before, extra, a, c, h, out);
+        if (kind == LSTM && !extra) lstm_row<T, S, false>(size, p, x, before, extra, a, c, h, out);
+        if (kind == GRU) gru_row<T, S>(size, p, x, before, extra, a, c, h, out);
+        if (kind == RNN) rnn_row<T, S>(size, p, x, a, h, out);
     }
 }
 
 // All steps of one direction of a layer, for a few rows: the products are done here, too, as calling for each of them
-// takes longer than doing it. `gates` holds the inputs' share, which the activations replace. Hidden and cell states
-// have one place more than there are steps; the first one (in reverse the last) is given.
+// takes longer than doing it. Hidden and cell states have one place more than there are steps; the first one (in
+// reverse the last) is given.
 template <class T, class S = sum_of<T>>
-void lstm_sequence(i64 steps, i64 rows, i64 size, const T *weight, const i64 *lengths, bool reverse, T *gates, S *cells,
-                   T *hiddens) {
-    std::vector<T> product(rows * 4 * size);
+void cell_sequence(int kind, i64 steps, i64 rows, i64 size, const T *weight, const S *extra, const i64 *lengths,
+                   bool reverse, const T *gates, T *activations, S *cells, T *hiddens) {
+    const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
+    std::vector<T> product(rows * units);
     std::vector<S> before(size);
     for (i64 step = 0; step < steps; ++step) {
         i64 t = reverse ? steps - 1 - step : step, from = t + reverse, to = t + !reverse;
         for (i64 b = 0; b < rows; ++b) {
             for (i64 k = 0; k < size; ++k) before[k] = load(hiddens[(from * rows + b) * size + k]);
-            for (i64 g = 0; g < 4 * size; ++g) {
+            for (i64 g = 0; g < units; ++g) {
                 const T *w = weight + g * size;
                 S sum = S(0.0);
 #pragma omp simd reduction(+ : sum)
                 for (i64 k = 0; k < size; ++k) sum += load(w[k]) * before[k];
-                store(product[b * 4 * size + g], sum);
+                store(product[b * units + g], sum);
             }
         }
-        T *now = gates + t * rows * 4 * size;
-        lstm_forward<T>(1, rows, size, product.data(), now, 4 * size, cells + from * rows * size, lengths, t, now,
-                        cells + to * rows * size, hiddens + to * rows * size, size, nullptr, 0);
+        cell_forward<T>(kind, 1, rows, size, product.data(), gates + t * rows * units, units,
+                        cells + from * rows * memory, extra, lengths, t, activations + t * rows * KEPT[kind] * size,
+                        cells + to * rows * memory, hiddens + to * rows * size, size, nullptr, 0);
     }
 }
 
-// From the gradients of a step's output, and of its hidden and cell state as the next step saw them, those of its
-// gates and of the cell before (in place). `hidden_gradient` may be null: nothing came from a next step.
+// The way back of one row: `dh` is the gradient of its output and of its hidden state as the next step saw it (null:
+// there is none), `dc` that of `cell`, which becomes that of `before`, `dg` becomes that of the inputs' gates.
+template <class T, class S, bool PEEPHOLE>
+inline void lstm_row_backward(i64 size, const T *a, const S *before, const S *c, const S *extra, const T *dout,
+                              const T *dh, S *dc, T *dg) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S i = load(a[k]), f = load(a[size + k]), g = load(a[2 * size + k]), o = load(a[3 * size + k]);
+        S squashed = hyperbolic_tangent(c[k]);
+        S dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0));
+        S doutput = dhidden * squashed * o * (1 - o);
+        S dcell = dc[k] + dhidden * o * (1 - squashed * squashed) + (PEEPHOLE ? doutput * extra[3 * size + k] : 0);
+        S dinput = dcell * g * i * (1 - i), dforget = dcell * before[k] * f * (1 - f), dnew = dcell * i * (1 - g * g);
+        store(dg[k], dinput);
+        store(dg[size + k], dforget);
+        store(dg[2 * size + k], dnew);
+        store(dg[3 * size + k], doutput);
+        dc[k] = dcell * f + (PEEPHOLE ? dinput * extra[k] + dforget * extra[size + k] + dnew * extra[2 * size + k] : 0);
+    }
+}
+
+// `dp` becomes the gradient of the hidden state's gates, whose candidate the reset gate multiplies.
+template <class T, class S>
+inline void gru_row_backward(i64 size, const T *a, const S *before, const T *dout, const T *dh, S *dc, T *dg, T *dp) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S r = load(a[k]), z = load(a[size + k]), n = load(a[2 * size + k]), share = load(a[3 * size + k]);
+        S dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0)) + dc[k];
+        S dnew = dhidden * (1 - z) * (1 - n * n), dreset = dnew * share * r * (1 - r);
+        S dupdate = dhidden * (before[k] - n) * z * (1 - z);
+        store(dg[k], dreset);
+        store(dg[size + k], dupdate);
+        store(dg[2 * size + k], dnew);
+        store(dp[k], dreset);
+        store(dp[size + k], dupdate);
+        store(dp[2 * size + k], dnew * r);
+        dc[k] = dhidden * z;
+    }
+}
+
+template <class T, class S>
+inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, T *dg) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S h = load(a[k]), dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0));
+        store(dg[k], dhidden * (1 - h * h));
+    }
+}
+
+// From the gradients of a step's output, and of its hidden and cell state as the next step saw them, those of its gates
+// and of the cell before (in place); zeros past a sentence's length. `product_gradient` is for the GRU alone.
 template <class T, class S = sum_of<T>>
-void lstm_backward(int threads, i64 rows, i64 size, const T *activations, const S *cell_before,
-                   const S *cell, const T *output_gradient, i64 output_stride, const T *hidden_gradient,
-                   i64 hidden_stride, S *cell_gradient, T *gates_gradient, i64 gates_stride) {
+void cell_backward(int kind, int threads, i64 rows, i64 size, const T *activations, const S *cell_before, const S *cell,
+                   const S *extra, const i64 *lengths, i64 t, const T *output_gradient, i64 output_stride,
+                   const T *hidden_gradient, i64 hidden_stride, S *cell_gradient, T *gates_gradient,
+                   T *product_gradient) {
+    const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (i64 b = 0; b < rows; ++b) {
-        const T *a = activations + 4 * size * b, *dout = output_gradient + output_stride * b;
+        const T *a = activations + KEPT[kind] * size * b, *dout = output_gradient + output_stride * b;
         const T *dh = hidden_gradient ? hidden_gradient + hidden_stride * b : nullptr;
-        const S *before = cell_before + size * b, *c = cell + size * b;
-        S *dc = cell_gradient + size * b;
-        T *dg = gates_gradient + gates_stride * b;
-#pragma omp simd
-        for (i64 k = 0; k < size; ++k) {
-            S i = load(a[k]), f = load(a[size + k]), g = load(a[2 * size + k]), o = load(a[3 * size + k]);
-            S squashed = hyperbolic_tangent(c[k]);
-            S dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0));
-            S dcell = dc[k] + dhidden * o * (1 - squashed * squashed);
-            store(dg[k], dcell * g * i * (1 - i));
-            store(dg[size + k], dcell * before[k] * f * (1 - f));
-            store(dg[2 * size + k], dcell * i * (1 - g * g));
-            store(dg[3 * size + k], dhidden * squashed * o * (1 - o));
-            dc[k] = dcell * f;
+        const S *before = cell_before + memory * b, *c = cell + memory * b;
+        S *dc = cell_gradient + memory * b;
+        T *dg = gates_gradient + units * b, *dp = product_gradient ? product_gradient + units * b : nullptr;
+        if (lengths && t >= lengths[b]) {
+            std::memset(dg, 0, units * sizeof(T));
+            if (dp) std::memset(dp, 0, units * sizeof(T));
+            std::memset(dc, 0, memory * sizeof(S));
+            continue;
         }
+        if (kind == LSTM && extra) lstm_row_backward<T, S, true>(size, a, before, c, extra, dout, dh, dc, dg);
+        if (kind == LSTM && !extra) lstm_row_backward<T, S, false>(size, a, before, c, extra, dout, dh, dc, dg);
+        if (kind == GRU) gru_row_backward<T, S>(size, a, before, dout, dh, dc, dg, dp);
+        if (kind == RNN) rnn_row_backward<T, S>(size, a, dout, dh, dg);
     }
 }
 
 // e_s = v . tanh(q + k_s), weights = softmax_s(e), context = sum_s weights_s states_s for every query of a sentence;
-// the weights of positions past its length are 0.
+// the weights of positions past its length are 0. Every head has its share of q, k, v and of the states.
 template <class T, class S = sum_of<T>>
-void attend_forward(int threads, i64 rows, i64 queries, i64 positions, i64 size, i64 context_size, const T *query,
-                    const T *keys, const T *states, i64 states_stride, const S *v, const i64 *lengths,
+void attend_forward(int threads, i64 rows, i64 queries, i64 heads, i64 positions, i64 size, i64 context_size,
+                    const T *query, const T *keys, const T *states, i64 states_stride, const S *v, const i64 *lengths,
                     S *weights, T *context, i64 context_stride) {
+    const i64 share = size / heads, context_share = context_size / heads;
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<S> sum(context_size), q(size);
+        std::vector<S> sum(context_share), q(share);
 #pragma omp for schedule(static)
-        for (i64 row = 0; row < rows * queries; ++row) {
-            i64 b = row / queries;
-            const T *all_keys = keys + b * positions * size, *all_states = states + b * states_stride;
-            S *w = weights + row * positions;
-            for (i64 a = 0; a < size; ++a) q[a] = load(query[row * size + a]);
+        for (i64 part = 0; part < rows * queries * heads; ++part) {
+            i64 row = part / heads, head = part % heads, b = row / queries;
+            const T *all_keys = keys + b * positions * size + head * share;
+            const T *all_states = states + b * states_stride + head * context_share;
+            const S *vector = v + head * share;
+            S *w = weights + part * positions;
+            for (i64 a = 0; a < share; ++a) q[a] = load(query[row * size + head * share + a]);
             S highest = -S(INFINITY);
             for (i64 s = 0; s < lengths[b]; ++s) {
                 const T *k = all_keys + s * size;
                 S energy = S(0.0);
 #pragma omp simd reduction(+ : energy)
-                for (i64 a = 0; a < size; ++a) energy += v[a] * hyperbolic_tangent(q[a] + load(k[a]));
+                for (i64 a = 0; a < share; ++a) energy += vector[a] * hyperbolic_tangent(q[a] + load(k[a]));
                 w[s] = energy;
                 highest = highest < energy ? energy : highest;
             }
@@ -198,15 +302,15 @@ void attend_forward(int threads, i64 rows, i64 queries, i64 positions, i64 size,
             }
             for (i64 s = 0; s < lengths[b]; ++s) w[s] /= total;
             for (i64 s = lengths[b]; s < positions; ++s) w[s] = S(0.0);
-            std::memset(sum.data(), 0, context_size * sizeof(S));
+            std::memset(sum.data(), 0, context_share * sizeof(S));
             for (i64 s = 0; s < lengths[b]; ++s) {
                 const T *state = all_states + s * context_size;
-                S share = w[s];
+                S weight = w[s];
 #pragma omp simd
-                for (i64 e = 0; e < context_size; ++e) sum[e] += share * load(state[e]);
+                for (i64 e = 0; e < context_share; ++e) sum[e] += weight * load(state[e]);
             }
-            T *to = context + row * context_stride;
-            for (i64 e = 0; e < context_size; ++e) store(to[e], sum[e]);
+            T *to = context + row * context_stride + head * context_share;
+            for (i64 e = 0; e < context_share; ++e) store(to[e], sum[e]);
         }
     }
 }
@@ -214,30 +318,34 @@ void attend_forward(int threads, i64 rows, i64 queries, i64 positions, i64 size,
 // One query a sentence. The tanh is computed again rather than kept. The gradients of keys and of v add up over the
 // steps (v's for every sentence by itself); that of the states is one product after the last step.
 template <class T, class S = sum_of<T>>
-void attend_backward(int threads, i64 rows, i64 positions, i64 size, i64 context_size, const T *query,
+void attend_backward(int threads, i64 rows, i64 heads, i64 positions, i64 size, i64 context_size, const T *query,
                      const T *keys, const T *states, i64 states_stride, const S *v, const i64 *lengths, const S *weights,
                      const S *weights_gradient, const T *context_gradient, i64 context_stride,
                      T *query_gradient, S *keys_gradient, S *v_gradient) {
+    const i64 share = size / heads, context_share = context_size / heads;
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<S> dw(positions), q(size), dq(size);
+        std::vector<S> dw(positions), q(share), dq(share);
 #pragma omp for schedule(static)
-        for (i64 b = 0; b < rows; ++b) {
-            const T *all_keys = keys + b * positions * size, *all_states = states + b * states_stride;
-            const S *w = weights + b * positions;
-            const T *dcontext = context_gradient + b * context_stride;
-            S *all_dkeys = keys_gradient + b * positions * size, *dv = v_gradient + b * size;
+        for (i64 part = 0; part < rows * heads; ++part) {
+            i64 b = part / heads, head = part % heads;
+            const T *all_keys = keys + b * positions * size + head * share;
+            const T *all_states = states + b * states_stride + head * context_share;
+            const S *w = weights + part * positions, *vector = v + head * share;
+            const T *dcontext = context_gradient + b * context_stride + head * context_share;
+            S *all_dkeys = keys_gradient + b * positions * size + head * share;
+            S *dv = v_gradient + b * size + head * share;
             S mean = S(0.0);
             for (i64 s = 0; s < lengths[b]; ++s) {
                 const T *state = all_states + s * context_size;
                 S gradient = S(0.0);
 #pragma omp simd reduction(+ : gradient)
-                for (i64 e = 0; e < context_size; ++e) gradient += load(dcontext[e]) * load(state[e]);
-                dw[s] = gradient + (weights_gradient ? weights_gradient[b * positions + s] : S(0.0));
+                for (i64 e = 0; e < context_share; ++e) gradient += load(dcontext[e]) * load(state[e]);
+                dw[s] = gradient + (weights_gradient ? weights_gradient[part * positions + s] : S(0.0));
                 mean += w[s] * dw[s];
             }
-            for (i64 a = 0; a < size; ++a) {
-                q[a] = load(query[b * size + a]);
+            for (i64 a = 0; a < share; ++a) {
+                q[a] = load(query[b * size + head * share + a]);
                 dq[a] = S(0.0);
             }
             for (i64 s = 0; s < lengths[b]; ++s) {
@@ -245,15 +353,15 @@ void attend_backward(int threads, i64 rows, i64 positions, i64 size, i64 context
                 S *dk = all_dkeys + s * size;
                 S denergy = w[s] * (dw[s] - mean);
 #pragma omp simd
-                for (i64 a = 0; a < size; ++a) {
+                for (i64 a = 0; a < share; ++a) {
                     S squashed = hyperbolic_tangent(q[a] + load(k[a]));
-                    S gradient = denergy * v[a] * (1 - squashed * squashed);
+                    S gradient = denergy * vector[a] * (1 - squashed * squashed);
                     dv[a] += denergy * squashed;
                     dk[a] += gradient;
                     dq[a] += gradient;
                 }
             }
-            for (i64 a = 0; a < size; ++a) store(query_gradient[b * size + a], dq[a]);
+            for (i64 a = 0; a < share; ++a) store(query_gradient[b * size + head * share + a], dq[a]);
         }
     }
 }
@@ -449,25 +557,27 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
 }  // namespace
 
 #define EXPORT(T, S, name)                                                                                            \
-    extern "C" void lstm_forward_##name(int n, i64 r, i64 s, const T *p, const T *x, i64 xs, const S *cb,            \
-                                        const i64 *l, i64 t, T *a, S *c, T *h, i64 hs, T *o, i64 os) {                \
-        lstm_forward<T>(n, r, s, p, x, xs, cb, l, t, a, c, h, hs, o, os);                                             \
+    extern "C" void cell_forward_##name(int k, int n, i64 r, i64 s, const T *p, const T *x, i64 xs, const S *cb,      \
+                                        const S *e, const i64 *l, i64 t, T *a, S *c, T *h, i64 hs, T *o, i64 os) {    \
+        cell_forward<T>(k, n, r, s, p, x, xs, cb, e, l, t, a, c, h, hs, o, os);                                       \
     }                                                                                                                 \
-    extern "C" void lstm_sequence_##name(i64 t, i64 r, i64 s, const T *w, const i64 *l, int v, T *g, S *c, T *h) {    \
-        lstm_sequence<T>(t, r, s, w, l, v, g, c, h);                                                                  \
+    extern "C" void cell_sequence_##name(int k, i64 t, i64 r, i64 s, const T *w, const S *e, const i64 *l, int v,     \
+                                         const T *g, T *a, S *c, T *h) {                                              \
+        cell_sequence<T>(k, t, r, s, w, e, l, v, g, a, c, h);                                                         \
     }                                                                                                                 \
-    extern "C" void lstm_backward_##name(int n, i64 r, i64 s, const T *a, const S *cb, const S *c, const T *o,       \
-                                         i64 os, const T *h, i64 hs, S *dc, T *dg, i64 gs) {                          \
-        lstm_backward<T>(n, r, s, a, cb, c, o, os, h, hs, dc, dg, gs);                                                \
+    extern "C" void cell_backward_##name(int k, int n, i64 r, i64 s, const T *a, const S *cb, const S *c, const S *e, \
+                                         const i64 *l, i64 t, const T *o, i64 os, const T *h, i64 hs, S *dc, T *dg,   \
+                                         T *dp) {                                                                     \
+        cell_backward<T>(k, n, r, s, a, cb, c, e, l, t, o, os, h, hs, dc, dg, dp);                                    \
     }                                                                                                                 \
-    extern "C" void attend_forward_##name(int n, i64 r, i64 m, i64 p, i64 s, i64 e, const T *q, const T *k,          \
+    extern "C" void attend_forward_##name(int n, i64 r, i64 m, i64 h, i64 p, i64 s, i64 e, const T *q, const T *k,    \
                                           const T *st, i64 ss, const S *v, const i64 *l, S *w, T *c, i64 cs) {        \
-        attend_forward<T>(n, r, m, p, s, e, q, k, st, ss, v, l, w, c, cs);                                            \
+        attend_forward<T>(n, r, m, h, p, s, e, q, k, st, ss, v, l, w, c, cs);                                         \
     }                                                                                                                 \
-    extern "C" void attend_backward_##name(int n, i64 r, i64 p, i64 s, i64 e, const T *q, const T *k, const T *st,   \
-                                           i64 ss, const S *v, const i64 *l, const S *w, const S *dw, const T *c, i64 cs,     \
-                                           T *dq, S *dk, S *dv) {                                                     \
-        attend_backward<T>(n, r, p, s, e, q, k, st, ss, v, l, w, dw, c, cs, dq, dk, dv);                                  \
+    extern "C" void attend_backward_##name(int n, i64 r, i64 h, i64 p, i64 s, i64 e, const T *q, const T *k,          \
+                                           const T *st, i64 ss, const S *v, const i64 *l, const S *w, const S *dw,    \
+                                           const T *c, i64 cs, T *dq, S *dk, S *dv) {                                 \
+        attend_backward<T>(n, r, h, p, s, e, q, k, st, ss, v, l, w, dw, c, cs, dq, dk, dv);                           \
     }                                                                                                                 \
     extern "C" void cross_entropy_##name(int n, i64 r, i64 c, T *z, const i64 *t, S s, S *loss, S *nll) {            \
         cross_entropy<T>(n, r, c, z, t, s, loss, nll);                                                                \

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from seq2seq.kernels import calls
+from seq2seq.model_config import AttentionName, ModelConfig
 
 COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
 
@@ -25,18 +26,31 @@ class AttentionMemory(NamedTuple):
     mask: Bool[Tensor, "batch src_len"]
 
 
-class AdditiveAttention(nn.Module):
-    """Additive attention (Bahdanau et al. 2015, section A.1.2).
+class Attention(nn.Module):
+    """What all attentions share: alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j; a subclass says what e_ij is.
 
-    e_ij = v^T tanh(W q_i + U h_j), alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j. The keys U h_j do not depend on
-    the target and are projected once, in `memory`.
+    With several heads each has scores of its own and weighs its share of the units of h_j. What depends on the source
+    alone is computed once, in `memory`.
     """
 
-    def __init__(self, query_size: int, encoder_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(query_size, attention_size, bias=False)
-        self.key = nn.Linear(encoder_size, attention_size)
-        self.energy = nn.Linear(attention_size, 1, bias=False)
+    heads = 1
+
+    def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
+        """Return what queries are compared with."""
+        raise NotImplementedError
+
+    def energies(
+        self,
+        query: Float[Tensor, "batch queries query"],
+        keys: Float[Tensor, "batch src_len attn"],
+        received: Float[Tensor, "batch #queries heads received"],
+    ) -> Float[Tensor, "batch queries heads src_len"]:
+        """Return the score of every source position; `received` is the attention it has had (`coverage`)."""
+        raise NotImplementedError
+
+    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one heads received"]:
+        """Return `received` before the first step; of no size where the scores do not look at it."""
+        return memory.keys.new_zeros(len(memory.keys), 1, 0, 0)
 
     def memory(
         self,
@@ -51,22 +65,99 @@ class AdditiveAttention(nn.Module):
         The compiled kernels read real positions alone.
         """
         fill = 0 if self.training or calls.usable(states) else -states.shape[1] % COLUMNS
-        return AttentionMemory(pad(states, (0, 0, 0, fill)) if fill else states, self.key(states), mask)
+        return AttentionMemory(pad(states, (0, 0, 0, fill)) if fill else states, self.keys(states), mask)
 
     def forward(
-        self, query: Float[Tensor, "batch queries query"], memory: AttentionMemory
-    ) -> tuple[Float[Tensor, "batch queries enc"], Float[Tensor, "batch queries src_len"]]:
-        """Return the context of each query and its attention weights (which sum to 1 over real source tokens)."""
-        hidden = torch.tanh(self.query(query)[:, :, None] + memory.keys[:, None])  # batch queries src_len attn
-        energies = self.energy(hidden).squeeze(-1)
-        energies = energies.masked_fill(~memory.mask[:, None], float("-inf"))
-        fill = memory.states.shape[1] - energies.shape[2]
-        attn_weights = torch.softmax(pad(energies, (0, fill), value=float("-inf")), dim=-1)
-        context = torch.bmm(attn_weights.to(memory.states.dtype), memory.states)
-        return context, attn_weights[:, :, : energies.shape[2]]
+        self,
+        query: Float[Tensor, "batch queries query"],
+        memory: AttentionMemory,
+        received: Float[Tensor, "batch #queries heads received"],
+    ) -> tuple[
+        Float[Tensor, "batch queries enc"],
+        Float[Tensor, "batch queries src_len"],
+        Float[Tensor, "batch #queries heads received"],
+    ]:
+        """Return contexts, attention weights and the attention received, this step's included.
+
+        The weights sum to 1 over real source tokens; of several heads they are the mean.
+        """
+        src_len = memory.keys.shape[1]
+        energies = self.energies(query, memory.keys, received).masked_fill(~memory.mask[:, None, None], float("-inf"))
+        fill = memory.states.shape[1] - src_len
+        weights = torch.softmax(pad(energies, (0, fill), value=float("-inf")), dim=-1)
+        shares = memory.states.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # batch heads positions share
+        context = torch.matmul(weights.transpose(1, 2).to(shares.dtype), shares).transpose(1, 2).flatten(2)
+        weights = weights[..., :src_len]
+        return context, weights.mean(2), received + weights if received.shape[2] else received
 
 
-class FixedContext(nn.Module):
+class AdditiveAttention(Attention):
+    """Additive attention (Bahdanau et al. 2015, section A.1.2): e_ij = v^T tanh(W q_i + U h_j).
+
+    Several heads cut W q, U h and v into shares, one score each (RNMT+, Chen et al. 2018). With coverage the sum has
+    one more term, w a_ij, of the attention a_ij that position j has had from the head before step i (Tu et al. 2016;
+    See et al. 2017, eq. 11).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.attention_heads
+        self.query = nn.Linear(config.hidden_size, config.attention_size, bias=False)
+        self.key = nn.Linear(config.context_size, config.attention_size)
+        self.energy = nn.Linear(config.attention_size, 1, bias=False)
+        self.coverage = nn.Linear(1, config.attention_size, bias=False) if config.coverage else None
+
+    def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
+        """Return U h_j + b."""
+        keys: Tensor = self.key(states)
+        return keys
+
+    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one heads received"]:
+        """Return zeros, of no size without coverage."""
+        batch, src_len = memory.mask.shape
+        heads = self.heads if self.coverage is not None else 0
+        exact = torch.promote_types(memory.keys.dtype, torch.float32)
+        return memory.keys.new_zeros(batch, 1, heads, src_len if heads else 0, dtype=exact)
+
+    def energies(
+        self,
+        query: Float[Tensor, "batch queries query"],
+        keys: Float[Tensor, "batch src_len attn"],
+        received: Float[Tensor, "batch #queries heads received"],
+    ) -> Float[Tensor, "batch queries heads src_len"]:
+        """Return v^T tanh(W q_i + U h_j), for each head of its shares."""
+        hidden = self.query(query)[:, :, None] + keys[:, None]  # batch queries src_len attn
+        if self.coverage is not None:
+            seen = received.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
+            hidden = hidden + seen.flatten(3)
+        shares = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
+        return torch.einsum("bqshd,hd->bqhs", shares, self.energy.weight.view(self.heads, -1))
+
+
+class ProductAttention(Attention):
+    """Luong et al. 2015 (section 3.1): e_ij = q_i^T W h_j (general), or q_i^T h_j (dot, where sizes are equal)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        general = config.attention is AttentionName.general
+        self.key = nn.Linear(config.context_size, config.hidden_size, bias=False) if general else nn.Identity()
+
+    def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
+        """Return W h_j, or h_j."""
+        keys: Tensor = self.key(states)
+        return keys
+
+    def energies(
+        self,
+        query: Float[Tensor, "batch queries query"],
+        keys: Float[Tensor, "batch src_len attn"],
+        received: Float[Tensor, "batch #queries heads received"],
+    ) -> Float[Tensor, "batch queries heads src_len"]:
+        """Return the products; in training's precision, then summed up in fp32 or better by the softmax."""
+        return torch.bmm(query.to(keys.dtype), keys.transpose(1, 2))[:, :, None]
+
+
+class FixedContext(Attention):
     """No attention: every step reads the same summary of the whole source (Cho et al. 2014, eq. 8).
 
     It is attention over a memory of one position, so decoder, beam search and plots need no special case.
@@ -82,8 +173,26 @@ class FixedContext(nn.Module):
         return AttentionMemory(summary[:, None], summary[:, None, :0], mask[:, :1])
 
     def forward(
-        self, query: Float[Tensor, "batch queries query"], memory: AttentionMemory
-    ) -> tuple[Float[Tensor, "batch queries enc"], Float[Tensor, "batch queries src_len"]]:
+        self,
+        query: Float[Tensor, "batch queries query"],
+        memory: AttentionMemory,
+        received: Float[Tensor, "batch #queries heads received"],
+    ) -> tuple[
+        Float[Tensor, "batch queries enc"],
+        Float[Tensor, "batch queries src_len"],
+        Float[Tensor, "batch #queries heads received"],
+    ]:
         """Return the summary for each query, with weight 1 on the only position."""
         batch, queries, _ = query.shape
-        return memory.states.expand(-1, queries, -1), torch.ones(batch, queries, 1, device=query.device)
+        weights = torch.ones(batch, queries, 1, device=query.device)
+        return memory.states.expand(-1, queries, -1), weights, received
+
+
+def make_attention(config: ModelConfig) -> Attention:
+    """Return the configured attention."""
+    match config.attention:
+        case AttentionName.additive:
+            return AdditiveAttention(config)
+        case AttentionName.none:
+            return FixedContext()
+    return ProductAttention(config)

@@ -1,7 +1,8 @@
-"""LSTM decoder with attention at its bottom layer and a deep-output readout."""
+"""Recurrent decoder with attention at its bottom layer and a deep-output readout."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,168 +11,232 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from seq2seq.kernels import calls
-from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
+from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext, make_attention
+from seq2seq.model.cells import State
 from seq2seq.model.dropout import Dropout
-from seq2seq.model.recurrence import AttentionalSequence, run_lstm
+from seq2seq.model.layers import RecurrentLayer, make_cell, run
+from seq2seq.model.recurrence import AttentionalSequence, extra_of
+from seq2seq.model_config import CellName, ModelConfig
 
 
 class DecoderState(NamedTuple):
-    """Recurrent state of every layer, bottom first; teacher forcing and a fresh encoding have one beam."""
+    """What goes on from word to word; teacher forcing and a fresh encoding have one beam.
 
-    hidden: Float[Tensor, "batch beam layers hidden"]
-    cell: Float[Tensor, "batch beam layers hidden"]
-
-
-class AttentionalLSTM(nn.Module):
-    """LSTM layer whose input at each step is the target word and the context its previous state attends to.
-
-    c_t = attend(h_{t-1}); (h_t, s_t) = LSTM([y_t; c_t], (h_{t-1}, s_{t-1})), the order of Bahdanau et al. 2015 (A.1.2)
-    with an LSTM in place of the GRU. The word's share of the gates does not depend on the recurrence and is
-    computed by `word_gates` for all steps at once.
+    Sizes are 0 where a network does not have it: the memory cells of a GRU, the readout without input feeding, the
+    attention received without coverage.
     """
 
-    def __init__(
-        self, input_size: int, context_size: int, hidden_size: int, attention: AdditiveAttention | FixedContext
-    ) -> None:
+    hidden: Float[Tensor, "batch beam layers hidden"]
+    cell: Float[Tensor, "batch beam layers memory"]
+    readout: Float[Tensor, "batch beam fed emb"]
+    received: Float[Tensor, "batch beam heads src_len_or_0"]
+
+    def layer(self, number: int) -> State:
+        """Return the recurrent state of one layer, the bottom one being 0."""
+        return State(self.hidden[:, :, number], self.cell[:, :, number])
+
+
+Step = Callable[
+    [Tensor, DecoderState, AttentionMemory],
+    tuple[Float[Tensor, "batch beam emb"], DecoderState, Float[Tensor, "batch beam src_len"]],
+]
+
+
+class AttentionalLayer(nn.Module):
+    """Recurrent layer that reads at each step the target word and the context that its previous state attends to.
+
+    c_t = attend(h_{t-1}); h_t = cell([y_t; c_t], h_{t-1}), the order of Bahdanau et al. 2015 (A.1.2). The word's share
+    of the gates does not depend on the recurrence and is computed by `word_gates` for all steps at once. With input
+    feeding (Luong et al. 2015, section 3.3) the readout of the step before is read, too.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention = attention
-        self.word_gates = nn.Linear(input_size, 4 * hidden_size)
-        self.recurrent = nn.Linear(context_size + hidden_size, 4 * hidden_size, bias=False)
+        self.cell = make_cell(config, config.hidden_size)
+        units = self.cell.gates * config.hidden_size
+        self.attention = make_attention(config)
+        self.word_gates = nn.Linear(config.emb_size, units)
+        self.recurrent = nn.Linear(config.context_size + config.hidden_size, units, bias=False)
+        self.readout_gates = nn.Linear(config.emb_size, units, bias=False) if config.input_feeding else None
+        self.weight_drop = Dropout(config.dropout.recurrent)
+
+    def recurrent_weight(self) -> Float[Tensor, "gates enc_hidden"]:
+        """Return the weights of context and state; in training with some of the latter dropped, others each time."""
+        if not self.training or self.weight_drop.p == 0:
+            return self.recurrent.weight
+        context = self.recurrent.in_features - self.cell.size
+        from_context, from_hidden = self.recurrent.weight.split([context, self.cell.size], dim=1)
+        return torch.cat([from_context, self.weight_drop(from_hidden)], dim=1)
 
     def step(
         self,
         word_gates: Float[Tensor, "batch beam gates"],
-        hidden: Float[Tensor, "batch beam hidden"],
-        cell: Float[Tensor, "batch beam hidden"],
+        state: DecoderState,
         memory: AttentionMemory,
+        weight: Float[Tensor, "gates enc_hidden"],
     ) -> tuple[
-        Float[Tensor, "batch beam hidden"],
-        Float[Tensor, "batch beam hidden"],
+        State,
         Float[Tensor, "batch beam enc"],
         Float[Tensor, "batch beam src_len"],
+        Float[Tensor, "batch beam heads received"],
     ]:
-        """Return the new hidden state and cell, and the context and attention weights they were made from."""
-        context, attn_weights = self.attention(hidden, memory)
-        gates = word_gates + self.recurrent(torch.cat([context, hidden.to(context.dtype)], dim=-1))
-        hidden, cell = lstm_update(gates, cell)
-        return hidden, cell, context, attn_weights
+        """Return the new state, the context and attention weights it was made from, and the attention received."""
+        before = state.layer(0)
+        context, attn_weights, received = self.attention(before.hidden, memory, state.received)
+        hidden = before.hidden.to(context.dtype)
+        if self.readout_gates is not None:
+            word_gates = word_gates + self.readout_gates(state.readout[:, :, 0])
+        if self.cell.name is CellName.gru:  # needs the state's share by itself
+            from_context, from_hidden = weight.split([context.shape[-1], hidden.shape[-1]], dim=1)
+            after = self.cell(word_gates + linear(context, from_context), linear(hidden, from_hidden), before)
+        else:
+            after = self.cell(word_gates, linear(torch.cat([context, hidden], dim=-1), weight), before)
+        return after, context, attn_weights, received
 
     def forward(
-        self,
-        words: Float[Tensor, "batch tgt_len emb"],
-        hidden: Float[Tensor, "batch hidden"],
-        cell: Float[Tensor, "batch hidden"],
-        memory: AttentionMemory,
+        self, words: Float[Tensor, "batch tgt_len emb"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[
         Float[Tensor, "batch tgt_len hidden"],
         Float[Tensor, "batch tgt_len enc"],
         Float[Tensor, "batch tgt_len src_len"],
     ]:
-        """Run all steps under teacher forcing; return hidden states, contexts and attention weights."""
-        if isinstance(self.attention, AdditiveAttention) and calls.usable(words):
-            return self._forward_fused(self.attention, words, hidden, cell, memory)
-        steps, hidden, cell = [], hidden[:, None], cell[:, None]
+        """Run all steps under teacher forcing, without input feeding; return states, contexts, attention weights."""
+        if isinstance(self.attention, FixedContext):
+            return self._forward_fixed(words, state, memory)
+        if self.fusable and calls.usable(words):
+            return self._forward_fused(words, state, memory)
+        weight, steps = self.recurrent_weight(), []
         for word_gates in self.word_gates(words).split(1, dim=1):
-            hidden, cell, context, attn_weights = self.step(word_gates, hidden, cell, memory)
-            steps.append((hidden, context, attn_weights))
+            after, context, attn_weights, received = self.step(word_gates, state, memory, weight)
+            state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], received=received)
+            steps.append((after.hidden, context, attn_weights))
         hiddens, contexts, weights = zip(*steps, strict=True)
         return torch.cat(hiddens, dim=1), torch.cat(contexts, dim=1), torch.cat(weights, dim=1)
 
-    def _forward_fused(
-        self, attention: AdditiveAttention, words: Tensor, hidden: Tensor, cell: Tensor, memory: AttentionMemory
+    @property
+    def fusable(self) -> bool:
+        """Whether the compiled kernels compute this layer, where they are usable."""
+        attention = self.attention
+        return isinstance(attention, AdditiveAttention) and attention.coverage is None and not self.cell.stepwise
+
+    def _forward_fixed(
+        self, words: Tensor, state: DecoderState, memory: AttentionMemory
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = calls.compute_dtype(words)
-        weights = (self.word_gates.weight, self.word_gates.bias, self.recurrent.weight, attention.query.weight)
+        """Without attention every context is known before the first step: a plain recurrent layer."""
+        contexts = memory.states.expand(-1, words.shape[1], -1)
+        split = [contexts.shape[2], self.cell.size]
+        from_context, from_hidden = self.recurrent_weight().split(split, dim=1)
+        bias = self.word_gates.bias
+        weights = (torch.cat([self.word_gates.weight, from_context], dim=1), from_hidden, bias, torch.zeros_like(bias))
+        inputs = torch.cat([words.to(contexts.dtype), contexts], dim=-1)
+        start = State(*(values[:, 0] for values in state.layer(0)))
+        hiddens = run(self.cell, inputs, weights, start)
+        return hiddens, contexts, words.new_ones(*words.shape[:2], 1)
+
+    def _forward_fused(
+        self, words: Tensor, state: DecoderState, memory: AttentionMemory
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dtype, attention = calls.compute_dtype(words), self.attention
+        assert isinstance(attention, AdditiveAttention)
         found = AttentionalSequence.apply(  # type: ignore[no-untyped-call]
+            self.cell.name,
+            attention.heads,
             words.to(dtype).transpose(0, 1).contiguous(),
-            *(weight.to(dtype) for weight in weights),
+            *(weight.to(dtype) for weight in (self.word_gates.weight, self.word_gates.bias, self.recurrent_weight())),
+            extra_of(self.cell, calls.sum_dtype(dtype)),
+            attention.query.weight.to(dtype),
             attention.energy.weight[0],
             memory.keys.to(dtype).contiguous(),
             memory.states.to(dtype).contiguous()[:, : memory.keys.shape[1]],
             memory.mask.sum(1),
-            hidden,
-            cell,
+            *(values[:, 0] for values in state.layer(0)),
         )
         hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in found)
-        return hiddens, contexts, attn_weights
-
-
-def lstm_update(
-    gates: Float[Tensor, "*rows gates"], cell: Float[Tensor, "*rows hidden"]
-) -> tuple[Float[Tensor, "*rows hidden"], Float[Tensor, "*rows hidden"]]:
-    """Return (hidden, cell) after one LSTM step, from the summed gate inputs in torch's order i, f, g, o.
-
-    c_t = f * c_{t-1} + i * g; h_t = o * tanh(c_t) (Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000).
-    """
-    i, f, g, o = gates.chunk(4, dim=-1)
-    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(cell), cell
+        return hiddens, contexts, attn_weights.mean(2) if attention.heads > 1 else attn_weights.squeeze(2)
 
 
 class Decoder(nn.Module):
-    """Attentional LSTM, plain LSTM layers above it that read [below; context], and a deep-output readout.
+    """Attentional layer, plain layers above it that read [below; context], and a deep-output readout.
 
     Only the bottom layer attends (as GNMT, Wu et al. 2016), so under teacher forcing only it lives in the step loop:
-    the layers above run fused over the whole sequence. `step` and `forward` use the same weights and equations.
+    the layers above run fused over the whole sequence. With input feeding all of it runs step by step.
+    `step` and `forward` use the same weights and equations.
     """
 
-    def __init__(
-        self,
-        emb_size: int,
-        context_size: int,
-        hidden_size: int,
-        num_layers: int,
-        attention: AdditiveAttention | FixedContext,
-        dropout_layers: float,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_layers, self.hidden_size = num_layers, hidden_size
-        self.bridge = nn.Linear(context_size, 2 * num_layers * hidden_size)
-        self.bottom = AttentionalLSTM(emb_size, context_size, hidden_size, attention)
+        hidden, context = config.hidden_size, config.context_size
+        self.num_layers, self.hidden_size, self.emb_size = config.decoder_layers, hidden, config.emb_size
+        self.input_feeding, self.residual = config.input_feeding, config.residual
+        self.bottom = AttentionalLayer(config)
+        states = hidden + self.bottom.cell.memory_size
+        self.bridge = nn.Linear(context, self.num_layers * states)
         self.upper = nn.ModuleList(
-            nn.LSTM(hidden_size + context_size, hidden_size, batch_first=True) for _ in range(num_layers - 1)
+            RecurrentLayer(config, hidden + context, hidden) for _ in range(config.decoder_layers - 1)
         )
-        self.readout = nn.Linear(emb_size + hidden_size + context_size, emb_size)
-        self.dropout = Dropout(dropout_layers)
+        self.readout = nn.Linear(config.emb_size + hidden + context, config.emb_size)
+        self.dropout = Dropout(config.dropout.layers, config.dropout.variational)
 
-    def initial_state(self, summary: Float[Tensor, "batch enc"]) -> DecoderState:
+    def initial_state(self, summary: Float[Tensor, "batch enc"], memory: AttentionMemory) -> DecoderState:
         """Bridge the encoder's summary to every layer's state: tanh(W s), as Bahdanau et al. 2015 (A.2.2)."""
-        bridged = torch.tanh(self.bridge(summary)).view(len(summary), 1, 2, self.num_layers, self.hidden_size)
-        return DecoderState(bridged[:, :, 0], bridged[:, :, 1])
+        kinds = self.bridge.out_features // (self.num_layers * self.hidden_size)  # hidden and, of an LSTM, cell
+        bridged = torch.tanh(self.bridge(summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
+        hidden, cell = bridged[:, :, 0], bridged[:, :, 1] if kinds == 2 else bridged[:, :, 0, :, :0]
+        readout = bridged.new_zeros(len(summary), 1, int(self.input_feeding), self.emb_size)
+        return DecoderState(hidden, cell, readout, self.bottom.attention.nothing_received(memory))
 
     def forward(
         self, words: Float[Tensor, "batch tgt_len emb"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[Float[Tensor, "batch tgt_len emb"], Float[Tensor, "batch tgt_len src_len"]]:
         """Return the readouts of all steps under teacher forcing, and the attention weights."""
-        hidden, cell = state.hidden[:, 0], state.cell[:, 0]
-        outputs, contexts, attn_weights = self.bottom(words, hidden[:, 0], cell[:, 0], memory)
+        if self.input_feeding:
+            return self._forward_stepwise(words, state, memory)
+        outputs, contexts, attn_weights = self.bottom(words, state, memory)
         for number, layer in enumerate(self.upper, start=1):
-            assert isinstance(layer, nn.LSTM)
-            inputs, start = torch.cat([self.dropout(outputs), contexts], dim=-1), (hidden[:, number], cell[:, number])
-            if calls.usable(inputs):
-                outputs = run_lstm(inputs, list(layer.parameters()), start)
-            else:
-                outputs, _ = layer(inputs, tuple(state[None].contiguous() for state in start))
+            start = State(*(values[:, 0] for values in state.layer(number)))
+            above = layer(torch.cat([self.dropout(outputs), contexts], dim=-1), start=start)
+            outputs = outputs + above if self.residual else above
         return self._read_out(words, outputs, contexts), attn_weights
+
+    def _forward_stepwise(self, words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
+        step, steps = self.stepper(words), []
+        for word in words.split(1, dim=1):
+            readout, state, attn_weights = step(word, state, memory)
+            steps.append((readout, attn_weights))
+        readouts, weights = zip(*steps, strict=True)
+        return torch.cat(readouts, dim=1), torch.cat(weights, dim=1)
 
     def step(
         self, words: Float[Tensor, "batch beam emb"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[Float[Tensor, "batch beam emb"], DecoderState, Float[Tensor, "batch beam src_len"]]:
         """Advance every hypothesis by one word; return its readout, the new state and the attention weights."""
-        output, cell, context, attn_weights = self.bottom.step(
-            self.bottom.word_gates(words), state.hidden[:, :, 0], state.cell[:, :, 0], memory
-        )
-        hiddens, cells = [output], [cell]
-        for number, layer in enumerate(self.upper, start=1):
-            assert isinstance(layer, nn.LSTM)
-            inputs = torch.cat([self.dropout(output), context], dim=-1)
-            w_ih, w_hh, b_ih, b_hh = layer.parameters()
-            gates = linear(inputs, w_ih, b_ih) + linear(state.hidden[:, :, number], w_hh, b_hh)
-            output, cell = lstm_update(gates, state.cell[:, :, number])
-            hiddens.append(output)
-            cells.append(cell)
-        state = DecoderState(torch.stack(hiddens, dim=2), torch.stack(cells, dim=2))
-        return self._read_out(words, output, context), state, attn_weights
+        return self.stepper(words)(words, state, memory)
+
+    def stepper(self, words: Float[Tensor, "batch beam emb"]) -> Step:
+        """Return `step` for the words of one update: with the same dropped weights and variational masks each time."""
+        bottom_weight = self.bottom.recurrent_weight()
+        like = words.new_empty(len(words), 1, self.hidden_size)
+        layers = [
+            (layer.cell(0), layer.weights(0), self.dropout.for_sentences(like))
+            for layer in self.upper
+            if isinstance(layer, RecurrentLayer)
+        ]
+
+        def step(words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, DecoderState, Tensor]:
+            gates = self.bottom.word_gates(words)
+            after, context, attn_weights, received = self.bottom.step(gates, state, memory, bottom_weight)
+            states, output = [after], after.hidden
+            for number, (cell, (w_ih, w_hh, b_ih, b_hh), dropout) in enumerate(layers, start=1):
+                inputs, before = torch.cat([dropout(output), context], dim=-1), state.layer(number)
+                after = cell(linear(inputs, w_ih, b_ih), linear(before.hidden, w_hh, b_hh), before)
+                states.append(after)
+                output = output + after.hidden if self.residual else after.hidden
+            hidden, memory_cell = (torch.stack(one, dim=2) for one in zip(*states, strict=True))
+            readout = self._read_out(words, output, context)
+            fed = readout[:, :, None] if self.input_feeding else state.readout
+            return readout, DecoderState(hidden, memory_cell, fed, received), attn_weights
+
+        return step
 
     def _read_out(self, words: Tensor, outputs: Tensor, contexts: Tensor) -> Tensor:
         """Deep output (Pascanu et al. 2014): tanh of a projection of word, state and context."""

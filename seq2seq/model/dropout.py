@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,12 +18,31 @@ class Dropout(nn.Dropout):
 
     With the compiled kernels the mask is a hash of each element's place and a seed drawn from torch's generator. The
     masks are other ones than those of `nn.Dropout`, and the results of a run as reproducible.
+
+    Args:
+        p: probability of a zero.
+        variational: whether all positions of a sentence have one mask (Gal and Ghahramani 2016); values are then
+            [batch, position, unit].
     """
+
+    def __init__(self, p: float, variational: bool = False) -> None:
+        super().__init__(p)
+        self.variational = variational
 
     def forward(self, input: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Return the values, each kept with probability 1 - p and then divided by that; in evaluation, all."""
         if not self.training or self.p == 0:
             return input
+        return self.for_sentences(input)(input) if self.variational else self._dropped(input)
+
+    def for_sentences(self, like: Float[Tensor, "batch positions units"]) -> Callable[[Tensor], Tensor]:
+        """Return what drops out units of one position after another: with one mask where it is variational."""
+        if not self.variational or not self.training or self.p == 0:
+            return self
+        mask = self._dropped(torch.ones_like(like[:, :1]))
+        return lambda values: values * mask
+
+    def _dropped(self, input: Tensor) -> Tensor:
         if self.p == 1 or not calls.usable(input):
             return super().forward(input)
         seed = int(torch.randint(2**63 - 1, ()))

@@ -6,60 +6,72 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.batch import PAD_ID
-from seq2seq.model.decoder import AttentionalLSTM
+from seq2seq.model.cells import Cell
+from seq2seq.model.decoder import AttentionalLayer
+from seq2seq.model.layers import RecurrentLayer
+from seq2seq.model_config import InitialisationConfig, MatrixInit
 
 
-def initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module, config: InitialisationConfig) -> None:
     """Fill every parameter of `network` in place, from torch's global random state.
 
-    Matrices are Xavier-uniform (Glorot and Bengio 2010), recurrent ones orthogonal per gate (Saxe et al. 2014), forget
-    gates start open (bias 1, Jozefowicz et al. 2015), other biases are 0, word vectors N(0, 1/emb_size).
+    As configured, by default: matrices are Xavier-uniform (Glorot and Bengio 2010), recurrent ones orthogonal per gate
+    (Saxe et al. 2014), forget gates start open (bias 1, Jozefowicz et al. 2015). Other biases and peepholes are 0, the
+    gains of layer normalisation 1, word vectors N(0, 1/emb_size).
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            _fill(module.weight, 1, config.matrices, config)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, nn.LSTM):
-            _initialise_lstm(module)
-        elif isinstance(module, AttentionalLSTM):
-            _initialise_attentional(module)
+        if isinstance(module, RecurrentLayer):
+            _initialise_layer(module, config)
+        elif isinstance(module, AttentionalLayer):
+            _initialise_attentional(module, config)
         elif isinstance(module, nn.Embedding):  # after nn.Linear: a tied output matrix is a word-vector matrix
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
             with torch.no_grad():
                 module.weight[PAD_ID].zero_()
 
 
-def _initialise_lstm(layer: nn.LSTM) -> None:
-    for name, parameter in layer.named_parameters():
-        if name.startswith("weight_hh"):
-            _orthogonal_gates(parameter)
-        elif name.startswith("weight_ih"):
-            _xavier_gates(parameter)
+def _initialise_layer(layer: RecurrentLayer, config: InitialisationConfig) -> None:
+    cell = layer.cell(0)
+    for name, parameter in layer.named_parameters(recurse=False):
+        if name.startswith("bias"):
+            nn.init.zeros_(parameter)
         else:
-            _open_forget_gate(parameter, 1.0 if name.startswith("bias_ih") else 0.0)
+            kind = config.recurrent if name.startswith("weight_hh") else config.matrices
+            _fill(parameter, cell.gates, kind, config)
+    for direction in range(len(layer.cells)):
+        _open_forget_gate(layer.cell(direction), layer.bias(direction), config.forget_bias)
 
 
-def _initialise_attentional(layer: AttentionalLSTM) -> None:
-    hidden_size = layer.recurrent.out_features // 4
-    _xavier_gates(layer.word_gates.weight)
-    _open_forget_gate(layer.word_gates.bias, 1.0)
-    _xavier_gates(layer.recurrent.weight[:, :-hidden_size])
-    _orthogonal_gates(layer.recurrent.weight[:, -hidden_size:])
+def _initialise_attentional(layer: AttentionalLayer, config: InitialisationConfig) -> None:
+    cell = layer.cell
+    _fill(layer.word_gates.weight, cell.gates, config.matrices, config)
+    if layer.readout_gates is not None:
+        _fill(layer.readout_gates.weight, cell.gates, config.matrices, config)
+    _fill(layer.recurrent.weight[:, : -cell.size], cell.gates, config.matrices, config)
+    _fill(layer.recurrent.weight[:, -cell.size :], cell.gates, config.recurrent, config)
+    _open_forget_gate(cell, layer.word_gates.bias, config.forget_bias)
 
 
-def _orthogonal_gates(weight: Tensor) -> None:
-    for gate in weight.detach().chunk(4):
-        gate.copy_(nn.init.orthogonal_(torch.empty_like(gate)))
+@torch.no_grad()
+def _open_forget_gate(cell: Cell, bias: Tensor, value: float) -> None:
+    """Add `value` to what goes into an LSTM's forget gate: to the shift where the gate is normalised."""
+    if cell.memory_size:
+        (cell.shift if cell.layer_norm else bias.unflatten(0, (cell.gates, cell.size)))[1].fill_(value)
 
 
-def _xavier_gates(weight: Tensor) -> None:
-    for gate in weight.detach().chunk(4):
-        nn.init.xavier_uniform_(gate)
-
-
-def _open_forget_gate(bias: Tensor, value: float) -> None:
-    nn.init.zeros_(bias)
-    with torch.no_grad():
-        bias.chunk(4)[1].fill_(value)
+@torch.no_grad()
+def _fill(weight: Tensor, gates: int, kind: MatrixInit, config: InitialisationConfig) -> None:
+    """Fill a matrix gate by gate."""
+    for gate in weight.chunk(gates):
+        match kind:
+            case MatrixInit.xavier:
+                nn.init.xavier_uniform_(gate)
+            case MatrixInit.orthogonal:
+                gate.copy_(nn.init.orthogonal_(torch.empty_like(gate)))
+            case MatrixInit.uniform:
+                nn.init.uniform_(gate, -config.uniform_range, config.uniform_range)

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from seq2seq.batch import PAD_ID, Batch
 from seq2seq.errors import ConfigError
-from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext
+from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import Decoder, DecoderState
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.initialisation import initialise
-from seq2seq.model_config import AttentionName, ModelConfig, TieName
+from seq2seq.model_config import ModelConfig, TieName
 
 
 class Seq2Seq(nn.Module):
-    """Bidirectional deep-LSTM encoder, LSTM decoder with attention (Bahdanau et al. 2015).
+    """Bidirectional deep recurrent encoder, recurrent decoder with attention (Bahdanau et al. 2015).
 
     Raises:
         ConfigError: three-way tied embeddings with two vocabularies of different size.
@@ -30,21 +30,19 @@ class Seq2Seq(nn.Module):
         if config.tie_embeddings is TieName.three_way and src_vocab != tgt_vocab:
             raise ConfigError("model.tie_embeddings=three_way needs one joint vocabulary")
         self.config = config
-        emb, hidden, context = config.emb_size, config.hidden_size, 2 * config.encoder_size
-        self.src_embedding = _embedding(src_vocab, emb)
-        self.tgt_embedding = _embedding(tgt_vocab, emb)
-        self.encoder = Encoder(emb, config.encoder_size, config.encoder_layers, config.dropout.layers)
-        attention: AdditiveAttention | FixedContext = FixedContext()
-        if config.attention is AttentionName.additive:
-            attention = AdditiveAttention(hidden, context, config.attention_size)
-        self.decoder = Decoder(emb, context, hidden, config.decoder_layers, attention, config.dropout.layers)
-        self.output = nn.Linear(emb, tgt_vocab)
-        self.embedding_dropout = Dropout(config.dropout.embedding)
-        self.context_dropout = Dropout(config.dropout.context)
-        self.readout_dropout = Dropout(config.dropout.readout)
+        self.src_embedding = _embedding(src_vocab, config.emb_size)
+        self.tgt_embedding = _embedding(tgt_vocab, config.emb_size)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.output = nn.Linear(config.emb_size, tgt_vocab)
+        dropout = config.dropout
+        self.embedding_dropout, self.context_dropout, self.readout_dropout = (
+            Dropout(p, dropout.variational) for p in (dropout.embedding, dropout.context, dropout.readout)
+        )
+        self.src_word_dropout, self.tgt_word_dropout = Dropout(dropout.src_words), Dropout(dropout.tgt_words)
         self.tie()
         if not self.output.weight.is_meta:  # a model file fills the weights itself
-            initialise(self)
+            initialise(self, config.initialisation)
 
     def tied_names(self) -> set[str]:
         """Return the names of parameters that are another one's alias (`tgt_embedding.weight` is the one kept)."""
@@ -64,10 +62,11 @@ class Seq2Seq(nn.Module):
         self, src_ids: Int[Tensor, "batch src_len"], src_lengths: Int[Tensor, " batch"]
     ) -> tuple[AttentionMemory, DecoderState]:
         """Read the source: what attention will look at, and the decoder's first state (one beam)."""
-        states, summary = self.encoder(self._embed(self.src_embedding, src_ids), src_lengths)
+        words = self._embed(self.src_embedding, src_ids, self.src_word_dropout)
+        states, summary = self.encoder(words, src_lengths)
         mask = torch.arange(src_ids.shape[1], device=src_ids.device) < src_lengths[:, None]
         memory = self.decoder.bottom.attention.memory(self.context_dropout(states), summary, mask)
-        return memory, self.decoder.initial_state(summary)
+        return memory, self.decoder.initial_state(summary, memory)
 
     def forward(
         self, batch: Batch
@@ -84,16 +83,18 @@ class Seq2Seq(nn.Module):
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
         """Do what `forward` does up to the readouts, of which `output` makes the logits."""
         memory, state = self.encode(batch.src_ids, batch.src_lengths)
-        words = self._embed(self.tgt_embedding, batch.tgt_in)
+        words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
         real = batch.tgt_out != PAD_ID
+        if self.config.dropout.variational:  # a mask for each sentence, so before its positions are taken apart
+            return self.readout_dropout(readouts)[real], batch.tgt_out[real], attn_weights
         return self.readout_dropout(readouts[real]), batch.tgt_out[real], attn_weights
 
     def step(
         self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[Float[Tensor, "batch beam vocab"], DecoderState, Float[Tensor, "batch beam src_len"]]:
         """Say one more word for every hypothesis: logits, the new state and where it looked."""
-        words = self._embed(self.tgt_embedding, last_tokens)
+        words = self._embed(self.tgt_embedding, last_tokens, self.tgt_word_dropout)
         readout, state, attn_weights = self.decoder.step(words, state, memory)
         return self.output(self.readout_dropout(readout)), state, attn_weights
 
@@ -107,9 +108,13 @@ class Seq2Seq(nn.Module):
             seen |= parameters.keys()
         return counts
 
-    def _embed(self, table: nn.Embedding, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows emb"]:
+    def _embed(
+        self, table: nn.Embedding, ids: Int[Tensor, "batch len"], word_dropout: Dropout
+    ) -> Float[Tensor, "batch len emb"]:
         # Tied vectors are small (the output layer wants logits near 0): scale them to unit variance on the way in.
         words: Tensor = self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
+        if word_dropout.p and self.training:
+            words = words * word_dropout(words.new_ones(*ids.shape, 1))
         return words
 
 
@@ -124,6 +129,6 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "embeddings": ("src_embedding", "tgt_embedding"),
     "encoder": ("encoder",),
     "attention": ("decoder.bottom.attention",),
-    "decoder": ("decoder.bottom.word_gates", "decoder.bottom.recurrent", "decoder.upper", "decoder.bridge"),
+    "decoder": ("decoder.bottom", "decoder.upper", "decoder.bridge"),
     "readout": ("decoder.readout", "output"),
 }

@@ -2,13 +2,16 @@
 
 What does not depend on the recurrence is one product over all steps: the inputs' share of the gates before the loop,
 the weights' gradients after it. The loop itself is products with packed weights and compiled kernels. Tensors are
-time-major here, so that a step is a block of memory. The plain layers beside it (`encoder.run_padded`,
-`AttentionalLSTM.step`) are the reference.
+time-major here, so that a step is a block of memory. The plain steps (`cells.Cell`, `AttentionalLayer.step`) are the
+reference.
+
+The kernels carry a state from step to step in the type of sums (`calls.sum_dtype`), whatever the products' type: the
+memory of an LSTM, the hidden state of a GRU. That is `cells` here; a tanh layer has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,47 +21,71 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import product_with
+from seq2seq.model.cells import GATES, Cell, State
+from seq2seq.model_config import CellName
 
 FEW_ROWS = 2  # up to which a product is done faster than asked for
+KEPT = {CellName.gru: 4}  # blocks that the way back needs; elsewhere as many as there are gates
 
 
-def run_lstm(
+def run_fused(
+    cell: Cell,
     inputs: Float[Tensor, "batch len in"],
     weights: Sequence[Tensor],
-    start: tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]] | None = None,
+    start: State | None = None,
     lengths: Int[Tensor, " batch"] | None = None,
     reverse: bool = False,
 ) -> Float[Tensor, "batch len hidden"]:
-    """Run one direction of an LSTM layer and return its hidden states, as `LSTMSequence` does but batch first.
+    """Run one direction of a layer and return its hidden states, as `CellSequence` does but batch first.
 
     Args:
+        cell: its kind and, of peepholes, weights.
         inputs: of all steps.
-        weights: those of an `nn.LSTM` direction: input, recurrent, and their biases.
-        start: hidden and cell state before the first step; absent: zeros.
+        weights: those of a direction: input, recurrent, and their biases.
+        start: state before the first step; absent: zeros.
         lengths: of each row, beyond which its states are zero.
         reverse: whether each row is read from its end to its beginning.
     """
     dtype = calls.compute_dtype(inputs)
     w_ih, w_hh, b_ih, b_hh = (weight.to(dtype) for weight in weights)
+    bias, extra = _bias_and_extra(cell, b_ih, b_hh)
     inputs = inputs.to(dtype).transpose(0, 1).contiguous()  # no copy where the layer below has made them
-    hidden, cell = start or (None, None)
+    hidden, memory = start or (None, None)
     lengths = None if lengths is None else lengths.long().contiguous()
-    hiddens: Tensor = LSTMSequence.apply(inputs, w_ih, w_hh, b_ih + b_hh, hidden, cell, lengths, reverse)  # type: ignore[no-untyped-call]
+    arguments = (cell.name, inputs, w_ih, w_hh, bias, extra, hidden, memory, lengths, reverse)
+    hiddens: Tensor = CellSequence.apply(*arguments)  # type: ignore[no-untyped-call]
     return hiddens.transpose(0, 1)
 
 
-class LSTMSequence(torch.autograd.Function):
-    """One direction of an LSTM layer over a whole sequence."""
+def _bias_and_extra(cell: Cell, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the gates' bias and what else the kernels need: peepholes, or what a GRU's reset gate multiplies, too."""
+    exact = calls.sum_dtype(b_ih.dtype)
+    if cell.name is CellName.gru:
+        gates, new = b_hh.split([2 * cell.size, cell.size])
+        return b_ih + torch.nn.functional.pad(gates, (0, cell.size)), new.to(exact)
+    return b_ih + b_hh, extra_of(cell, exact)
+
+
+def extra_of(cell: Cell, dtype: torch.dtype) -> Tensor | None:
+    """Return a cell's peephole weights as the kernels take them."""
+    peepholes = cell.peepholes()
+    return None if peepholes is None else peepholes.to(dtype)
+
+
+class CellSequence(torch.autograd.Function):
+    """One direction of a recurrent layer over a whole sequence."""
 
     @staticmethod
     def forward(
         ctx: Any,
+        name: CellName,
         inputs: Float[Tensor, "len rows in"],
         w_ih: Float[Tensor, "gates in"],
         w_hh: Float[Tensor, "gates hidden"],
         bias: Float[Tensor, " gates"],
+        extra: Float[Tensor, "*extra"] | None,
         hidden: Float[Tensor, "rows hidden"] | None,
-        cell: Float[Tensor, "rows hidden"] | None,
+        memory: Float[Tensor, "rows memory"] | None,
         lengths: Int[Tensor, " rows"] | None,
         reverse: bool,
     ) -> Float[Tensor, "len rows hidden"]:
@@ -68,98 +95,107 @@ class LSTMSequence(torch.autograd.Function):
         """
         steps, rows, _ = inputs.shape
         size = w_hh.shape[1]
-        gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, 4 * size)
-        hiddens = gates.new_empty(steps + 1, rows, size)
-        cells = gates.new_empty(steps + 1, rows, size, dtype=calls.sum_dtype(gates.dtype))
-        begin = steps if reverse else 0
-        if hidden is None or cell is None:
-            hiddens[begin], cells[begin] = 0, 0
-        else:
-            hiddens[begin], cells[begin] = hidden, cell
+        gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
+        activations, cells, hiddens = _buffers(name, gates, size)
+        _begin(name, hidden, memory, hiddens[steps if reverse else 0], cells[steps if reverse else 0])
         if rows <= FEW_ROWS:
-            calls.lstm_sequence(w_hh.contiguous(), lengths, reverse, gates, cells, hiddens)
+            weight = w_hh.contiguous()
+            calls.cell_sequence(name, weight, extra, lengths, reverse, gates, activations, cells, hiddens)
         else:
-            _run_steps(w_hh, lengths, reverse, gates, cells, hiddens, from_zero=hidden is None)
-        ctx.save_for_backward(inputs, w_ih, w_hh, gates, hiddens, cells)
-        ctx.reverse, ctx.given = reverse, hidden is not None
+            recurrent = product_with(w_hh, rows)
+            back, ahead = (1, 0) if reverse else (0, 1)  # state before step t is at t + back
+            for number, t in enumerate(range(steps)[:: -1 if reverse else 1]):
+                product = None if hidden is None and number == 0 else recurrent(hiddens[t + back])
+                calls.cell_forward(
+                    *(name, product, gates[t], cells[t + back], extra, activations[t], cells[t + ahead]),
+                    *(hiddens[t + ahead], None, lengths, t),
+                )
+        ctx.save_for_backward(inputs, w_ih, w_hh, extra, activations, hiddens, cells, lengths)
+        ctx.name, ctx.reverse, ctx.given = name, reverse, hidden is not None
         return hiddens[:-1] if reverse else hiddens[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of inputs, weights, bias and first state."""
-        inputs, w_ih, w_hh, activations, hiddens, cells = ctx.saved_tensors
+        """Return the gradients of inputs, weights, bias, extra and first state."""
+        inputs, w_ih, w_hh, extra, activations, hiddens, cells, lengths = ctx.saved_tensors
         steps, rows, _ = gradient.shape
         gradient = gradient.contiguous()
-        dgates = torch.empty_like(activations)
+        dgates, dproducts = _gate_gradients(ctx.name, activations, w_hh.shape[1])
         dcell = torch.zeros_like(cells[0])
         dhidden: Tensor | None = None
         back, ahead = (1, 0) if ctx.reverse else (0, 1)
         recurrent = product_with(w_hh.t(), rows)
         last = steps - 1 if ctx.reverse else 0
         for t in range(steps)[:: 1 if ctx.reverse else -1]:
-            calls.lstm_backward(
-                activations[t], cells[t + back], cells[t + ahead], gradient[t], dhidden, dcell, dgates[t]
+            calls.cell_backward(
+                *(ctx.name, activations[t], cells[t + back], cells[t + ahead], extra, gradient[t], dhidden, dcell),
+                *(dgates[t], None if dproducts is dgates else dproducts[t], lengths, t),
             )
-            dhidden = recurrent(dgates[t]) if t != last or ctx.given else None
-        flat, before = dgates.flatten(0, 1), hiddens[1:] if ctx.reverse else hiddens[:-1]
-        dinputs = (flat @ w_ih).view_as(inputs) if ctx.needs_input_grad[0] else None
-        dw_ih, dw_hh = flat.t() @ inputs.flatten(0, 1), flat.t() @ before.flatten(0, 1)
-        return dinputs, dw_ih, dw_hh, flat.sum(0), dhidden, dcell if ctx.given else None, None, None
-
-
-def _run_steps(
-    w_hh: Tensor, lengths: Tensor | None, reverse: bool, gates: Tensor, cells: Tensor, hiddens: Tensor, from_zero: bool
-) -> None:
-    """Do what `calls.lstm_sequence` does, with a product over all rows at each step."""
-    recurrent = product_with(w_hh, gates.shape[1])
-    back, ahead = (1, 0) if reverse else (0, 1)  # state before step t is at t + back
-    for number, t in enumerate(range(len(gates))[:: -1 if reverse else 1]):
-        product = None if from_zero and number == 0 else recurrent(hiddens[t + back])
-        calls.lstm_forward(
-            *(product, gates[t], cells[t + back], gates[t], cells[t + ahead], hiddens[t + ahead]), lengths=lengths, t=t
-        )  # the activations take the place of the gates
+            dhidden = recurrent(dproducts[t]) if t != last or ctx.given else None
+        before = hiddens[1:] if ctx.reverse else hiddens[:-1]
+        memories = (cells[1:], cells[:-1]) if ctx.reverse else (cells[:-1], cells[1:])
+        flat = dgates.flatten(0, 1)
+        return (
+            None,
+            (flat @ w_ih).view_as(inputs) if ctx.needs_input_grad[1] else None,
+            flat.t() @ inputs.flatten(0, 1),
+            dproducts.flatten(0, 1).t() @ before.flatten(0, 1),
+            flat.sum(0),
+            None if extra is None else _extra_gradient(ctx.name, dproducts, *memories),
+            *(_first_state_gradients(ctx.name, dhidden, dcell) if ctx.given else (None, None)),
+            None,
+            None,
+        )
 
 
 class AttentionalSequence(torch.autograd.Function):
-    """The attentional layer over a whole target under teacher forcing: `AttentionalLSTM.step` at every step."""
+    """The attentional layer over a whole target under teacher forcing: `AttentionalLayer.step` at every step."""
 
     @staticmethod
     def forward(
         ctx: Any,
+        name: CellName,
+        heads: int,
         words: Float[Tensor, "len rows emb"],
         w_words: Float[Tensor, "gates emb"],
         bias: Float[Tensor, " gates"],
         w_recurrent: Float[Tensor, "gates enc_hidden"],
+        extra: Float[Tensor, "*extra"] | None,
         w_query: Float[Tensor, "attn hidden"],
         energy: Float[Tensor, " attn"],
         keys: Float[Tensor, "rows src_len attn"],
         states: Float[Tensor, "rows src_len enc"],
         lengths: Int[Tensor, " rows"],
         hidden: Float[Tensor, "rows hidden"],
-        cell: Float[Tensor, "rows hidden"],
-    ) -> tuple[Float[Tensor, "len rows hidden"], Float[Tensor, "len rows enc"], Float[Tensor, "len rows src_len"]]:
+        memory: Float[Tensor, "rows memory"],
+    ) -> tuple[
+        Float[Tensor, "len rows hidden"], Float[Tensor, "len rows enc"], Float[Tensor, "len rows heads src_len"]
+    ]:
         """Return hidden states, contexts and attention weights."""
         (steps, rows, _), (attn, size), enc = words.shape, w_query.shape, states.shape[2]
-        gates = torch.addmm(bias, words.flatten(0, 1), w_words.t()).view(steps, rows, 4 * size)
-        cells = gates.new_empty(steps + 1, rows, size, dtype=calls.sum_dtype(gates.dtype))
-        hiddens, queries = gates.new_empty(steps + 1, rows, size), gates.new_empty(steps, rows, attn)
+        gates = torch.addmm(bias, words.flatten(0, 1), w_words.t()).view(steps, rows, -1)
+        activations, cells, hiddens = _buffers(name, gates, size)
+        queries = gates.new_empty(steps, rows, attn)
         reads = gates.new_empty(steps + 1, rows, enc + size)  # what the recurrent product reads: [context, hidden]
-        weights = cells.new_empty(steps, rows, keys.shape[1])
-        hiddens[0], cells[0], reads[0, :, enc:] = hidden, cell, hidden
-        recurrent, query = product_with(w_recurrent, rows), product_with(w_query, rows)
         energy = energy.to(cells.dtype)
+        weights = energy.new_empty(steps, rows, heads, keys.shape[1])
+        _begin(name, hidden, memory, hiddens[0], cells[0])
+        reads[0, :, enc:] = hidden
+        query, recurrent = product_with(w_query, rows), _reading(name, w_recurrent, enc, rows)
         for t in range(steps):
             queries[t] = query(hiddens[t])
             contexts = reads[t, :, :enc]
             calls.attend_forward(queries[t][:, None], keys, states, energy, lengths, weights[t][:, None], contexts)
-            product = recurrent(reads[t])
-            calls.lstm_forward(
-                *(product, gates[t], cells[t], gates[t], cells[t + 1], reads[t + 1, :, enc:], hiddens[t + 1])
+            product = recurrent(reads[t], gates[t])
+            calls.cell_forward(
+                *(name, product, gates[t], cells[t], extra, activations[t], cells[t + 1]),
+                *(reads[t + 1, :, enc:], hiddens[t + 1]),
             )
-        saved = (words, w_words, w_recurrent, w_query, energy, keys, states, lengths)
-        ctx.save_for_backward(*saved, gates, cells, hiddens, reads, queries, weights)
+        saved = (words, w_words, w_recurrent, extra, w_query, energy, keys, states, lengths)
+        ctx.save_for_backward(*saved, activations, cells, hiddens, reads, queries, weights)
         ctx.set_materialize_grads(False)
+        ctx.name = name
         return hiddens[1:], reads[:-1, :, :enc], weights
 
     @staticmethod
@@ -167,39 +203,130 @@ class AttentionalSequence(torch.autograd.Function):
     def backward(
         ctx: Any, dhiddens: Tensor | None, dcontexts: Tensor | None, dweights: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        """Return the gradients of all arguments but the lengths."""
-        words, w_words, w_recurrent, w_query, energy, keys, states, lengths = ctx.saved_tensors[:8]
-        activations, cells, hiddens, reads, queries, weights = ctx.saved_tensors[8:]
+        """Return the gradients of all arguments but the names and lengths."""
+        words, w_words, w_recurrent, extra, w_query, energy, keys, states, lengths = ctx.saved_tensors[:9]
+        activations, cells, hiddens, reads, queries, weights = ctx.saved_tensors[9:]
         (steps, rows, attn), enc = queries.shape, states.shape[2]
         dhiddens = torch.zeros_like(hiddens[1:]) if dhiddens is None else dhiddens.contiguous()
         dcontexts = reads.new_zeros(steps, rows, enc) if dcontexts is None else dcontexts.contiguous()
         dweights = None if dweights is None else dweights.contiguous()
-        dgates, dqueries = torch.empty_like(activations), torch.empty_like(queries)
-        dcell = torch.zeros_like(cells[0])
-        dkeys, denergy = torch.zeros_like(keys, dtype=cells.dtype), cells.new_zeros(rows, attn)
-        recurrent, query = product_with(w_recurrent.t(), rows), product_with(w_query.t(), rows)
+        dgates, dproducts = _gate_gradients(ctx.name, activations, hiddens.shape[2])
+        dqueries, dcell = torch.empty_like(queries), torch.zeros_like(cells[0])
+        dkeys, denergy = torch.zeros_like(keys, dtype=energy.dtype), energy.new_zeros(rows, attn)
+        query, read = product_with(w_query.t(), rows), _reading_back(ctx.name, w_recurrent, enc, rows)
         dcontext, dhidden = torch.empty_like(dcontexts), None
         for t in reversed(range(steps)):
-            calls.lstm_backward(*(activations[t], cells[t], cells[t + 1], dhiddens[t], dhidden, dcell, dgates[t]))
-            dreads = recurrent(dgates[t])
-            torch.add(dreads[:, :enc], dcontexts[t], out=dcontext[t])
+            calls.cell_backward(
+                *(ctx.name, activations[t], cells[t], cells[t + 1], extra, dhiddens[t], dhidden, dcell, dgates[t]),
+                None if dproducts is dgates else dproducts[t],
+            )
+            from_context, from_hidden = read(dgates[t], dproducts[t])
+            torch.add(from_context, dcontexts[t], out=dcontext[t])
             calls.attend_backward(
                 *(queries[t], keys, states, energy, lengths, weights[t], None if dweights is None else dweights[t]),
                 *(dcontext[t], dqueries[t], dkeys, denergy),
             )
-            dhidden = query(dqueries[t]).add_(dreads[:, enc:])
+            dhidden = query(dqueries[t]).add_(from_hidden)
         flat = dgates.flatten(0, 1)
-        dstates = torch.bmm(weights.permute(1, 2, 0).to(dcontext.dtype), dcontext.transpose(0, 1))
         return (
+            None,
+            None,
             (flat @ w_words).view_as(words),
             flat.t() @ words.flatten(0, 1),
             flat.sum(0),
-            flat.t() @ reads[:-1].flatten(0, 1),
+            _reading_gradient(dgates, dproducts, reads[:-1], enc),
+            None if extra is None else _extra_gradient(ctx.name, dproducts, cells[:-1], cells[1:]),
             dqueries.flatten(0, 1).t() @ hiddens[:-1].flatten(0, 1),
             denergy.sum(0),
             dkeys.to(keys.dtype),
-            dstates,
+            _states_gradient(weights, dcontext),
             None,
-            dhidden,
-            dcell,
+            *_first_state_gradients(ctx.name, dhidden, dcell),
         )
+
+
+# --- what differs from cell to cell ----------------------------------------------------------------------------------
+
+
+def _buffers(name: CellName, gates: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return activations (in the place of the gates where they are as many), cells and hidden states, one step more."""
+    steps, rows, _ = gates.shape
+    activations = gates.new_empty(steps, rows, KEPT[name] * size) if name in KEPT else gates
+    carried = 0 if name is CellName.rnn else size
+    cells = gates.new_empty(steps + 1, rows, carried, dtype=calls.sum_dtype(gates.dtype))
+    return activations, cells, gates.new_empty(steps + 1, rows, size)
+
+
+def _begin(name: CellName, hidden: Tensor | None, memory: Tensor | None, to_hidden: Tensor, to_cell: Tensor) -> None:
+    """Write the first state."""
+    if hidden is None or memory is None:
+        to_hidden.zero_()
+        to_cell.zero_()
+    else:
+        to_hidden.copy_(hidden)
+        to_cell.copy_(hidden if name is CellName.gru else memory)
+
+
+def _gate_gradients(name: CellName, activations: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return room for the gradients of the inputs' and of the hidden state's gates: the same, but for a GRU."""
+    dgates = activations.new_empty(*activations.shape[:2], GATES[name] * size)
+    return dgates, torch.empty_like(dgates) if name is CellName.gru else dgates
+
+
+def _extra_gradient(name: CellName, dproducts: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Return the gradient of peepholes, or of what a GRU's reset gate multiplies beside the product."""
+    size = before.shape[2]
+    if name is CellName.gru:
+        return dproducts[..., 2 * size :].sum((0, 1), dtype=before.dtype)
+    gates = dproducts.unflatten(-1, (4, size)).to(before.dtype).unbind(2)
+    return torch.stack([(gate * seen).sum((0, 1)) for gate, seen in zip(gates, (before,) * 3 + (after,), strict=True)])
+
+
+def _first_state_gradients(
+    name: CellName, dhidden: Tensor | None, dcell: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    if name is CellName.gru:
+        return dcell if dhidden is None else dhidden + dcell, None
+    return dhidden, None if name is CellName.rnn else dcell
+
+
+def _reading(name: CellName, weight: Tensor, enc: int, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the product of the attentional layer with [context, hidden].
+
+    A GRU needs the two apart: there the context's share is added to the gates, and the hidden state's returned.
+    """
+    if name is not CellName.gru:
+        whole = product_with(weight, rows)
+        return lambda reads, gates: whole(reads)
+    from_context, from_hidden = product_with(weight[:, :enc], rows), product_with(weight[:, enc:], rows)
+
+    def apart(reads: Tensor, gates: Tensor) -> Tensor:
+        gates += from_context(reads[:, :enc].contiguous())
+        return from_hidden(reads[:, enc:].contiguous())
+
+    return apart
+
+
+def _reading_back(name: CellName, weight: Tensor, enc: int, rows: int) -> Callable[[Tensor, Tensor], Sequence[Tensor]]:
+    """Return the way back of `_reading`: gradients of the gates and of the product -> those of context and hidden."""
+    if name is not CellName.gru:
+        whole = product_with(weight.t(), rows)
+        return lambda dgates, dproduct: whole(dgates).split([enc, weight.shape[1] - enc], dim=1)
+    to_context, to_hidden = product_with(weight[:, :enc].t(), rows), product_with(weight[:, enc:].t(), rows)
+    return lambda dgates, dproduct: (to_context(dgates), to_hidden(dproduct))
+
+
+def _reading_gradient(dgates: Tensor, dproducts: Tensor, reads: Tensor, enc: int) -> Tensor:
+    if dproducts is dgates:
+        return dgates.flatten(0, 1).t() @ reads.flatten(0, 1)
+    parts = ((dgates, reads[..., :enc]), (dproducts, reads[..., enc:]))
+    return torch.cat([gates.flatten(0, 1).t() @ read.flatten(0, 1) for gates, read in parts], dim=1)
+
+
+def _states_gradient(
+    weights: Float[Tensor, "len rows heads src_len"], dcontext: Float[Tensor, "len rows enc"]
+) -> Float[Tensor, "rows src_len enc"]:
+    """Return the gradient of the encoder states as the attention weights read them."""
+    heads = weights.shape[2]
+    by_head = dcontext.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # rows heads len share
+    return torch.matmul(weights.permute(1, 2, 3, 0).to(dcontext.dtype), by_head).transpose(1, 2).flatten(2)

@@ -7,7 +7,7 @@ matrices stand in the order oneDNN reads, and converted to the type of the produ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import Product, int8_product_with, product_with
 from seq2seq.model.attention import AdditiveAttention, AttentionMemory
+from seq2seq.model.cells import Cell, State
 from seq2seq.model.decoder import DecoderState
+from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model.recurrence import KEPT, extra_of
+from seq2seq.model_config import CellName
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
 USUAL_ROWS = 80  # hypotheses for which the matrices are laid out; others are computed as well
@@ -32,12 +36,17 @@ def step_of(network: Seq2Seq, cached: Step, int8: bool = False) -> Step:
         int8: whether the products are computed in 8 bits.
     """
     weight = network.output.weight
-    if not (calls.usable(weight) and isinstance(network.decoder.bottom.attention, AdditiveAttention)):
+    if not (calls.usable(weight) and has_fast_step(network)):
         return network.step
     dtype = calls.compute_dtype(weight)
     if isinstance(cached, FastStep) and cached.made_from == _version(network, dtype):
         return cached
     return FastStep(network, dtype, int8_product_with if int8 else product_with)
+
+
+def has_fast_step(network: Seq2Seq) -> bool:
+    """Tell whether the network's parts are among those that `FastStep` knows."""
+    return network.decoder.bottom.fusable and not network.config.input_feeding
 
 
 def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
@@ -55,15 +64,19 @@ class FastStep:
         self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
         assert isinstance(bottom.attention, AdditiveAttention)
-        self.made_from, self.dtype = _version(network, dtype), dtype
+        self.made_from, self.dtype, exact = _version(network, dtype), dtype, calls.sum_dtype(dtype)
         self.embedding, self.scale = network.tgt_embedding.weight, math.sqrt(network.config.emb_size)
-        self.query = prepared(None, bottom.attention.query.weight)
-        self.energy = bottom.attention.energy.weight[0].to(calls.sum_dtype(dtype))
-        self.bottom = prepared(bottom.word_gates.bias, bottom.word_gates.weight, bottom.recurrent.weight)
-        self.upper = []
+        self.query, self.heads = prepared(None, bottom.attention.query.weight), bottom.attention.heads
+        self.energy = bottom.attention.energy.weight[0].to(exact)
+        context = network.config.context_size
+        recurrent = bottom.recurrent.weight.split([context, bottom.cell.size], dim=1)
+        from_inputs = torch.cat([bottom.word_gates.weight, recurrent[0]], dim=1)
+        weights = [from_inputs, recurrent[1], bottom.word_gates.bias, None]
+        self.layers = [PreparedCell(bottom.cell, prepared, weights, exact)]
         for layer in decoder.upper:
-            w_ih, w_hh, b_ih, b_hh = layer.parameters()
-            self.upper.append(prepared(b_ih + b_hh, w_ih, w_hh))
+            assert isinstance(layer, RecurrentLayer)
+            self.layers.append(PreparedCell(layer.cell(0), prepared, layer.weights(0), exact))
+        self.residual = decoder.residual
         self.readout = prepared(decoder.readout.bias, decoder.readout.weight)
         self.output = prepared(network.output.bias, network.output.weight)
 
@@ -81,33 +94,70 @@ class FastStep:
     ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
         """Return logits (of all tokens, or what `output` makes), the new state and the attention weights."""
         batch, beam = last_tokens.shape
-        old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in state)
+        old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in (state.hidden, state.cell))
         words = (nn.functional.embedding(last_tokens.flatten(), self.embedding) * self.scale).to(self.dtype)
-        bottom = old_hidden[0].to(self.dtype)
-        context, attn_weights = self._attend(self.query(bottom).view(batch, beam, -1), memory)
-        layers = [lstm_step(self.bottom(torch.cat([words, context, bottom], dim=1)), old_cell[0])]
-        for number, product in enumerate(self.upper, start=1):
-            inputs = torch.cat([layers[-1][0], context, old_hidden[number].to(self.dtype)], dim=1)
-            layers.append(lstm_step(product(inputs), old_cell[number]))
+        query = self.query(old_hidden[0].to(self.dtype))
+        context, attn_weights = self._attend(query.view(batch, beam, -1), memory)
+        below, states = words, []
+        for number, layer in enumerate(self.layers):
+            states.append(layer(torch.cat([below, context], dim=1), old_hidden[number], old_cell[number]))
+            said = states[-1].hidden.to(self.dtype)
+            below = below + said if self.residual and number else said
         hiddens, cells = (
-            torch.stack(one, dim=1).view(batch, beam, len(layers), -1) for one in zip(*layers, strict=True)
+            torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
         )
-        readout = torch.tanh(self.readout(torch.cat([words, layers[-1][0], context], dim=1)))
-        return (output or self.output)(readout).view(batch, beam, -1), DecoderState(hiddens, cells), attn_weights
+        readout = torch.tanh(self.readout(torch.cat([words, below, context], dim=1)))
+        new_state = state._replace(hidden=hiddens, cell=cells)
+        return (output or self.output)(readout).view(batch, beam, -1), new_state, attn_weights
 
     def _attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
         keys, states = memory.keys.to(self.dtype).contiguous(), memory.states.to(self.dtype).contiguous()
-        weights = self.energy.new_empty(*query.shape[:2], keys.shape[1])
+        weights = self.energy.new_empty(*query.shape[:2], self.heads, keys.shape[1])
         context = query.new_empty(query.shape[0] * query.shape[1], states.shape[2])
         calls.attend_forward(query.contiguous(), keys, states, self.energy, memory.mask.sum(1), weights, context)
-        return context, weights
+        return context, weights.mean(2) if self.heads > 1 else weights.squeeze(2)
 
 
-def lstm_step(
-    gates: Float[Tensor, "rows gates"], cell: Float[Tensor, "rows hidden"]
-) -> tuple[Float[Tensor, "rows hidden"], Float[Tensor, "rows hidden"]]:
-    """Return (hidden, cell) after one step, as `decoder.lstm_update`; the gates are overwritten."""
-    cell = cell.to(calls.sum_dtype(gates.dtype)).contiguous()
-    new_cell, hidden = torch.empty_like(cell), gates.new_empty(cell.shape)
-    calls.lstm_forward(None, gates, cell, gates, new_cell, hidden)
-    return hidden, new_cell
+class PreparedCell:
+    """One step of one layer; a GRU's products are two, as its reset gate stands between them.
+
+    Args:
+        cell: the layer's.
+        prepared: makes a product of a bias and matrices side by side.
+        weights: of what is read and of the state, and their biases (None: the state has none).
+        exact: type of sums.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        prepared: Callable[..., Product],
+        weights: Sequence[Tensor | None],
+        exact: torch.dtype,
+    ) -> None:
+        w_ih, w_hh, b_ih, b_hh = weights
+        self.name, self.extra, self.exact = cell.name, extra_of(cell, exact), exact
+        self.from_hidden = prepared(b_hh, w_hh) if cell.name is CellName.gru else None
+        if self.from_hidden is None:
+            self.from_inputs = prepared(b_ih if b_hh is None or b_ih is None else b_ih + b_hh, w_ih, w_hh)
+        else:
+            self.from_inputs = prepared(b_ih, w_ih)
+
+    def __call__(
+        self,
+        inputs: Float[Tensor, "rows in"],
+        hidden: Float[Tensor, "rows hidden"],
+        cell: Float[Tensor, "rows memory"],
+    ) -> State:
+        """Return the state after the step; a GRU's stays in the type of sums, which it is added up in."""
+        rounded = hidden.to(inputs.dtype)
+        if self.from_hidden is None:
+            gates, product = self.from_inputs(torch.cat([inputs, rounded], dim=1)), None
+        else:
+            gates, product = self.from_inputs(inputs), self.from_hidden(rounded)
+        gru = self.name is CellName.gru
+        before = (hidden if gru else cell).to(self.exact).contiguous()
+        after, said = torch.empty_like(before), gates.new_empty(hidden.shape)
+        kept = gates.new_empty(len(gates), KEPT[self.name] * hidden.shape[1]) if self.name in KEPT else gates
+        calls.cell_forward(self.name, product, gates, before, self.extra, kept, after, said)
+        return State(after, cell) if gru else State(said, after)

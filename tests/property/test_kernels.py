@@ -22,11 +22,12 @@ from seq2seq.config import TrainingConfig
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
+from seq2seq.model.cells import GATES
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.recurrence import AttentionalSequence, LSTMSequence
+from seq2seq.model.recurrence import AttentionalSequence, CellSequence
 from seq2seq.model.stepping import FastStep, step_of
-from seq2seq.model_config import DropoutConfig, ModelConfig, TieName
+from seq2seq.model_config import CellName, DropoutConfig, ModelConfig, TieName
 from seq2seq.runtime import autocast
 from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer
@@ -59,9 +60,13 @@ def network_and_batch(seed: int, layers: int = 2) -> tuple[Seq2Seq, Batch]:
     }
     tied = numbers.choice([TieName.none, TieName.three_way])
     depth = {"encoder_layers": layers, "decoder_layers": layers}
-    network = Seq2Seq(
-        ModelConfig(**sizes, **depth, tie_embeddings=tied, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0)), 12, 12
-    )
+    heads = numbers.choice([1, 1, 2, 3])
+    for key in ("encoder_hidden_size", "attention_size"):
+        sizes[key] *= heads
+    parts = {"cell": numbers.choice(list(CellName)), "attention_heads": heads, "residual": numbers.random() < 0.5}
+    parts["peephole_candidate"] = parts["cell"] is CellName.peephole_lstm and numbers.random() < 0.5
+    dropout = DropoutConfig(0.0, 0.0, 0.0, 0.0)
+    network = Seq2Seq(ModelConfig(**sizes, **depth, **parts, tie_embeddings=tied, dropout=dropout), 12, 12)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.7)
@@ -97,21 +102,36 @@ def test_gradients_are_those_of_the_plain_network(seed: int, layers: int) -> Non
         )
 
 
+def extra_of(cell: CellName, size: int) -> Tensor | None:
+    """Peephole weights, or the bias that a GRU's reset gate multiplies."""
+    shapes = {CellName.peephole_lstm: (4, size), CellName.gru: (size,)}
+    return normal(*shapes[cell]) if cell in shapes else None
+
+
+@pytest.mark.parametrize("cell", CellName)
+@pytest.mark.parametrize("rows", [2, 3])  # few rows have a kernel of their own
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("given_state", [False, True])
-def test_lstm_gradcheck(reverse: bool, given_state: bool) -> None:
+def test_recurrent_layer_gradcheck(cell: CellName, rows: int, reverse: bool, given_state: bool) -> None:
     torch.manual_seed(0)
-    state = (normal(3, 4), normal(3, 4)) if given_state else (None, None)
-    lengths = None if given_state else torch.tensor([5, 1, 3])
-    weights = normal(16, 2), normal(16, 4), normal(16)
-    assert torch.autograd.gradcheck(LSTMSequence.apply, (normal(5, 3, 2), *weights, *state, lengths, reverse))
+    memory = 4 if "lstm" in cell.name else 0
+    state = (normal(rows, 4), normal(rows, memory)) if given_state else (None, None)
+    lengths = None if given_state else torch.tensor([5, 1, 3])[:rows]
+    units = 4 * GATES[cell]
+    weights = normal(units, 2), normal(units, 4), normal(units), extra_of(cell, 4)
+    arguments = (cell, normal(5, rows, 2), *weights, *state, lengths, reverse)
+    assert torch.autograd.gradcheck(CellSequence.apply, arguments)
 
 
-def test_attentional_lstm_gradcheck() -> None:
+@pytest.mark.parametrize("cell", CellName)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attentional_layer_gradcheck(cell: CellName, heads: int) -> None:
     torch.manual_seed(0)
-    weights = normal(16, 2), normal(16), normal(16, 5 + 4), normal(6, 4), normal(6)
-    memory = normal(3, 4, 6), normal(3, 4, 5), torch.tensor([4, 1, 2])
-    arguments = (normal(3, 3, 2), *weights, *memory, normal(3, 4), normal(3, 4))
+    units, memory = 4 * GATES[cell], 4 if "lstm" in cell.name else 0
+    extra = extra_of(cell, 4) if cell is CellName.peephole_lstm else None
+    weights = normal(units, 2), normal(units), normal(units, 6 + 4), extra, normal(6, 4), normal(6)
+    source = normal(3, 4, 6), normal(3, 4, 6), torch.tensor([4, 1, 2])
+    arguments = (cell, heads, normal(3, 3, 2), *weights, *source, normal(3, 4), normal(3, memory))
     assert torch.autograd.gradcheck(AttentionalSequence.apply, arguments)
 
 
@@ -239,7 +259,7 @@ def test_gates_of_any_size_do_what_torch_does(value: float, dtype: torch.dtype) 
     gates, hidden = torch.full((1, 160), value, dtype=dtype), torch.empty(1, 40, dtype=dtype)
     i = torch.sigmoid(gates[0, 0].double())
     expected = i * 0.5 + i * torch.tanh(gates[0, 0].double())
-    calls.lstm_forward(None, gates.clone(), cell, gates, new_cell, hidden)
+    calls.cell_forward(CellName.lstm, None, gates.clone(), cell, None, gates, new_cell, hidden)
     torch.testing.assert_close(new_cell, torch.full((1, 40), float(expected)), rtol=1e-5, atol=1e-6, equal_nan=True)
     exact = (i * torch.tanh(expected)).to(dtype)
     torch.testing.assert_close(hidden, exact.expand(1, 40), rtol=1e-2, atol=1e-6, equal_nan=True)

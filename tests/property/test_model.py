@@ -167,11 +167,12 @@ def test_without_attention_every_step_reads_the_summary(network: Seq2Seq, seed: 
     batch = make_batch(*random_batch(seed, 3, src_vocab_of(network)))
     network.eval()
     memory, _ = network.encode(batch.src_ids, batch.src_lengths)
-    summary = network.encoder(network._embed(network.src_embedding, batch.src_ids), batch.src_lengths)[1]
+    words = network._embed(network.src_embedding, batch.src_ids, network.src_word_dropout)
+    summary = network.encoder(words, batch.src_lengths)[1]
     attention = network.decoder.bottom.attention
     assert isinstance(attention, FixedContext)
     queries = torch.randn(3, 4, network.decoder.hidden_size, dtype=torch.float64)
-    contexts, attn_weights = attention(queries, memory)
+    contexts, attn_weights, _ = attention(queries, memory, attention.nothing_received(memory))
     torch.testing.assert_close(contexts, summary[:, None].expand(-1, 4, -1), **CLOSE)
     assert torch.equal(attn_weights, torch.ones_like(attn_weights))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,17 @@ from torch import Tensor, nn
 from reference import attention_numpy, decoder_numpy
 from seq2seq.model.attention import AdditiveAttention
 from seq2seq.model.decoder import Decoder
+from seq2seq.model_config import DropoutConfig, ModelConfig
 
 EMB, HIDDEN, CONTEXT, ATTENTION = 5, 4, 6, 3
 SENTENCES = [7, 1, 4]  # lengths; the memory is padded to the longest
 BEAM, STEPS = 2, 5
 EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+def model_config(**settings: Any) -> ModelConfig:
+    sizes = {"emb_size": EMB, "hidden_size": HIDDEN, "encoder_hidden_size": CONTEXT // 2, "attention_size": ATTENTION}
+    return ModelConfig(**sizes, dropout=DropoutConfig(layers=0.5), **settings)
 
 
 def randomise(module: nn.Module) -> dict[str, np.ndarray]:
@@ -36,11 +44,12 @@ def padded_states() -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def test_additive_attention() -> None:
     torch.manual_seed(1)
-    attention = AdditiveAttention(HIDDEN, CONTEXT, ATTENTION)
+    attention = AdditiveAttention(model_config())
     weights = randomise(attention)
     states, mask = padded_states()
     queries = torch.randn(len(SENTENCES), BEAM, HIDDEN, dtype=torch.float64)
-    contexts, attn_weights = attention(queries, attention.memory(states, states[:, 0], mask))
+    memory = attention.memory(states, states[:, 0], mask)
+    contexts, attn_weights, _ = attention(queries, memory, attention.nothing_received(memory))
     for row, length in enumerate(SENTENCES):
         for beam in range(BEAM):
             context, alphas = attention_numpy.attend(weights, queries[row, beam].numpy(), states[row, :length].numpy())
@@ -54,15 +63,14 @@ def test_additive_attention() -> None:
 def test_decoder(num_layers: int) -> None:
     """Several steps of every hypothesis, each from the state that the step before left behind."""
     torch.manual_seed(2)
-    attention = AdditiveAttention(HIDDEN, CONTEXT, ATTENTION)
-    decoder = Decoder(EMB, CONTEXT, HIDDEN, num_layers, attention, dropout_layers=0.5).eval()
+    decoder = Decoder(model_config(decoder_layers=num_layers)).eval()
     weights = randomise(decoder)
     states, mask = padded_states()
     summary = torch.randn(len(SENTENCES), CONTEXT, dtype=torch.float64)
-    memory = attention.memory(states, summary, mask)
+    memory = decoder.bottom.attention.memory(states, summary, mask)
     words = torch.randn(STEPS, len(SENTENCES), BEAM, EMB, dtype=torch.float64)
 
-    state = decoder.initial_state(summary)
+    state = decoder.initial_state(summary, memory)
     expected = {}
     for row in range(len(SENTENCES)):
         for beam in range(BEAM):

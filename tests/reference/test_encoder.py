@@ -1,4 +1,4 @@
-"""The encoder against nn.LSTM on one sentence at a time without padding, and against packed sequences."""
+"""The encoder against torch's own layers on one sentence at a time without padding, in every way a layer can run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.model.encoder import Encoder, run_packed, run_padded
+from seq2seq.kernels import calls
+from seq2seq.model.encoder import Encoder
+from seq2seq.model.layers import RecurrentLayer, run_compiled, run_packed, run_padded
+from seq2seq.model_config import CellName, DropoutConfig, ModelConfig
 
 SIZE, HIDDEN = 5, 4
 LENGTHS = [[3, 7, 1, 5], [1], [1, 1, 1], [6, 6]]
 EXACT = {"rtol": 0, "atol": 1e-10}
+TORCH = {CellName.lstm: nn.LSTM, CellName.gru: nn.GRU, CellName.rnn: nn.RNN}
 
-Run = Callable[[nn.LSTM, Tensor, Tensor], Tensor]
+Run = Callable[[RecurrentLayer, Tensor, Tensor], Tensor]
+
+
+def config_of(num_layers: int = 1, cell: CellName = CellName.lstm, dropout: float = 0.5) -> ModelConfig:
+    sizes = {"emb_size": SIZE, "hidden_size": 2 * HIDDEN, "encoder_layers": num_layers}
+    return ModelConfig(**sizes, cell=cell, dropout=DropoutConfig(layers=dropout))
 
 
 def randomise(module: nn.Module) -> None:
@@ -28,14 +37,15 @@ def mask_of(lengths: list[int]) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
-def run_alone(layer: nn.LSTM, inputs: Tensor, lengths: Tensor) -> Tensor:
+def run_alone(layer: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
     """The plain layer on each sentence by itself, cut to its length; zeros where padding would be."""
     rows = [layer(row[None, :n])[0][0] for row, n in zip(inputs, lengths.tolist(), strict=True)]
     return torch.stack([nn.functional.pad(row, (0, 0, 0, inputs.shape[1] - len(row))) for row in rows])
 
 
-def values_and_gradients(run: Run, layer: nn.LSTM, inputs: Tensor, lengths: Tensor, ones: Tensor) -> list[Tensor]:
+def values_and_gradients(run: Callable[..., Tensor], layer: nn.Module, inputs: Tensor, *rest: Tensor) -> list[Tensor]:
     """States, and the gradients of a weighted sum of them by the inputs and by every weight."""
+    lengths, ones = rest
     layer.zero_grad()
     inputs = inputs.clone().requires_grad_()
     states = run(layer, inputs, lengths)
@@ -44,17 +54,24 @@ def values_and_gradients(run: Run, layer: nn.LSTM, inputs: Tensor, lengths: Tens
     return [states.detach(), *(gradient.clone() for gradient in gradients if gradient is not None)]
 
 
+@pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-@pytest.mark.parametrize("run", [run_padded, run_packed])
+@pytest.mark.parametrize("run", [run_padded, run_packed, run_compiled])
 @pytest.mark.parametrize("padding", [0.0, 1e30])
-def test_a_layer_is_the_plain_lstm_of_each_sentence(run: Run, lengths: list[int], padding: float) -> None:
+def test_a_layer_is_the_plain_layer_of_each_sentence(
+    run: Run, lengths: list[int], padding: float, cell: CellName
+) -> None:
+    if run is run_compiled and not calls.usable(torch.zeros(1)):
+        pytest.skip("no C++ compiler, so no kernels")
     torch.manual_seed(1)
-    layer = nn.LSTM(SIZE, HIDDEN, batch_first=True, bidirectional=True)
-    randomise(layer)
+    plain = TORCH[cell](SIZE, HIDDEN, batch_first=True, bidirectional=True)
+    randomise(plain)
+    layer = RecurrentLayer(config_of(cell=cell), SIZE, HIDDEN, directions=2).double()
+    layer.load_state_dict(plain.state_dict())
     mask = mask_of(lengths)
     inputs = torch.randn(*mask.shape, SIZE, dtype=torch.float64).masked_fill(~mask[..., None], padding)
     ones = torch.randn(*mask.shape, 2 * HIDDEN, dtype=torch.float64)
-    expected = values_and_gradients(run_alone, layer, inputs, torch.tensor(lengths), ones)
+    expected = values_and_gradients(run_alone, plain, inputs, torch.tensor(lengths), ones)
     found = values_and_gradients(run, layer, inputs, torch.tensor(lengths), ones)
     assert len(found) == len(expected) == 2 + 8  # both directions' weights and biases have a gradient
     for value, wanted in zip(found, expected, strict=True):
@@ -62,14 +79,15 @@ def test_a_layer_is_the_plain_lstm_of_each_sentence(run: Run, lengths: list[int]
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_the_encoder_is_a_stacked_bidirectional_lstm(num_layers: int, lengths: list[int]) -> None:
+def test_the_encoder_is_a_stacked_bidirectional_layer(num_layers: int, lengths: list[int], cell: CellName) -> None:
     """States of the top layer, and as summary its final state: forward at the last token, backward at the first."""
     torch.manual_seed(2)
-    encoder = Encoder(SIZE, HIDDEN, num_layers, dropout=0.5).eval()
+    encoder = Encoder(config_of(num_layers, cell)).eval()
     randomise(encoder)
-    stacked = nn.LSTM(SIZE, HIDDEN, num_layers, batch_first=True, bidirectional=True).double()
+    stacked = TORCH[cell](SIZE, HIDDEN, num_layers, batch_first=True, bidirectional=True).double()
     for number, layer in enumerate(encoder.layers):
         for name, parameter in layer.named_parameters():
             getattr(stacked, name.replace("_l0", f"_l{number}")).copy_(parameter)
@@ -78,17 +96,17 @@ def test_the_encoder_is_a_stacked_bidirectional_lstm(num_layers: int, lengths: l
     states, summary = encoder(inputs, torch.tensor(lengths))
     assert not states[~mask].any()
     for row, length in enumerate(lengths):
-        expected, (final, _) = stacked(inputs[row : row + 1, :length])
+        expected, final = stacked(inputs[row : row + 1, :length])
+        final = final[0] if cell is CellName.lstm else final
         torch.testing.assert_close(states[row, :length], expected[0], **EXACT)
         torch.testing.assert_close(summary[row], torch.cat([final[-2, 0], final[-1, 0]]), **EXACT)
 
 
 def test_dropout_stands_between_layers_and_not_after_the_last() -> None:
     torch.manual_seed(3)
-    encoder = Encoder(SIZE, HIDDEN, num_layers=1, dropout=0.9).double().train()
     inputs, lengths = torch.randn(2, 4, SIZE, dtype=torch.float64), torch.tensor([4, 2])
-    once, again = (encoder(inputs, lengths)[0] for _ in range(2))
-    assert torch.equal(once, again)
-    deep = Encoder(SIZE, HIDDEN, num_layers=2, dropout=0.9).double().train()
-    once, again = (deep(inputs, lengths)[0] for _ in range(2))
-    assert not torch.equal(once, again)
+    for num_layers in (1, 2):
+        encoder = Encoder(config_of(num_layers, dropout=0.9)).train()
+        randomise(encoder)
+        once, again = (encoder(inputs, lengths)[0] for _ in range(2))
+        assert torch.equal(once, again) == (num_layers == 1)

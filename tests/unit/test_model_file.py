@@ -198,8 +198,8 @@ def describe(key: str, value: str | None) -> Damage:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (describe("format_version", "2"), "has format version 2; this program reads 1"),
-        (describe("format_version", None), "has format version None; this program reads 1"),
+        (describe("format_version", "3"), "has format version 3; this program reads 1 and 2"),
+        (describe("format_version", None), "has format version None; this program reads 1 and 2"),
         (describe("config", None), "is damaged: .*config"),
         (describe("config", ""), "is damaged"),
         (describe("config", "{"), "is damaged"),

@@ -1,0 +1,123 @@
+"""Recurrent cells: what a layer's gates do with its state at one step, in plain operations, to be read.
+
+A layer multiplies, its cell does the rest. At step t the cell gets the two products x = W x_t + b (of what is read) and
+h = U h_{t-1} + b' (of the state), a block of rows for each gate, and the state before; it returns the state after.
+s is the logistic sigmoid, * multiplies unit by unit. The compiled kernels do the same, and tests hold them to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seq2seq.model_config import CellName
+
+GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.rnn: 1}
+LIBRARY = {CellName.lstm, CellName.gru, CellName.rnn}  # of which torch has fused layers
+EPSILON = 1e-5  # of layer normalisation
+
+# Gate name -> how open it is: sees every step of a cell that is watched.
+Watcher = Callable[[dict[str, Tensor], "State"], None]
+
+
+class State(NamedTuple):
+    """What a cell carries from step to step: its output, and the memory of the LSTMs (of no units elsewhere)."""
+
+    hidden: Float[Tensor, "*rows hidden"]
+    cell: Float[Tensor, "*rows memory"]
+
+
+class Cell(nn.Module):
+    """One kind of cell, with the weights that are not its layer's: peepholes and layer normalisation.
+
+    Layer normalisation (Ba et al. 2016) gives the units of each gate mean 0 and variance 1 before the squashing
+    function, then a gain and a shift that are learned, as in RNMT+ (Chen et al. 2018).
+
+    Args:
+        name: the kind.
+        size: units.
+        layer_norm: whether gates are normalised.
+        peephole_candidate: whether the candidate of a peephole LSTM sees the memory cell, too.
+    """
+
+    def __init__(self, name: CellName, size: int, layer_norm: bool = False, peephole_candidate: bool = False) -> None:
+        super().__init__()
+        self.name, self.size, self.gates, self.layer_norm = name, size, GATES[name], layer_norm
+        self.memory_size = size if name in (CellName.lstm, CellName.peephole_lstm) else 0
+        self.watcher: Watcher | None = None
+        if name is CellName.peephole_lstm:  # of i, f, o and, last, the candidate
+            self.peephole = nn.Parameter(torch.zeros(3 + peephole_candidate, size))
+        if layer_norm:
+            self.gain = nn.Parameter(torch.ones(self.gates, size))
+            self.shift = nn.Parameter(torch.zeros(self.gates, size))
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether only the plain steps compute this cell."""
+        return self.layer_norm or self.watcher is not None
+
+    def forward(self, x: Float[Tensor, "*rows gates"], h: Float[Tensor, "*rows gates"], state: State) -> State:
+        """Return the state after one step."""
+        step = {CellName.lstm: self._lstm, CellName.peephole_lstm: self._lstm, CellName.gru: self._gru}
+        state, gates = step.get(self.name, self._rnn)(x, h, state)
+        if self.watcher is not None:
+            self.watcher(gates, state)
+        return state
+
+    def _rnn(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
+        """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990)."""
+        return State(torch.tanh(self._normalised(x + h, 0)), state.cell), {}
+
+    def _lstm(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
+        """Long short-term memory (Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000), rows i, f, g, o.
+
+        i = s(x_i + h_i + p_i * c_{t-1}), f = s(x_f + h_f + p_f * c_{t-1}), g = tanh(x_g + h_g),
+        c_t = f * c_{t-1} + i * g, o = s(x_o + h_o + p_o * c_t), h_t = o * tanh(c_t).
+        The peepholes p (Gers et al. 2002) are diagonal: a gate sees the memory of its own unit. Without them p = 0.
+        A candidate that sees it, too: g = tanh(x_g + h_g + p_g * c_{t-1}).
+        """
+        i, f, g, o = self._normalised(x + h, 0).chunk(4, dim=-1)
+        weights = self.peepholes()
+        p_i, p_f, p_g, p_o = (None,) * 4 if weights is None else weights
+        i = torch.sigmoid(_seeing(i, p_i, state.cell))
+        f = torch.sigmoid(_seeing(f, p_f, state.cell))
+        cell = f * state.cell + i * torch.tanh(_seeing(g, p_g, state.cell))
+        o = torch.sigmoid(_seeing(o, p_o, cell))
+        return State(o * torch.tanh(cell), cell), {"input": i, "forget": f, "output": o}
+
+    def _gru(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
+        """Gated recurrent unit (Cho et al. 2014), rows r, z, n.
+
+        r = s(x_r + h_r), z = s(x_z + h_z), n = tanh(x_n + r * h_n), h_t = (1 - z) * n + z * h_{t-1}.
+        The reset gate r multiplies after the product, as in cuDNN and torch, where the paper multiplies before it.
+        """
+        x_gates, x_new = x.split([2 * self.size, self.size], dim=-1)
+        h_gates, h_new = h.split([2 * self.size, self.size], dim=-1)
+        r, z = torch.sigmoid(self._normalised(x_gates + h_gates, 0)).chunk(2, dim=-1)
+        n = torch.tanh(self._normalised(x_new + r * h_new, 2))
+        return State((1 - z) * n + z * state.hidden, state.cell), {"reset": r, "update": z}
+
+    def _normalised(self, values: Tensor, first: int) -> Tensor:
+        """Normalise gates from number `first` on, each by itself; in fp32 or better."""
+        if not self.layer_norm:
+            return values
+        gates = values.unflatten(-1, (-1, self.size))
+        exact = gates.to(torch.promote_types(gates.dtype, torch.float32))
+        normal = nn.functional.layer_norm(exact, (self.size,), eps=EPSILON)
+        last = first + gates.shape[-2]
+        return (normal * self.gain[first:last] + self.shift[first:last]).flatten(-2)
+
+    def peepholes(self) -> Float[Tensor, "4 hidden"] | None:
+        """Return the weights with which i, f, g and o see the memory; None where nothing does."""
+        if self.name is not CellName.peephole_lstm:
+            return None
+        i, f, o, *g = self.peephole.unbind(0)
+        return torch.stack([i, f, *(g or [torch.zeros_like(i)]), o])
+
+
+def _seeing(gate: Tensor, weight: Tensor | None, memory: Tensor) -> Tensor:
+    return gate if weight is None else gate + weight * memory
