@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -26,12 +26,13 @@ from seq2seq.storage import new_folder
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-CHUNK_PAIRS = 2_000
+CHUNK_PAIRS = 2_000  # also part of what an epoch's sampled pairs are a function of
 SIDES = ("src", "tgt")
+Encode = Callable[[Sequence[str], int], list[list[int]]]  # of lines and the number of the first one
 
 
 class PairedIds:
-    """The encoded pairs of a folder written by `prepare`; ids carry no special ids, lengths count the coming EOS."""
+    """The encoded pairs of a folder written by `write_pairs`; ids are without special ids, lengths count EOS."""
 
     def __init__(self, folder: Path) -> None:
         """Map the files of `folder`; `dropped` is the number of pairs that were too long."""
@@ -96,30 +97,52 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
     if not folder.is_dir():
         with new_folder(folder) as temporary:
-            _write(text, tokenizer, max_length, temporary)
+            write_pairs(text, fixed(tokenizer.encode_src), fixed(tokenizer.encode_tgt), max_length, temporary)
     pairs = PairedIds(folder)
+    check_not_empty(pairs, max_length)
+    log_dropped(pairs, max_length)
+    return pairs
+
+
+def fixed(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
+    """Return an encoding that does not depend on where in the text the lines stand."""
+    return lambda lines, start: encode(lines)
+
+
+def check_not_empty(pairs: PairedIds, max_length: int | None) -> None:
+    """Refuse a text of which nothing is left.
+
+    Raises:
+        DataError: no pair is short enough.
+    """
     if not len(pairs):
         raise DataError(
             f"all {pairs.dropped:,} pairs are longer than {max_length} pieces, "
             "the smaller of data.max_length and training.batch_tokens"
         )
+
+
+def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
+    """Say how many pairs were too long, if any."""
     if pairs.dropped:
         log.info(
             "dropped %d of %d pairs longer than %s pieces (data.max_length, training.batch_tokens)",
-            *(pairs.dropped, len(text), max_length),
+            *(pairs.dropped, len(pairs) + pairs.dropped, max_length),
         )
-    return pairs
 
 
-def _write(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, folder: Path) -> None:
+def write_pairs(
+    text: ParallelText, encode_src: Encode, encode_tgt: Encode, max_length: int | None, folder: Path
+) -> None:
+    """Encode `text` into the files of `folder` that `PairedIds` reads, without the pairs that are too long."""
     lengths = {side: array("q") for side in SIDES}
     with (folder / "src_ids.npy").open("w+b") as src_file, (folder / "tgt_ids.npy").open("w+b") as tgt_file:
         files = dict(zip(SIDES, (src_file, tgt_file), strict=True))
         for file in files.values():
             _write_header(file, 0)
         for start in range(0, len(text), CHUNK_PAIRS):
-            src = tokenizer.encode_src(text.src[start : start + CHUNK_PAIRS])
-            tgt = tokenizer.encode_tgt(text.tgt[start : start + CHUNK_PAIRS])
+            src = encode_src(text.src[start : start + CHUNK_PAIRS], start)
+            tgt = encode_tgt(text.tgt[start : start + CHUNK_PAIRS], start)
             kept = [p for p in zip(src, tgt, strict=True) if max_length is None or max(map(len, p)) < max_length]
             for k, side in enumerate(SIDES):
                 lengths[side].extend(len(pair[k]) for pair in kept)

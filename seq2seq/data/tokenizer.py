@@ -20,6 +20,7 @@ import sentencepiece
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.sampling import Sampler
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage import new_folder
 
@@ -72,6 +73,18 @@ class Tokenizer:
     def encode_tgt(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of target lines, without special ids."""
         return _encode(self._tgt, lines)
+
+    def src_sampler(self, alpha: float) -> Sampler:
+        """Return what cuts source lines at random.
+
+        Raises:
+            ConfigError: the model has one segmentation only (characters, words).
+        """
+        return _sampler(self._src, alpha)
+
+    def tgt_sampler(self, alpha: float) -> Sampler:
+        """Return what cuts target lines at random; raises as `src_sampler`."""
+        return _sampler(self._tgt, alpha)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of target ids; special ids and ids outside the vocabulary say nothing."""
@@ -180,6 +193,13 @@ def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str
         return [processor.encode(_utf8(line)) for line in lines]
     ids: list[list[int]] = processor.encode([_utf8(line) for line in lines])  # on all cores, without the GIL
     return ids
+
+
+def _sampler(processor: sentencepiece.SentencePieceProcessor, alpha: float) -> Sampler:
+    def normalise(lines: Sequence[str]) -> list[str]:
+        return [text.decode() for text in processor.normalize([_utf8(line) for line in lines])]
+
+    return Sampler(processor.serialized_model_proto(), normalise, alpha)
 
 
 def _utf8(line: str) -> bytes:
