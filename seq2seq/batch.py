@@ -48,6 +48,10 @@ class Batch:
         rows = torch.arange(len(self.src_lengths)).tensor_split(parts)
         return [self._rows(index) for index in rows if len(index)]
 
+    def twice(self) -> Batch:
+        """Return all rows and then the same rows again, which dropout makes two passes of."""
+        return Batch(*(torch.cat([t, t]) for t in self._tensors()))
+
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.src_ids, self.src_lengths, self.tgt_in, self.tgt_out
 

@@ -276,8 +276,10 @@ class Config:
         if training.max_steps is None and training.max_epochs is None and training.max_minutes is None:
             raise ConfigError("set training.max_steps, training.max_epochs or training.max_minutes: no run is endless")
         dropout = self.model.dropout
-        if training.r_drop and not any(getattr(dropout, place) for place in dropout.places):
-            raise ConfigError(f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout")
+        if training.r_drop and not any(getattr(dropout, place) for place in dropout.by_row):
+            raise ConfigError(
+                f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout, not only recurrent"
+            )
         sampled = self.data.sampling.src is not None or self.data.sampling.tgt is not None
         if sampled and self.data.tokenizer.type is PieceType.char:
             raise ConfigError("data.sampling: characters can be cut in one way only; use tokenizer.type unigram or bpe")

@@ -62,10 +62,8 @@ class DropoutConfig:
         False, "one mask for all positions of a sentence, in the first four places (Gal and Ghahramani 2016)"
     )
 
-    places: ClassVar[tuple[str, ...]] = (
-        *("embedding", "layers", "context", "readout"),
-        *("recurrent", "src_words", "tgt_words"),
-    )
+    # Places where every row of a batch has a mask of its own: not the recurrent matrices, which all rows share.
+    by_row: ClassVar[tuple[str, ...]] = ("embedding", "layers", "context", "readout", "src_words", "tgt_words")
 
 
 @dataclass

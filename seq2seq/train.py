@@ -18,6 +18,7 @@ from seq2seq.data.batches import batch_order, batches, fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
+from seq2seq.data.epochs import epoch_pairs
 from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
@@ -59,7 +60,7 @@ def train(config: Config, run: Launch) -> None:
 
     seed_everything(config.training.seed)
     corpus = load_corpus(config.data)
-    tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
+    tokenizer = Tokenizer.train(corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
@@ -91,9 +92,11 @@ def train(config: Config, run: Launch) -> None:
 def training_data(config: Config, corpus: Corpus, tokenizer: Tokenizer) -> EpochData:
     """Return the batches of an epoch as a function of its number."""
     data, training = config.data, config.training
-    pairs = prepare(corpus.train, tokenizer, min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir))
+    max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
+    pairs_of = epoch_pairs(corpus.train, tokenizer, data.sampling, max_length, training.seed, cache)
 
     def epoch_data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        pairs = pairs_of(epoch)
         order = batch_order(pairs.src_lengths, pairs.tgt_lengths, training.batch_tokens, training.seed, epoch)
         return len(order), batches(pairs, order, start)
 
@@ -140,9 +143,17 @@ def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
                 print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
+    if config.data.overfit_pairs is not None:  # then there is one test set
+        print(f"\nmemorised {memorised(translator.tokenizer, hypotheses, text.tgt)} of {len(text)} sentences")
     example, run = shlex.quote(next(iter(corpus.tests.values())).src[0]), shlex.quote(str(folder))
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
+
+
+def memorised(tokenizer: Tokenizer, hypotheses: list[str], references: list[str]) -> int:
+    """Count the translations that are their references; by pieces, since only the text of pieces is normalised."""
+    rows = zip(tokenizer.encode_tgt(hypotheses), tokenizer.encode_tgt(references), strict=True)
+    return sum(said == wanted for said, wanted in rows)
 
 
 if __name__ == "__main__":

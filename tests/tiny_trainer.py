@@ -43,14 +43,15 @@ def tiny_trainer(
     data: EpochData,
     validate: Callable[[], Validation] | None = None,
     keep_best: Callable[[], None] = lambda: None,
+    dropout: float = 0.1,
     **settings: Any,
 ) -> Iterator[Trainer]:
-    """Give a trainer of a small new network with dropout; `settings` are fields of TrainingConfig."""
+    """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
     from rich.console import Console
 
     from seq2seq.config import TrainingConfig
     from seq2seq.model.network import Seq2Seq
-    from seq2seq.model_config import ModelConfig
+    from seq2seq.model_config import DropoutConfig, ModelConfig
     from seq2seq.training.loggers import RunLog
     from seq2seq.training.trainer import Trainer, Validation
 
@@ -60,7 +61,9 @@ def tiny_trainer(
     settings = {**base, "max_minutes": None, "validate_every_steps": None, **settings}
     config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
-    network = Seq2Seq(ModelConfig(emb_size=6, hidden_size=8, attention_size=4, decoder_layers=2), VOCAB, VOCAB)
+    places = DropoutConfig(embedding=dropout, layers=dropout, context=dropout, readout=dropout)
+    sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
+    network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
     with RunLog(folder, config.log_every_steps, Console(stderr=True)) as log:
         yield Trainer(
             network, config, torch.float32, data, validate or (lambda: next(rising)), keep_best, log, folder, "pieces"

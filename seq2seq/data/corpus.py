@@ -48,11 +48,12 @@ class ParallelText:
 
 @dataclass
 class Corpus:
-    """What a run reads: training and validation text, and the named test sets."""
+    """What a run reads: training and validation text, the named test sets, and what the tokenizer learns from."""
 
     train: ParallelText
     valid: ParallelText
     tests: dict[str, ParallelText]
+    pieces: ParallelText | None = None  # None: from `train`
 
 
 def split_lines(data: bytes, name: str) -> list[str]:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 GRAMMAR_TRAIN_PAIRS = 100_000
 GRAMMAR_SEED = 1
+OVERFIT_TEST = "overfit"
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -35,11 +36,26 @@ def load_corpus(config: DataConfig) -> Corpus:
         "%s %s-%s: train %s, valid %s, %s (%s training pairs with a blank side dropped)",
         config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests, dropped,
     )  # fmt: skip
-    return corpus
+    return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
+
+
+def overfit(corpus: Corpus, limit: int) -> Corpus:
+    """Return a corpus whose every part is the first `limit` training pairs.
+
+    The tokenizer still learns from all of the training text: so few pairs have too few pieces for the vocabulary of
+    the configuration that is to be proved.
+    """
+    few = corpus.train.first(limit)
+    log.warning("data.overfit_pairs: train, validate and test on the first %s training pairs only", f"{len(few):,}")
+    if conflicts := len(set(few)) - len(set(few.src)):
+        log.warning("%d of them cannot be memorised: another one has the same source sentence", conflicts)
+    return Corpus(few, few, {OVERFIT_TEST: few}, pieces=corpus.train)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """Read the test sets only; where they are files of their own, the training text need not be there."""
+    if config.overfit_pairs is not None:
+        return load_corpus(config).tests
     if config.name is DataName.multi30k:
         return multi30k.read_tests(config)
     if config.name is DataName.files and is_given(config.test):

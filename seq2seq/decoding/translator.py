@@ -109,7 +109,7 @@ class Translator:
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
         if int8 and not all(map(has_fast_step, networks)):
             raise ConfigError(
-                "precision int8 needs networks with model.attention=additive; not with coverage, input feeding, layer norm"
+                "precision int8 needs networks with model.attention=additive, no coverage, input feeding or layer norm"
             )
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
         self.predictor = Predictor(networks, weights, int8, shortlist)

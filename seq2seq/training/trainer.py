@@ -21,6 +21,7 @@ from seq2seq.training.checkpoint import LAST_NAME, Progress, load_checkpoint, sa
 from seq2seq.training.loggers import RunLog
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import learning_rate, make_optimizer
+from seq2seq.training.r_drop import r_drop_loss
 
 SAVE_EVERY_SEC = 45.0
 BEFORE_VALIDATION_SEC = 5.0
@@ -139,9 +140,13 @@ class Trainer:
 
     def _backward(self, batch: Batch, update_tokens: int) -> Tensor:
         """Add the gradient of one micro-batch, divided by the tokens of the whole update; return its summed nll."""
+        smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(self.device, self.dtype):
-            readouts, targets, _ = self.network.read_out(batch)
-            loss, nll = output_loss(self.network.output, readouts, targets, self.config.label_smoothing)
+            readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
+            if alpha:
+                loss, nll = r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
+            else:
+                loss, nll = output_loss(self.network.output, readouts, targets, smoothing)
         torch.autograd.backward(loss / update_tokens)
         return nll
 

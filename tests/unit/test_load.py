@@ -140,6 +140,28 @@ def test_files_hold_out_what_is_not_given(
     assert (limited.valid, limited.tests) == (corpus.valid, corpus.tests)
 
 
+def test_to_overfit_every_part_is_the_first_training_pairs(files: dict[str, FilesConfig]) -> None:
+    config = DataConfig(name=DataName.files, **files)
+    whole = load_corpus(config).train
+    config.overfit_pairs = 3
+    corpus = load_corpus(config)
+    assert list(corpus.train) == [("s 0", "t 0"), ("s 1", "t 1"), ("s 2", "t 2")]
+    assert corpus.train == corpus.valid
+    assert [*corpus.tests.values()] == [corpus.train]
+    assert load_tests(config) == corpus.tests  # not the given test file
+    assert corpus.pieces == whole  # the vocabulary stays that of the configuration
+
+
+def test_to_overfit_names_what_no_network_could_memorise(
+    tmp_path: Path, files: dict[str, FilesConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "seq2seq")
+    (tmp_path / "train").write_text("a\tx\na\ty\nb\tz\nb\tz\n", encoding="utf-8")
+    load_corpus(DataConfig(name=DataName.files, overfit_pairs=4, **files))
+    assert "on the first 4 training pairs only" in caplog.messages[0]
+    assert caplog.messages[1].startswith("1 of them cannot be memorised")
+
+
 def test_given_tests_need_no_training_text(files: dict[str, FilesConfig]) -> None:
     assert list(load_tests(DataConfig(name=DataName.files, test=files["test"]))["test"]) == [("a", "b"), ("", "")]
 

@@ -229,6 +229,65 @@ def test_bf16_products_leave_weights_and_optimizer_in_fp32_and_the_loss_nearly_a
     assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
+def first_update(folder: Path, **settings: Any) -> tuple[list[Tensor], dict[str, Any]]:
+    """The gradients of one update and what was logged of it."""
+    found: list[Tensor] = []
+    with tiny_trainer(folder, random_data(BATCHES), max_steps=1, max_grad_norm=0.0, **settings) as trainer:
+        before_update(trainer, lambda gradients: found.extend(g.clone() for g in gradients))
+        trainer.fit()
+    (event,) = without_times(events(folder, "step"))
+    return found, event
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_r_drop_changes_nothing_where_both_passes_are_one(tmp_path: Path, parts: int) -> None:
+    """Without dropout they agree: gradient, loss, norm and padding are those of a plain update."""
+    plain, told = first_update(tmp_path / "plain", dropout=0.0)
+    found, event = first_update(tmp_path / "r_drop", dropout=0.0, r_drop=5.0, micro_batches=parts)
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-6)
+    assert event == pytest.approx(told, abs=2e-4)
+
+
+def test_r_drop_pulls_on_the_gradient_and_not_on_the_logged_loss(tmp_path: Path) -> None:
+    weak, told = first_update(tmp_path / "weak", dropout=0.3, r_drop=1e-6)
+    strong, event = first_update(tmp_path / "strong", dropout=0.3, r_drop=5.0)  # the same masks
+    assert event["loss"] == told["loss"]
+    assert any((one - other).norm() > 0.01 * other.norm() for one, other in zip(strong, weak, strict=True))
+
+
+def two_passes(trainer: Trainer, batch: Batch) -> list[Tensor]:
+    """The log-probabilities of both, as an update sees them."""
+    trainer.network.train()
+    with torch.no_grad():
+        readouts, _, _ = trainer.network.read_out(batch.twice())
+        return list(trainer.network.output(readouts).log_softmax(-1).chunk(2))
+
+
+def test_the_two_passes_of_r_drop_have_masks_of_their_own(tmp_path: Path) -> None:
+    _, batches = random_data(1)(0, 0)
+    batch = next(batches)
+    with tiny_trainer(tmp_path / "some", random_data(1), max_steps=1) as trainer:
+        one, two = two_passes(trainer, batch)
+        assert ((one - two).abs().amax(1) > 1e-4).all()  # at every word
+    with tiny_trainer(tmp_path / "none", random_data(1), max_steps=1, dropout=0.0) as trainer:
+        torch.testing.assert_close(*two_passes(trainer, batch))
+
+
+def test_r_drop_makes_the_passes_agree(tmp_path: Path) -> None:
+    """Which is what it is for: on a batch that is learned, they differ less than after updates of two passes alone."""
+    batch = next(random_data(1)(0, 0)[1])
+    divergences = []
+    for alpha in (1e-9, 10.0):
+        with tiny_trainer(
+            tmp_path / str(alpha), lambda epoch, start: (1, iter([batch])), max_steps=60, dropout=0.3, r_drop=alpha
+        ) as trainer:
+            trainer.fit()
+            torch.manual_seed(1)
+            passes = (two_passes(trainer, batch) for _ in range(20))
+            divergences.append(sum(float(((p.exp() - q.exp()) * (p - q)).sum()) for p, q in passes))
+    assert divergences[1] < divergences[0] / 2
+
+
 def poison_gradients(trainer: Trainer, steps: Callable[[int], bool], value: float) -> None:
     """Make the gradient of one weight `value` at the steps for which `steps` is true; the loss stays finite."""
 
@@ -420,6 +479,14 @@ def test_the_plateau_schedule_and_early_stopping_survive_a_stop(tmp_path: Path) 
         rates[name] = [event["learning_rate"] for event in events(folder, "step")]
     assert rates["whole"] == rates["parts"]
     assert len(set(rates["whole"][2:])) == 3
+
+
+def test_a_resumed_run_with_r_drop_draws_the_masks_of_the_uninterrupted_one(tmp_path: Path) -> None:
+    runs = [
+        run_parts(tmp_path / name, *stops, r_drop=5.0) for name, stops in (("whole", []), ("parts", [(5, "signal")]))
+    ]
+    assert same_weights(*map(weights_of, runs))
+    assert without_times(events(tmp_path / "parts", "step")) == without_times(events(tmp_path / "whole", "step"))
 
 
 def test_a_resumed_run_whose_epochs_became_shorter_goes_on_with_the_next(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""`experiment=debug_overfit`: says of a configuration whether it can memorise one batch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from launching import Launcher
+from seq2seq import evaluate
+from seq2seq.train import train
+
+pytestmark = pytest.mark.slow
+
+PAIRS = 8
+SMALL = (
+    "experiment=debug_overfit", f"data.overfit_pairs={PAIRS}",
+    "model.hidden_size=96", "model.emb_size=64", "model.attention_size=64",
+    "training.learning_rate=0.01", "training.max_steps=60", "training.validate_every_steps=60",
+    "training.precision=fp32", "training.device=cpu", "runtime.allocator=default", "hydra.run.dir=run",
+)  # fmt: skip
+GRAMMAR = ("data.train_pairs=1000", "data.valid_pairs=10", "data.test_pairs=10")
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Launcher:
+    """The command in this process, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return Launcher(monkeypatch, capsys, train, (*SMALL, f"data.cache_dir={tmp_path}/cache"))
+
+
+def test_a_network_that_learns_memorises_its_batch(start: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    done = start(*GRAMMAR)
+    assert done.status == 0
+    assert f"memorised {PAIRS} of {PAIRS} sentences" in done.out.splitlines()
+    assert f"train, validate and test on the first {PAIRS} training pairs only" in done.err
+    steps = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(event["step"] == event["epoch"] for event in steps if event["event"] == "step")  # one batch an epoch
+    assert evaluate.main(["run", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["overfit"]
+    assert (scores["bleu"], scores["sentences"]) == (pytest.approx(100), PAIRS)  # the same pairs
+
+
+def test_a_network_that_did_not_learn_is_told_so(start: Launcher) -> None:
+    done = start(*GRAMMAR, "training.max_steps=1")
+    assert done.status == 0
+    assert f"memorised 0 of {PAIRS} sentences" in done.out.splitlines()
+
+
+def test_files_of_ones_own_and_text_that_the_tokenizer_normalises(start: Launcher, tmp_path: Path) -> None:
+    """A file may hold two spaces, or a ligature, where a translation never does: it is memorised all the same."""
+    words = ["ﬁve", "dozen  jugs", "pack", "my", "box", "with"]
+    pairs = [f"{a} {b}\t{b} so {a}\n" for a, b in itertools.permutations(words, 2)]
+    (tmp_path / "own.tsv").write_text("".join(pairs), encoding="utf-8")
+    own = ("data=files", "data.src=en", "data.tgt=xx", "data.train.tsv=own.tsv", "data.tokenizer.vocab_size=287")
+    done = start(*own)
+    assert done.status == 0, done.err
+    assert f"memorised {PAIRS} of {PAIRS} sentences" in done.out.splitlines()
