@@ -96,11 +96,8 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
     ),
     "deep": (
         [
-            *SMALL,
-            layers(6),
-            "training.max_steps=1000",
-            "training.validate_every_steps=250",
-            "training.log_every_steps=20",
+            *(*SMALL, layers(6), "model.emb_size=64", "model.hidden_size=128", "model.attention_size=64"),
+            *("training.max_steps=600", "training.validate_every_steps=200", "training.log_every_steps=20"),
         ],
         {
             "6 + 6 layers": "",
@@ -180,7 +177,7 @@ def show(rows: dict[str, str], folder: Path) -> None:
         if finished:
             best = [max(events(run, "validation"), key=lambda one: one["bleu"]) for run in finished]
             perplexity, bleu = (statistics.mean(one[key] for one in best) for key in ("perplexity", "bleu"))
-            tests = ", ".join(f"{events(run, 'test')[0]['bleu']['score']:.2f}" for run in finished)
+            tests = ", ".join(f"{events(run, 'test')[0]['bleu']:.2f}" for run in finished)
             print(f"| {name} | {perplexity:.2f} | {bleu:.2f} | {tests} |")
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Batch, pad
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, ModelConfig, TieName
+from seq2seq.model_config import ModelConfig
 
 Cells = list[tuple[Tensor, Tensor]]  # (hidden, cell) of every decoder layer, each [rows, hidden]
 
@@ -218,11 +218,13 @@ def copy_of(network: Seq2Seq) -> Textbook:
     """Return the textbook network with the weights of ours.
 
     Raises:
-        ValueError: ours has other parts than additive attention and word vectors tied in all three places.
+        ValueError: ours has other parts than the default ones.
     """
-    additive = network.config.attention is AttentionName.additive
-    if not additive or network.config.tie_embeddings is not TieName.three_way:
-        raise ValueError("the textbook network needs model.attention=additive and model.tie_embeddings=three_way")
+    parts = ("cell", "attention", "attention_heads", "tie_embeddings", "layer_norm", "residual", "coverage")
+    for part in (*parts, "input_feeding"):
+        value, usual = getattr(network.config, part), getattr(ModelConfig(), part)
+        if value != usual:
+            raise ValueError(f"the textbook network needs model.{part}={usual}, not {value}")
     ours = network.state_dict()
     copy = Textbook(network.config, len(ours["output.weight"]))
     context = 2 * network.config.encoder_size

@@ -30,7 +30,7 @@ from seq2seq.training.trainer import Stopped
 
 CONFIG_NAME = "config.yaml"
 FAILED_NAME = "failed.txt"
-FIXED_ON_RESUME = ("model.", "data.tokenizer.")
+FIXED_ON_RESUME = ("model.", "data.tokenizer.", "training.init_vocabulary")
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
             raise ConfigError(f"{key}={override.value()} cannot change on resume: give single keys, not a group")
     absolute_paths(config)
     refused = [key for prefix in FIXED_ON_RESUME for key in _differences(config, own, prefix)]
+    if (config.training.init_from is None) != (own.training.init_from is None):  # a model that was moved may be named
+        refused.append("training.init_from")
     if refused:
         told = ", ".join(f"{key} (was {OmegaConf.select(own, key)})" for key in refused)
         raise ConfigError(f"cannot change on resume, the weights were made with other values: {told}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -25,6 +26,7 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validator import Validator
+from seq2seq.fine_tuning import load_start
 from seq2seq.launch import CONFIG_NAME, Launch, launch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
@@ -60,13 +62,12 @@ def train(config: Config, run: Launch) -> None:
 
     seed_everything(config.training.seed)
     corpus = load_corpus(config.data)
-    tokenizer = Tokenizer.train(corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
-    network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
+    model = make_model(config, corpus, device, run)
+    network, tokenizer = model.network, model.tokenizer
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
-    model = Model(network, tokenizer, config)
     translator = Translator(network, tokenizer, config.decode, device, dtype)
     with RunLog(run.folder, config.training.log_every_steps, console) as run_log:
         trainer = Trainer(
@@ -87,6 +88,18 @@ def train(config: Config, run: Launch) -> None:
         with stop_on_signal(trainer):
             trainer.fit()
         test(run.folder, corpus, config, run_log)
+
+
+def make_model(config: Config, corpus: Corpus, device: torch.device, run: Launch) -> Model:
+    """Return tokenizer and network as the run begins with them: new, or from `training.init_from`."""
+    start = load_start(config, run.folder if run.resumes else None)
+    tokenizer = start.tokenizer or Tokenizer.train(
+        corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
+    )
+    network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
+    model = Model(network, tokenizer, config)
+    start.initialise(model)
+    return model
 
 
 def training_data(config: Config, corpus: Corpus, tokenizer: Tokenizer) -> EpochData:

@@ -81,7 +81,8 @@ def load_checkpoint(path: Path, network: torch.nn.Module, optimizer: torch.optim
         raise ModelFileError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
     if state.get("pieces") != pieces:
         raise ModelFileError(
-            f"{path} was made with another tokenizer: the training text changed. Give the same data, or start a new run"
+            f"{path} was made with another tokenizer: the training text, or the model of training.init_from, changed. "
+            "Give the same one, or start a new run"
         )
     settings = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
     try:

@@ -1,0 +1,147 @@
+"""Where a model looks while it translates one sentence: a heat map, source across, target down.
+
+    python scripts/alignment_picture.py MODEL --text "A man is eating." --output alignment.svg
+
+Each row is an output word and sums to 1 less what went to the end of the sentence; `--pieces` shows what the network
+itself sees, pieces and the end, with rows that sum to 1. The darker, the more; from 0.1 on the weight is written, too.
+The same command writes the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from seq2seq.command import run
+from seq2seq.config import RuntimeConfig
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.model_config import AttentionName
+from seq2seq.runtime import configure
+
+END = "(end)"
+CELL_INCHES = 0.42
+LEAST_WRITTEN = 0.1
+SALT = "seq2seq"  # names in the SVG are hashes of it instead of random ones
+
+
+class Picture(NamedTuple):
+    """Attention of each target row to each source column, with what stands at the edges."""
+
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL", help=".safetensors file, or a run folder that holds best.safetensors")
+    parser.add_argument("--text", required=True, help="the sentence to translate")
+    parser.add_argument("--output", required=True, metavar="FILE", help=".svg, .png or .pdf")
+    parser.add_argument("--pieces", action="store_true", help="show pieces and the end, not whole words")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args(argv)
+    return run(lambda: make(args))
+
+
+def make(args: argparse.Namespace) -> None:
+    """Translate, print the translation, draw.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or the model has no attention.
+        DataError: there is nothing to draw.
+    """
+    check_matplotlib()
+    configure(RuntimeConfig(threads=args.threads))
+    translator = Translator.load(args.model, device="cpu", precision="fp32")
+    if translator.network.config.attention is AttentionName.none:
+        raise ConfigError(f"{args.model} was trained with model.attention=none: there is no attention to draw")
+    picture = (by_pieces if args.pieces else by_words)(translator, args.text)
+    if not picture.source or not picture.target:
+        raise DataError("nothing to draw: the sentence or its translation is empty")
+    print(" ".join(picture.target))
+    draw(picture, args.output)
+
+
+def by_words(translator: Translator, text: str) -> Picture:
+    """Return the attention between the words of the text and those of its best translation.
+
+    Raises:
+        DataError: a text so long that it is translated in parts.
+    """
+    best = translator.translate_n_best([text], alignments=True)[0][0]
+    if best.attention is None and best.text:
+        raise DataError(f"the text has more than {translator.longest_part} pieces and is translated in parts")
+    return Picture(text.split(), best.text.split(), best.attention or [])
+
+
+def by_pieces(translator: Translator, text: str) -> Picture:
+    """Return the attention of every output piece, and of the end, to every source piece and the end."""
+    (source,) = translator.tokenizer.encode_src([text])
+    target = translator.translate_n_best([text])[0][0].ids
+    if not source or not target:
+        return Picture([], [], [])
+    with translator.ready():
+        (forced,) = translator.predictor.force([source], [target], translator.device)
+    names = translator.tokenizer.src_pieces(source), translator.tokenizer.tgt_pieces(target)
+    return Picture([*names[0], END], [*names[1], END], forced.attn_weights.tolist())
+
+
+def draw(picture: Picture, path: str) -> None:
+    """Write the heat map to a file whose name ends in its format.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        DataError: the file cannot be written.
+    """
+    check_matplotlib()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns, rows = len(picture.source), len(picture.target)
+    # Text stays text: smaller, and it can be searched.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": SALT}):
+        size = (CELL_INCHES * columns + 1.2, CELL_INCHES * rows + 0.9)
+        figure, axes = pyplot.subplots(figsize=size, layout="constrained")
+        axes.pcolormesh(picture.weights, cmap="Blues", vmin=0, vmax=1, edgecolors="0.88", linewidth=0.4)
+        axes.set_xticks(
+            [i + 0.5 for i in range(columns)], picture.source, rotation=60, ha="left", rotation_mode="anchor"
+        )
+        axes.set_yticks([i + 0.5 for i in range(rows)], picture.target)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        for j, row in enumerate(picture.weights):
+            for i, weight in enumerate(row):
+                if weight >= LEAST_WRITTEN:
+                    colour = "white" if weight > 0.6 else "black"
+                    text = f"{weight:.1f}".lstrip("0")
+                    axes.text(i + 0.5, j + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
+        metadata = {"Date": None} if path.endswith(".svg") else None  # a date would make every file another one
+        try:
+            figure.savefig(path, metadata=metadata, dpi=150)
+        except (OSError, ValueError) as error:  # of the disk; of a name with an unknown ending
+            raise DataError(f"cannot write {path}: {error}") from error
+        pyplot.close(figure)
+
+
+def check_matplotlib() -> None:
+    """Refuse to begin without what draws.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError("drawing needs matplotlib: pip install 'seq2seq-lstm[plots]', or matplotlib alone") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
