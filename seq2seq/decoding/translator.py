@@ -323,7 +323,7 @@ class Translator:
             self.predictor.forget()
         with contextlib.ExitStack() as stack:
             for network in self.predictor.networks:
-                stack.enter_context(evaluating(network))
+                stack.enter_context(runtime.evaluating(network))
             stack.enter_context(torch.inference_mode())
             stack.enter_context(runtime.autocast(self.device, self.dtype))
             yield
@@ -374,14 +374,3 @@ def _choice(name: str, current: object, value: Any) -> Any:
     if value not in members:
         raise ConfigError(f"decode.{name}={value!r} is unknown: use {', '.join(members)}")
     return members[value]
-
-
-@contextlib.contextmanager
-def evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the block and put the mode back after it."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)

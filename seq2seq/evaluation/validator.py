@@ -9,9 +9,9 @@ import torch
 
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import ParallelText
-from seq2seq.decoding.translator import Translator, evaluating
+from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import bleu
-from seq2seq.runtime import autocast
+from seq2seq.runtime import autocast, evaluating
 from seq2seq.training.loss import output_loss
 from seq2seq.training.trainer import Validation
 

@@ -43,12 +43,12 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries heads received"],
+        received: Float[Tensor, "batch #queries received_heads received"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
         """Return the score of every source position; `received` is the attention it has had (`coverage`)."""
         raise NotImplementedError
 
-    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one heads received"]:
+    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
         """Return `received` before the first step; of no size where the scores do not look at it."""
         return memory.keys.new_zeros(len(memory.keys), 1, 0, 0)
 
@@ -71,11 +71,11 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "batch queries query"],
         memory: AttentionMemory,
-        received: Float[Tensor, "batch #queries heads received"],
+        received: Float[Tensor, "batch #queries received_heads received"],
     ) -> tuple[
         Float[Tensor, "batch queries enc"],
         Float[Tensor, "batch queries src_len"],
-        Float[Tensor, "batch #queries heads received"],
+        Float[Tensor, "batch #queries received_heads received"],
     ]:
         """Return contexts, attention weights and the attention received, this step's included.
 
@@ -112,7 +112,7 @@ class AdditiveAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
-    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one heads received"]:
+    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
         """Return zeros, of no size without coverage."""
         batch, src_len = memory.mask.shape
         heads = self.heads if self.coverage is not None else 0
@@ -123,7 +123,7 @@ class AdditiveAttention(Attention):
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries heads received"],
+        received: Float[Tensor, "batch #queries received_heads received"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
         """Return v^T tanh(W q_i + U h_j), for each head of its shares."""
         hidden = self.query(query)[:, :, None] + keys[:, None]  # batch queries src_len attn
@@ -151,14 +151,14 @@ class ProductAttention(Attention):
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries heads received"],
+        received: Float[Tensor, "batch #queries received_heads received"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
         """Return the products; in training's precision, then summed up in fp32 or better by the softmax."""
         return torch.bmm(query.to(keys.dtype), keys.transpose(1, 2))[:, :, None]
 
 
 class FixedContext(Attention):
-    """No attention: every step reads the same summary of the whole source (Cho et al. 2014, eq. 8).
+    """No attention: every step reads the same summary of the whole source (Cho et al. 2014, section 2.2).
 
     It is attention over a memory of one position, so decoder, beam search and plots need no special case.
     """
@@ -176,11 +176,11 @@ class FixedContext(Attention):
         self,
         query: Float[Tensor, "batch queries query"],
         memory: AttentionMemory,
-        received: Float[Tensor, "batch #queries heads received"],
+        received: Float[Tensor, "batch #queries received_heads received"],
     ) -> tuple[
         Float[Tensor, "batch queries enc"],
         Float[Tensor, "batch queries src_len"],
-        Float[Tensor, "batch #queries heads received"],
+        Float[Tensor, "batch #queries received_heads received"],
     ]:
         """Return the summary for each query, with weight 1 on the only position."""
         batch, queries, _ = query.shape

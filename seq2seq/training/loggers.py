@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from seq2seq.storage import write_atomically
 
 if TYPE_CHECKING:
+    from seq2seq.training.diagnostics import Diagnosis
     from seq2seq.training.trainer import Validation
 
 METRICS_NAME = "metrics.jsonl"
@@ -94,6 +97,7 @@ class RunLog:
         self._norm: Tensor | float = 0.0
         self._rate = self._sec = 0.0
         self._tokens = self._slots = self._steps = 0
+        self._diagnosis: Diagnosis | None = None
 
     def step(self, nll: Tensor, norm: Tensor, tokens: int, slots: int, rate: float, sec: float) -> None:
         """Add one update: summed nll, gradient norm before clipping, real tokens, padded slots, rate, time."""
@@ -104,6 +108,10 @@ class RunLog:
         self._steps += 1
         self._rate = rate
         self._sec += sec
+
+    def diagnose(self, diagnosis: Diagnosis) -> None:
+        """Add a diagnosis, to be written behind the next line."""
+        self._diagnosis = diagnosis
 
     def progress(self, step: int, epochs: float, share_done: float, elapsed_sec: float) -> None:
         """Move the bar; every `every` updates write a line."""
@@ -124,6 +132,7 @@ class RunLog:
             "grad_norm": round(float(self._norm) / max(1, self._steps), 4),
             "padding": round(1 - self._tokens / max(1, self._slots), 4),
         }
+        diagnosis = self._diagnosis
         self._reset()
         text = f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
         self._bar.update(self._task, figures=text)
@@ -133,6 +142,32 @@ class RunLog:
         self.event("step", step=step, epoch=round(epochs, 4), elapsed_sec=round(elapsed_sec, 1), **figures)
         for name, value in figures.items():
             self._board.add_scalar(f"train/{name}", value, step)
+        if diagnosis is not None:
+            self._write_diagnosis(step, diagnosis)
+
+    def _write_diagnosis(self, step: int, diagnosis: Diagnosis) -> None:
+        log.info("step %d  diagnostics: %s", step, diagnosis.summary())
+        self.event("diagnostics", step=step, **_map_floats(asdict(diagnosis), lambda value: float(f"{value:.4g}")))
+        for name, value in diagnosis.scalars().items():
+            self._board.add_scalar(f"diagnostics/{name}", value, step)
+        for layer, norms in diagnosis.gradient_back.items():
+            self._curve(f"diagnostics/gradient_back/{layer}", norms, step)
+
+    def _curve(self, tag: str, heights: Sequence[float], step: int) -> None:
+        """Show a curve over 0, 1, 2 ... as a histogram, the plot of TensorBoard with one more axis than the step."""
+        total, at = sum(heights), range(len(heights))
+        if math.isfinite(total):
+            self._board.add_histogram_raw(
+                tag,
+                min=-0.5,
+                max=len(heights) - 0.5,
+                num=total,
+                sum=sum(x * height for x, height in zip(at, heights, strict=True)),
+                sum_squares=sum(x * x * height for x, height in zip(at, heights, strict=True)),
+                bucket_limits=[x + 0.5 for x in at],
+                bucket_counts=list(heights),
+                global_step=step,
+            )
 
     def validation(self, step: int, elapsed_sec: float, result: Validation, better: bool) -> None:
         """Write one validation."""
@@ -151,5 +186,14 @@ class RunLog:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+        finite = _map_floats(fields, lambda value: value if math.isfinite(value) else None)
         print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
+
+
+def _map_floats(value: Any, function: Callable[[float], Any]) -> Any:
+    """Return the same value with `function` of every float in it, in dictionaries and lists of any depth, too."""
+    if isinstance(value, dict):
+        return {key: _map_floats(item, function) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_floats(item, function) for item in value]
+    return function(value) if isinstance(value, float) else value

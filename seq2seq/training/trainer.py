@@ -18,6 +18,7 @@ from seq2seq.errors import Seq2SeqError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.checkpoint import LAST_NAME, Progress, load_checkpoint, save_checkpoint
+from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.loggers import RunLog
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import learning_rate, make_optimizer
@@ -124,6 +125,8 @@ class Trainer:
         nll = torch.zeros((), device=self.device)
         for part in batch.split(self.config.micro_batches) if self.config.micro_batches > 1 else [batch]:
             nll += self._backward(part.to(self.device), tokens)
+        if self.config.diagnostics and (self.progress.step + 1) % self.config.log_every_steps == 0:
+            self.run_log.diagnose(diagnose(self.network, batch))  # while the gradient is whole
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf"))
         self.progress.step += 1
         self.progress.position += 1

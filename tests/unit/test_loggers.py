@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seq2seq.training.diagnostics import Diagnosis
 from seq2seq.training.loggers import RunLog, log_to
 from seq2seq.training.trainer import Validation
 from tiny_trainer import events
@@ -122,6 +123,53 @@ def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
     step, test = (json.loads(line, parse_constant=refuse) for line in lines)
     assert (step["loss"], step["grad_norm"]) == (None, None)
     assert (test["set"], test["nothing"]) == ("größe", None)
+
+
+def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, screen: io.StringIO) -> None:
+    console = Console(file=screen)
+    log_to(tmp_path, console)
+    found = Diagnosis(
+        gradient_norm={"readout": 0.123456, "output": math.inf},
+        gradient_back={"decoder.1": [2.0, 1.0, 0.5]},
+        gradient_slope={"decoder.1": -0.30103},
+        gates={"decoder.1": {"forget": {"closed": 0.0, "open": 0.25}}},
+        attention_entropy=None,
+        attention_spread=None,
+    )
+    with RunLog(tmp_path, 1, console) as log:
+        for step in (1, 2):
+            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            if step == 1:
+                log.diagnose(found)
+            log.progress(step, 0.1, 0.1, 1.0)
+    (event,) = events(tmp_path, "diagnostics")
+    assert event["step"] == 1
+    assert event["gradient_norm"] == {"readout": 0.1235, "output": None}  # JSON has no infinity
+    assert event["gradient_back"] == {"decoder.1": [2.0, 1.0, 0.5]}
+    assert event["gates"] == {"decoder.1": {"forget": {"closed": 0.0, "open": 0.25}}}
+    assert event["attention_entropy"] is None
+    lines = screen.getvalue().splitlines()
+    assert lines[1] == "step 1  diagnostics: gradient 2, 2 steps back 0.5 (decoder.1); gates 0% closed, 25% open"
+    assert len(lines) == 3
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    (slope,) = board.Scalars("diagnostics/gradient_slope/decoder.1")
+    assert (slope.step, slope.value) == (1, pytest.approx(-0.30103))
+    assert [point.value for point in board.Scalars("diagnostics/gates/decoder.1/forget_open")] == [0.25]
+    (curve,) = board.Histograms("diagnostics/gradient_back/decoder.1")
+    heights = dict(zip(curve.histogram_value.bucket_limit, curve.histogram_value.bucket, strict=True))
+    assert [heights[limit] for limit in (0.5, 1.5, 2.5)] == [2.0, 1.0, 0.5]
+
+
+def test_a_rewound_log_forgets_the_diagnoses_that_will_be_made_again(tmp_path: Path) -> None:
+    found = Diagnosis({}, {"decoder.1": [1.0]}, {"decoder.1": math.nan}, {}, None, None)
+    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+        for step in (1, 2, 3):
+            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            log.diagnose(found)
+            log.progress(step, 0.1, 0.1, 1.0)
+        log.rewind(2, validated_step=0)
+    assert [event["step"] for event in events(tmp_path, "diagnostics")] == [1, 2]
 
 
 def test_the_jobs_of_a_sweep_do_not_share_a_log(tmp_path: Path, screen: io.StringIO) -> None:

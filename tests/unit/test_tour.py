@@ -1,0 +1,182 @@
+"""docs/tour.md: every block of Python runs and prints what the text says; and the script that draws its picture."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import alignment_picture
+import pytest
+
+from seq2seq.decoding.translator import Translator
+from tiny_model import SENTENCES, make_model
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TOUR = DOCS / "tour.md"
+SHOWN = "# > "  # begins a line that was printed
+NO_PLOTS = importlib.util.find_spec("matplotlib") is None
+CLOSE = 0.05  # of numbers: another CPU rounds otherwise
+
+
+class Block(NamedTuple):
+    line: int  # of the first line of code in the file, from 1
+    code: str
+
+    @property
+    def shown(self) -> list[str]:
+        """What the text says is printed."""
+        return [line.removeprefix(SHOWN) for line in self.code.splitlines() if line.startswith(SHOWN)]
+
+    @property
+    def draws(self) -> bool:
+        return "matplotlib" in self.code
+
+
+def blocks(text: str) -> list[Block]:
+    found = re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in found]
+
+
+def alike(said: str, shown: str) -> bool:
+    """Tell whether two lines have the same words and nearly the same numbers."""
+    words, expected = said.split(), shown.split()
+    return len(words) == len(expected) and all(map(_same, words, expected))
+
+
+def _same(word: str, expected: str) -> bool:
+    try:
+        return math.isclose(float(word), float(expected), rel_tol=CLOSE)
+    except ValueError:
+        return word == expected
+
+
+def run(block: Block, namespace: dict[str, Any]) -> str:
+    """Run a block and return what it prints; a traceback names the line of the tour."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile("\n" * (block.line - 1) + block.code, str(TOUR), "exec"), namespace)
+    return said.getvalue()
+
+
+def test_every_block_runs_and_prints_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the figure is saved here
+    namespace: dict[str, Any] = {"__name__": "tour"}
+    found = blocks(TOUR.read_text(encoding="utf-8"))
+    assert len(found) > 10
+    for block in found:
+        if block.draws:  # needs the extra `plots`, and later blocks do not need it
+            continue
+        said = run(block, namespace).splitlines()
+        assert len(said) == len(block.shown), f"line {block.line}: {said}"
+        for line, shown in zip(said, block.shown, strict=True):
+            assert alike(line, shown), f"block at line {block.line}: prints {line!r}, not {shown!r}"
+
+
+@pytest.mark.skipif(NO_PLOTS, reason="needs the extra `plots`")
+@pytest.mark.filterwarnings("ignore")
+def test_the_figure_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    found = blocks(TOUR.read_text(encoding="utf-8"))
+    (number,) = (number for number, block in enumerate(found) if block.draws)
+    namespace: dict[str, Any] = {"__name__": "tour"}
+    for block in found[: number + 1]:
+        run(block, namespace)
+    assert (tmp_path / "vanishing.svg").stat().st_size > 1000
+
+
+def test_pictures_and_files_that_the_tour_names_are_there() -> None:
+    text = TOUR.read_text(encoding="utf-8")
+    for name in re.findall(r"\]\(([\w./]+)\)", text):
+        assert (DOCS / name).is_file(), name
+    for name in re.findall(r"`((?:seq2seq|tests|scripts)/[\w./]+\.\w+)`", text):
+        assert (DOCS.parent / name).is_file(), name
+
+
+def test_contents_lead_to_headings() -> None:
+    text = TOUR.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = re.findall(r"\]\(#(.*?)\)", text)
+    assert len(linked) == 11
+    assert set(linked) <= anchors
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "same"),
+    [
+        ("rnn 1.00e-07", "rnn 1.02e-07", True),
+        ("rnn 1.00e-07", "rnn 2.00e-07", False),
+        ("rnn 1.0", "lstm 1.0", False),
+        ("rnn", "rnn 1.0", False),
+    ],
+)
+def test_numbers_may_differ_a_little(said: str, shown: str, same: bool) -> None:
+    assert alike(said, shown) is same
+
+
+def test_a_block_knows_its_line() -> None:
+    (block,) = blocks("a\n\n```python\nx = 1\nprint(x)\n# > 1\n```\n")
+    assert (block.line, block.shown) == (4, ["1"])
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(Block(7, "1 / 0\n"), {})
+    assert caught.traceback[-1].lineno == 6  # counted from 0
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    model = make_model(tmp_path_factory.mktemp("cache"))
+    return Translator(model.network, model.tokenizer)
+
+
+def test_the_picture_of_words_is_what_alignments_are_read_from(translator: Translator) -> None:
+    best = translator.translate_n_best([SENTENCES[0]], alignments=True)[0][0]
+    picture = alignment_picture.by_words(translator, SENTENCES[0])
+    assert picture.source == SENTENCES[0].split()
+    assert picture.target == best.text.split()
+    assert picture.weights == best.attention
+    assert len(picture.weights) == len(picture.target) > 0
+
+
+def test_the_picture_of_pieces_is_whole(translator: Translator) -> None:
+    picture = alignment_picture.by_pieces(translator, SENTENCES[0])
+    assert "".join(picture.source[:-1]).replace("▁", " ").strip() == SENTENCES[0]
+    said = "".join(picture.target[:-1]).replace("▁", " ").split()
+    assert said == translator.translate([SENTENCES[0]])[0].split()
+    assert picture.source[-1] == picture.target[-1] == alignment_picture.END
+    assert len(picture.weights) == len(picture.target)
+    for row in picture.weights:
+        assert len(row) == len(picture.source)
+        assert math.isclose(sum(row), 1, rel_tol=1e-5)
+
+
+def test_without_words_there_is_no_picture(translator: Translator) -> None:
+    for of in (alignment_picture.by_words, alignment_picture.by_pieces):
+        assert of(translator, " ").weights == []
+
+
+def test_without_matplotlib_it_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert alignment_picture.main(["no model", "--text", "A dog.", "--output", "picture.svg"]) == 2
+    assert "matplotlib" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(NO_PLOTS, reason="needs the extra `plots`")
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_picture_is_the_same_file(tmp_path: Path) -> None:
+    picture = alignment_picture.Picture(["a", "<b>"], ["c"], [[0.25, 0.75]])
+    files = [tmp_path / "1.svg", tmp_path / "2.svg"]
+    for file in files:
+        alignment_picture.draw(picture, str(file))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert ">.8<" in files[0].read_text(encoding="utf-8")
