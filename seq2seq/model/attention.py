@@ -184,7 +184,7 @@ class FixedContext(Attention):
     ]:
         """Return the summary for each query, with weight 1 on the only position."""
         batch, queries, _ = query.shape
-        weights = torch.ones(batch, queries, 1, device=query.device)
+        weights = query.new_ones(batch, queries, 1, dtype=torch.promote_types(query.dtype, torch.float32))
         return memory.states.expand(-1, queries, -1), weights, received
 
 

@@ -1,8 +1,9 @@
-"""What holds for every network, whatever its sizes, depth, attention and tied matrices; in double precision."""
+"""What holds for every network, whatever its sizes, depth and parts; in double precision."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -16,19 +17,31 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor, nn
 
+from covering import covering_set, name_of, pairs_of
 from scaling import scaled
 from seq2seq.batch import PAD_ID, Batch, make_batch
 from seq2seq.config import TrainingConfig
 from seq2seq.model.attention import FixedContext
+from seq2seq.model.cells import GATES, Cell
 from seq2seq.model.decoder import DecoderState
+from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, DropoutConfig, ModelConfig, TieName
+from seq2seq.model_config import (
+    AttentionName,
+    CellName,
+    DropoutConfig,
+    InitialisationConfig,
+    MatrixInit,
+    ModelConfig,
+    TieName,
+    check_model,
+)
 from seq2seq.training.loggers import RunLog
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids
 
-EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
-FEWER = settings(EXAMPLES, max_examples=scaled(15, 300))
+EXAMPLES = settings(max_examples=scaled(15, 1000), deadline=None, derandomize=True)
+FEWER = settings(EXAMPLES, max_examples=scaled(10, 300))
 CLOSE = {"rtol": 0, "atol": 1e-9}
 NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 
@@ -37,19 +50,35 @@ seeds = st.integers(0, 2**20)
 
 @st.composite
 def model_configs(draw: st.DrawFn, **fixed: Any) -> ModelConfig:
-    sizes = st.integers(1, 6)
+    """Any parts that go together."""
+    sizes, some = st.integers(1, 6), st.booleans()
+    attention = fixed.get("attention") or draw(st.sampled_from(AttentionName))
+    cell = draw(st.sampled_from(CellName))
+    additive = attention is AttentionName.additive
+    heads = draw(st.sampled_from([1, 1, 2, 3])) if additive else 1
+    hidden = draw(sizes) * (2 if attention is AttentionName.dot else 1)
+    encoder = hidden // 2 if attention is AttentionName.dot else draw(sizes if heads > 1 else st.none() | sizes)
     drawn = {
         "emb_size": draw(sizes),
-        "hidden_size": draw(sizes),
-        "encoder_hidden_size": draw(st.none() | sizes),
-        "attention_size": draw(sizes),
+        "hidden_size": hidden,
+        "encoder_hidden_size": encoder and encoder * heads,
+        "attention_size": draw(sizes) * heads,
         "encoder_layers": draw(st.integers(1, 3)),
         "decoder_layers": draw(st.integers(1, 3)),
-        "attention": draw(st.sampled_from(AttentionName)),
+        "attention": attention,
+        "attention_heads": heads,
+        "coverage": additive and draw(some),
+        "cell": cell,
+        "peephole_candidate": cell is CellName.peephole_lstm and draw(some),
+        "layer_norm": draw(some),
+        "residual": draw(some),
+        "input_feeding": draw(some),
         "tie_embeddings": draw(st.sampled_from(TieName)),
         "dropout": NO_DROPOUT,
     }
-    return ModelConfig(**{**drawn, **fixed})
+    config = ModelConfig(**{**drawn, **fixed})
+    check_model(config)
+    return config
 
 
 def make_network(config: ModelConfig, seed: int, spread: bool = True) -> Seq2Seq:
@@ -85,11 +114,7 @@ def per_sentence(network: Seq2Seq, batch: Batch) -> list[Tensor]:
 # --- one sentence, any batch, any way of running the decoder ---------------------------------------------------------
 
 
-@EXAMPLES
-@given(networks, seeds, st.integers(1, 5))
-@torch.no_grad()
-def test_teacher_forcing_is_a_loop_of_steps(network: Seq2Seq, seed: int, rows: int) -> None:
-    batch = make_batch(*random_batch(seed, rows, src_vocab_of(network)))
+def assert_forward_is_a_loop_of_steps(network: Seq2Seq, batch: Batch) -> None:
     network.eval()
     sentences = per_sentence(network, batch)
     attention = network(batch)[2]
@@ -100,6 +125,13 @@ def test_teacher_forcing_is_a_loop_of_steps(network: Seq2Seq, seed: int, rows: i
             if t < len(sentence):
                 torch.testing.assert_close(logits[row, 0], sentence[t], **CLOSE)
                 torch.testing.assert_close(attn_weights[row, 0], attention[row, t], **CLOSE)
+
+
+@EXAMPLES
+@given(networks, seeds, st.integers(1, 5))
+@torch.no_grad()
+def test_teacher_forcing_is_a_loop_of_steps(network: Seq2Seq, seed: int, rows: int) -> None:
+    assert_forward_is_a_loop_of_steps(network, make_batch(*random_batch(seed, rows, src_vocab_of(network))))
 
 
 @EXAMPLES
@@ -120,8 +152,20 @@ def test_a_sentence_alone_is_the_sentence_in_a_padded_batch(network: Seq2Seq, se
         assert not memory.mask[row, length:].any()
         assert own_memory.mask.all()
         for value, own in zip(state, own_state, strict=True):
+            if value is state.received:  # has a place for every position of the batch
+                value = value[..., : own.shape[-1]]
             torch.testing.assert_close(value[row], own[0], **CLOSE)
         torch.testing.assert_close(together[row], per_sentence(network, single)[0], **CLOSE)
+
+
+def assert_padding_changes_nothing(network: Seq2Seq, batch: Batch) -> None:
+    network.eval()
+    others = [torch.randint_like(ids, 4, 10) for ids in (batch.src_ids, batch.tgt_in)]
+    src_ids, tgt_in = (
+        torch.where(i == PAD_ID, o, i) for i, o in zip((batch.src_ids, batch.tgt_in), others, strict=True)
+    )
+    noisy = dataclasses.replace(batch, src_ids=src_ids, tgt_in=tgt_in)
+    torch.testing.assert_close(network(noisy)[0], network(batch)[0], **CLOSE)
 
 
 @EXAMPLES
@@ -130,13 +174,7 @@ def test_a_sentence_alone_is_the_sentence_in_a_padded_batch(network: Seq2Seq, se
 def test_what_stands_in_the_padding_changes_nothing(network: Seq2Seq, seed: int, rows: int) -> None:
     batch = make_batch(*random_batch(seed, rows, src_vocab_of(network)))
     assume((batch.tgt_out == PAD_ID).any() or (batch.src_ids == PAD_ID).any())
-    network.eval()
-    others = [torch.randint_like(ids, 4, 10) for ids in (batch.src_ids, batch.tgt_in)]
-    src_ids, tgt_in = (
-        torch.where(i == PAD_ID, o, i) for i, o in zip((batch.src_ids, batch.tgt_in), others, strict=True)
-    )
-    noisy = dataclasses.replace(batch, src_ids=src_ids, tgt_in=tgt_in)
-    torch.testing.assert_close(network(noisy)[0], network(batch)[0], **CLOSE)
+    assert_padding_changes_nothing(network, batch)
 
 
 @EXAMPLES
@@ -158,6 +196,57 @@ def test_the_hypotheses_of_a_beam_do_not_see_each_other(network: Seq2Seq, seed: 
             own = network.step(said[:, k : k + 1], own, memory)[1]
         for value, expected in zip(state, own, strict=True):
             torch.testing.assert_close(value[:, k : k + 1], expected, **CLOSE)
+
+
+# --- every two parts together ----------------------------------------------------------------------------------------
+
+FACTORS = {
+    "cell": [*CellName, "peephole_lstm with candidate"],
+    "attention": list(AttentionName),
+    "attention_heads": [1, 2],
+    "coverage": [False, True],
+    "layer_norm": [False, True],
+    "residual": [False, True],
+    "input_feeding": [False, True],
+    "encoder_layers": [1, 2],
+    "decoder_layers": [1, 2],
+    "tie_embeddings": [TieName.none, TieName.three_way],
+}
+
+
+def goes_together(row: dict[str, Any]) -> bool:
+    return row["attention"] is AttentionName.additive or (row["attention_heads"] == 1 and not row["coverage"])
+
+
+COMBINATIONS = covering_set(FACTORS, goes_together)
+
+
+def test_every_two_parts_that_go_together_are_tried_together() -> None:
+    found = {pair for row in COMBINATIONS for pair in pairs_of(row)}
+    for (one, its), (other, others) in itertools.combinations(FACTORS.items(), 2):
+        for value, another in itertools.product(its, others):
+            never = {one: value, other: another}
+            only_additive = never.get("coverage", False) or never.get("attention_heads", 1) == 2
+            impossible = only_additive and never.get("attention", AttentionName.additive) is not AttentionName.additive
+            assert (((one, value), (other, another)) in found) == (not impossible)
+    assert len(COMBINATIONS) < 30
+
+
+@pytest.mark.parametrize("parts", COMBINATIONS, ids=name_of)
+@torch.no_grad()
+def test_parts_go_together(parts: dict[str, Any]) -> None:
+    candidate = not isinstance(parts["cell"], CellName)
+    parts = {**parts, "cell": CellName.peephole_lstm if candidate else parts["cell"], "peephole_candidate": candidate}
+    sizes = {"emb_size": 5, "hidden_size": 6, "encoder_hidden_size": 3, "attention_size": 4}
+    config = ModelConfig(**sizes, **parts, dropout=NO_DROPOUT)
+    check_model(config)
+    network = make_network(config, 1)
+    batch = make_batch([[4, 5, 6, 7], [8], [9, 5]], [[5], [6, 7, 8, 9], [4, 4]])
+    assert_forward_is_a_loop_of_steps(network, batch)
+    assert_padding_changes_nothing(network, batch)
+
+
+# --- without attention -----------------------------------------------------------------------------------------------
 
 
 @EXAMPLES
@@ -280,23 +369,10 @@ def test_the_fused_decoder_has_the_gradient_of_the_loop_of_steps(network: Seq2Se
 @torch.no_grad()
 def test_dropout_does_nothing_in_evaluation(config: ModelConfig, seed: int) -> None:
     plain = make_network(config, seed).train()
-    half = dataclasses.replace(config, dropout=DropoutConfig(0.5, 0.5, 0.5, 0.5))
+    half = dataclasses.replace(config, dropout=DropoutConfig(*[0.5] * 7, variational=seed % 2 == 0))
     dropping = make_network(half, seed).eval()
     batch = make_batch(*random_batch(seed, 3, src_vocab_of(plain)))
     assert torch.equal(dropping(batch)[0], plain(batch)[0])
-
-
-@pytest.mark.parametrize(
-    ("place", "encoder_layers", "decoder_layers"),
-    [("embedding", 1, 1), ("layers", 2, 1), ("layers", 1, 2), ("context", 1, 1), ("readout", 1, 1)],
-)
-@torch.no_grad()
-def test_every_dropout_is_at_work_in_training(place: str, encoder_layers: int, decoder_layers: int) -> None:
-    dropout = dataclasses.replace(NO_DROPOUT, **{place: 0.5})
-    network = make_network(ModelConfig(6, 6, 6, 6, encoder_layers, decoder_layers, dropout=dropout), 1)
-    batch = make_batch(*random_batch(1, 3, 12))
-    once, again = (network.train()(batch)[0] for _ in range(2))
-    assert not torch.equal(once, again)
 
 
 # --- size and first values -------------------------------------------------------------------------------------------
@@ -311,73 +387,133 @@ def test_parameter_counts(network: Seq2Seq) -> None:
     tables = {TieName.none: src_vocab + tgt_vocab, TieName.two_way: src_vocab + tgt_vocab, TieName.three_way: tgt_vocab}
     matrix = tgt_vocab * emb if c.tie_embeddings is TieName.none else 0
 
-    def lstm(inputs: int, units: int, biases: int) -> int:
-        return 4 * units * (inputs + units + biases)
+    gates = {CellName.rnn: 1, CellName.gru: 3}.get(c.cell, 4)
+    states = 2 if c.cell in (CellName.lstm, CellName.peephole_lstm) else 1
 
+    def layer(inputs: int, units: int, biases: int) -> int:
+        peepholes = (4 if c.peephole_candidate else 3) * units if c.cell is CellName.peephole_lstm else 0
+        return gates * units * (inputs + units + biases) + peepholes + (2 * gates * units if c.layer_norm else 0)
+
+    attention = {
+        AttentionName.additive: c.attention_size * (hidden + 2 * enc + 2 + c.coverage),
+        AttentionName.general: hidden * 2 * enc,
+    }
     expected = {
         "embeddings": tables[c.tie_embeddings] * emb,
-        "encoder": 2 * (lstm(emb, enc, 2) + (c.encoder_layers - 1) * lstm(2 * enc, enc, 2)),
-        "attention": c.attention_size * (hidden + 2 * enc + 2) if c.attention is AttentionName.additive else 0,
-        "decoder": lstm(emb + 2 * enc, hidden, 1)
-        + (c.decoder_layers - 1) * lstm(hidden + 2 * enc, hidden, 2)
-        + 2 * c.decoder_layers * hidden * (2 * enc + 1),
+        "encoder": 2 * (layer(emb, enc, 2) + (c.encoder_layers - 1) * layer(2 * enc, enc, 2)),
+        "attention": attention.get(c.attention, 0),
+        "decoder": layer(emb + 2 * enc + (emb if c.input_feeding else 0), hidden, 1)
+        + (c.decoder_layers - 1) * layer(hidden + 2 * enc, hidden, 2)
+        + states * c.decoder_layers * hidden * (2 * enc + 1),
         "readout": emb * (emb + hidden + 2 * enc + 1) + matrix + tgt_vocab,
     }
     assert network.parameter_counts() == expected
     assert sum(expected.values()) == sum(parameter.numel() for parameter in network.parameters())
 
 
-def biases_of(network: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter for name, parameter in network.named_parameters() if ".bias" in name}
+def cells_of(network: Seq2Seq) -> list[tuple[Cell, Tensor]]:
+    """Every cell with the sum of the biases that go into its gates."""
+    found = [(network.decoder.bottom.cell, network.decoder.bottom.word_gates.bias)]
+    for layer in [module for module in network.modules() if isinstance(module, RecurrentLayer)]:
+        for direction in range(len(layer.cells)):
+            found.append((layer.cell(direction), sum(layer.weights(direction)[2:])))
+    return found
 
 
 @EXAMPLES
-@given(model_configs(), seeds)
+@given(model_configs(), seeds, st.sampled_from([1.0, 0.0, 2.5]))
 @torch.no_grad()
-def test_forget_gates_start_open_and_recurrent_gates_orthogonal(config: ModelConfig, seed: int) -> None:
+def test_forget_gates_start_open_and_recurrent_gates_orthogonal(
+    config: ModelConfig, seed: int, forget_bias: float
+) -> None:
+    config = dataclasses.replace(config, initialisation=InitialisationConfig(forget_bias=forget_bias))
     network = make_network(config, seed, spread=False)
-    biases = biases_of(network)
-    for name in [name for name in biases if "word_gates" in name or "bias_ih" in name]:
-        other = biases.pop(name.replace("bias_ih", "bias_hh")) if "bias_ih" in name else torch.zeros(())
-        i, f, g, o = (biases.pop(name) + other).chunk(4)
-        assert (f == 1).all()
-        assert not torch.cat([i, g, o]).any()
-    assert not any(bias.any() for bias in biases.values())
+    cells = cells_of(network)
+    assert len(cells) == 2 * config.encoder_layers + config.decoder_layers
+    for cell, bias in cells:
+        open_gate = torch.zeros(GATES[config.cell], cell.size, dtype=torch.float64)
+        if config.cell in (CellName.lstm, CellName.peephole_lstm):
+            open_gate[1] = forget_bias
+        gates = bias.view_as(open_gate)
+        if config.layer_norm:  # what is added before the mean is taken away would have no effect
+            assert not gates.any()
+            assert (cell.gain == 1).all()
+            gates = cell.shift
+        assert torch.equal(gates, open_gate)
+        if config.cell is CellName.peephole_lstm:
+            assert not cell.peephole.any()
+    gate_biases = ("word_gates.bias", "bias_ih_l0", "bias_ih_l0_reverse")
+    others = [p for name, p in network.named_parameters() if ".bias" in name and not name.endswith(gate_biases)]
+    assert not any(bias.any() for bias in others)
     recurrent = [p for name, p in network.named_parameters() if "weight_hh" in name]
     assert len(recurrent) == 2 * config.encoder_layers + config.decoder_layers - 1
     for matrix in [*recurrent, network.decoder.bottom.recurrent.weight[:, -config.hidden_size :]]:
-        for gate in matrix.chunk(4):
+        for gate in matrix.chunk(GATES[config.cell]):
             torch.testing.assert_close(gate @ gate.T, torch.eye(len(gate), dtype=gate.dtype), rtol=0, atol=1e-5)
     assert not network.src_embedding.weight[PAD_ID].any()
     assert not network.tgt_embedding.weight[PAD_ID].any()
 
 
-@pytest.mark.parametrize("tie", TieName)
+def assert_drawn(kind: MatrixInit, matrix: Tensor, uniform_range: float, name: str) -> None:
+    """That a matrix has the values of its kind; with bounds that a random one of this size keeps."""
+    if kind is MatrixInit.orthogonal:
+        wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+        torch.testing.assert_close(wide @ wide.T, torch.eye(len(wide)), rtol=0, atol=1e-5, msg=name)
+        return
+    bound = math.sqrt(6 / sum(matrix.shape)) if kind is MatrixInit.xavier else uniform_range
+    number = matrix.numel()
+    assert (1 - 10 / number) * bound < matrix.abs().max() <= bound, name
+    error = math.sqrt(0.2 / number)  # of the estimate of a uniform distribution's deviation, relative
+    assert matrix.std().item() == pytest.approx(bound / math.sqrt(3), rel=5 * error), name
+
+
+@pytest.mark.parametrize("cell", [CellName.lstm, CellName.gru])
+@pytest.mark.parametrize("tie", [TieName.none, TieName.three_way])
+@pytest.mark.parametrize(
+    ("recurrent", "matrices"),
+    [
+        (MatrixInit.orthogonal, MatrixInit.xavier),
+        (MatrixInit.uniform, MatrixInit.orthogonal),
+        (MatrixInit.xavier, MatrixInit.uniform),
+        (MatrixInit.uniform, MatrixInit.uniform),
+    ],
+)
 @torch.no_grad()
-def test_matrices_are_xavier_by_gate_and_word_vectors_have_unit_length(tie: TieName) -> None:
-    emb, hidden, attention = 40, 60, 50
-    config = ModelConfig(emb, hidden, 30, attention, encoder_layers=2, decoder_layers=2, tie_embeddings=tie)
+def test_matrices_start_as_configured_by_gate_and_word_vectors_have_unit_length(
+    recurrent: MatrixInit, matrices: MatrixInit, tie: TieName, cell: CellName
+) -> None:
+    emb, hidden, attention, uniform_range = 40, 60, 50, 0.3
+    initialisation = InitialisationConfig(recurrent, matrices, uniform_range)
+    depth = {"encoder_layers": 2, "decoder_layers": 2}
+    parts = {"tie_embeddings": tie, "cell": cell, "input_feeding": True, "coverage": True}
+    config = ModelConfig(emb, hidden, 30, attention, **depth, **parts, initialisation=initialisation)
     torch.manual_seed(1)
     network = Seq2Seq(config, 300, 300)
     decoder = network.decoder
     gates = {
         "words": decoder.bottom.word_gates.weight,
+        "readout gates": decoder.bottom.readout_gates.weight,
         "context": decoder.bottom.recurrent.weight[:, :-hidden],
         **{name: p for name, p in network.named_parameters() if "weight_ih" in name},
     }
-    matrices = {
+    whole = {
         "bridge": decoder.bridge.weight,
         "readout": decoder.readout.weight,
         "query": decoder.bottom.attention.query.weight,
         "key": decoder.bottom.attention.key.weight,
-        **{f"{name} {k}": gate for name, matrix in gates.items() for k, gate in enumerate(matrix.chunk(4))},
+        "energy": decoder.bottom.attention.energy.weight,
+        "coverage": decoder.bottom.attention.coverage.weight,
+        **{f"{name} {k}": gate for name, matrix in gates.items() for k, gate in enumerate(matrix.chunk(GATES[cell]))},
     }
     if tie is TieName.none:
-        matrices["output"] = network.output.weight
-    for name, matrix in matrices.items():
-        bound = math.sqrt(6 / sum(matrix.shape))
-        assert 0.98 * bound < matrix.abs().max() <= bound, name
-        assert matrix.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
+        whole["output"] = network.output.weight
+    for name, matrix in whole.items():
+        assert_drawn(matrices, matrix, uniform_range, name)
+    from_states = {name: p for name, p in network.named_parameters() if "weight_hh" in name}
+    from_states["bottom"] = decoder.bottom.recurrent.weight[:, -hidden:]
+    for name, matrix in from_states.items():
+        for gate in matrix.chunk(GATES[cell]):
+            assert_drawn(recurrent, gate, uniform_range, name)
     for table in (network.src_embedding, network.tgt_embedding):
         assert table.weight[4:].std().item() == pytest.approx(emb**-0.5, rel=0.03)
         assert table.weight[4:].abs().max() > 3 * emb**-0.5  # normal, not uniform of the same spread

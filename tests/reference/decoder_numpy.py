@@ -1,65 +1,77 @@
 """One step of the decoder for one hypothesis of one sentence, in NumPy, as the equations stand in its docstrings.
 
-The bottom layer is Bahdanau et al. 2015 (A.1.2) with an LSTM for the GRU: the context comes from the previous state,
-then the state from word and context. The layers above read [below; context]; the readout is tanh(W [y; s; c] + b).
+The bottom layer is Bahdanau et al. 2015 (A.1.2) with any cell: the context comes from the previous state, then the
+state from word and context, and from the last readout with input feeding (Luong et al. 2015, 3.3). The layers above
+read [below; context], and add to what is below with residual connections (Wu et al. 2016); the readout is
+tanh(W [y; s; c] + b).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from reference.attention_numpy import Array, Weights, attend
+from reference import cells_numpy
+from reference.attention_numpy import attend
+from reference.cells_numpy import Array, Weights, layer_weights, part
+from seq2seq.model_config import ModelConfig
 
 
-def sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+class State(NamedTuple):
+    hiddens: list[Array]
+    memories: list[Array]
+    readout: Array
+    received: Array  # by head and position
 
 
-def lstm(inputs: Array, from_inputs: Array, from_hidden: Array, bias: Array, hidden: Array, cell: Array):
-    """Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000; the rows are i, f, g, o, as torch's."""
-    n = len(hidden)
-    total = from_inputs @ inputs + from_hidden @ hidden + bias
-    i, f, g, o = (total[k * n : (k + 1) * n] for k in range(4))
-    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(cell), cell
-
-
-def first_state(weights: Weights, summary: Array, num_layers: int) -> tuple[list[Array], list[Array]]:
-    """tanh(W s + b), cut into the hidden states of all layers, then their cells."""
-    parts = np.split(np.tanh(weights["bridge.weight"] @ summary + weights["bridge.bias"]), 2 * num_layers)
-    return parts[:num_layers], parts[num_layers:]
-
-
-def step(
-    weights: Weights, word: Array, hiddens: list[Array], cells: list[Array], states: Array
-) -> tuple[Array, list[Array], list[Array], Array]:
-    """Return (readout, new hidden states, new cells, attention weights); `states` are those of the encoder."""
-    attention = {name.removeprefix("bottom.attention."): value for name, value in weights.items()}
-    context, alphas = attend(attention, hiddens[0], states)
-    recurrent = weights["bottom.recurrent.weight"]  # its first columns read the context, the others the state
-    output, cell = lstm(
-        np.concatenate([word, context]),
-        np.concatenate([weights["bottom.word_gates.weight"], recurrent[:, : len(context)]], axis=1),
-        recurrent[:, len(context) :],
-        weights["bottom.word_gates.bias"],
-        hiddens[0],
-        cells[0],
+def first_state(config: ModelConfig, weights: Weights, summary: Array, positions: int) -> State:
+    """tanh(W s + b), cut into the hidden states of all layers, then their memories if the cell has one."""
+    n = config.decoder_layers
+    bridged = np.tanh(weights["bridge.weight"] @ summary + weights["bridge.bias"])
+    parts = list(bridged.reshape(-1, config.hidden_size))
+    assert len(parts) == (2 * n if "lstm" in config.cell.name else n)
+    nothing = [np.zeros(0)] * n
+    return State(
+        parts[:n], parts[n:] or nothing, np.zeros(config.emb_size), np.zeros((config.attention_heads, positions))
     )
-    new_hiddens, new_cells = [output], [cell]
-    for number in range(1, len(hiddens)):
-        layer = {kind: weights[f"upper.{number - 1}.{kind}_l0"] for kind in LSTM_PARTS}
-        output, cell = lstm(
+
+
+def step(config: ModelConfig, weights: Weights, word: Array, state: State, states: Array) -> tuple[State, Array]:
+    """Return the new state and the attention weights, mean over heads; `states` are those of the encoder."""
+    context, alphas = attend(
+        part(weights, "bottom.attention."),
+        state.hiddens[0],
+        states,
+        config.attention.name,
+        config.attention_heads,
+        state.received if config.coverage else None,
+    )
+    recurrent = weights["bottom.recurrent.weight"]  # its first columns read the context, the others the state
+    reads = [(weights["bottom.word_gates.weight"], word), (recurrent[:, : len(context)], context)]
+    if config.input_feeding:
+        reads.append((weights["bottom.readout_gates.weight"], state.readout))
+    matrices, read = zip(*reads, strict=True)
+    bottom = {
+        "weight_ih": np.concatenate(matrices, axis=1),
+        "weight_hh": recurrent[:, len(context) :],
+        "bias_ih": weights["bottom.word_gates.bias"],
+    } | part(weights, "bottom.cell.")
+    output, memory = cells_numpy.step(
+        config.cell.name, bottom, np.concatenate(read), state.hiddens[0], state.memories[0]
+    )
+    hiddens, memories = [output], [memory]
+    for number in range(1, config.decoder_layers):
+        said, memory = cells_numpy.step(
+            config.cell.name,
+            layer_weights(weights, f"upper.{number - 1}."),
             np.concatenate([output, context]),
-            layer["weight_ih"],
-            layer["weight_hh"],
-            layer["bias_ih"] + layer["bias_hh"],
-            hiddens[number],
-            cells[number],
+            state.hiddens[number],
+            state.memories[number],
         )
-        new_hiddens.append(output)
-        new_cells.append(cell)
+        hiddens.append(said)
+        memories.append(memory)
+        output = output + said if config.residual else said
     seen = np.concatenate([word, output, context])
-    return np.tanh(weights["readout.weight"] @ seen + weights["readout.bias"]), new_hiddens, new_cells, alphas
-
-
-LSTM_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    readout = np.tanh(weights["readout.weight"] @ seen + weights["readout.bias"])
+    return State(hiddens, memories, readout, state.received + alphas), alphas.mean(axis=0)

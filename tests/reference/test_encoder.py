@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from reference import encoder_numpy
 from seq2seq.kernels import calls
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.layers import RecurrentLayer, run_compiled, run_packed, run_padded
@@ -21,9 +24,11 @@ TORCH = {CellName.lstm: nn.LSTM, CellName.gru: nn.GRU, CellName.rnn: nn.RNN}
 Run = Callable[[RecurrentLayer, Tensor, Tensor], Tensor]
 
 
-def config_of(num_layers: int = 1, cell: CellName = CellName.lstm, dropout: float = 0.5) -> ModelConfig:
+def config_of(
+    num_layers: int = 1, cell: CellName = CellName.lstm, dropout: float = 0.5, **settings: Any
+) -> ModelConfig:
     sizes = {"emb_size": SIZE, "hidden_size": 2 * HIDDEN, "encoder_layers": num_layers}
-    return ModelConfig(**sizes, cell=cell, dropout=DropoutConfig(layers=dropout))
+    return ModelConfig(**sizes, cell=cell, dropout=DropoutConfig(layers=dropout), **settings)
 
 
 def randomise(module: nn.Module) -> None:
@@ -100,6 +105,40 @@ def test_the_encoder_is_a_stacked_bidirectional_layer(num_layers: int, lengths: 
         final = final[0] if cell is CellName.lstm else final
         torch.testing.assert_close(states[row, :length], expected[0], **EXACT)
         torch.testing.assert_close(summary[row], torch.cat([final[-2, 0], final[-1, 0]]), **EXACT)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize(
+    ("cell", "settings"),
+    [
+        *((cell, {"residual": True}) for cell in CellName),
+        (CellName.peephole_lstm, {"peephole_candidate": True}),
+        *((cell, {"layer_norm": True, "residual": cell is CellName.gru}) for cell in CellName),
+        (CellName.peephole_lstm, {"peephole_candidate": True, "layer_norm": True}),
+    ],
+    ids=lambda value: value.name if isinstance(value, CellName) else " ".join(value),
+)
+def test_the_encoder_is_its_equations(cell: CellName, settings: dict[str, Any], kernels: bool) -> None:
+    """Peepholes, layer normalisation and residual connections, which torch's layers do not have."""
+    torch.manual_seed(4)
+    encoder = Encoder(config_of(3, cell, **settings)).eval()
+    randomise(encoder)
+    weights = {name: value.numpy() for name, value in encoder.state_dict().items()}
+    lengths = LENGTHS[0]
+    mask = mask_of(lengths)
+    inputs = torch.randn(*mask.shape, SIZE, dtype=torch.float64).masked_fill(~mask[..., None], 1e30)
+    calls.enable(kernels)
+    try:
+        states, summary = encoder(inputs, torch.tensor(lengths))
+    finally:
+        calls.enable(True)
+    assert not states[~mask].any()
+    for row, length in enumerate(lengths):
+        words = inputs[row, :length].numpy()
+        expected = encoder_numpy.encode(cell.name, weights, words, 3, HIDDEN, settings.get("residual", False))
+        np.testing.assert_allclose(states[row, :length], expected[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(summary[row], expected[1], rtol=0, atol=1e-12)
 
 
 def test_dropout_stands_between_layers_and_not_after_the_last() -> None:

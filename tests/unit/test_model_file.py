@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from seq2seq.batch import make_batch
 from seq2seq.config import to_dict
+from seq2seq.decoding.scorer import score_pairs
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ModelFileError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, TieName
+from seq2seq.model_config import AttentionName, CellName, TieName
 from seq2seq.model_file import BEST_NAME, Model, load_model, save_model
 from tiny_model import make_model
 
@@ -54,7 +57,23 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 @pytest.mark.parametrize("tie", TieName)
 @pytest.mark.parametrize("attention", AttentionName)
 def test_everything_comes_back(plain: Model, tmp_path: Path, tie: TieName, attention: AttentionName) -> None:
-    model = with_network(plain, tie_embeddings=tie, attention=attention, encoder_layers=2, decoder_layers=2)
+    assert_comes_back(
+        with_network(plain, tie_embeddings=tie, attention=attention, encoder_layers=2, decoder_layers=2), tmp_path
+    )
+
+
+@pytest.mark.parametrize("cell", CellName)
+def test_every_part_comes_back(plain: Model, tmp_path: Path, cell: CellName) -> None:
+    parts = {"peephole_candidate": cell is CellName.peephole_lstm, "layer_norm": cell is not CellName.lstm}
+    parts |= {"attention_heads": 2, "coverage": True, "residual": True, "input_feeding": True}
+    model = with_network(plain, cell=cell, encoder_layers=2, decoder_layers=2, **parts)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.normal_()  # peepholes would be zeros
+    assert_comes_back(model, tmp_path)
+
+
+def assert_comes_back(model: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model)
     loaded = load_model(tmp_path / "model", CPU)
     assert loaded.config == model.config
@@ -121,6 +140,55 @@ def test_a_network_in_training_is_saved_as_it_is_and_goes_on(plain: Model, tmp_p
         model.network.output.bias.add_(1)
     assert model.network.training
     assert torch.equal(load_model(tmp_path / "model", CPU).network.output.bias, before)
+
+
+# --- files of earlier programs ---------------------------------------------------------------------------------------
+
+MODEL_FILES = Path(__file__).parents[1] / "model_files"
+PAIRS = ["a cat sees the dog", "the dog"], ["le chat voit", "chien"]
+WRITTEN: dict[str, dict[str, Any]] = {
+    "version_1": {  # before cells and attentions could be chosen: LSTM, two layers, additive
+        "translations": ["ppypypppppppppppppppppppppppppppppppppppppppppy", "ppppppppppppppppppppppppy"],
+        "log_probs": [
+            [
+                *(-3.9937925338745117, -3.5272796154022217, -4.153054714202881, -2.6522932052612305),
+                *(-2.6430482864379883, -5.0067901611328125, -2.8479676246643066, -3.2658698558807373),
+                *(-2.568831205368042, -5.293791770935059, -4.090705871582031, -2.7808947563171387),
+                *(-3.6805434226989746, -4.510331153869629),
+            ],
+            [
+                *(-4.0258283615112305, -2.9158525466918945, -5.253960609436035, -5.373517036437988),
+                *(-2.7984695434570312, -3.4715287685394287, -5.067673683166504),
+            ],
+        ],
+    },
+    "version_2": {  # peepholes, two heads, coverage, layer normalisation, residual layers, input feeding
+        "translations": ["nckkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkksvm", "nckkkkkkkkkkkkkkkkkkkksvm"],
+        "log_probs": [
+            [
+                *(-4.498547554016113, -5.79187536239624, -3.0290257930755615, -7.246325492858887),
+                *(-8.256948471069336, -4.798694610595703, -5.868010520935059, -6.363399505615234),
+                *(-4.483537197113037, -3.9011595249176025, -8.069358825683594, -4.792017459869385),
+                *(-3.926246166229248, -8.313056945800781),
+            ],
+            [
+                *(-4.497919082641602, -8.180092811584473, -4.843571662902832, -4.126845836639404),
+                *(-7.319537162780762, -6.211150646209717, -7.365764617919922),
+            ],
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "then"), WRITTEN.items(), ids=WRITTEN)
+def test_a_file_says_what_it_said_to_the_program_that_wrote_it(name: str, then: dict[str, Any]) -> None:
+    """Not random numbers pinned, but a promise kept: a file that was written once can be used for good."""
+    path = MODEL_FILES / f"{name}.safetensors"
+    assert read(path)[1]["format_version"] == name.removeprefix("version_")
+    translator = Translator.load(path, precision="fp32")
+    for score, expected in zip(score_pairs(translator, *PAIRS), then["log_probs"], strict=True):
+        assert score.token_log_probs == pytest.approx(expected, abs=1e-4)
+    assert translator.translate(PAIRS[0]) == then["translations"]
 
 
 # --- files that are not what they should be --------------------------------------------------------------------------
@@ -234,6 +302,28 @@ def test_a_config_that_does_not_fit_the_weights(file: Path, plain: Model, key: s
     config["model"][key] += 1
     save_file(tensors, file, {**metadata, "config": json.dumps(config)})
     assert_refused(file, "is damaged: tensor .*, the config needs")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"cell": "gru"}, {"cell": "peephole_lstm"}, {"layer_norm": True}, {"coverage": True}, {"input_feeding": True}],
+    ids=str,
+)
+def test_parts_that_the_weights_are_not_of(file: Path, plain: Model, parts: dict[str, object]) -> None:
+    tensors, metadata = read(file)
+    config = to_dict(plain.config)
+    config["model"].update(parts)
+    save_file(tensors, file, {**metadata, "config": json.dumps(config)})
+    assert_refused(file, "is damaged: tensor .*, the config needs")
+
+
+@pytest.mark.parametrize("parts", [{"attention_heads": 3}, {"attention_heads": 2, "attention": "dot"}], ids=str)
+def test_parts_that_do_not_go_together(file: Path, plain: Model, parts: dict[str, object]) -> None:
+    tensors, metadata = read(file)
+    config = to_dict(plain.config)
+    config["model"].update(parts)
+    save_file(tensors, file, {**metadata, "config": json.dumps(config)})
+    assert_refused(file, f"is damaged: model.attention_heads={parts['attention_heads']}")
 
 
 def test_an_untied_config_does_not_fit_tied_weights(file: Path, plain: Model) -> None:
