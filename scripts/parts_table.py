@@ -6,7 +6,8 @@
 
 `run` trains every row that is not finished yet, each a normal run folder, `--jobs` at a time with a thread each.
 `speed` alternates updates of the default and of one row in one process, so the ratios hold where the machine drifts.
-`show` prints the scores. --data is a folder with Multi30k's files.
+`show` prints the scores and, with --plot FILE, draws the training losses (needs matplotlib). --data is a folder with
+Multi30k's files.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", nargs="+", help="only rows whose name holds one of these")
+    parser.add_argument("--plot", help="show: draw the training losses into this file (.svg, .png)")
     parser.add_argument("--updates", type=int, default=20, help="speed: of each network, after three that warm up")
     args = parser.parse_args()
     shared, rows = TABLES[args.table]
@@ -129,6 +131,8 @@ def main() -> None:
         speed(shared, rows, args.updates)
     else:
         show(rows, args.folder / args.table)
+        if args.plot:
+            plot(rows, args.folder / args.table, args.plot)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -179,6 +183,22 @@ def show(rows: dict[str, str], folder: Path) -> None:
             perplexity, bleu = (statistics.mean(one[key] for one in best) for key in ("perplexity", "bleu"))
             tests = ", ".join(f"{events(run, 'test')[0]['bleu']:.2f}" for run in finished)
             print(f"| {name} | {perplexity:.2f} | {bleu:.2f} | {tests} |")
+
+
+def plot(rows: dict[str, str], folder: Path, path: str) -> None:
+    """Draw the training loss of every row and seed against the updates."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for number, name in enumerate(rows):
+        runs = [found for seed in range(100) if (found := events(run_folder(folder, name, seed), "step"))]
+        for count, steps in enumerate(runs):
+            label = name if count == 0 else None
+            axes.plot([s["step"] for s in steps], [s["loss"] for s in steps], color=f"C{number}", label=label)
+    axes.set(xlabel="updates", ylabel="training loss, nats per piece")
+    axes.legend(fontsize="small")
+    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "seq2seq"}):
+        figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
