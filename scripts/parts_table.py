@@ -38,6 +38,7 @@ from seq2seq.runtime import autocast, configure, resolve_precision
 from seq2seq.train import training_data
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import make_optimizer
+from seq2seq.training.r_drop import r_drop_loss
 
 CPU = torch.device("cpu")
 PLACES = ("embedding", "layers", "context", "readout")
@@ -231,15 +232,17 @@ def updater(config: Config) -> tuple[int, Callable[[int], float]]:
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).train()
     optimizer = make_optimizer(network.parameters(), config.training)
     count, batches = training_data(config, corpus, tokenizer)(0, 0)
+    alpha = config.training.r_drop
     made = [batch for _, batch in zip(range(min(count, 50)), batches, strict=False)]
 
     def update(number: int) -> float:
         batch: Batch = made[number % len(made)]
         started = time.perf_counter()
         with autocast(CPU, resolve_precision(config.training.precision, CPU)):
-            readouts, targets, _ = network.read_out(batch)
-            loss, _ = output_loss(network.output, readouts, targets, config.training.label_smoothing)
-        torch.autograd.backward(loss / len(targets))
+            readouts, targets, _ = network.read_out(batch.twice() if alpha else batch)
+            rest = (readouts, targets, config.training.label_smoothing)
+            loss, _ = r_drop_loss(network.output, *rest, alpha) if alpha else output_loss(network.output, *rest)
+        torch.autograd.backward(loss / batch.tgt_tokens)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return time.perf_counter() - started

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.decode_config import DecodeConfig, check_decode
 from seq2seq.errors import ConfigError
-from seq2seq.model_config import ModelConfig, TieName, check_model
+from seq2seq.model_config import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.settings import Choice, check_ranges, setting, walk
 
 
@@ -227,7 +227,7 @@ class TrainingConfig:
     log_every_steps: int = setting(100, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
     diagnostics: bool = setting(
         False,
-        "log gradient norms by layer and over time, attention entropy and gate saturation with every log line",
+        "every log_every_steps updates, log gradient norms by layer and over time, attention entropy, gate saturation",
     )
     init_from: str | None = setting(
         None, "model file or run folder whose weights the run starts from (fine-tuning)", unit="path"
@@ -275,11 +275,15 @@ class Config:
         training = self.training
         if training.max_steps is None and training.max_epochs is None and training.max_minutes is None:
             raise ConfigError("set training.max_steps, training.max_epochs or training.max_minutes: no run is endless")
-        dropout = self.model.dropout
-        if training.r_drop and not any(getattr(dropout, place) for place in dropout.by_row):
+        if training.r_drop and not self.model.drops_by_row:
             raise ConfigError(
-                f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout, not only recurrent"
+                f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout, not only "
+                "recurrent, nor layers where there is one, nor context without attention"
             )
+        if training.init_from is None and training.init_vocabulary is not VocabularyName.keep:
+            raise ConfigError(f"training.init_vocabulary={training.init_vocabulary} needs training.init_from")
+        if self.decode.coverage_penalty and self.model.attention is AttentionName.none:
+            raise ConfigError(f"decode.coverage_penalty={self.decode.coverage_penalty} needs model.attention, not none")
         sampled = self.data.sampling.src is not None or self.data.sampling.tgt is not None
         if sampled and self.data.tokenizer.type is PieceType.char:
             raise ConfigError("data.sampling: characters can be cut in one way only; use tokenizer.type unigram or bpe")

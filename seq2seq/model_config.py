@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from seq2seq.errors import ConfigError
 from seq2seq.settings import Choice, setting
@@ -52,18 +51,15 @@ class DropoutConfig:
     context: float = setting(0.1, "on the encoder states that attention reads", at_least=0, at_most=0.95)
     readout: float = setting(0.1, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
     recurrent: float = setting(
-        0.0, "weight-drop: on the recurrent matrices, once an update (Merity et al. 2018)", at_least=0, at_most=0.95
+        0.0, "weight-drop: on the recurrent matrices, once a micro-batch (Merity et al. 2018)", at_least=0, at_most=0.95
     )
     src_words: float = setting(
-        0.0, "on whole source words (Sennrich et al. 2016, Edinburgh's WMT16 systems)", at_least=0, at_most=0.95
+        0.0, "on whole source pieces (Sennrich et al. 2016, Edinburgh's WMT16 systems)", at_least=0, at_most=0.95
     )
-    tgt_words: float = setting(0.0, "on whole words that the decoder reads", at_least=0, at_most=0.95)
+    tgt_words: float = setting(0.0, "on whole pieces that the decoder reads", at_least=0, at_most=0.95)
     variational: bool = setting(
         False, "one mask for all positions of a sentence, in the first four places (Gal and Ghahramani 2016)"
     )
-
-    # Places where every row of a batch has a mask of its own: not the recurrent matrices, which all rows share.
-    by_row: ClassVar[tuple[str, ...]] = ("embedding", "layers", "context", "readout", "src_words", "tgt_words")
 
 
 @dataclass
@@ -121,6 +117,14 @@ class ModelConfig:
     def encoder_size(self) -> int:
         """Units per encoder direction."""
         return self.encoder_hidden_size or max(1, self.hidden_size // 2)
+
+    @property
+    def drops_by_row(self) -> bool:
+        """Whether any dropout gives each row of a batch a mask of its own: the recurrent matrices are one for all."""
+        dropout = self.dropout
+        between = dropout.layers if max(self.encoder_layers, self.decoder_layers) > 1 else 0.0
+        read = dropout.context if self.attention is not AttentionName.none else 0.0
+        return any((dropout.embedding, dropout.readout, dropout.src_words, dropout.tgt_words, between, read))
 
     @property
     def context_size(self) -> int:

@@ -171,7 +171,8 @@ class Predictor:
         log_probs = self._prediction([one[None] for one in logits]).log_probs[0].gather(1, tokens[0][:, None])[:, 0]
         lengths = [len(target) + 1 for target in targets]
         said = torch.split(log_probs[: sum(lengths)], lengths)  # padding has been left out
-        looked = self._mean(attn_weights)
+        same = all(one.shape == attn_weights[0].shape for one in attn_weights)  # not where one has no attention
+        looked = self._mean(attn_weights) if same else attn_weights[0][..., :0]
         return [Forced(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1]) for i in range(len(sources))]
 
     def _prediction(self, logits: Sequence[Tensor]) -> Prediction:

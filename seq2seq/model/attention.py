@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from seq2seq.kernels import calls
 from seq2seq.model_config import AttentionName, ModelConfig
 
 COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
@@ -18,7 +17,7 @@ COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike
 class AttentionMemory(NamedTuple):
     """What attention reads, computed once per source sentence and shared by every step and every beam.
 
-    There may be more states than keys: zeros that fill up the last `COLUMNS`.
+    There may be more states than the mask has places, and more keys: zeros that fill up the last `COLUMNS`.
     """
 
     states: Float[Tensor, "batch positions enc"]
@@ -34,6 +33,7 @@ class Attention(nn.Module):
     """
 
     heads = 1
+    fills_keys = False  # whether scores are one product over all positions
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
         """Return what queries are compared with."""
@@ -62,10 +62,10 @@ class Attention(nn.Module):
 
         Outside training the states are filled up, so that in fp32, too, a context does not depend on how far the batch
         is padded: weights and context are sums over all positions, and how they are rounded depends on their number.
-        The compiled kernels read real positions alone.
         """
-        fill = 0 if self.training or calls.usable(states) else -states.shape[1] % COLUMNS
-        return AttentionMemory(pad(states, (0, 0, 0, fill)) if fill else states, self.keys(states), mask)
+        fill = 0 if self.training else -states.shape[1] % COLUMNS
+        filled = pad(states, (0, 0, 0, fill)) if fill else states
+        return AttentionMemory(filled, self.keys(filled if self.fills_keys else states), mask)
 
     def forward(
         self,
@@ -81,8 +81,9 @@ class Attention(nn.Module):
 
         The weights sum to 1 over real source tokens; of several heads they are the mean.
         """
-        src_len = memory.keys.shape[1]
-        energies = self.energies(query, memory.keys, received).masked_fill(~memory.mask[:, None, None], float("-inf"))
+        src_len = memory.mask.shape[1]
+        energies = self.energies(query, memory.keys, received)[..., :src_len]
+        energies = energies.masked_fill(~memory.mask[:, None, None], float("-inf"))
         fill = memory.states.shape[1] - src_len
         weights = torch.softmax(pad(energies, (0, fill), value=float("-inf")), dim=-1)
         shares = memory.states.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # batch heads positions share
@@ -130,12 +131,17 @@ class AdditiveAttention(Attention):
         if self.coverage is not None:
             seen = received.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
             hidden = hidden + seen.flatten(3)
-        shares = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
-        return torch.einsum("bqshd,hd->bqhs", shares, self.energy.weight.view(self.heads, -1))
+        shares: Tensor = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
+        vector = self.energy.weight.view(self.heads, -1)
+        if not self.training:  # slower, but every score is a sum of its own, which no other one's place can round
+            return (shares * vector).sum(-1).transpose(2, 3)
+        return torch.einsum("bqshd,hd->bqhs", shares, vector)
 
 
 class ProductAttention(Attention):
     """Luong et al. 2015 (section 3.1): e_ij = q_i^T W h_j (general), or q_i^T h_j (dot, where sizes are equal)."""
+
+    fills_keys = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

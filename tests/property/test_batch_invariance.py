@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from seq2seq.decode_config import DecodeConfig
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.decoding.protocols import Hypothesis
 from seq2seq.decoding.searching import Source, batches, search
+from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import ModelConfig
+from seq2seq.model_config import AttentionName, ModelConfig
 
 VOCAB = 1000
 TIE = 1e-4  # in float64: two outputs this close are equally good, and rounding may choose either
@@ -45,6 +48,42 @@ def search_all(network: Seq2Seq, sources: list[Source], decode: DecodeConfig) ->
         rows = search(Predictor([network]), [sources[i] for i in batch], decode)
         found |= {i: row[0] for i, row in zip(batch, rows, strict=True)}
     return [found[i] for i in range(len(sources))]
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"attention": AttentionName.additive},
+        {"attention": AttentionName.general},
+        {"attention": AttentionName.dot},
+        {"coverage": True},
+        {"coverage": True, "attention_heads": 4},
+    ],
+    ids=lambda parts: "-".join(map(str, parts.values())),
+)
+@torch.inference_mode()
+def test_a_context_does_not_depend_on_how_far_the_batch_is_padded(parts: dict[str, Any], kernels: bool) -> None:
+    """To the bit: sums over source positions have a fixed number of terms, whatever attention computes them."""
+    torch.manual_seed(3)
+    config = ModelConfig(emb_size=64, hidden_size=128, attention_size=64, **parts)
+    attention = Seq2Seq(config, VOCAB, VOCAB).eval().decoder.bottom.attention
+    lengths = torch.arange(1, 25)
+    states, queries = torch.randn(24, 24, 128), torch.randn(24, 5, 128)
+    found = []
+    for longest in (24, 25, 31):
+        padded = torch.nn.functional.pad(states, (0, 0, 0, longest - 24))
+        mask = torch.arange(longest) < lengths[:, None]
+        calls.enable(kernels)
+        try:
+            memory = attention.memory(padded * mask[..., None], padded[:, 0], mask)
+            received = attention.nothing_received(memory)
+            context, _, received = attention(queries, memory, received)
+            found.append((context, attention(queries, memory, received)[0]))
+        finally:
+            calls.enable(True)
+    for one, other in itertools.pairwise(found):
+        assert all(map(torch.equal, one, other))
 
 
 @pytest.mark.slow

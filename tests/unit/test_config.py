@@ -198,6 +198,10 @@ def test_not_a_number_is_in_no_range() -> None:
         with_value("training.learning_rate", "nan")
 
 
+def no_dropout(but: str = "") -> list[str]:
+    return [f"model.dropout.{place}=0" for place in ("embedding", "layers", "context", "readout") if place != but]
+
+
 @pytest.mark.parametrize(
     ("overrides", "fragments"),
     [
@@ -246,13 +250,11 @@ def test_not_a_number_is_in_no_range() -> None:
         (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
         (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
         (["data.sampling.src=0.1", "data.tokenizer.type=char"], ["data.sampling", "unigram", "bpe"]),
-        (
-            [
-                "training.r_drop=1",
-                *(f"model.dropout.{place}=0" for place in ("embedding", "layers", "context", "readout")),
-            ],
-            ["training.r_drop=1", "model.dropout"],
-        ),
+        (["training.r_drop=1", *no_dropout()], ["training.r_drop=1", "model.dropout"]),
+        (["training.r_drop=1", *no_dropout("layers")], ["training.r_drop=1", "layers"]),
+        (["training.r_drop=1", "model.attention=none", *no_dropout("context")], ["training.r_drop=1", "context"]),
+        (["training.init_vocabulary=replace"], ["training.init_vocabulary=replace", "training.init_from"]),
+        (["model.attention=none", "decode.coverage_penalty=0.2"], ["decode.coverage_penalty=0.2", "model.attention"]),
         # A group or choice that does not exist.
         (["model=huge"], ["model/huge", "base", "large", "rnnsearch", "small"]),
         (["data=wmt"], ["data/wmt", "files", "multi30k"]),

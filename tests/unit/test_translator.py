@@ -21,6 +21,7 @@ from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, U
 from seq2seq.decoding.bayes_risk import expected_utilities
 from seq2seq.decoding.glossary import Glossary
 from seq2seq.decoding.predictor import ROWS
+from seq2seq.decoding.scorer import score_pairs
 from seq2seq.decoding.searching import NARROW, batches
 from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.decoding.translator import Translation, Translator
@@ -363,6 +364,17 @@ def test_an_ensemble_is_loaded_from_several_files(model: Model, tmp_path: Path) 
         Translator.load(*paths, weights=[1.0])
     with pytest.raises(ConfigError, match="weights"):
         Translator.load(*paths, weights=[1.0, -1.0])
+
+
+def test_an_ensemble_scores_where_one_network_has_no_attention(model: Model) -> None:
+    size = model.tokenizer.src_size
+    networks = [make_network(size), make_network(size, seed=2, attention=AttentionName.none)]
+    together, *alone = (
+        score_pairs(Translator(some, model.tokenizer), ["a cat"], ["dog"])[0].token_log_probs
+        for some in (networks, networks[:1], networks[1:])
+    )
+    # The weighted mean of log-probabilities, renormalised, is never below the mean.
+    assert all(both >= (one + two) / 2 - 1e-5 for both, one, two in zip(together, *alone, strict=True))
 
 
 def test_models_with_different_vocabularies_are_no_ensemble(model: Model, tmp_path: Path) -> None:
