@@ -99,7 +99,7 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
     "deep": (
         [
             *(*SMALL, layers(6), "model.emb_size=64", "model.hidden_size=128", "model.attention_size=64"),
-            *("training.max_steps=600", "training.validate_every_steps=200", "training.log_every_steps=20"),
+            *("training.max_steps=1500", "training.validate_every_steps=500", "training.log_every_steps=20"),
         ],
         {
             "6 + 6 layers": "",
