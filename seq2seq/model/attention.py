@@ -131,11 +131,8 @@ class AdditiveAttention(Attention):
         if self.coverage is not None:
             seen = received.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
             hidden = hidden + seen.flatten(3)
-        shares: Tensor = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
-        vector = self.energy.weight.view(self.heads, -1)
-        if not self.training:  # slower, but every score is a sum of its own, which no other one's place can round
-            return (shares * vector).sum(-1).transpose(2, 3)
-        return torch.einsum("bqshd,hd->bqhs", shares, vector)
+        shares = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
+        return torch.einsum("bqshd,hd->bqhs", shares, self.energy.weight.view(self.heads, -1))
 
 
 class ProductAttention(Attention):

@@ -148,7 +148,7 @@ def test_a_sentence_alone_is_the_sentence_in_a_padded_batch(network: Seq2Seq, se
         own_memory, own_state = network.encode(single.src_ids, single.src_lengths)
         length = own_memory.mask.shape[1]
         torch.testing.assert_close(memory.states[row, :length], own_memory.states[0, :length], **CLOSE)
-        torch.testing.assert_close(memory.keys[row, :length], own_memory.keys[0], **CLOSE)
+        torch.testing.assert_close(memory.keys[row, :length], own_memory.keys[0, :length], **CLOSE)
         assert not memory.mask[row, length:].any()
         assert own_memory.mask.all()
         for value, own in zip(state, own_state, strict=True):
