@@ -1,7 +1,9 @@
 """Fixtures of all tests. Nothing of seq2seq is imported at the top: jaxtyping's import hook is installed after it."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,10 @@ def corpora() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no corpora in {folder}; SEQ2SEQ_DATA names another folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log() -> Iterator[None]:
+    """A command sets the level of the package's log; in a test it must not stay for the tests that follow."""
+    yield
+    logging.getLogger("seq2seq").setLevel(logging.NOTSET)
