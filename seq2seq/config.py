@@ -63,6 +63,14 @@ class VocabularyName(Choice):
     replace = "replace"
 
 
+class MonitorName(Choice):
+    """What makes one validation better than another."""
+
+    bleu = "bleu"
+    chrf = "chrf"
+    loss = "loss"
+
+
 class PrecisionName(Choice):
     """Type of the matrix products; softmax, loss, weights and optimizer state stay fp32."""
 
@@ -219,7 +227,20 @@ class TrainingConfig:
         500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
     )
     early_stopping: int | None = setting(
-        None, "stop after this many validations without a better one (BLEU, then loss)", unit="validations", at_least=1
+        None, "stop after this many validations without a better one (see monitor)", unit="validations", at_least=1
+    )
+    monitor: MonitorName = setting(
+        MonitorName.bleu, "what the best validation is best in: bleu or chrf (higher), loss (lower)"
+    )
+    keep_best: int = setting(
+        1, "models of the best validations to keep; more than 1: in the folder models/", unit="models", at_least=1
+    )
+    keep_last: int = setting(0, "models of the last validations to keep, in models/", unit="models", at_least=0)
+    ema: float | None = setting(
+        None,
+        "decay of an exponential moving average of the weights, which is then what is validated and kept; null: none",
+        at_least=0,
+        at_most=0.999999,
     )
     save_every_steps: int | None = setting(
         None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1

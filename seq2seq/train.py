@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,11 +33,12 @@ from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage import write_atomically
 from seq2seq.training.loggers import RunLog, log, log_to
-from seq2seq.training.trainer import EpochData, Trainer
+from seq2seq.training.trainer import EpochData, Trainer, Validation
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
 VALIDATION_BATCH_TOKENS = 4096
+Watch = Callable[[int, Validation], None]
 
 
 def main() -> None:
@@ -45,8 +46,10 @@ def main() -> None:
     sys.exit(launch(train))
 
 
-def train(config: Config, run: Launch) -> None:
+def train(config: Config, run: Launch, watch: Watch = lambda step, validation: None) -> None:
     """Train as `config` says in `run.folder`, then test the best model.
+
+    `watch` sees each validation as it is made; what it raises ends the run.
 
     Raises:
         Seq2SeqError: bad input or settings; one line says what to change.

@@ -80,6 +80,16 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return _run(BLEU(force=True), hypotheses, references).value
 
 
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the chrF of `score` alone.
+
+    Raises:
+        DataError: the two differ in number, or there are none.
+    """
+    _check(hypotheses, references)
+    return _run(CHRF(), hypotheses, references).value
+
+
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} hypotheses but {len(references)} references: their lines must pair up")

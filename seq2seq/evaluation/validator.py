@@ -10,7 +10,7 @@ import torch
 from seq2seq.batch import Batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.decoding.translator import Translator
-from seq2seq.evaluation.metrics import bleu
+from seq2seq.evaluation.metrics import bleu, chrf
 from seq2seq.runtime import autocast, evaluating
 from seq2seq.training.loss import output_loss
 from seq2seq.training.trainer import Validation
@@ -25,11 +25,12 @@ class Validator:
         self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
 
     def __call__(self) -> Validation:
-        """Return mean negative log-likelihood, perplexity and BLEU."""
+        """Return mean negative log-likelihood, perplexity, BLEU and chrF."""
         loss = self._loss()
         hypotheses = self._translator.translate(self._text.src, beam_size=self._beam_size)
         perplexity = math.exp(loss) if loss < 700 else math.inf
-        return Validation(loss, perplexity, bleu(hypotheses, self._text.tgt))
+        scores = (metric(hypotheses, self._text.tgt) for metric in (bleu, chrf))
+        return Validation(loss, perplexity, *scores)
 
     def _loss(self) -> float:
         network, device = self._translator.network, self._translator.device

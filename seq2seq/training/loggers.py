@@ -179,7 +179,7 @@ class RunLog:
             "  best so far, saved" if better else "",
             elapsed_sec / 60,
         )
-        figures = {"loss": result.loss, "perplexity": result.perplexity, "bleu": result.bleu}
+        figures = {"loss": result.loss, "perplexity": result.perplexity, "bleu": result.bleu, "chrf": result.chrf}
         self.event("validation", step=step, elapsed_sec=round(elapsed_sec, 1), best=better, **figures)
         for name, value in figures.items():
             self._board.add_scalar(f"valid/{name}", value, step)

@@ -40,11 +40,12 @@ class EpochData(Protocol):
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation: mean negative log-likelihood per target token in nats, and BLEU."""
+    """One validation: mean negative log-likelihood per target token in nats, BLEU and chrF."""
 
     loss: float
     perplexity: float
     bleu: float
+    chrf: float
 
 
 class Stopped(KeyboardInterrupt):
