@@ -212,6 +212,12 @@ class TrainingConfig:
         at_least=1,
     )
     max_grad_norm: float = setting(1.0, "clip the gradient's L2 norm to this (Pascanu et al. 2013); 0: off", at_least=0)
+    max_skipped: int = setting(
+        20,
+        "stop after this many updates in a row whose loss or gradient is not finite; each is skipped",
+        unit="updates",
+        at_least=1,
+    )
     label_smoothing: float = setting(
         0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
     )

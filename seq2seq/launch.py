@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hydra
@@ -26,6 +26,7 @@ from seq2seq.model_file import BEST_NAME
 from seq2seq.settings import is_group, walk
 from seq2seq.storage import first_line
 from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.training.ranks import Ranks
 from seq2seq.training.trainer import Stopped
 
 CONFIG_NAME = "config.yaml"
@@ -40,6 +41,7 @@ class Launch:
     folder: Path
     resumes: bool
     overrides: list[str]
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 def launch(job: Callable[[Config, Launch], None]) -> int:

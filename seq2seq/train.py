@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,13 +32,12 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage import write_atomically
-from seq2seq.training.loggers import RunLog, log, log_to
-from seq2seq.training.trainer import EpochData, Trainer, Validation
+from seq2seq.training.loggers import NoLog, RunLog, log, log_to
+from seq2seq.training.trainer import EpochData, Trainer, Watch, watch_nothing
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
 VALIDATION_BATCH_TOKENS = 4096
-Watch = Callable[[int, Validation], None]
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
     sys.exit(launch(train))
 
 
-def train(config: Config, run: Launch, watch: Watch = lambda step, validation: None) -> None:
+def train(config: Config, run: Launch, watch: Watch = watch_nothing) -> None:
     """Train as `config` says in `run.folder`, then test the best model.
 
     `watch` sees each validation as it is made; what it raises ends the run.
@@ -55,42 +54,50 @@ def train(config: Config, run: Launch, watch: Watch = lambda step, validation: N
         Seq2SeqError: bad input or settings; one line says what to change.
         Stopped: Ctrl-C or SIGTERM; the run can be resumed.
     """
-    console = Console(stderr=True)
+    ranks, console = run.ranks, Console(stderr=True)
     configure(config.runtime)
-    device = resolve_device(config.training.device)
+    device = ranks.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
-    log_to(run.folder, console)
+    if ranks.main:
+        log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
 
     seed_everything(config.training.seed)
-    corpus = load_corpus(config.data)
-    model = make_model(config, corpus, device, run)
-    network, tokenizer = model.network, model.tokenizer
+    with ranks.first_alone():
+        corpus = load_corpus(config.data)
+        model = make_model(config, corpus, device, run)
+        network, tokenizer = model.network, model.tokenizer
+        data = training_data(config, corpus, tokenizer)
+        validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+    ranks.check_same(tokenizer.fingerprint, "tokenizer")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
-    translator = Translator(network, tokenizer, config.decode, device, dtype)
-    with RunLog(run.folder, config.training.log_every_steps, console) as run_log:
+    with RunLog(run.folder, config.training.log_every_steps, console) if ranks.main else NoLog() as run_log:
         trainer = Trainer(
             network,
             config.training,
             dtype,
-            data=training_data(config, corpus, tokenizer),
-            validate=make_validator(config, corpus, translator),
-            keep_best=lambda: save_model(run.folder / BEST_NAME, model),
+            data=data,
+            validate=validate,
+            keep=lambda path: save_model(path, model),
+            watch=watch,
             run_log=run_log,
             folder=run.folder,
             pieces=tokenizer.fingerprint,
+            ranks=ranks,
         )
         if run.resumes:
             trainer.resume()
-        # Not earlier: a resume that is refused changes nothing.
-        write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(OmegaConf.create(to_dict(config)), path))
+        if ranks.main:  # not earlier: a resume that is refused changes nothing
+            yaml = OmegaConf.create(to_dict(config))
+            write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
         with stop_on_signal(trainer):
             trainer.fit()
-        test(run.folder, corpus, config, run_log)
+        if ranks.main:
+            test(run.folder, corpus, config, run_log)
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, run: Launch) -> Model:

@@ -42,8 +42,9 @@ def tiny_trainer(
     folder: Path,
     data: EpochData,
     validate: Callable[[], Validation] | None = None,
-    keep_best: Callable[[], None] = lambda: None,
+    keep: Callable[[Path], None] = Path.touch,
     dropout: float = 0.1,
+    dtype: torch.dtype = torch.float32,
     **settings: Any,
 ) -> Iterator[Trainer]:
     """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
@@ -53,9 +54,9 @@ def tiny_trainer(
     from seq2seq.model.network import Seq2Seq
     from seq2seq.model_config import DropoutConfig, ModelConfig
     from seq2seq.training.loggers import RunLog
-    from seq2seq.training.trainer import Trainer, Validation
+    from seq2seq.training.trainer import Trainer, Validation, watch_nothing
 
-    rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n)) for n in itertools.count())
+    rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
     folder.mkdir(exist_ok=True)
     base = {"warmup_steps": 2, "learning_rate": 0.01, "log_every_steps": 1}
     settings = {**base, "max_minutes": None, "validate_every_steps": None, **settings}
@@ -66,7 +67,16 @@ def tiny_trainer(
     network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
     with RunLog(folder, config.log_every_steps, Console(stderr=True)) as log:
         yield Trainer(
-            network, config, torch.float32, data, validate or (lambda: next(rising)), keep_best, log, folder, "pieces"
+            network,
+            config,
+            dtype,
+            data,
+            validate or (lambda: next(rising)),
+            keep,
+            watch_nothing,
+            log,
+            folder,
+            "pieces",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from seq2seq.storage import write_atomically
@@ -44,10 +44,7 @@ def log_to(folder: Path, console: Console) -> None:
 
 
 class RunLog:
-    """Collects per-step figures and writes one line per `every` updates and per validation.
-
-    Step losses stay tensors until a line is due, so that logging costs no CPU–GPU sync.
-    """
+    """Collects per-step figures and writes one line per `every` updates and per validation."""
 
     def __init__(self, folder: Path, every: int, console: Console) -> None:
         self._every, self._console, self._folder = every, console, folder
@@ -87,22 +84,24 @@ class RunLog:
         path = self._folder / METRICS_NAME
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         last = {"step": step, "validation": validated_step}
-        events = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
-        kept = [line for line, event in events if event.get("step", 0) <= last.get(event["event"], step)]
+        events = [(line, _event(line)) for line in lines]
+        kept = [line for line, event in events if event and event.get("step", 0) <= last.get(event["event"], step)]
         write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
         self._open(next_step=step + 1)
 
+    def sync(self) -> None:
+        """Make sure that what is written so far outlives the machine: a checkpoint is about to count on it."""
+        os.fsync(self._metrics.fileno())
+
     def _reset(self) -> None:
-        self._nll: Tensor | float = 0.0
-        self._norm: Tensor | float = 0.0
-        self._rate = self._sec = 0.0
+        self._nll = self._norm = self._rate = self._sec = 0.0
         self._tokens = self._slots = self._steps = 0
         self._diagnosis: Diagnosis | None = None
 
-    def step(self, nll: Tensor, norm: Tensor, tokens: int, slots: int, rate: float, sec: float) -> None:
+    def step(self, nll: float, norm: float, tokens: int, slots: int, rate: float, sec: float) -> None:
         """Add one update: summed nll, gradient norm before clipping, real tokens, padded slots, rate, time."""
-        self._nll = self._nll + nll
-        self._norm = self._norm + norm
+        self._nll += nll
+        self._norm += norm
         self._tokens += tokens
         self._slots += slots
         self._steps += 1
@@ -126,10 +125,10 @@ class RunLog:
             return
         epochs, share_done, elapsed_sec = self._where
         figures = {
-            "loss": round(float(self._nll) / max(1, self._tokens), 4),
+            "loss": round(self._nll / max(1, self._tokens), 4),
             "tokens_per_sec": round(self._tokens / max(1e-9, self._sec)),
             "learning_rate": float(f"{self._rate:.4g}"),
-            "grad_norm": round(float(self._norm) / max(1, self._steps), 4),
+            "grad_norm": round(self._norm / max(1, self._steps), 4),
             "padding": round(1 - self._tokens / max(1, self._slots), 4),
         }
         diagnosis = self._diagnosis
@@ -188,6 +187,30 @@ class RunLog:
         """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
         finite = _map_floats(fields, lambda value: value if math.isfinite(value) else None)
         print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
+
+
+class NoLog(RunLog):
+    """The log of a rank that writes nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def _nothing(self, *args: Any, **fields: Any) -> None:
+        pass
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    __exit__ = rewind = sync = step = diagnose = progress = flush = validation = event = _nothing
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """Return the event of a line of metrics.jsonl; None where the line was cut short."""
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return event if line.endswith("\n") and isinstance(event, dict) and "event" in event else None
 
 
 def _map_floats(value: Any, function: Callable[[float], Any]) -> Any:

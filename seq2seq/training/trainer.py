@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,23 +12,24 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.batch import Batch
 from seq2seq.config import TrainingConfig
-from seq2seq.errors import Seq2SeqError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import autocast
-from seq2seq.training.checkpoint import LAST_NAME, Progress, load_checkpoint, save_checkpoint
+from seq2seq.model_file import BEST_NAME
+from seq2seq.training.averaging import MovingAverage
+from seq2seq.training.checkpoint import LAST_NAME, PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.diagnostics import diagnose
+from seq2seq.training.guards import is_finite, is_spike
 from seq2seq.training.loggers import RunLog
-from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import learning_rate, make_optimizer
-from seq2seq.training.r_drop import r_drop_loss
+from seq2seq.training.ranks import RankLost, Ranks
+from seq2seq.training.retention import model_path, remove_others, retain, retains, score_of
+from seq2seq.training.update import Update
 
 SAVE_EVERY_SEC = 45.0
 BEFORE_VALIDATION_SEC = 5.0
-MAX_SKIPPED_IN_A_ROW = 20
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,17 @@ class Validation:
     chrf: float
 
 
+NOTHING = Validation(math.nan, math.nan, math.nan, math.nan)  # of a rank that does not validate
+
+
+Watch = Callable[[int, Validation], None]
+"""What sees each validation with its step; an exception that it raises ends the run."""
+
+
+def watch_nothing(step: int, validation: Validation) -> None:
+    """Let the run go on."""
+
+
 class Stopped(KeyboardInterrupt):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved; carries the signal's number.
 
@@ -63,7 +77,7 @@ class Trainer:
     """Makes updates until a limit is reached, validating, saving and logging as it goes.
 
     It is given everything it does not own: the data as a function of the epoch, a validation function, and what to do
-    with a network that validated best.
+    with a network that is to be kept. Of several ranks, the first one validates, saves and logs, and its clock counts.
     """
 
     def __init__(
@@ -73,23 +87,32 @@ class Trainer:
         dtype: torch.dtype,
         data: EpochData,
         validate: Callable[[], Validation],
-        keep_best: Callable[[], None],
+        keep: Callable[[Path], None],
+        watch: Watch,
         run_log: RunLog,
         folder: Path,
         pieces: str,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.network, self.config, self.dtype = network, config, dtype
-        self.device = next(network.parameters()).device
-        self.data, self.validate, self.keep_best, self.run_log = data, validate, keep_best, run_log
-        self.folder, self.pieces = folder, pieces
+        self.network, self.config = network, config
+        self.data, self.validate, self.keep, self.watch = data, validate, keep, watch
+        self.run_log, self.folder, self.pieces = run_log, folder, pieces
+        self.ranks = ranks or Ranks()
+        self.update = Update(network, config, dtype, self.ranks)
         self.optimizer = make_optimizer(network.parameters(), config)
+        self.average = None if config.ema is None else MovingAverage(network, config.ema)
         self.progress = Progress()
         self.stop_signal: int | None = None
-        self._skipped_in_a_row = 0
+        self._agreed_signal = 0
 
     def resume(self) -> None:
-        """Go on from the folder's last.pt."""
-        self.progress = load_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.pieces)
+        """Go on from the folder's last.pt.
+
+        Raises:
+            ModelFileError: it is missing or damaged, and so is the one before it, or it is that of another run.
+        """
+        state = self.ranks.share(read_checkpoint(self.folder, self.pieces) if self.ranks.main else {})
+        self.progress = restore(state, self.network, self.optimizer, self.average)
         self.run_log.rewind(self.progress.step, self.progress.validated_step)
         log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
 
@@ -98,16 +121,24 @@ class Trainer:
 
         Raises:
             Stopped: `stop_signal` was set; the state is saved.
-            Seq2SeqError: the loss has not been finite for many updates in a row.
+            Seq2SeqError: the loss has not been finite for many updates in a row, or another rank has ended; what was
+                reached until then is saved in the second case.
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
         self._open_epoch()
+        try:
+            self._train()
+        except RankLost:
+            self._save()
+            raise
+
+    def _train(self) -> None:
         if self._validation_due():  # killed between a save and the validation behind it
             self._validate()
         while not self._finished():
             self.train_step(self._next_batch())
-            self._tick()
+            self._show_progress()
             # A validation may take long: what came before it is saved first.
             self._save_if_due(BEFORE_VALIDATION_SEC if self._validation_due() else SAVE_EVERY_SEC)
             if self._validation_due():
@@ -117,52 +148,43 @@ class Trainer:
             self._save_if_due(BEFORE_VALIDATION_SEC)
             self._validate()
         self._save()
+        if self.ranks.main:
+            (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)  # there is no next save that could count on it
+        self._agree(0.0)
         self._stop_if_asked()
 
     def train_step(self, batch: Batch) -> None:
-        """Make one update from `batch`, computed in micro-batches; the gradient is that of the whole batch."""
-        started, tokens = time.monotonic(), batch.tgt_tokens
+        """Make one update from `batch`; a gradient that is not finite reaches neither weights nor optimizer."""
+        started, tokens, progress = time.monotonic(), batch.tgt_tokens, self.progress
         self.network.train()
-        nll = torch.zeros((), device=self.device)
-        for part in batch.split(self.config.micro_batches) if self.config.micro_batches > 1 else [batch]:
-            nll += self._backward(part.to(self.device), tokens)
-        if self.config.diagnostics and (self.progress.step + 1) % self.config.log_every_steps == 0:
+        share = self.update.gradient(batch, progress.step + 1)
+        if self.config.diagnostics and self.ranks.main and (progress.step + 1) % self.config.log_every_steps == 0:
             self.run_log.diagnose(diagnose(self.network, batch))  # while the gradient is whole
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf"))
-        self.progress.step += 1
-        self.progress.position += 1
-        rate = learning_rate(self.config, self.progress.step, self._share_done(), self.progress.plateau_scale)
+        norm = float(clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf")))
+        nll = self._agree(share)  # the last thing that can fail for want of another rank
+        progress.step += 1
+        progress.position += 1
+        rate = learning_rate(self.config, progress.step, self._share_done(), progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if torch.isfinite(norm + nll):  # a CPU–GPU sync
+        if is_finite(progress, nll, norm, self.config.max_skipped):
             self.optimizer.step()
-            self._skipped_in_a_row = 0
+            if self.average is not None:
+                self.average.update(progress.step)
+            if is_spike(progress, nll / tokens):
+                self.run_log.event("spike", step=progress.step, loss=nll / tokens, grad_norm=norm)
         else:
-            self._skip()
+            self.run_log.event("skip", step=progress.step, loss=nll / tokens, grad_norm=norm)
         self.optimizer.zero_grad(set_to_none=True)
         self.run_log.step(nll, norm, tokens, batch.padded_tokens, rate, time.monotonic() - started)
 
-    def _backward(self, batch: Batch, update_tokens: int) -> Tensor:
-        """Add the gradient of one micro-batch, divided by the tokens of the whole update; return its summed nll."""
-        smoothing, alpha = self.config.label_smoothing, self.config.r_drop
-        with autocast(self.device, self.dtype):
-            readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
-            if alpha:
-                loss, nll = r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
-            else:
-                loss, nll = output_loss(self.network.output, readouts, targets, smoothing)
-        torch.autograd.backward(loss / update_tokens)
-        return nll
-
-    def _skip(self) -> None:
-        self.progress.skipped += 1
-        self._skipped_in_a_row += 1
-        log.warning("step %d: loss or gradient is not finite; update skipped", self.progress.step)
-        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise Seq2SeqError(
-                f"training diverged: {MAX_SKIPPED_IN_A_ROW} updates in a row were not finite; "
-                "lower training.learning_rate or training.max_grad_norm, or set training.precision=fp32"
-            )
+    def _agree(self, nll: float) -> float:
+        """Return the sum of the ranks' nll; agree on the time that has passed and on whether to stop."""
+        elapsed = time.monotonic() - self._started
+        rows = self.ranks.gather([nll, elapsed, float(self.stop_signal or 0)])
+        self.progress.elapsed_sec = rows[0][1]
+        self._agreed_signal = int(max(row[2] for row in rows))
+        return sum(row[0] for row in rows)
 
     def _open_epoch(self) -> None:
         self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
@@ -187,7 +209,7 @@ class Trainer:
     def _finished(self) -> bool:
         patience = self.config.early_stopping
         if patience is not None and self.progress.stale_validations >= patience:
-            log.info("stopping early: no better BLEU in %d validations", patience)
+            log.info("stopping early: no better %s in %d validations", self.config.monitor, patience)
             return True
         return self._share_done() >= 1
 
@@ -202,32 +224,52 @@ class Trainer:
             self._save()
 
     def _stop_if_asked(self) -> None:
-        if self.stop_signal is not None:
+        if self._agreed_signal:
             self._save()
-            raise Stopped(self.stop_signal)
+            raise Stopped(self._agreed_signal)
 
-    def _tick(self) -> None:
-        self.progress.elapsed_sec = time.monotonic() - self._started
+    def _show_progress(self) -> None:
         epochs = self.progress.epoch + self.progress.position / self._epoch_batches
         self.run_log.progress(self.progress.step, epochs, self._share_done(), self.progress.elapsed_sec)
 
     def _validate(self) -> None:
+        """Validate the network, or the average of its weights, and keep what is to be kept."""
         self.run_log.flush(self.progress.step)
-        result, progress, config = self.validate(), self.progress, self.config
-        progress.validated_step = progress.step
-        score = (result.bleu, -result.loss)
-        better = progress.best is None or score > tuple(progress.best)
+        progress, config = self.progress, self.config
+        with self.average.in_place() if self.average is not None else contextlib.nullcontext():
+            result = self.validate() if self.ranks.main else NOTHING
+            result, progress.elapsed_sec = self.ranks.share((result, time.monotonic() - self._started))
+            progress.validated_step = progress.step
+            score = score_of(config.monitor, result.loss, result.bleu, result.chrf)
+            better = progress.best is None or score > tuple(progress.best)
+            if self.ranks.main:
+                self._keep(score, better)
         if better:
             progress.best, progress.stale_validations, progress.plateau_stale = score, 0, 0
-            self.keep_best()
         else:
             progress.stale_validations += 1
             progress.plateau_stale += 1
         if progress.plateau_stale >= config.plateau_patience:
             progress.plateau_scale, progress.plateau_stale = progress.plateau_scale * config.plateau_factor, 0
-        progress.elapsed_sec = time.monotonic() - self._started
         self.run_log.validation(progress.step, progress.elapsed_sec, result, better)
+        if retains(config) and self.ranks.main:
+            self._save()  # which names the models that are kept, before the others go
+            remove_others(self.folder, progress.kept)
+        if self.ranks.main:
+            self.watch(progress.step, result)
+
+    def _keep(self, score: tuple[float, float], better: bool) -> None:
+        if better:
+            self.keep(self.folder / BEST_NAME)
+        step = self.progress.step
+        if retains(self.config):
+            self.progress.kept = retain(self.progress.kept, (step, *score), self.config)
+            if step in {one[0] for one in self.progress.kept}:
+                self.keep(model_path(self.folder, step))
 
     def _save(self) -> None:
-        save_checkpoint(self.folder / LAST_NAME, self.network, self.optimizer, self.progress, self.pieces)
+        if self.ranks.main:
+            self.run_log.sync()
+            last = self.folder / LAST_NAME
+            save_checkpoint(last, self.network, self.optimizer, self.average, self.progress, self.pieces)
         self._saved = time.monotonic()

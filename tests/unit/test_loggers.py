@@ -6,11 +6,11 @@ import io
 import json
 import logging
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -30,21 +30,17 @@ def screen() -> Iterator[io.StringIO]:
         handler.close()
 
 
-def add(log: RunLog, nll: float, norm: float, tokens: int, slots: int, rate: float, sec: float) -> None:
-    log.step(torch.tensor(nll), torch.tensor(norm), tokens, slots, rate, sec)
-
-
 def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
     log_to(tmp_path, console)
     with RunLog(tmp_path, 2, console) as log:
-        add(log, 10.0, 1.0, 10, 20, 0.1, 0.5)
+        log.step(10.0, 1.0, 10, 20, 0.1, 0.5)
         log.progress(1, 0.25, 0.25, 1.0)
-        add(log, 80.0, 4.0, 20, 20, 0.2, 1.5)
+        log.step(80.0, 4.0, 20, 20, 0.2, 1.5)
         log.progress(2, 0.5, 0.5, 3.0)
-        add(log, 7.0, 1.0, 7, 7, 0.3, 1.0)
+        log.step(7.0, 1.0, 7, 7, 0.3, 1.0)
         log.progress(3, 0.75, 0.75, 4.0)
-        add(log, 21.0, 2.0, 7, 7, 0.4, 1.0)
+        log.step(21.0, 2.0, 7, 7, 0.4, 1.0)
         log.progress(4, 1.0, 1.0, 5.0)
     first, second = events(tmp_path, "step")
     assert (first["step"], first["epoch"], first["elapsed_sec"]) == (2, 0.5, 3.0)
@@ -66,7 +62,7 @@ def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.St
 def test_a_validation_ends_a_window_and_no_update_is_counted_twice(tmp_path: Path) -> None:
     with RunLog(tmp_path, 2, Console(file=io.StringIO())) as log:
         for step in (1, 2, 3, 4):
-            add(log, 10.0 * step, 1.0, 10, 10, 0.1, 1.0)
+            log.step(10.0 * step, 1.0, 10, 10, 0.1, 1.0)
             log.progress(step, step / 4, step / 4, float(step))
             if step in (3, 4):
                 log.flush(step)
@@ -78,16 +74,17 @@ def test_a_rewound_log_forgets_what_will_be_done_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
         for step in (1, 2, 3):
-            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
             log.progress(step, 0.1, 0.1, 1.0)
-            log.validation(step, 1.0, Validation(1.0, 2.7, float(step)), better=True)
+            log.validation(step, 1.0, Validation(1.0, 2.7, float(step), 0.0), better=True)
         log.event("test", set="test")
     path.write_text(path.read_text() + '{"event": "step", "st')  # a kill in the middle of a line
     before = path.read_text().splitlines()
+    time.sleep(1.1)  # TensorBoard reads its files in the order of their names, which count seconds
     with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
         log.rewind(2, validated_step=1)
         assert path.read_text().splitlines() == [*before[:3], before[6]]
-        add(log, 50.0, 1.0, 10, 10, 0.1, 1.0)
+        log.step(50.0, 1.0, 10, 10, 0.1, 1.0)
         log.progress(3, 0.1, 0.1, 1.0)
     assert [(event["step"], event["loss"]) for event in events(tmp_path, "step")] == [(1, 1.0), (2, 1.0), (3, 5.0)]
     board = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -99,8 +96,8 @@ def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.Str
     console = Console(file=screen)
     log_to(tmp_path, console)
     with RunLog(tmp_path, 1, console) as log:
-        log.validation(5, 90.0, Validation(2.0, 7.389, 12.345), better=True)
-        log.validation(6, 99.0, Validation(800.0, math.inf, 0.0), better=False)
+        log.validation(5, 90.0, Validation(2.0, 7.389, 12.345, 30.0), better=True)
+        log.validation(6, 99.0, Validation(800.0, math.inf, 0.0, 0.0), better=False)
     good, bad = events(tmp_path, "validation")
     assert (good["step"], good["loss"], good["perplexity"], good["bleu"], good["best"]) == (5, 2.0, 7.389, 12.345, True)
     assert (bad["perplexity"], bad["best"]) == (None, False)  # JSON has no infinity
@@ -112,7 +109,7 @@ def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.Str
 
 def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
     with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
-        add(log, math.nan, math.inf, 3, 4, 0.1, 0.0)
+        log.step(math.nan, math.inf, 3, 4, 0.1, 0.0)
         log.progress(1, 0.1, 0.1, 0.0)
         log.event("test", set="größe", nothing=None)
 
@@ -138,7 +135,7 @@ def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, sc
     )
     with RunLog(tmp_path, 1, console) as log:
         for step in (1, 2):
-            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
             if step == 1:
                 log.diagnose(found)
             log.progress(step, 0.1, 0.1, 1.0)
@@ -165,7 +162,7 @@ def test_a_rewound_log_forgets_the_diagnoses_that_will_be_made_again(tmp_path: P
     found = Diagnosis({}, {"decoder.1": [1.0]}, {"decoder.1": math.nan}, {}, None, None)
     with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
         for step in (1, 2, 3):
-            add(log, 10.0, 1.0, 10, 10, 0.1, 1.0)
+            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
             log.diagnose(found)
             log.progress(step, 0.1, 0.1, 1.0)
         log.rewind(2, validated_step=0)

@@ -29,7 +29,7 @@ def validations(*scores: tuple[float, float]) -> Callable[[], Validation]:
 
     def validate() -> Validation:
         bleu, loss = next(given)
-        return Validation(float(loss), math.exp(loss), float(bleu))
+        return Validation(float(loss), math.exp(loss), float(bleu), 0.0)
 
     return validate
 
@@ -148,7 +148,7 @@ def test_minutes_count_over_resumed_parts_and_drive_the_rate(
     found = events(tmp_path, "step")
     assert [event["elapsed_sec"] for event in found] == [7.0 * n for n in range(1, 10)]
     config = TrainingConfig(warmup_steps=2, learning_rate=0.01, min_rate_ratio=0.1)
-    expected = [learning_rate(config, n, 7 * (n - 1) / 60) for n in range(1, 10)]
+    expected = [learning_rate(config, n, 7 * n / 60) for n in range(1, 10)]
     assert [event["learning_rate"] for event in found] == pytest.approx(expected, rel=1e-3)
 
 
@@ -162,7 +162,7 @@ def test_the_best_is_the_highest_bleu_and_among_equals_the_lowest_loss(tmp_path:
         tmp_path,
         random_data(BATCHES),
         scores,
-        lambda: kept.append(trainer.progress.step),
+        lambda path: kept.append(trainer.progress.step),
         max_steps=7,
         validate_every_steps=1,
     ) as trainer:
@@ -218,8 +218,7 @@ def test_the_gradient_is_clipped_and_the_norm_before_it_logged(tmp_path: Path) -
 def test_bf16_products_leave_weights_and_optimizer_in_fp32_and_the_loss_nearly_as_it_was(tmp_path: Path) -> None:
     found = []
     for dtype in (torch.float32, torch.bfloat16):
-        with tiny_trainer(tmp_path / str(dtype), random_data(BATCHES), max_steps=1) as trainer:
-            trainer.dtype = dtype
+        with tiny_trainer(tmp_path / str(dtype), random_data(BATCHES), max_steps=1, dtype=dtype) as trainer:
             trainer.fit()
         states = [value for state in trainer.optimizer.state.values() for value in state.values()]
         assert {value.dtype for value in [*trainer.network.parameters(), *states]} == {torch.float32}
@@ -359,7 +358,7 @@ def falling_bleu(trainer: Trainer, crash_at: int | None) -> Callable[[], Validat
     def validate() -> Validation:
         if trainer.progress.step == crash_at:
             crash()
-        return Validation(1.0, math.e, 100.0 - trainer.progress.step)
+        return Validation(1.0, math.e, 100.0 - trainer.progress.step, 0.0)
 
     return validate
 

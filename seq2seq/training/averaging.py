@@ -1,0 +1,50 @@
+"""A moving average of the weights: it translates better than the weights themselves while the rate is high."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class MovingAverage:
+    """Exponential moving average of a network's weights (Polyak and Juditsky 1992; Kingma and Ba 2015, section 7.2).
+
+    average = d average + (1 - d) weights after each update, with d = min(decay, (1 + n) / (10 + n)) at update n, so
+    that the first weights, which are random, are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._weights, self._decay = list(network.parameters()), decay
+        self.average = [weight.detach().clone() for weight in self._weights]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after update number `step`."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(self.average, [weight.detach() for weight in self._weights], step)  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Give the network the average inside the block, and its own weights back after it."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for weight, average in zip(self._weights, self.average, strict=True):
+            own = weight.clone()
+            weight.copy_(average)
+            average.copy_(own)
+
+    @torch.no_grad()
+    def load(self, average: list[Tensor]) -> None:
+        """Go on from a saved average."""
+        for own, saved in zip(self.average, average, strict=True):
+            own.copy_(saved)

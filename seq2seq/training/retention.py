@@ -1,0 +1,47 @@
+"""Which models of a run are kept: the best by the monitored score, and the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq.config import MonitorName, TrainingConfig
+
+FOLDER_NAME = "models"
+Kept = tuple[int, float, float]
+"""Step of a model, its monitored score and what decides between equal ones; both are better the higher they are."""
+
+
+def score_of(monitor: MonitorName, loss: float, bleu: float, chrf: float) -> tuple[float, float]:
+    """Return what validations are compared by, the higher the better: the monitored figure, then another one."""
+    return {
+        MonitorName.bleu: (bleu, -loss),
+        MonitorName.chrf: (chrf, -loss),
+        MonitorName.loss: (-loss, bleu),
+    }[monitor]
+
+
+def retains(config: TrainingConfig) -> bool:
+    """Whether a run keeps models besides the best one."""
+    return config.keep_best > 1 or config.keep_last > 0
+
+
+def retain(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list[Kept]:
+    """Return what is kept of `kept` and `new`, in the order of the steps; of equal scores the earlier one is better."""
+    known = sorted({one[0]: one for one in [*kept, new]}.values())
+    best = sorted(known, key=lambda one: (*one[1:], -one[0]), reverse=True)[: config.keep_best]
+    last = known[len(known) - config.keep_last :]
+    return [one for one in known if one in best or one in last]
+
+
+def model_path(run: Path, step: int) -> Path:
+    """Return where the model of a step is kept in a run folder; names sort by step."""
+    return run / FOLDER_NAME / f"step_{step:07d}.safetensors"
+
+
+def remove_others(run: Path, kept: Sequence[Kept]) -> None:
+    """Delete the models of a run folder that are not kept."""
+    names = {model_path(run, one[0]).name for one in kept}
+    for path in (run / FOLDER_NAME).glob("step_*.safetensors"):
+        if path.name not in names:
+            path.unlink(missing_ok=True)

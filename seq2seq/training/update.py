@@ -1,0 +1,140 @@
+"""The gradient of an update: cut into parts over processes and memory, each part with random numbers of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from seq2seq.batch import Batch
+from seq2seq.config import TrainingConfig
+from seq2seq.errors import Seq2SeqError
+from seq2seq.model.network import Seq2Seq
+from seq2seq.runtime import autocast
+from seq2seq.storage import first_line
+from seq2seq.training.loss import output_loss
+from seq2seq.training.r_drop import r_drop_loss
+from seq2seq.training.ranks import Ranks
+
+log = logging.getLogger(__name__)
+
+
+class BatchLoss(nn.Module):
+    """A network with the loss it is trained for; one module, so that gradients can be gathered from all ranks."""
+
+    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.config, self.dtype = network, config, dtype
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats."""
+        smoothing, alpha = self.config.label_smoothing, self.config.r_drop
+        with autocast(batch.src_ids.device, self.dtype):
+            readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
+            if alpha:
+                return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
+            return output_loss(self.network.output, readouts, targets, smoothing)
+
+
+class Update:
+    """Makes gradients. A batch is cut into ranks × micro-batches; part i goes to rank i mod ranks.
+
+    The random numbers of a part (dropout, sampled inputs) are a function of (seed, step, number of the part). So N
+    ranks with one part each and one rank with N parts make the same gradient up to rounding, and nothing need be saved.
+    """
+
+    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, ranks: Ranks) -> None:
+        self._loss, self._config, self._ranks = BatchLoss(network, config, dtype), config, ranks
+        self._shared: nn.Module | None = None
+        self._micro_batches = config.micro_batches
+        self._device = next(network.parameters()).device
+
+    def gradient(self, batch: Batch, step: int) -> float:
+        """Add the gradient of `batch`, divided by all its tokens, and return the nll of this rank's share, summed.
+
+        Out of memory, a process that works alone cuts the batch into smaller parts and begins again.
+
+        Raises:
+            Seq2SeqError: a single sentence, or one of several processes, has not enough memory.
+        """
+        if self._shared is None:  # not earlier: the weights may have been loaded since
+            self._shared = self._ranks.wrap(self._loss)
+        while True:
+            try:
+                return self._gradient(self._shared, batch, step)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                told = first_line(error)
+            # Not in the handler: the exception keeps the tensors of the failed part alive.
+            if self._ranks.count > 1 or self._micro_batches >= len(batch.src_lengths):
+                raise Seq2SeqError(
+                    f"out of memory ({told}): lower training.batch_tokens or raise training.micro_batches "
+                    f"({self._micro_batches})"
+                )
+            self._split_further(told)
+
+    def try_worst(self, batch: Batch) -> None:
+        """Find out, before the first update, in how many parts the batch that needs most memory is computed.
+
+        With room for Adam's two moments, which do not exist yet. Weights and optimizer are left as they are.
+
+        Raises:
+            Seq2SeqError: one sentence by itself is too much.
+        """
+        moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(2)]
+        while True:
+            told = ""
+            try:
+                self._gradient(self._loss, batch, step=0)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                told = first_line(error)
+            self._loss.zero_grad(set_to_none=True)
+            failed = max(row[0] for row in self._ranks.gather([float(bool(told))]))
+            if not failed:
+                break
+            if self._micro_batches * self._ranks.count >= len(batch.src_lengths):
+                raise Seq2SeqError(f"out of memory with a single sentence ({told}): lower data.max_length")
+            self._split_further(told)
+        del moments
+
+    def _split_further(self, told: str) -> None:
+        self._loss.zero_grad(set_to_none=True)
+        self._micro_batches *= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("out of memory (%s): from now on %d micro-batches an update", told, self._micro_batches)
+
+    def _gradient(self, module: nn.Module, batch: Batch, step: int) -> float:
+        ranks, tokens = self._ranks, batch.tgt_tokens
+        parts = batch.split(ranks.count * self._micro_batches)
+        mine = list(enumerate(parts))[ranks.number :: ranks.count]
+        nll = torch.zeros((), device=self._device)
+        for number, part in mine:
+            self._seed(step, number)
+            nll += self._backward(module, part, tokens, last=number == mine[-1][0])
+        if not mine:  # more ranks than sentences: nothing to add, but the others wait for this rank's gradient
+            self._backward(module, parts[0], tokens, last=True, weight=0.0)
+        return float(nll)  # a CPU–GPU sync
+
+    def _backward(self, module: nn.Module, part: Batch, tokens: int, *, last: bool, weight: float = 1.0) -> Tensor:
+        """Add the gradient of one part; the ranks' gradients are averaged with that of each one's last part."""
+        shared = isinstance(module, DistributedDataParallel)
+        with module.no_sync() if shared and not last else contextlib.nullcontext():
+            losses: tuple[Tensor, Tensor] = module(part.to(self._device))
+            self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
+        return losses[1]
+
+    def _seed(self, step: int, part: int) -> None:
+        sequence = np.random.SeedSequence([self._config.seed, step, part])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
