@@ -15,6 +15,7 @@ import torch
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
     from seq2seq.batch import Batch
+    from seq2seq.training.ranks import Ranks
     from seq2seq.training.trainer import EpochData, Trainer, Validation
 
 VOCAB = 12
@@ -45,6 +46,7 @@ def tiny_trainer(
     keep: Callable[[Path], None] = Path.touch,
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks | None = None,
     **settings: Any,
 ) -> Iterator[Trainer]:
     """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
@@ -57,7 +59,7 @@ def tiny_trainer(
     from seq2seq.training.trainer import Trainer, Validation, watch_nothing
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     base = {"warmup_steps": 2, "learning_rate": 0.01, "log_every_steps": 1}
     settings = {**base, "max_minutes": None, "validate_every_steps": None, **settings}
     config = TrainingConfig(**settings)
@@ -77,6 +79,7 @@ def tiny_trainer(
             log,
             folder,
             "pieces",
+            ranks,
         )
 
 

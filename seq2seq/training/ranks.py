@@ -95,9 +95,8 @@ class Ranks:
         """Return `module` so that its gradients are averaged over the ranks as they are made, weights made equal."""
         if self.count == 1:
             return module
-        # No buffers to keep equal; a view instead of a copy of each gradient.
         with _telling():
-            return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+            return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss`; where the module is wrapped, this waits for the other ranks."""

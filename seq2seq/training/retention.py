@@ -30,7 +30,7 @@ def retain(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list[Kept
     """Return what is kept of `kept` and `new`, in the order of the steps; of equal scores the earlier one is better."""
     known = sorted({one[0]: one for one in [*kept, new]}.values())
     best = sorted(known, key=lambda one: (*one[1:], -one[0]), reverse=True)[: config.keep_best]
-    last = known[len(known) - config.keep_last :]
+    last = known[-config.keep_last :] if config.keep_last else []
     return [one for one in known if one in best or one in last]
 
 

@@ -125,8 +125,8 @@ class Update:
 
     def _backward(self, module: nn.Module, part: Batch, tokens: int, *, last: bool, weight: float = 1.0) -> Tensor:
         """Add the gradient of one part; the ranks' gradients are averaged with that of each one's last part."""
-        shared = isinstance(module, DistributedDataParallel)
-        with module.no_sync() if shared and not last else contextlib.nullcontext():
+        waits = last or not isinstance(module, DistributedDataParallel)
+        with contextlib.nullcontext() if waits else module.no_sync():  # type: ignore[operator]
             losses: tuple[Tensor, Tensor] = module(part.to(self._device))
             self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
         return losses[1]
