@@ -6,8 +6,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -19,14 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.command import BUG, OK, USER_ERROR, run
-from seq2seq.config import Config, absolute_paths, config_dir, explain, nearest_key, to_config
+from seq2seq.config import Config, absolute_paths, config_dir, explain, nearest_key, to_config, to_dict
 from seq2seq.config_help import help_text
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.model_file import BEST_NAME
 from seq2seq.settings import is_group, walk
 from seq2seq.storage import first_line
 from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training.ranks import Ranks
+from seq2seq.training.ranks import Ranks, joined
 from seq2seq.training.trainer import Stopped
 
 CONFIG_NAME = "config.yaml"
@@ -55,6 +56,7 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         sys.stdout.write(help_text())
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    ranks = Ranks()
     failed: list[Exception] = []
     recorded: dict[Path, bool] = {}  # failed point of a sweep -> was it the user's mistake?
 
@@ -63,14 +65,14 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         context = HydraConfig.get()
         folder = Path(context.runtime.output_dir)
         try:
-            job(*_prepare(raw, folder))
+            job(*_tell(ranks, *_prepare(raw, folder)))
         except Exception as error:
             if context.mode is RunMode.MULTIRUN:
                 recorded[_shown(folder)] = _record(error, folder)
             else:
                 failed.append(error)  # raised below: Hydra would print a line of its own above it
 
-    def body() -> int:
+    def lead() -> int:
         try:
             sys.argv[1:] = _with_run_dir(sys.argv[1:])
             compose_and_run()
@@ -93,7 +95,35 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
             raise Seq2SeqError(f"{place}{error.strerror or error}") from error
         return OK
 
+    def body() -> int:
+        nonlocal ranks
+        with joined() as ranks:
+            return lead() if ranks.main else _follow(job, ranks)
+
     return run(body)
+
+
+def _tell(ranks: Ranks, config: Config, run: Launch) -> tuple[Config, Launch]:
+    """Tell the other ranks what the first has composed; the folder, too, which may be named by the time.
+
+    Raises:
+        ConfigError: it is one point of a sweep.
+    """
+    if ranks.count > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise ConfigError("a sweep (-m) cannot run in several processes: start its points one after another")
+    ranks.share((to_dict(config), run.folder, run.resumes))
+    return config, replace(run, ranks=ranks)
+
+
+def _follow(job: Callable[[Config, Launch], None], ranks: Ranks) -> int:
+    """Run `job` as another rank than the first, with what that one has composed."""
+    nothing: tuple[dict[str, Any], Path, bool] = {}, Path(), False
+    plain, folder, resumes = ranks.share(nothing)
+    try:
+        job(to_config(plain), Launch(folder, resumes, [], ranks))
+    except Stopped as stop:  # the first one says it
+        return 128 + stop.signal_number
+    return OK
 
 
 def _record(error: Exception, folder: Path) -> bool:
