@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,11 @@ TINY = (
 class Process:
     """The command in a process of its own."""
 
-    def __init__(self, cache: Path, folder: Path, *arguments: str) -> None:
+    def __init__(self, cache: Path, folder: Path, *arguments: str, launcher: Sequence[str] = ()) -> None:
         self.metrics = folder / "run" / "metrics.jsonl"
         self.before = len(self.lines())
-        command = [sys.executable, "-m", "seq2seq.train", *TINY, f"data.cache_dir={cache}", *arguments]
-        package = str(Path(sys.modules["seq2seq"].__file__ or "").parents[1])
+        command = [sys.executable, *launcher, "-m", "seq2seq.train", *TINY, f"data.cache_dir={cache}", *arguments]
+        package = str(Path(importlib.import_module("seq2seq").__file__ or "").parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self.child = subprocess.Popen(
             command,

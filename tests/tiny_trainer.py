@@ -26,13 +26,13 @@ def random_ids(numbers: random.Random, rows: int, longest: int = 6, vocab: int =
     return [[numbers.randrange(4, vocab) for _ in range(numbers.randint(1, longest))] for _ in range(rows)]
 
 
-def random_data(batches: int, seed: int = 1) -> EpochData:
-    """`batches` an epoch, other ones in every epoch."""
+def random_data(batches: int, seed: int = 1, rows: int = 3) -> EpochData:
+    """`batches` of so many `rows` an epoch, other ones in every epoch."""
     from seq2seq.batch import make_batch
 
     def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
         numbers = random.Random(f"{seed} {epoch}")
-        made = [make_batch(random_ids(numbers, 3), random_ids(numbers, 3)) for _ in range(batches)]
+        made = [make_batch(random_ids(numbers, rows), random_ids(numbers, rows)) for _ in range(batches)]
         return batches, iter(made[start:])
 
     return data

@@ -129,7 +129,8 @@ class Trainer:
         self._open_epoch()
         try:
             self._train()
-        except RankLost:
+        except RankLost as error:
+            log.error("%s", error)
             self._save()
             raise
 

@@ -1,0 +1,124 @@
+"""`torchrun -m seq2seq.train`: several processes make the run of one, and end and go on together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from run_folder import Process, assert_same_run, figures, model_of, same
+
+pytestmark = pytest.mark.slow
+
+TESTS = Path(__file__).resolve().parents[1]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
+    return Process(cache, folder, "hydra.run.dir=run", *arguments, launcher=TORCHRUN)
+
+
+def rank_processes(launcher: int) -> dict[int, int]:
+    """The process of each rank that this torchrun has started."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                variables = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:  # it has ended
+                continue
+            if parent == launcher:
+                found |= {int(v[5:]): int(entry.name) for v in variables if v.startswith(b"RANK=")}
+    return found
+
+
+def assert_close_runs(folder: Path, other: Path) -> None:
+    """All that is logged but times, and the weights, up to rounding."""
+    for event, expected in zip(figures(folder), figures(other), strict=True):
+        assert event.keys() == expected.keys()
+        for key, value in expected.items():
+            assert event[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-3))
+    torch.testing.assert_close(model_of(folder)[0], model_of(other)[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    status, _, err = two_ranks(cache, folder).wait()
+    assert status == 0, err
+    return folder / "run"
+
+
+def test_two_ranks_make_the_run_of_one_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
+    """Dropout included."""
+    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", "training.micro_batches=2").wait()
+    assert status == 0, err
+    assert_close_runs(tmp_path / "run", uninterrupted)
+    assert (uninterrupted / "train.log").read_text().count("step 24  validation") == 1  # one writer
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_rank_ends_all_with_a_message_and_the_run_can_be_resumed(
+    tmp_path: Path, cache: Path, uninterrupted: Path, killed: int
+) -> None:
+    settings = ("training.resume=auto", "training.save_every_steps=2")
+    process = two_ranks(cache, tmp_path, *settings)
+    process.wait_for(8)
+    ranks = rank_processes(process.child.pid)
+    os.kill(ranks[killed], signal.SIGKILL)
+    status, out, err = process.wait()
+    assert (status, out) == (1, "")
+    assert "(SIGKILL)" in err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values())
+    status, _, err = two_ranks(cache, tmp_path, *settings).wait()
+    assert status == 0, err
+    assert "resumed at step" in err
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_signal_saves_and_the_run_goes_on_with_another_number_of_ranks(
+    tmp_path: Path, cache: Path, uninterrupted: Path
+) -> None:
+    process = two_ranks(cache, tmp_path)
+    process.wait_for(5)
+    process.child.send_signal(signal.SIGTERM)
+    status, _, err = process.wait()
+    assert status != 0
+    assert err.count("stopped by signal 15; last.pt is saved") == 1
+    settings = ("training.resume=auto", "training.micro_batches=2")
+    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings).wait()
+    assert status == 0, err
+    assert "resumed at step" in err
+    assert_close_runs(tmp_path / "run", uninterrupted)
+
+
+def test_a_mistake_is_told_once(tmp_path: Path, cache: Path) -> None:
+    status, out, err = two_ranks(cache, tmp_path, "model.hidden_sise=8").wait()
+    assert (status, out) == (1, "")
+    assert err.count("did you mean 'model.hidden_size'?") == 1
+
+
+def test_more_ranks_than_sentences(tmp_path: Path) -> None:
+    """A rank without a sentence waits for the others and ends with their weights."""
+    found = {}
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    for name, launcher in (("one", ()), ("two", TORCHRUN)):
+        command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, "6", "1", "1"]
+        done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
+    assert [len(weights) for weights in found.values()] == [1, 2]
+    assert same(found["two"][0], found["two"][1])
+    torch.testing.assert_close(found["two"][0], found["one"][0], rtol=1e-5, atol=1e-7)

@@ -1,0 +1,30 @@
+"""A process of a distributed run of the tiny trainer; tests/e2e/test_ranks.py starts it by torchrun, as it does users'.
+
+    torchrun tests/tiny_rank.py FOLDER UPDATES ROWS MICRO_BATCHES
+
+Batches have so many ROWS. Each rank writes the weights it ends with into FOLDER/RANK/weights.pt.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from seq2seq.training.ranks import joined
+from tiny_trainer import random_data, tiny_trainer, weights_of
+
+
+def main() -> None:
+    """Train."""
+    folder = Path(sys.argv[1])
+    updates, rows, micro_batches = map(int, sys.argv[2:])
+    with joined() as ranks:
+        own, data = folder / str(ranks.number), random_data(4, rows=rows)
+        with tiny_trainer(own, data, max_steps=updates, micro_batches=micro_batches, ranks=ranks) as trainer:
+            trainer.fit()
+        torch.save(weights_of(trainer), own / "weights.pt")
+
+
+main()
