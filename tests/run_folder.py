@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 # Not imported from seq2seq: jaxtyping's import hook must come first.
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
@@ -102,4 +103,8 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert same(state_of(folder), state_of(other))
     assert same(model_of(folder), model_of(other))
     assert figures(folder) == figures(other)
-    assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()} == FILES
+    names, others = ({str(path.relative_to(run)) for path in run.rglob("*")} for run in (folder, other))
+    assert {name for name in names if "events.out" not in name} == {name for name in others if "events.out" not in name}
+    for name in names:
+        if name.startswith("models/"):
+            assert same(load_file(folder / name), load_file(other / name))

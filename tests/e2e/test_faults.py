@@ -1,0 +1,133 @@
+"""A run that is killed again and again, whose disk is full, whose files are cut short, ends as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from run_folder import LAST_NAME, Process, assert_same_run, state_of
+from scaling import scaled
+
+pytestmark = pytest.mark.slow
+
+STEPS = scaled(60, 240)
+AUTO = ("hydra.run.dir=run", "training.resume=auto")
+# Everything that draws random numbers, keeps a state of its own or writes files.
+EVERYTHING = (
+    "data.sampling.src=0.3",
+    "data.sampling.tgt=0.3",
+    "model.dropout.recurrent=0.2",
+    "model.dropout.src_words=0.1",
+    # "training.scheduled_sampling.schedule=linear",
+    "training.ema=0.9",
+    "training.keep_best=2",
+    "training.keep_last=1",
+    "training.schedule=plateau",
+    "training.plateau_patience=1",
+    "training.validate_every_steps=5",
+)
+RUNS = {
+    "fp32, bounded by updates": ("training.precision=fp32", f"training.max_steps={STEPS}"),
+    "bf16, bounded by epochs": (
+        "training.precision=bf16",
+        "training.max_steps=null",
+        f"training.max_epochs={STEPS // 10}",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda name: name.partition(",")[0])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, ...]:
+    """The folder of a run that nothing disturbed, and its settings behind it."""
+    settings = (*EVERYTHING, *RUNS[request.param])
+    folder = tmp_path_factory.mktemp("whole")
+    status, _, err = Process(cache, folder, "hydra.run.dir=run", *settings).wait()
+    assert status == 0, err
+    return folder / "run", *settings
+
+
+def wait_for_save(process: Process, run: Path) -> None:
+    """Return while a checkpoint is being written."""
+    while not any(run.glob(f".{LAST_NAME}.*.tmp")):
+        assert process.child.poll() is None, process.child.communicate()
+
+
+def test_killed_at_random_moments(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
+    """At the start, in an update, in a validation; every third time, and sometimes else, inside a save."""
+    expected, *settings = whole
+    command = (*AUTO, *settings, "training.save_every_steps=1")
+    numbers, kills, run = random.Random(1), scaled(3, 30), tmp_path / "run"
+    inside_a_save = resumed = 0
+    for kill in range(kills):
+        process = Process(cache, tmp_path, *command)
+        process.wait_for(numbers.randint(0, 5))
+        if kill % 3 == 1:
+            wait_for_save(process, run)
+        else:
+            time.sleep(numbers.random() / 20)
+        process.child.send_signal(signal.SIGKILL)
+        status, _, err = process.wait()
+        assert status == -signal.SIGKILL
+        inside_a_save += any(run.rglob(".*.tmp"))
+        resumed += "resumed at step" in err
+    status, _, err = Process(cache, tmp_path, *command).wait()
+    assert status == 0, err
+    print(f"{kills} kills, {inside_a_save} inside a save, {resumed} of parts that were resumed")
+    assert inside_a_save
+    assert resumed
+    assert_same_run(run, expected)
+    assert not any(run.rglob(".*.tmp"))
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(
+    tmp_path: Path, cache: Path, whole: tuple[Path, ...]
+) -> None:
+    """No file may grow beyond a limit: the disk refuses a checkpoint."""
+    expected, *settings = whole
+    command = (*AUTO, *settings)
+    process = Process(cache, tmp_path, *command)
+    process.wait_for(5)
+    process.child.send_signal(signal.SIGTERM)
+    assert process.wait()[0] == 143
+    before = (tmp_path / "run" / LAST_NAME).read_bytes()
+
+    process = Process(cache, tmp_path, *command, "training.save_every_steps=1")
+    process.wait_for(1)
+    resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+    status, out, err = process.wait()
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: cannot write run/")
+    assert "Traceback" not in err
+    assert state_of(tmp_path / "run")["progress"]["step"] >= 5
+
+    status, _, err = Process(cache, tmp_path, *command, "training.save_every_steps=null").wait()
+    assert status == 0, err
+    assert_same_run(tmp_path / "run", expected)
+
+
+def test_files_that_were_cut_short(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
+    """The last checkpoint is damaged, the one before it serves; so is the end of the log."""
+    expected, *settings = whole
+    command = (*AUTO, *settings, "training.save_every_steps=3")
+    process = Process(cache, tmp_path, *command)
+    process.wait_for(14)
+    process.child.send_signal(signal.SIGKILL)
+    process.wait()
+    run = tmp_path / "run"
+    for name, share in ((LAST_NAME, 0.7), ("metrics.jsonl", 0.99)):
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[: int(len(content) * share)])
+    status, _, err = Process(cache, tmp_path, *command).wait()
+    assert status == 0, err
+    assert "last.pt is not a readable checkpoint" in err
+    assert_same_run(run, expected)
