@@ -6,7 +6,9 @@ epoch is a pure function of (seed, epoch), so a position in it is all that a res
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,24 @@ def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) ->
     """Yield the batches of an epoch's `order` from position `start` on."""
     for indices in order[start:]:
         yield _batch(pairs, indices)
+
+
+def heaviest(
+    order: Sequence[Sequence[int]],
+    src_lengths: Lengths,
+    tgt_lengths: Lengths,
+    cost: Callable[[Lengths, Lengths, Lengths], NDArray[Any]],
+) -> int:
+    """Return the position in an epoch's `order` of the batch that costs most, the first of equals.
+
+    `cost` is given rows, longest source and longest target of all batches at once. Which batch it is depends on the
+    model: the longest sentences where attention holds a vector for each pair of positions, else the most positions.
+    """
+    rows = np.fromiter(map(len, order), np.int64, len(order))
+    indices = np.fromiter(chain.from_iterable(order), np.int64, int(rows.sum()))
+    starts = np.cumsum(rows) - rows
+    src_len, tgt_len = (np.maximum.reduceat(lengths[indices], starts) for lengths in (src_lengths, tgt_lengths))
+    return int(np.argmax(cost(rows, src_len, tgt_len)))
 
 
 def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:

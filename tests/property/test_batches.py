@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, Batch, make_batch, pad
 from seq2seq.config import DataConfig, DataName, TokenizerConfig
-from seq2seq.data.batches import batch_order, batches, fixed_batches
+from seq2seq.data.batches import batch_order, batches, fixed_batches, heaviest
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.load import load_corpus
@@ -148,3 +148,17 @@ def test_little_padding_on_a_real_corpus(corpora: Path, tmp_path: Path) -> None:
         real += int(batch.src_lengths.sum()) + batch.tgt_tokens
         slots += batch.src_ids.numel() + batch.padded_tokens
     assert 1 - real / slots < 0.10  # unsorted batches have about 0.45
+
+
+@given(LENGTHS, st.integers(40, 400), SEED)
+def test_the_heaviest_batch_is_the_one_that_costs_most(
+    lengths: list[tuple[int, int]], batch_tokens: int, seed: int
+) -> None:
+    src, tgt = sides(lengths)
+    order = batch_order(src, tgt, batch_tokens, seed, 0)
+
+    def cost(rows: np.ndarray, src_len: np.ndarray, tgt_len: np.ndarray) -> np.ndarray:
+        return rows * (2 * src_len + tgt_len + src_len * tgt_len)
+
+    costs = [cost(np.array(len(batch)), max(src[batch]), max(tgt[batch])) for batch in order]
+    assert heaviest(order, src, tgt, cost) == costs.index(max(costs))

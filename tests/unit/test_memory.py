@@ -1,0 +1,223 @@
+"""The memory guard of training: what there is, what a batch needs, and what is said where it is too much."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seq2seq.batch import Batch, make_batch
+from seq2seq.errors import ConfigError
+from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import AttentionName, ModelConfig
+from seq2seq.training.loss import output_loss
+from seq2seq.training.memory import BESIDE, available_bytes, check_memory, peak_bytes, rough_bytes
+
+MIB, GIB = 2**20, 2**30
+VOCAB = 50
+
+
+# --- what there is ---------------------------------------------------------------------------------------------------
+
+
+def system(root: Path, files: dict[str, str]) -> Path:
+    for name, text in {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n", **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def test_without_groups_it_is_what_the_kernel_says(tmp_path: Path) -> None:
+    assert available_bytes(system(tmp_path, {})) == 8000 * 1024
+
+
+def test_no_kernel_that_says_it(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path) is None
+
+
+@pytest.mark.parametrize("group", ["/", "/batch/job", "/outside/the/container"])
+def test_group_of_version_2(tmp_path: Path, group: str) -> None:
+    """Its own limit or that of a group around it; pages of files can be dropped."""
+    top = "sys/fs/cgroup"
+    files = {
+        "proc/self/cgroup": f"0::{group}\n",
+        f"{top}/memory.max": "5000000\n",
+        f"{top}/memory.current": "3000000\n",
+        f"{top}/memory.stat": "anon 2000000\ninactive_file 600000\nactive_file 300000\n",
+        f"{top}/batch/job/memory.max": "4000000\n",
+        f"{top}/batch/job/memory.current": "3500000\n",
+        f"{top}/batch/job/memory.stat": "anon 3500000\ninactive_file 0\n",
+        f"{top}/batch/memory.max": "max\n",
+        f"{top}/batch/memory.current": "3500000\n",
+    }
+    left = 500_000 if group == "/batch/job" else 2_900_000
+    assert available_bytes(system(tmp_path, files)) == left
+
+
+def test_group_of_version_1(tmp_path: Path) -> None:
+    top = "sys/fs/cgroup/memory"
+    files = {
+        "proc/self/cgroup": "5:devices:/\n4:cpu,memory:/job\n0::/\n",
+        f"{top}/job/memory.limit_in_bytes": "4000000\n",
+        f"{top}/job/memory.usage_in_bytes": "3000000\n",
+        f"{top}/job/memory.stat": "inactive_file 1\ntotal_inactive_file 400000\ntotal_active_file 100000\n",
+        f"{top}/memory.limit_in_bytes": "9223372036854771712\n",
+        f"{top}/memory.usage_in_bytes": "7000000\n",
+    }
+    assert available_bytes(system(tmp_path, files)) == 1_500_000
+
+
+def test_a_group_above_its_limit_leaves_nothing(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "0::/\n",
+        "sys/fs/cgroup/memory.max": "1000\n",
+        "sys/fs/cgroup/memory.current": "2000\n",
+    }
+    assert available_bytes(system(tmp_path, files)) == 0
+
+
+# --- what a batch needs ----------------------------------------------------------------------------------------------
+
+
+def test_the_peak_is_that_of_what_lives_at_once() -> None:
+    def work() -> None:
+        first = torch.empty(3 * MIB, dtype=torch.uint8)
+        del first
+        second, third = (torch.empty(2 * MIB, dtype=torch.uint8) for _ in range(2))
+        del second, third
+
+    assert peak_bytes(work) == 4 * MIB
+
+
+def test_long_sentences_cost_more_where_pairs_of_positions_count() -> None:
+    """Equal numbers of positions on both sides; without attention's vectors the two would be alike."""
+    short, long = rough_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
+    assert long > short
+
+
+# --- refusing --------------------------------------------------------------------------------------------------------
+
+
+def network(attention: AttentionName = AttentionName.additive) -> Seq2Seq:
+    torch.manual_seed(1)
+    sizes = {"emb_size": 16, "hidden_size": 32, "attention_size": 16, "attention": attention}
+    return Seq2Seq(ModelConfig(**sizes), VOCAB, VOCAB)
+
+
+def gradient_of(model: Seq2Seq) -> Callable[[Batch], None]:
+    def gradient(batch: Batch) -> None:
+        readouts, targets, _ = model.read_out(batch)
+        loss, _ = output_loss(model.output, readouts, targets, 0.1)
+        torch.autograd.backward(loss / len(targets))
+
+    return gradient
+
+
+def some_batch(rows: int, src_len: int, tgt_len: int) -> Batch:
+    numbers = random.Random(1)
+
+    def side(length: int) -> list[list[int]]:
+        return [[numbers.randrange(4, VOCAB) for _ in range(length - 1)] for _ in range(rows)]
+
+    return make_batch(side(src_len), side(tgt_len))
+
+
+def refusal(model: Seq2Seq, batch: Batch, available: int, micro_batches: int = 1, copies: int = 2) -> str:
+    """What `check_memory` says, or nothing."""
+    tokens = batch.src_ids.numel()
+    try:
+        settings = {"batch_tokens": tokens, "micro_batches": micro_batches, "copies": copies}
+        check_memory(gradient_of(model), model, batch, available=available, **settings)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def told_bytes(told: str) -> float:
+    found = re.search(r"about (\d+\.\d+) GiB", told)
+    assert found
+    return float(found[1]) * GIB
+
+
+ROWS, LENGTH = 300, 10
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return some_batch(ROWS, LENGTH, LENGTH)
+
+
+@pytest.fixture(scope="module")
+def peak(batch: Batch) -> int:
+    """What the whole batch needs."""
+    return peak_bytes(lambda: gradient_of(network())(batch))
+
+
+@pytest.fixture(scope="module")
+def half(peak: int) -> int:
+    """Memory for about half of the batch."""
+    return BESIDE + peak // 2
+
+
+def test_the_need_is_the_measured_one(batch: Batch, peak: int) -> None:
+    """Predicted from a part of the rows, it is that of the whole batch, and at most 1.5 times that."""
+    model = network()
+    weights = sum(weight.nbytes for weight in model.parameters())
+    assert not refusal(model, batch, int(1.5 * (peak + 2 * weights)) + BESIDE)
+    assert refusal(model, batch, peak + 2 * weights + BESIDE)
+
+
+def test_the_budget_it_names_fits_and_a_larger_one_does_not(batch: Batch, half: int) -> None:
+    model = network()
+    told = refusal(model, batch, half)
+    assert told.startswith(f"training.batch_tokens={ROWS * LENGTH}: an update needs about 0.")
+    assert f" {half / GIB:.2f} GiB are available" in told
+    budget = int(re.search(r"Lower it to (\d+)", told)[1])  # type: ignore[index]
+    assert budget % 64 == 0
+    assert not refusal(model, some_batch(budget // LENGTH, LENGTH, LENGTH), half)
+    assert refusal(model, some_batch(math.ceil(1.1 * budget / LENGTH), LENGTH, LENGTH), half)
+
+
+def test_the_number_of_parts_it_names_fits_and_a_smaller_one_does_not(batch: Batch, half: int) -> None:
+    model = network()
+    told = refusal(model, batch, half)
+    parts = int(re.search(r"training\.micro_batches=(\d+)", told)[1])  # type: ignore[index]
+    assert parts > 1
+    assert not refusal(model, batch, half, micro_batches=parts)
+    assert refusal(model, batch, half, micro_batches=parts - 1)
+
+
+def test_not_even_one_pair(batch: Batch) -> None:
+    assert "too little even for one pair of 10 pieces: lower data.max_length" in refusal(network(), batch, 100_000)
+
+
+def test_each_copy_of_the_weights_counts(batch: Batch) -> None:
+    model = network()
+    told = [told_bytes(refusal(model, batch, MIB, copies=copies)) for copies in (0, 2000)]
+    weights = sum(weight.nbytes for weight in model.parameters())
+    assert told[1] - told[0] >= 2000 * weights - 0.02 * GIB
+
+
+def test_nothing_is_left_behind(batch: Batch, half: int) -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    assert refusal(model, batch, half)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+@pytest.mark.parametrize("available", [None, 64 * GIB])
+def test_where_memory_is_unknown_or_plenty_nothing_is_computed(batch: Batch, available: int | None) -> None:
+    def gradient(part: Batch) -> None:
+        pytest.fail("a gradient was computed")
+
+    check_memory(gradient, network(), batch, batch_tokens=ROWS * LENGTH, available=available)
