@@ -3,6 +3,7 @@
     python scripts/benchmark.py train --data DIR
     python scripts/benchmark.py translate --data DIR --model RUN --json > translate.json
     python scripts/benchmark.py data --data DIR
+    python scripts/benchmark.py overhead --data DIR
 
 DIR holds the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz); without them the text is synthetic.
 Both systems get the same batches or sentences and the same threads. Each measurement is a process of its own, ours and
@@ -41,7 +42,7 @@ def main() -> None:
         print(json.dumps(measure(*map(json.loads, args.call))))
         return
     run = Run(args)
-    results = {"train": train, "translate": translate, "data": data}[args.command](run)
+    results = {"train": train, "translate": translate, "data": data, "overhead": overhead}[args.command](run)
     if args.json:
         print(json.dumps({"benchmark": args.command, "work": run.work, "results": results}))
     else:
@@ -49,7 +50,7 @@ def main() -> None:
         print("\n".join(table(results)))
 
 
-# --- the three benchmarks --------------------------------------------------------------------------------------------
+# --- the benchmarks --------------------------------------------------------------------------------------------------
 
 
 def train(run: Run) -> Results:
@@ -139,6 +140,17 @@ def data(run: Run) -> Results:
     for batch_tokens, measured in zip(budgets, zip(*rounds, strict=True), strict=True):
         results[f"batch_{batch_tokens}"] = {"loader_share": spread(map(loader_share, measured))}
     return results
+
+
+def overhead(run: Run) -> Results:
+    """What guards, logging and the loop around them add to the mathematics of an update, at each batch size."""
+    budgets = run.args.batch_tokens
+    rounds = run.in_turn(*(("overhead", {"batch_tokens": batch_tokens}) for batch_tokens in budgets))
+    measured = zip(budgets, zip(*rounds, strict=True), strict=True)
+    return {
+        f"batch_{batch_tokens}": {"overhead_percent": spread_of(ones, "overhead_percent")}
+        for batch_tokens, ones in measured
+    }
 
 
 # --- measuring processes ---------------------------------------------------------------------------------------------
@@ -232,9 +244,9 @@ def cell(figure: dict[str, float] | None) -> str:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; each benchmark knows the flags of all, and shows its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,translate,data}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,translate,data,overhead}")
     commands.add_parser("measure").add_argument("call", nargs=3)  # what the others start
-    for name, benchmark in (("train", train), ("translate", translate), ("data", data)):
+    for name, benchmark in (("train", train), ("translate", translate), ("data", data), ("overhead", overhead)):
         command = commands.add_parser(name, help=benchmark.__doc__, description=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
         add_flags(command, name)
@@ -251,7 +263,7 @@ def positive(text: str) -> int:
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the settings of all benchmarks to one; its help shows its own."""
-    everyone, training = ("train", "translate", "data"), ("train", "data")
+    everyone, training = ("train", "translate", "data", "overhead"), ("train", "data", "overhead")
 
     def add(flag: str, users: Sequence[str], default: Any, what: str = "", **options: Any) -> None:
         help = f"{what} (%(default)s)" if name in users else argparse.SUPPRESS

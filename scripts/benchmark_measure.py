@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import itertools
 import math
 import resource
@@ -23,6 +24,7 @@ import textbook
 import torch
 from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, model_config, read
 from gemm import BatchShape, Product, SearchStep, measure, search_products, training_products
+from rich.console import Console
 from torch import Tensor
 
 from seq2seq.batch import Batch
@@ -37,8 +39,10 @@ from seq2seq.decoding.protocols import Prediction
 from seq2seq.decoding.translator import INT8, Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
-from seq2seq.training.loggers import RunLog
-from seq2seq.training.trainer import EpochData, Trainer, Validation
+from seq2seq.training.loggers import NoLog, RunLog
+from seq2seq.training.optimizer import make_optimizer
+from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
+from seq2seq.training.update import BatchLoss
 
 CPU = torch.device("cpu")
 SEED = 1
@@ -120,14 +124,11 @@ class Stopwatch:
         return Step(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
 
 
-class SilentLog(RunLog):
+class SilentLog(NoLog):
     """Writes nothing; tells the stopwatch where an update ends."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
-
-    def step(self, *figures: Any, **named: Any) -> None:
-        """Take no note."""
 
     def progress(self, *figures: Any, **named: Any) -> None:
         """Called after every update."""
@@ -144,20 +145,71 @@ def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
         max_steps=NEVER, validate_every_steps=NEVER, save_every_steps=NEVER, batch_tokens=batch_tokens
     )
     stopwatch = Stopwatch(settings)
-    trainer = Trainer(
-        Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size),
-        config,
-        dtype,
-        data=stopwatch.watch(data),
-        validate=lambda: Validation(0.0, 1.0, 0.0),
-        keep_best=lambda: None,
-        run_log=SilentLog(stopwatch),
-        folder=Path(settings.cache),
-        pieces=tokenizer.fingerprint,
-    )
+    trainer = make_trainer(settings, config, dtype, tokenizer, stopwatch.watch(data), SilentLog(stopwatch))
     with contextlib.suppress(TimeUp):
         trainer.fit()
     return training_figures(settings, stopwatch, dtype)
+
+
+def make_trainer(
+    settings: Settings, config: TrainingConfig, dtype: torch.dtype, tokenizer: Tokenizer, data: EpochData, log: RunLog
+) -> Trainer:
+    """Return a trainer of a new network that neither validates nor keeps anything."""
+    return Trainer(
+        Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size),
+        config,
+        dtype,
+        data=data,
+        validate=lambda: Validation(0.0, 1.0, 0.0, 0.0),
+        keep=lambda path: None,
+        watch=watch_nothing,
+        run_log=log,
+        folder=Path(settings.cache),
+        pieces=tokenizer.fingerprint,
+    )
+
+
+def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
+    """Make updates with all that the trainer does, and before each one its mathematics alone, on the same batch."""
+    configure(runtime_config(settings))
+    dtype = resolve_precision(PrecisionName(settings.precision), CPU)
+    tokenizer, data = training_data(settings, batch_tokens)
+    seed_everything(SEED)
+    config = TrainingConfig(max_steps=NEVER, validate_every_steps=NEVER, batch_tokens=batch_tokens)
+    seconds: list[tuple[float, float]] = []
+
+    def in_turn(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        count, made = data(epoch, start)
+        return count, timed(made)
+
+    def timed(made: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in made:
+            started = time.perf_counter()
+            bare(batch)
+            ended = time.perf_counter()
+            yield batch
+            seconds.append((time.perf_counter() - ended, ended - started))
+            if sum(map(sum, seconds[settings.warmup :])) > settings.seconds:
+                raise TimeUp
+
+    def bare(batch: Batch) -> None:
+        summed, _ = loss(batch)
+        torch.autograd.backward(summed / batch.tgt_tokens)
+        torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    with (
+        contextlib.suppress(TimeUp),
+        tempfile.TemporaryDirectory() as name,
+        RunLog(Path(name), config.log_every_steps, Console(file=io.StringIO())) as log,
+    ):
+        trainer = make_trainer(settings, config, dtype, tokenizer, in_turn, log)
+        loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())
+        optimizer = make_optimizer(weights, config)
+        trainer.fit()
+    ratio = statistics.median(whole / alone for whole, alone in seconds[settings.warmup :])
+    return {"overhead_percent": 100 * (ratio - 1), **environment(dtype)}
 
 
 def train_textbook(settings: Settings, batch_tokens: int) -> dict[str, Any]:

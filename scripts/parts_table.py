@@ -31,14 +31,14 @@ from hydra.core.config_store import ConfigStore
 from seq2seq.batch import Batch
 from seq2seq.config import Config, RuntimeConfig, config_dir, to_config
 from seq2seq.data.download import cache_dir
+from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import autocast, configure, resolve_precision
-from seq2seq.train import training_data
-from seq2seq.training.loss import output_loss
+from seq2seq.runtime import configure, resolve_precision
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training.r_drop import r_drop_loss
+from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
+from seq2seq.training.update import BatchLoss
 
 CPU = torch.device("cpu")
 PLACES = ("embedding", "layers", "context", "readout")
@@ -92,6 +92,7 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
             "src_words=0.1, tgt_words=0.1": "model.dropout.src_words=0.1 model.dropout.tgt_words=0.1",
             "sampling 0.2, both sides": "data.sampling.src=0.2 data.sampling.tgt=0.2",
             "r_drop=2": "training.r_drop=2",
+            "scheduled sampling, linear to 0.5": "training.scheduled_sampling.schedule=linear",
             "label_smoothing=0": "training.label_smoothing=0",
             "weight_decay=0.01 (AdamW)": "training.optimizer=adamw training.weight_decay=0.01",
         },
@@ -231,17 +232,15 @@ def updater(config: Config) -> tuple[int, Callable[[int], float]]:
     tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).train()
     optimizer = make_optimizer(network.parameters(), config.training)
-    count, batches = training_data(config, corpus, tokenizer)(0, 0)
-    alpha = config.training.r_drop
+    count, batches = EpochBatches(config.data, config.training, corpus.train, tokenizer)(0, 0)
+    batch_loss = BatchLoss(network, config.training, resolve_precision(config.training.precision, CPU))
+    ratio = teacher_forcing_ratio(config.training.scheduled_sampling, 0.5)
     made = [batch for _, batch in zip(range(min(count, 50)), batches, strict=False)]
 
     def update(number: int) -> float:
         batch: Batch = made[number % len(made)]
         started = time.perf_counter()
-        with autocast(CPU, resolve_precision(config.training.precision, CPU)):
-            readouts, targets, _ = network.read_out(batch.twice() if alpha else batch)
-            rest = (readouts, targets, config.training.label_smoothing)
-            loss, _ = r_drop_loss(network.output, *rest, alpha) if alpha else output_loss(network.output, *rest)
+        loss, _ = batch_loss(batch, ratio)
         torch.autograd.backward(loss / batch.tgt_tokens)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -26,13 +26,23 @@ from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.model_file import BEST_NAME
 from seq2seq.settings import is_group, walk
 from seq2seq.storage import first_line
+from seq2seq.sweep.points import Point, Status, Sweep
+from seq2seq.sweep.results import mark_end, read_result
+from seq2seq.sweep.summary import report
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.ranks import Ranks, joined
 from seq2seq.training.trainer import Stopped
 
 CONFIG_NAME = "config.yaml"
 FAILED_NAME = "failed.txt"
-FIXED_ON_RESUME = ("model.", "data.tokenizer.", "training.init_vocabulary")
+FIXED_ON_RESUME = (
+    "model.", "data.tokenizer.", "data.fold", "training.init_vocabulary", "training.monitor", "training.ema",
+)  # fmt: skip
+LIMITS = ("training.max_steps", "training.max_epochs", "training.max_minutes", "training.early_stopping")
+NO_MATTER = (  # to what comes out of a run
+    "runtime", "training.device", "training.resume", "training.log_every_steps", "training.save_every_steps",
+    "data.cache_dir", "tune",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,32 +67,33 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ranks = Ranks()
+    sweep = Sweep(sys.argv[1:])
+    OmegaConf.register_new_resolver("point_name", sweep.name, replace=True)
     failed: list[Exception] = []
-    recorded: dict[Path, bool] = {}  # failed point of a sweep -> was it the user's mistake?
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
     def compose_and_run(raw: DictConfig) -> None:
         context = HydraConfig.get()
         folder = Path(context.runtime.output_dir)
+        if context.mode is RunMode.MULTIRUN:
+            _run_point(lambda *prepared: job(*_tell(ranks, *prepared)), raw, sweep.add(context, _shown(folder)))
+            return
         try:
             job(*_tell(ranks, *_prepare(raw, folder)))
         except Exception as error:
-            if context.mode is RunMode.MULTIRUN:
-                recorded[_shown(folder)] = _record(error, folder)
-            else:
-                failed.append(error)  # raised below: Hydra would print a line of its own above it
+            failed.append(error)  # raised below: Hydra would print a line of its own above it
 
     def lead() -> int:
         try:
             sys.argv[1:] = _with_run_dir(sys.argv[1:])
-            compose_and_run()
+            try:
+                compose_and_run()
+            finally:
+                if sweep.points:
+                    report(sweep)
             if failed:
                 raise failed[0]
-            if recorded:
-                sys.stderr.write(
-                    f"error: {len(recorded)} points of the sweep failed: {', '.join(map(str, recorded))}\n"
-                )
-                return USER_ERROR if all(recorded.values()) else BUG
+            return _status(sweep)
         except Stopped as stop:
             sys.stderr.write(f"{stop}\n")
             return 128 + stop.signal_number
@@ -93,7 +104,6 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
                 raise
             place = f"{error.filename}: " if error.filename else ""
             raise Seq2SeqError(f"{place}{error.strerror or error}") from error
-        return OK
 
     def body() -> int:
         nonlocal ranks
@@ -126,13 +136,34 @@ def _follow(job: Callable[[Config, Launch], None], ranks: Ranks) -> int:
     return OK
 
 
-def _record(error: Exception, folder: Path) -> bool:
-    """Note in its folder and on standard error that a point of a sweep failed; return whether by the user's mistake."""
-    told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
-    message = f"error: {one_line(error)}\n" if told else "".join(traceback.format_exception(error))
-    (folder / FAILED_NAME).write_text(message, encoding="utf-8")
-    sys.stderr.write(message)
-    return told
+def _run_point(job: Callable[[Config, Launch], None], raw: DictConfig, point: Point) -> None:
+    """Run a point of a sweep, or go on with it; one that is finished is left as it is. The others go on if it fails."""
+    try:
+        (point.folder / FAILED_NAME).unlink(missing_ok=True)
+        config, run = _prepare(raw, point.folder.absolute())
+        point.monitor = config.training.monitor
+        if _is_finished(config, point.folder):
+            sys.stderr.write(f"{point.folder}: finished before, skipped\n")
+        else:
+            job(config, run)
+            mark_end(point.folder)
+        point.status = Status.finished
+    except Exception as error:
+        told = isinstance(error, Seq2SeqError | OmegaConfBaseException)
+        point.status = Status.failed if told else Status.broken
+        message = f"error: {one_line(error)}\n" if told else "".join(traceback.format_exception(error))
+        (point.folder / FAILED_NAME).write_text(message, encoding="utf-8")
+        sys.stderr.write(message)
+
+
+def _status(sweep: Sweep) -> int:
+    """Return the exit status of a sweep (or of no sweep), after a line that names the points that failed."""
+    failed = [point for point in sweep.points.values() if point.status in (Status.failed, Status.broken)]
+    if not failed:
+        return OK
+    names = ", ".join(str(point.folder) for point in failed)
+    sys.stderr.write(f"error: {len(failed)} of {len(sweep.points)} points of the sweep failed: {names}\n")
+    return BUG if any(point.status is Status.broken for point in failed) else USER_ERROR
 
 
 def _with_run_dir(arguments: list[str]) -> list[str]:
@@ -156,6 +187,9 @@ def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
     overrides = list(HydraConfig.get().overrides.task)
     resume, has_last = raw.training.resume, (folder / LAST_NAME).is_file()
     absolute_paths(raw)
+    if resume is None and HydraConfig.get().mode is RunMode.MULTIRUN and (folder / CONFIG_NAME).is_file():
+        changes = _changes_of_point(raw, folder)
+        return to_config(raw), Launch(_shown(folder), has_last, changes)
     if resume is None and (has_last or (folder / BEST_NAME).is_file()):
         raise ConfigError(
             f"{_shown(folder)} already holds a run: continue it with training.resume={_shown(folder)}, "
@@ -177,12 +211,8 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
     Raises:
         ConfigError: an override would change the model, the tokenizer or a whole group.
     """
-    config = OmegaConf.structured(Config)
-    try:
-        config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
-    except Exception as error:  # YAML, OmegaConf and the file system each have their own family
-        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
-    own = config.copy()
+    own = _own_config(folder)
+    config = own.copy()
     parsed = OverridesParser.create().parse_overrides(overrides)
     single = tuple(override.key_or_group for override in parsed if "." in override.key_or_group)
     for override in parsed:
@@ -199,6 +229,43 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
         told = ", ".join(f"{key} (was {OmegaConf.select(own, key)})" for key in refused)
         raise ConfigError(f"cannot change on resume, the weights were made with other values: {told}")
     return to_config(config)
+
+
+def _changes_of_point(raw: DictConfig, folder: Path) -> list[str]:
+    """Return as overrides in what a point differs from the run that its folder holds.
+
+    Raises:
+        ConfigError: in more than its limits, which would make a row of the table that is of two settings.
+    """
+    own = _own_config(folder)
+    if refused := _differences(raw, own, "", but_for=(*LIMITS, *NO_MATTER)):
+        told = ", ".join(f"{key} (was {OmegaConf.select(own, key)})" for key in refused)
+        raise ConfigError(
+            f"{_shown(folder)} holds a run with other settings: {told}; choose another hydra.sweep.dir, or change what "
+            "may change on resume with training.resume=auto"
+        )
+    return [f"{key}={OmegaConf.select(raw, key)}" for key in _differences(raw, own, "", but_for=["training.resume"])]
+
+
+def _is_finished(config: Config, folder: Path) -> bool:
+    """Whether a run in `folder` with the same settings has come to its end."""
+    if not (folder / CONFIG_NAME).is_file() or not read_result(folder).ended:
+        return False
+    return not _differences(OmegaConf.structured(config), _own_config(folder), "", but_for=NO_MATTER)
+
+
+def _own_config(folder: Path) -> DictConfig:
+    """Return the config of the run in `folder`.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    config: DictConfig = OmegaConf.structured(Config)
+    try:
+        config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
+    except Exception as error:  # YAML, OmegaConf and the file system each have their own family
+        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
+    return config
 
 
 def _differences(one: DictConfig, other: DictConfig, prefix: str, but_for: Sequence[str] = ()) -> list[str]:

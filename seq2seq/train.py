@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import signal
 import sys
@@ -13,13 +14,12 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from seq2seq.batch import Batch
 from seq2seq.config import Config, to_dict
-from seq2seq.data.batches import batch_order, batches, fixed_batches
+from seq2seq.data.batches import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
-from seq2seq.data.epochs import epoch_pairs
+from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
@@ -30,10 +30,12 @@ from seq2seq.fine_tuning import load_start
 from seq2seq.launch import CONFIG_NAME, Launch, launch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
+from seq2seq.provenance import fingerprint, make_facts, record
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage import write_atomically
 from seq2seq.training.loggers import NoLog, RunLog, log, log_to
-from seq2seq.training.trainer import EpochData, Trainer, Watch, watch_nothing
+from seq2seq.training.memory import available_bytes, check_memory, rough_bytes
+from seq2seq.training.trainer import Trainer, Watch, watch_nothing
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
@@ -45,8 +47,8 @@ def main() -> None:
     sys.exit(launch(train))
 
 
-def train(config: Config, run: Launch, watch: Watch = watch_nothing) -> None:
-    """Train as `config` says in `run.folder`, then test the best model.
+def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: bool = True) -> None:
+    """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
 
     `watch` sees each validation as it is made; what it raises ends the run.
 
@@ -68,9 +70,11 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing) -> None:
         corpus = load_corpus(config.data)
         model = make_model(config, corpus, device, run)
         network, tokenizer = model.network, model.tokenizer
-        data = training_data(config, corpus, tokenizer)
+        data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+    texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
+    ranks.check_same(texts, "corpus")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
@@ -91,12 +95,15 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing) -> None:
         )
         if run.resumes:
             trainer.resume()
-        if ranks.main:  # not earlier: a resume that is refused changes nothing
+        guard_memory(trainer, data, run.resumes)
+        if ranks.main:  # not earlier: a run that is refused changes nothing
             yaml = OmegaConf.create(to_dict(config))
             write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
+            facts = make_facts(config.training.seed, device, dtype, ranks.count, texts, trainer.progress.step)
+            record(run.folder, facts, run.resumes)
         with stop_on_signal(trainer):
             trainer.fit()
-        if ranks.main:
+        if ranks.main and tested:
             test(run.folder, corpus, config, run_log)
 
 
@@ -112,18 +119,30 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, run: Launch
     return model
 
 
-def training_data(config: Config, corpus: Corpus, tokenizer: Tokenizer) -> EpochData:
-    """Return the batches of an epoch as a function of its number."""
-    data, training = config.data, config.training
-    max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
-    pairs_of = epoch_pairs(corpus.train, tokenizer, data.sampling, max_length, training.seed, cache)
+def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
+    """Find out before the first update whether there is memory for the worst batch; on a GPU, in how many parts.
 
-    def epoch_data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-        pairs = pairs_of(epoch)
-        order = batch_order(pairs.src_lengths, pairs.tgt_lengths, training.batch_tokens, training.seed, epoch)
-        return len(order), batches(pairs, order, start)
-
-    return epoch_data
+    Raises:
+        ConfigError: there is not, on a CPU; the message says what fits.
+        Seq2SeqError: there is not, on a GPU, even for one sentence.
+    """
+    network, config, ranks = trainer.network, trainer.config, trainer.ranks
+    worst = data.worst(trainer.progress.epoch, functools.partial(rough_bytes, network))
+    device = next(network.parameters()).device.type
+    if device == "cuda":
+        trainer.update.try_worst(worst)
+    elif device == "cpu":
+        free = available_bytes()
+        check_memory(
+            trainer.update.part_gradient,
+            network,
+            worst,
+            batch_tokens=config.batch_tokens,
+            available=None if free is None else free // ranks.here,
+            micro_batches=config.micro_batches,
+            ranks=ranks.count,
+            copies=0 if resumed else 2,  # Adam's moments
+        )
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:

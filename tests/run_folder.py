@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 # Not imported from seq2seq: jaxtyping's import hook must come first.
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
 STEPS = 24
-FILES = {BEST_NAME, LAST_NAME, "config.yaml", "metrics.jsonl", "tensorboard", "train.log"}
+FILES = {BEST_NAME, LAST_NAME, "config.yaml", "metrics.jsonl", "provenance.json", "tensorboard", "train.log"}
 TINY = (
     "data=grammar", "data.train_pairs=300", "data.valid_pairs=10", "data.test_pairs=10",
     "data.tokenizer.vocab_size=400",

@@ -19,6 +19,8 @@ from seq2seq.data.binarised import PairedIds
 from seq2seq.errors import ConfigError
 
 Lengths = NDArray[np.int64]
+Cost = Callable[[Lengths, Lengths, Lengths], NDArray[Any]]
+"""What batches cost, from their rows, longest sources and longest targets."""
 Row = tuple[int, int]  # length of the longer side, index of the pair
 LEAN_STEP = 2  # pieces
 
@@ -62,7 +64,7 @@ def heaviest(
     order: Sequence[Sequence[int]],
     src_lengths: Lengths,
     tgt_lengths: Lengths,
-    cost: Callable[[Lengths, Lengths, Lengths], NDArray[Any]],
+    cost: Cost,
 ) -> int:
     """Return the position in an epoch's `order` of the batch that costs most, the first of equals.
 

@@ -7,7 +7,7 @@ import logging
 from seq2seq.config import DataConfig, DataName
 from seq2seq.data import multi30k, tatoeba
 from seq2seq.data.corpus import Corpus, ParallelText, clean, is_given, read_parallel
-from seq2seq.data.split import hold_out
+from seq2seq.data.split import fold, hold_out
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,25 @@ def load_corpus(config: DataConfig) -> Corpus:
         DataName.files: _files,
     }[config.name]
     corpus, dropped = load(config)
-    corpus.train = corpus.train.first(config.train_pairs)
+    if config.fold_of is None:
+        corpus.train = corpus.train.first(config.train_pairs)
+    else:
+        corpus.train, corpus.valid = fold(pool(corpus, config), *config.fold_of)
     tests = ", ".join(f"{name} {len(text):,}" for name, text in corpus.tests.items())
     log.info(
         "%s %s-%s: train %s, valid %s, %s (%s training pairs with a blank side dropped)",
         config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests, dropped,
     )  # fmt: skip
     return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
+
+
+def pool(corpus: Corpus, config: DataConfig) -> ParallelText:
+    """Return what cross-validation divides: the training text, then the validation text, up to `data.train_pairs`.
+
+    The test sets are those of a run without folds, so results can be compared.
+    """
+    both = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
+    return clean(both)[0].first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:

@@ -1,4 +1,4 @@
-"""Holding out validation and test pairs so that no sentence of either language stands on both sides.
+"""Dividing a text so that no sentence of either language stands on two sides: held-out pairs, folds.
 
 Sentence collections repeat themselves: "Tom left." has many translations, each of which translates other sentences.
 A random split would put the same sentence in training and test. Here sentences that share a pair, directly or
@@ -8,6 +8,7 @@ through others, form a component, and a component goes to one side as a whole.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import logging
 from dataclasses import dataclass
 
@@ -55,6 +56,42 @@ def hold_out(text: ParallelText, valid: int, test: int) -> Splits:
     taken = set(held)
     train = [pair for _, pair in sorted(item for group in groups if group[0][1] not in taken for item in group)]
     return Splits(*(ParallelText.from_pairs(part) for part in (train, held[test:], held[:test])))
+
+
+def fold(text: ParallelText, part: int, parts: int) -> tuple[ParallelText, ParallelText]:
+    """Return training and validation text of fold `part` of `parts` (cross-validation, Stone 1974).
+
+    A pure function of the set of pairs, like `hold_out`. Components go to the fold with the fewest pairs, the largest
+    first, so folds differ by few pairs. One that is larger than a fold would leave no equal folds, and none that
+    is worth validating on: it is trained on in every fold. Both texts come out in the order of their hashes.
+
+    Raises:
+        DataError: fewer unrelated groups of sentences than folds.
+    """
+    groups = sorted(_components(list(dict.fromkeys(text))), key=lambda group: (-len(group), group[0]))
+    rest, everywhere = sum(map(len, groups)), 0
+    while everywhere < len(groups) and len(groups[everywhere]) > max(MAX_COMPONENT_PAIRS, rest / parts):
+        rest -= len(groups[everywhere])
+        everywhere += 1
+    if len(groups) - everywhere < parts:
+        raise DataError(
+            f"data.fold={part}/{parts}: {len(text):,} pairs in {len(groups):,} unrelated groups of sentences are too "
+            "few for so many parts"
+        )
+    if everywhere:
+        log.warning(
+            "%s pairs hang together by sentences that they share: they are in the training text of every fold",
+            f"{sum(map(len, groups[:everywhere])):,}",
+        )
+    sizes = [(0, number) for number in range(1, parts + 1)]
+    train = [item for group in groups[:everywhere] for item in group]
+    valid: list[tuple[bytes, Pair]] = []
+    for group in groups[everywhere:]:
+        size, number = sizes[0]
+        heapq.heapreplace(sizes, (size + len(group), number))
+        (valid if number == part else train).extend(group)
+    one, other = (ParallelText.from_pairs([pair for _, pair in sorted(side)]) for side in (train, valid))
+    return one, other
 
 
 def _components(pairs: list[Pair]) -> list[list[tuple[bytes, Pair]]]:

@@ -10,20 +10,25 @@ TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok
 
 
 def print_scores(results: dict[str, Scores]) -> None:
-    """Write one row per test set to standard output: a drawn table where that is a terminal, else aligned text."""
+    """Write one row per test set to standard output."""
     names = list(next(iter(results.values())).metrics())
     head = ["test set", *(TITLES[name] for name in names), "sentences"]
     rows = [
         [test, *(f"{scores.metrics()[name].value:.2f}" for name in names), f"{scores.sentences:,}"]
         for test, scores in results.items()
     ]
+    print_table(head, rows)
+    sys.stdout.write("\n")
+    for name, metric in next(iter(results.values())).metrics().items():  # the same for every test set
+        sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    """Write rows to standard output: a drawn table where that is a terminal, else aligned text."""
     if sys.stdout.isatty():
         _draw(head, rows)
     else:
         _align([head, *rows])
-    sys.stdout.write("\n")
-    for name, metric in next(iter(results.values())).metrics().items():  # the same for every test set
-        sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
 
 
 def _draw(head: list[str], rows: list[list[str]]) -> None:

@@ -17,13 +17,14 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from seq2seq.metrics_file import METRICS_NAME, parse_event
 from seq2seq.storage import write_atomically
+from seq2seq.training.samples import as_text
 
 if TYPE_CHECKING:
     from seq2seq.training.diagnostics import Diagnosis
     from seq2seq.training.trainer import Validation
 
-METRICS_NAME = "metrics.jsonl"
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +85,7 @@ class RunLog:
         path = self._folder / METRICS_NAME
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         last = {"step": step, "validation": validated_step}
-        events = [(line, _event(line)) for line in lines]
+        events = [(line, parse_event(line)) for line in lines]
         kept = [line for line, event in events if event and event.get("step", 0) <= last.get(event["event"], step)]
         write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
         self._open(next_step=step + 1)
@@ -182,6 +183,11 @@ class RunLog:
         self.event("validation", step=step, elapsed_sec=round(elapsed_sec, 1), best=better, **figures)
         for name, value in figures.items():
             self._board.add_scalar(f"valid/{name}", value, step)
+        if result.samples:
+            self._board.add_text("valid/samples", as_text(result.samples), step)
+        if result.attention is not None:
+            self._board.add_text("valid/attention", result.attention.edges(), step)
+            self._board.add_image("valid/attention", result.attention.image(), step)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
@@ -202,15 +208,6 @@ class NoLog(RunLog):
         return self
 
     __exit__ = rewind = sync = step = diagnose = progress = flush = validation = event = _nothing
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    """Return the event of a line of metrics.jsonl; None where the line was cut short."""
-    try:
-        event = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return event if line.endswith("\n") and isinstance(event, dict) and "event" in event else None
 
 
 def _map_floats(value: Any, function: Callable[[float], Any]) -> Any:

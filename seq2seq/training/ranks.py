@@ -36,6 +36,11 @@ class Ranks:
         """Whether this process is the one that writes files, validates and speaks."""
         return self.number == 0
 
+    @property
+    def here(self) -> int:
+        """How many of the processes share this machine."""
+        return 1 if self.count == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
     def device(self, device: torch.device) -> torch.device:
         """Return the device of this process: of several GPUs on a machine, each has its own.
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,8 @@ from seq2seq.training.loggers import RunLog
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.ranks import RankLost, Ranks
 from seq2seq.training.retention import model_path, remove_others, retain, retains, score_of
+from seq2seq.training.samples import AttentionMap, Sample
+from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 from seq2seq.training.update import Update
 
 SAVE_EVERY_SEC = 45.0
@@ -43,12 +45,14 @@ class EpochData(Protocol):
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation: mean negative log-likelihood per target token in nats, BLEU and chrF."""
+    """One validation: mean negative log-likelihood per target token in nats, BLEU, chrF; and what to look at."""
 
     loss: float
     perplexity: float
     bleu: float
     chrf: float
+    samples: list[Sample] = field(default_factory=list)
+    attention: AttentionMap | None = None
 
 
 NOTHING = Validation(math.nan, math.nan, math.nan, math.nan)  # of a rank that does not validate
@@ -158,7 +162,8 @@ class Trainer:
         """Make one update from `batch`; a gradient that is not finite reaches neither weights nor optimizer."""
         started, tokens, progress = time.monotonic(), batch.tgt_tokens, self.progress
         self.network.train()
-        share = self.update.gradient(batch, progress.step + 1)
+        ratio = teacher_forcing_ratio(self.config.scheduled_sampling, self._share_done())
+        share = self.update.gradient(batch, progress.step + 1, ratio)
         if self.config.diagnostics and self.ranks.main and (progress.step + 1) % self.config.log_every_steps == 0:
             self.run_log.diagnose(diagnose(self.network, batch))  # while the gradient is whole
         norm = float(clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf")))

@@ -19,6 +19,7 @@ from seq2seq.storage import first_line
 from seq2seq.training.loss import output_loss
 from seq2seq.training.r_drop import r_drop_loss
 from seq2seq.training.ranks import Ranks
+from seq2seq.training.scheduled_sampling import choose_inputs
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,14 @@ class BatchLoss(nn.Module):
         super().__init__()
         self.network, self.config, self.dtype = network, config, dtype
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats."""
+    def forward(self, batch: Batch, ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats.
+
+        Of the words that the decoder reads, so large a `ratio` is the reference's, the others are its own.
+        """
         smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(batch.src_ids.device, self.dtype):
+            batch = choose_inputs(self.network, batch, ratio)
             readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
             if alpha:
                 return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
@@ -53,8 +58,10 @@ class Update:
         self._micro_batches = config.micro_batches
         self._device = next(network.parameters()).device
 
-    def gradient(self, batch: Batch, step: int) -> float:
+    def gradient(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
         """Add the gradient of `batch`, divided by all its tokens, and return the nll of this rank's share, summed.
+
+        The decoder is fed a word of the reference with probability `ratio` (training/scheduled_sampling.py).
 
         Out of memory, a process that works alone cuts the batch into smaller parts and begins again.
 
@@ -65,7 +72,7 @@ class Update:
             self._shared = self._ranks.wrap(self._loss)
         while True:
             try:
-                return self._gradient(self._shared, batch, step)
+                return self._gradient(self._shared, batch, step, ratio)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -78,6 +85,11 @@ class Update:
                 )
             self._split_further(told)
 
+    def part_gradient(self, part: Batch) -> None:
+        """Add the gradient of one part, as `gradient` does; for measuring what it needs."""
+        self._loss.train()
+        self._backward(self._loss, part, part.tgt_tokens, last=True)
+
     def try_worst(self, batch: Batch) -> None:
         """Find out, before the first update, in how many parts the batch that needs most memory is computed.
 
@@ -86,6 +98,7 @@ class Update:
         Raises:
             Seq2SeqError: one sentence by itself is too much.
         """
+        self._loss.train()
         moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(2)]
         while True:
             told = ""
@@ -111,23 +124,25 @@ class Update:
             torch.cuda.empty_cache()
         log.warning("out of memory (%s): from now on %d micro-batches an update", told, self._micro_batches)
 
-    def _gradient(self, module: nn.Module, batch: Batch, step: int) -> float:
+    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> float:
         ranks, tokens = self._ranks, batch.tgt_tokens
         parts = batch.split(ranks.count * self._micro_batches)
         mine = list(enumerate(parts))[ranks.number :: ranks.count]
         nll = torch.zeros((), device=self._device)
         for number, part in mine:
             self._seed(step, number)
-            nll += self._backward(module, part, tokens, last=number == mine[-1][0])
+            nll += self._backward(module, part, tokens, ratio, last=number == mine[-1][0])
         if not mine:  # more ranks than sentences: nothing to add, but the others wait for this rank's gradient
             self._backward(module, parts[0], tokens, last=True, weight=0.0)
         return float(nll)  # a CPU–GPU sync
 
-    def _backward(self, module: nn.Module, part: Batch, tokens: int, *, last: bool, weight: float = 1.0) -> Tensor:
+    def _backward(
+        self, module: nn.Module, part: Batch, tokens: int, ratio: float = 1.0, *, last: bool, weight: float = 1.0
+    ) -> Tensor:
         """Add the gradient of one part; the ranks' gradients are averaged with that of each one's last part."""
         waits = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if waits else module.no_sync():  # type: ignore[operator]
-            losses: tuple[Tensor, Tensor] = module(part.to(self._device))
+            losses: tuple[Tensor, Tensor] = module(part.to(self._device), ratio)
             self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
         return losses[1]
 

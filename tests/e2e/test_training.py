@@ -118,6 +118,10 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_in_its_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]  # no second folder
     assert_same_run(tmp_path / "run", uninterrupted[0])
     assert (tmp_path / "run" / "train.log").read_text(encoding="utf-8").count("resumed at step") == 1
+    started, went_on = json.loads((tmp_path / "run" / "provenance.json").read_text(encoding="utf-8"))
+    assert (started["step"], went_on["step"]) == (0, step)
+    assert started["data"] == went_on["data"]
+    assert "hydra.run.dir=run" in started["command"]
 
 
 def test_a_finished_run_that_is_resumed_is_tested_again_and_not_changed(
@@ -136,16 +140,48 @@ def test_a_sweep_goes_on_after_a_point_that_fails(tmp_path: Path, start: Launche
     points = ["training.max_steps=2", "data.tokenizer.vocab_size=400,1000000", "training.seed=1,2"]
     done = start(*points, "hydra.sweep.dir=sweep", "-m")
     assert done.status == 2
-    assert [run.folder.as_posix() for _, run in done.jobs] == ["sweep/0", "sweep/1", "sweep/2", "sweep/3"]
-    for number in range(4):
-        folder = tmp_path / "sweep" / str(number)
+    points = [f"vocab_size-{size}+seed-{seed}" for size in (400, 1000000) for seed in (1, 2)]
+    assert [run.folder for _, run in done.jobs] == [Path("sweep", point) for point in points]
+    for number, point in enumerate(points):
+        folder = tmp_path / "sweep" / point
         assert (folder / BEST_NAME).exists() == (number < 2)
         assert (folder / "failed.txt").exists() == (number >= 2)
-    told = (tmp_path / "sweep" / "2" / "failed.txt").read_text(encoding="utf-8")
+    told = (tmp_path / "sweep" / points[2] / "failed.txt").read_text(encoding="utf-8")
     assert told.startswith("error: data.tokenizer.vocab_size=1000000 is more than the training text allows: at most ")
     assert told in done.err
-    assert done.err.splitlines()[-1] == "error: 2 points of the sweep failed: sweep/2, sweep/3"
+    assert done.err.splitlines()[-1] == (
+        f"error: 2 of 4 points of the sweep failed: sweep/{points[2]}, sweep/{points[3]}"
+    )
     assert "Traceback" not in done.err
+
+
+def test_a_killed_sweep_goes_on_and_gives_the_same_table(tmp_path: Path, cache: Path, start: Launcher) -> None:
+    command = ["data.fold=1/2,2/2", "hydra.sweep.dir=sweep", "training.save_every_steps=1", "-m"]
+    process = Process(cache, tmp_path, *command)
+    process.metrics = tmp_path / "sweep" / "fold-2of2" / "metrics.jsonl"
+    process.wait_for(5)
+    process.child.kill()
+    assert process.wait()[0] == -signal.SIGKILL
+    done = start(*command)
+    assert done.status == 0
+    assert [(run.folder.name, run.resumes) for _, run in done.jobs] == [("fold-2of2", True)]
+    assert "sweep/fold-1of2: finished before, skipped" in done.err
+    whole = start("hydra.sweep.dir=other", command[0], *command[2:])
+    rows, other_rows = (
+        [line.split("\t")[:-1] for line in Path(folder, "summary.tsv").read_text(encoding="utf-8").splitlines()]
+        for folder in ("sweep", "other")
+    )
+    assert rows == other_rows  # but for the minutes
+    assert sorted(row[1] for row in rows[1:]) == ["*", "1/2", "2/2"]
+    assert " hydra.sweep.dir=other " in whole.out.splitlines()[-1]
+
+
+def test_the_fold_of_a_run_does_not_change(start: Launcher, resume: Launcher) -> None:
+    assert start("hydra.run.dir=run", "training.max_steps=2", "data.fold=1/2").status == 0
+    resumed = resume("training.resume=run", "data.fold=2/2")
+    assert resumed.status == 2
+    assert "cannot change on resume" in resumed.err
+    assert "data.fold (was 1/2)" in resumed.err
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(start: Launcher, tmp_path: Path) -> None:

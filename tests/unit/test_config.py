@@ -250,11 +250,20 @@ def no_dropout(but: str = "") -> list[str]:
         (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
         (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
         (["data.sampling.src=0.1", "data.tokenizer.type=char"], ["data.sampling", "unigram", "bpe"]),
+        (
+            ["training.scheduled_sampling.schedule=exponential", "training.scheduled_sampling.final_ratio=0"],
+            ["training.scheduled_sampling.final_ratio=0", "above 0"],
+        ),
         (["training.r_drop=1", *no_dropout()], ["training.r_drop=1", "model.dropout"]),
         (["training.r_drop=1", *no_dropout("layers")], ["training.r_drop=1", "layers"]),
         (["training.r_drop=1", "model.attention=none", *no_dropout("context")], ["training.r_drop=1", "context"]),
         (["training.init_vocabulary=replace"], ["training.init_vocabulary=replace", "training.init_from"]),
         (["model.attention=none", "decode.coverage_penalty=0.2"], ["decode.coverage_penalty=0.2", "model.attention"]),
+        *(
+            ([f"data.fold={fold}"], [f"data.fold={fold}: write K/N"])
+            for fold in ("1", "1/1", "0/5", "6/5", "a/b", "1/5/9")
+        ),
+        (["data.fold=1/5", "data.overfit_pairs=9"], ["data.fold=1/5", "data.overfit_pairs=9"]),
         # A group or choice that does not exist.
         (["model=huge"], ["model/huge", "base", "large", "rnnsearch", "small"]),
         (["data=wmt"], ["data/wmt", "files", "multi30k"]),

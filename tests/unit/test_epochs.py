@@ -16,11 +16,11 @@ from seq2seq.batch import EOS_ID, Batch
 from seq2seq.config import Config, DataConfig, PieceType, SamplingConfig, TokenizerConfig, TrainingConfig, to_dict
 from seq2seq.data import epochs
 from seq2seq.data.binarised import PairedIds, prepare
-from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.epochs import epoch_pairs
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
-from seq2seq.train import training_data
 
 BOTH = SamplingConfig(src=0.2, tgt=0.2)
 KINDS = [PieceType.unigram, PieceType.bpe]
@@ -150,7 +150,7 @@ def config_of(cache: Path, kind: PieceType, seed: int = 1) -> Config:
 def batches_of(config: Config, number: int, start: int = 0) -> list[Batch]:
     cache = Path(str(config.data.cache_dir))
     tokenizer = Tokenizer.train(TEXT, config.data.tokenizer, cache)
-    count, batches = training_data(config, Corpus(TEXT, TEXT, {}), tokenizer)(number, start)
+    count, batches = EpochBatches(config.data, config.training, TEXT, tokenizer)(number, start)
     made = list(batches)
     assert len(made) == count - start
     return made

@@ -140,6 +140,33 @@ def test_files_hold_out_what_is_not_given(
     assert (limited.valid, limited.tests) == (corpus.valid, corpus.tests)
 
 
+@pytest.mark.parametrize("given", [("train",), ("train", "valid", "test"), ("train", "test")])
+def test_folds_divide_all_but_the_test_set(files: dict[str, FilesConfig], given: tuple[str, ...]) -> None:
+    settings = {name: files[name] for name in given}
+    config = DataConfig(name=DataName.files, **settings, valid_pairs=5, test_pairs=5)
+    whole = load_corpus(config)
+    wanted = {pair for pair in [*whole.train, *whole.valid] if all(pair)}  # a given validation text has blank sides
+    valid = []
+    for part in (1, 2, 3):
+        config.fold = f"{part}/3"
+        corpus = load_corpus(config)
+        assert corpus.tests == whole.tests == load_tests(config)
+        assert corpus.pieces is None  # the tokenizer learns from the training part
+        assert {*corpus.train, *corpus.valid} == wanted
+        assert not {*corpus.train} & {*corpus.valid}
+        valid += corpus.valid
+    assert sorted(valid) == sorted(wanted)
+
+
+def test_folds_divide_the_first_pairs_where_the_text_is_limited(files: dict[str, FilesConfig]) -> None:
+    config = DataConfig(name=DataName.files, **files, train_pairs=12)
+    limited = load_corpus(config).train
+    config.fold = "1/4"
+    corpus = load_corpus(config)
+    assert sorted([*corpus.train, *corpus.valid]) == sorted(limited)
+    assert len(corpus.valid) == 3
+
+
 def test_to_overfit_every_part_is_the_first_training_pairs(files: dict[str, FilesConfig]) -> None:
     config = DataConfig(name=DataName.files, **files)
     whole = load_corpus(config).train

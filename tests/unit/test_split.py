@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.data.corpus import ParallelText, read_lines
-from seq2seq.data.split import MAX_COMPONENT_PAIRS, Splits, hold_out
+from seq2seq.data.split import MAX_COMPONENT_PAIRS, Splits, fold, hold_out
 from seq2seq.errors import DataError
 
 Pair = tuple[str, str]
@@ -100,9 +100,79 @@ def test_three_unrelated_sentences_are_enough() -> None:
     assert [len(part) for part in parts(splits).values()] == [1, 1, 1]
 
 
+# --- folds -----------------------------------------------------------------------------------------------------------
+
+
+def folds(text: ParallelText, parts: int) -> list[Splits]:
+    made = [fold(text, part, parts) for part in range(1, parts + 1)]
+    return [Splits(train, valid, ParallelText([], [])) for train, valid in made]
+
+
+@pytest.mark.parametrize("parts_", [2, 3, 5, 10])
+def test_folds_are_disjoint_equal_and_cover_the_text(parts_: int) -> None:
+    made = pairs()
+    found = folds(ParallelText.from_pairs(made), parts_)
+    valid = [pair for splits in found for pair in splits.valid]
+    assert len(valid) == len(set(valid))
+    assert set(valid) == set(made)
+    for splits in found:
+        assert_no_sentence_on_two_sides(splits)
+        assert sorted([*splits.train, *splits.valid]) == sorted(set(made))
+    sizes = [len(splits.valid) for splits in found]
+    assert max(sizes) - min(sizes) <= 1  # there are enough small components to fill them up
+
+
+def test_folds_do_not_depend_on_order_or_direction() -> None:
+    made = pairs()
+    expected = folds(ParallelText.from_pairs(made), 3)
+    shuffled = ParallelText.from_pairs(random.Random(1).sample(made, len(made)))
+    assert folds(shuffled, 3) == expected
+    reverse = [Splits(*(text.swapped() for text in (s.train, s.valid, s.test))) for s in folds(shuffled.swapped(), 3)]
+    assert reverse == expected
+
+
+def test_a_component_larger_than_a_fold_is_trained_on_in_every_fold(caplog: pytest.LogCaptureFixture) -> None:
+    giant, small = chain("giant", 500), [(f"s {i}", f"t {i}") for i in range(100)]
+    for splits in folds(ParallelText.from_pairs(giant + small), 5):
+        assert set(giant) <= set(splits.train)
+        assert len(splits.valid) == 20
+        assert set(splits.valid) <= set(small)
+    assert "500 pairs hang together" in caplog.text
+
+
+def test_a_component_that_is_a_whole_fold_is_one() -> None:
+    made = chain("large", 100) + [(f"s {i}", f"t {i}") for i in range(100)]
+    one, other = folds(ParallelText.from_pairs(made), 2)
+    assert sorted(one.valid) == sorted(other.train) == sorted(made[:100])
+
+
+def test_the_first_pairs_of_a_fold_are_a_fair_sample() -> None:
+    """Of a long validation set only the first sentences are translated."""
+    made = [pair for i in range(100) for pair in chain(f"large {i}", 8)] + [(f"s {i}", f"t {i}") for i in range(800)]
+    _, valid = fold(ParallelText.from_pairs(made), 1, 2)
+    assert 70 < sum(src.startswith("large") for src in valid.first(200).src) < 130  # half of all
+
+
+@pytest.mark.parametrize(("made", "parts_"), [([], 2), (chain("a", 30), 2), ([("a", "A"), ("b", "B")], 3)])
+def test_too_few_unrelated_sentences_for_folds(made: list[Pair], parts_: int) -> None:
+    with pytest.raises(DataError, match=rf"^data\.fold=2/{parts_}: {len(made)} pairs in . unrelated groups .* too few"):
+        fold(ParallelText.from_pairs(made), 2, parts_)
+
+
+def test_as_many_folds_as_sentences() -> None:
+    found = folds(ParallelText([*"abc"], [*"ABC"]), 3)
+    assert sorted(splits.valid.src[0] for splits in found) == [*"abc"]
+
+
+# --- a real corpus ---------------------------------------------------------------------------------------------------
+
+
 def test_on_a_real_corpus(corpora: Path) -> None:
     folder = corpora / "tatoeba-en-de"
     text = ParallelText(*(read_lines(folder / f"train.{language}.gz")[:40_000] for language in ("en", "de")))
     splits = hold_out(text, 500, 500)
     assert_no_sentence_on_two_sides(splits)
     assert len(splits.train) > 0.95 * len(text)
+    for splits in folds(text, 5):
+        assert_no_sentence_on_two_sides(splits)
+        assert 0.15 * len(text) < len(splits.valid) <= 0.2 * len(text) + 1

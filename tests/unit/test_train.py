@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from seq2seq.config import Config, DataConfig, TrainingConfig
-from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.train import stop_on_signal, training_data
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.epoch_batches import EpochBatches
+from seq2seq.train import stop_on_signal
 from tiny_model import make_model
 from tiny_trainer import random_data, tiny_trainer
 
@@ -22,7 +23,7 @@ def epoch_of(cache: Path, epoch: int, start: int = 0, seed: int = 1, max_length:
     """The source ids of every batch of an epoch."""
     data = DataConfig(src="en", tgt="fr", cache_dir=str(cache), max_length=max_length)
     config = Config(data=data, training=TrainingConfig(max_steps=1, batch_tokens=64, seed=seed))
-    count, batches = training_data(config, Corpus(TEXT, TEXT, {}), make_model(cache).tokenizer)(epoch, start)
+    count, batches = EpochBatches(config.data, config.training, TEXT, make_model(cache).tokenizer)(epoch, start)
     made = [batch.src_ids.tolist() for batch in batches]
     assert len(made) == count - start
     return made

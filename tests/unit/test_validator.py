@@ -12,8 +12,10 @@ from seq2seq.batch import make_batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import bleu
-from seq2seq.evaluation.validator import Validator
-from tiny_model import SENTENCES, make_model
+from seq2seq.evaluation.validator import END, MOST_PIECES, SAMPLES, Validator
+from seq2seq.model_config import AttentionName
+from seq2seq.training.trainer import Validation
+from tiny_model import SENTENCES, make_model, make_network
 
 TEXT = ParallelText(SENTENCES, SENTENCES[::-1])
 
@@ -51,3 +53,56 @@ def test_a_loss_beyond_all_measure_is_an_infinite_perplexity(translator: Transla
         output.bias[4] -= 1e5
     assert found.loss > 1000
     assert found.perplexity == math.inf
+
+
+def validate(translator: Translator, text: ParallelText) -> Validation:
+    batch = make_batch([[5, 6]], [[7, 8]])
+    return Validator(translator, lambda: [batch], text, beam_size=1)()
+
+
+def test_the_first_translations_are_shown_with_what_they_translate(translator: Translator) -> None:
+    lines = [f"{line} {n}" for n in range(3) for line in SENTENCES]
+    found = validate(translator, ParallelText(lines, lines[::-1])).samples
+    shown = [(one.source, one.translation, one.reference) for one in found]
+    assert shown == list(zip(lines, translator.translate(lines, beam_size=1), lines[::-1], strict=True))[:SAMPLES]
+
+
+def test_attention_is_that_of_the_first_translation(translator: Translator) -> None:
+    """Where the network looked in the search, and not where it looks for the reference, in words on both sides."""
+    tokenizer, network = translator.tokenizer, translator.network
+    network.train()  # dropout must be off
+    found = validate(translator, TEXT).attention
+    network.eval()
+    assert found is not None
+    source = tokenizer.encode_src(TEXT.src[:1])[0]
+    best = translator.translate_n_best(TEXT.src[:1], beam_size=1)[0][0]
+    assert found.source == [*tokenizer.src_pieces(source), END]
+    assert found.target == [*tokenizer.tgt_pieces(best.ids), END][:MOST_PIECES]
+    with torch.no_grad():
+        (weights,) = network(make_batch([source], [best.ids]))[2]
+    torch.testing.assert_close(torch.tensor(found.weights), weights[: len(found.target)], rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_fit_a_picture_is_left_out(translator: Translator) -> None:
+    line = " ".join(SENTENCES * 2)
+    whole = validate(translator, ParallelText([line], [line])).attention
+    assert whole is not None
+    assert len(whole.source) == MOST_PIECES
+    assert END not in whole.source
+    assert {len(row) for row in whole.weights} == {MOST_PIECES}
+    assert len(whole.weights) == len(whole.target) <= MOST_PIECES
+
+
+@pytest.mark.parametrize("first", ["", "   ", "jugs and a box"])
+def test_no_picture_of_nothing_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
+    text = ParallelText([first, *SENTENCES], ["a", *SENTENCES])
+    found = validate(Translator(translator.network, translator.tokenizer, longest_part=10), text)
+    assert found.attention is None
+    assert len(found.samples) == 4
+
+
+def test_no_picture_of_a_network_without_attention(translator: Translator) -> None:
+    network = make_network(translator.tokenizer.src_size, attention=AttentionName.none)
+    found = validate(Translator(network, translator.tokenizer), TEXT)
+    assert found.attention is None
+    assert len(found.samples) == len(SENTENCES)

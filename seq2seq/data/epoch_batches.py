@@ -1,0 +1,45 @@
+"""The batches that a network is trained on, epoch by epoch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from seq2seq.batch import Batch
+from seq2seq.config import DataConfig, TrainingConfig
+from seq2seq.data.batches import Cost, batch_order, batches, heaviest
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.download import cache_dir
+from seq2seq.data.epochs import epoch_pairs
+from seq2seq.data.tokenizer import Tokenizer
+
+
+class EpochBatches:
+    """The batches of an epoch as a function of its number (the trainer's `EpochData`)."""
+
+    def __init__(self, data: DataConfig, training: TrainingConfig, text: ParallelText, tokenizer: Tokenizer) -> None:
+        """Pairs with a side longer than `data.max_length`, or than a whole batch, are dropped.
+
+        Raises:
+            DataError: no pair is left.
+        """
+        max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
+        pairs_of = epoch_pairs(text, tokenizer, data.sampling, max_length, training.seed, cache)
+        self._training = training
+        self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded when it is asked for
+        self._order_of = functools.lru_cache(1)(self._order)
+
+    def __call__(self, epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        """Return the number of batches of `epoch` and an iterator over them from number `start`."""
+        order = self._order_of(epoch)
+        return len(order), batches(self._pairs_of(epoch), order, start)
+
+    def worst(self, epoch: int, cost: Cost) -> Batch:
+        """Return the batch of `epoch` that costs most, as in `heaviest`."""
+        pairs, order = self._pairs_of(epoch), self._order_of(epoch)
+        position = heaviest(order, pairs.src_lengths, pairs.tgt_lengths, cost)
+        return next(batches(pairs, order, position))
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        pairs, training = self._pairs_of(epoch), self._training
+        return batch_order(pairs.src_lengths, pairs.tgt_lengths, training.batch_tokens, training.seed, epoch)
