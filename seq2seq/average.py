@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,17 +81,15 @@ def expand(path: Path, last: int | None = None) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
 
-    from seq2seq.training.retention import FOLDER_NAME
+    from seq2seq.training.retention import FOLDER_NAME, kept_models
 
-    folder = path / FOLDER_NAME
-    found = [(file, re.fullmatch(r"step_(\d+)", file.stem)) for file in folder.glob("step_*.safetensors")]
-    steps = sorted((int(name[1]), file) for file, name in found if name)
-    if not steps:
+    found = kept_models(path)
+    if not found:
         raise ModelFileError(
-            f"no models in {folder}: train with training.keep_best=K (at least 2) or training.keep_last=N, "
+            f"no models in {path / FOLDER_NAME}: train with training.keep_best=K (at least 2) or training.keep_last=N, "
             "or name model files"
         )
-    return [file for _, file in steps[-(last or len(steps)) :]]
+    return found[-(last or len(found)) :]
 
 
 def mean(files: Sequence[Path]) -> Model:

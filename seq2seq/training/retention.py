@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,9 +40,15 @@ def model_path(run: Path, step: int) -> Path:
     return run / FOLDER_NAME / f"step_{step:07d}.safetensors"
 
 
+def kept_models(run: Path) -> list[Path]:
+    """Return the models that a run folder keeps, by step."""
+    found = ((re.fullmatch(r"step_(\d+)\.safetensors", path.name), path) for path in (run / FOLDER_NAME).glob("*"))
+    return [path for _, path in sorted((int(name[1]), path) for name, path in found if name)]
+
+
 def remove_others(run: Path, kept: Sequence[Kept]) -> None:
     """Delete the models of a run folder that are not kept."""
     names = {model_path(run, one[0]).name for one in kept}
-    for path in (run / FOLDER_NAME).glob("step_*.safetensors"):
+    for path in kept_models(run):
         if path.name not in names:
             path.unlink(missing_ok=True)

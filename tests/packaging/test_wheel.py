@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "translate", "evaluate", "score"]
+COMMANDS = ["train", "translate", "evaluate", "score", "shortlist", "average", "curves"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -101,7 +101,7 @@ def test_translate_does_not_load_torchtext(installed: tuple[Path, Run]) -> None:
     run_installed("python", "-c", "import sys, seq2seq.translate; sys.exit('torchtext' in sys.modules)")
 
 
-def test_train_translate_evaluate_score(installed: tuple[Path, Run], tmp_path: Path) -> None:
+def test_train_translate_evaluate_score_average(installed: tuple[Path, Run], tmp_path: Path) -> None:
     _, run_installed = installed
     train_tiny_model(run_installed, tmp_path)
     translated = run_installed("seq2seq-translate", tmp_path, "--text", "The dog sleeps.").stdout
@@ -113,6 +113,10 @@ def test_train_translate_evaluate_score(installed: tuple[Path, Run], tmp_path: P
     (tmp_path / "text").write_text("The dog sleeps.\n", encoding="utf-8")
     pair = ("--src", tmp_path / "text", "--tgt", tmp_path / "text")
     assert run_installed("seq2seq-score", tmp_path, *pair).stdout.count("\n") == 1
+    assert run_installed("seq2seq-curves", tmp_path, "--output", tmp_path / "x.svg").stdout == f"{tmp_path / 'x.svg'}\n"
+    best, average = tmp_path / "best.safetensors", tmp_path / "average"
+    run_installed("seq2seq-average", best, best, "--output", average)
+    assert run_installed("seq2seq-translate", average, "--text", "The dog sleeps.").stdout == translated
 
 
 def train_tiny_model(run_installed: Run, run_dir: Path) -> None:

@@ -1,0 +1,278 @@
+"""Draw the learning curves of runs: `python -m seq2seq.curves RUN...`, one panel a metric, one line a run."""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import io
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.command import run
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.metrics_file import METRICS_NAME, read_events
+from seq2seq.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DESCRIPTION = """\
+Draw the learning curves of one or several runs, finished or not, from their metrics.jsonl.
+
+Training loss, learning rate and gradient norm are means over the updates since the last logged line; perplexity, BLEU
+and chrF are those of the validation set. A value that was not finite leaves a gap.
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a panel shows: a field of one kind of event."""
+
+    event: str
+    field: str
+    title: str
+    logarithmic: bool = False  # where the values differ fivefold
+
+
+METRICS = {
+    "loss": Metric("step", "loss", "training loss, nats per piece"),
+    "perplexity": Metric("validation", "perplexity", "validation perplexity", logarithmic=True),
+    "bleu": Metric("validation", "bleu", "validation BLEU"),
+    "chrf": Metric("validation", "chrf", "validation chrF"),
+    "learning_rate": Metric("step", "learning_rate", "learning rate"),
+    "grad_norm": Metric("step", "grad_norm", "gradient norm before clipping", logarithmic=True),
+}
+DEFAULT_METRICS = ("loss", "perplexity", "bleu", "learning_rate", "grad_norm")
+AXES = {"steps": "updates", "epochs": "epochs", "minutes": "minutes of training"}
+FORMATS = (".svg", ".png", ".pdf")
+# A date would make every file another one.
+UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
+PANEL_INCHES = 4.6, 2.7
+FEW_POINTS = 50  # up to here each is marked, so that one alone is seen
+LINE_STYLES = ("-", "--", ":", "-.")  # one more for every ten runs, as there are ten colours
+
+
+@dataclass
+class Curves:
+    """The events of a run by kind, each with its number of updates, in order."""
+
+    name: str
+    events: dict[str, list[dict[str, Any]]]
+
+    def points(self, metric: Metric, axis: str) -> tuple[list[float], list[float]]:
+        """Return the places on the axis and the values there, NaN where one was not finite; nothing if all are NaN."""
+        events = [event for event in self.events[metric.event] if metric.field in event]
+        values = [_number(event[metric.field]) for event in events]
+        found = [(x, y) for x, y in zip(self._places(events, axis), values, strict=True) if math.isfinite(x)]
+        if all(math.isnan(y) for _, y in found):
+            return [], []
+        return [x for x, _ in found], [y for _, y in found]
+
+    def _places(self, events: Sequence[dict[str, Any]], axis: str) -> list[float]:
+        if axis == "steps":
+            return [float(event["step"]) for event in events]
+        if axis == "minutes":
+            return [_number(event.get("elapsed_sec")) / 60 for event in events]
+        known = {event["step"]: _number(event.get("epoch")) for event in self.events["step"]}
+        known = {0: 0.0} | {step: epoch for step, epoch in known.items() if not math.isnan(epoch)}
+        points = list(known.items())
+        return [interpolated(event["step"], points) for event in events]  # validations do not say their epochs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parser().parse_args(argv)
+    return run(lambda: curves(args))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(
+        prog="seq2seq-curves", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("runs", nargs="+", metavar="RUN", help="run folder; of a sweep: its points, runs/sweep_X/*/")
+    made.add_argument(
+        "--label", action="append", metavar="NAME", help="name of a run in the legend, once for every run, in order"
+    )
+    made.add_argument(
+        "--metrics",
+        metavar="A,B",
+        help=f"panels, of {', '.join(METRICS)}; default: {','.join(DEFAULT_METRICS)}, as far as there are values",
+    )
+    made.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
+    made.add_argument(
+        "--output", default="curves.svg", metavar="FILE", help=f"{', '.join(FORMATS)} (default: curves.svg)"
+    )
+    return made
+
+
+def curves(args: argparse.Namespace) -> None:
+    """Read the runs, draw them, write the picture and print its name.
+
+    Raises:
+        ConfigError: an option that does not fit, or matplotlib is not installed.
+        DataError: a folder is no run, or there is nothing to draw.
+        StorageError: the picture cannot be written.
+    """
+    path = Path(args.output)
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
+    wanted = metric_names(args.metrics)
+    names = args.label or run_names(args.runs)
+    if len(names) != len(args.runs):
+        raise ConfigError(f"{len(names)} times --label for {len(args.runs)} runs: give one for each or none")
+    runs = [read_run(Path(folder), name) for folder, name in zip(args.runs, names, strict=True)]
+    shown = [name for name in wanted if any(run.points(METRICS[name], args.x)[0] for run in runs)]
+    if args.metrics and shown != wanted:
+        missing = ", ".join(name for name in wanted if name not in shown)
+        raise DataError(f"--metrics {missing}: no run has values of it")
+    if not shown:
+        raise DataError(f"{', '.join(args.runs)}: nothing to draw, {METRICS_NAME} has no values yet")
+    picture = draw(runs, shown, args.x, ending)
+    write_atomically(path, lambda temporary: temporary.write_bytes(picture))
+    sys.stdout.write(f"{path}\n")
+
+
+def metric_names(text: str | None) -> list[str]:
+    """Return the metrics of a list between commas, each once; the default without one.
+
+    Raises:
+        ConfigError: no such metric.
+    """
+    names = list(dict.fromkeys(text.split(","))) if text is not None else list(DEFAULT_METRICS)
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(f"--metrics {name}: is none of {', '.join(METRICS)}")
+    return names
+
+
+def run_names(folders: Sequence[str]) -> list[str]:
+    """Return the names of the folders, or what was given where two of them have the same."""
+    names = [Path(folder).resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else list(folders)
+
+
+def read_run(folder: Path, name: str) -> Curves:
+    """Return the events of a run so far.
+
+    Steps that begin again from a smaller number are a new attempt in the same folder: what was before is forgotten.
+
+    Raises:
+        DataError: the folder holds no run, or it cannot be read.
+    """
+    path = folder / METRICS_NAME
+    found = Curves(name, {"step": [], "validation": []})
+    try:
+        if not path.is_file():
+            raise DataError(f"{folder} is no run folder: {path} does not exist")
+        for event in read_events(path):
+            events, step = found.events.get(event["event"]), event.get("step")
+            if events is None or not isinstance(step, int):
+                continue
+            if events and step <= events[-1]["step"]:
+                for one in found.events.values():
+                    one.clear()
+            events.append(event)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return found
+
+
+def interpolated(x: int, points: Sequence[tuple[int, float]]) -> float:
+    """Return y at x on the line through the points, whose x rise; behind the last it goes on straight from the first.
+
+    NaN where one point alone makes no line.
+    """
+    if len(points) < 2:
+        return math.nan
+    after = max(1, bisect.bisect_left(points, (x, -math.inf)))
+    (left, low), (right, high) = (points[after - 1], points[after]) if after < len(points) else (points[0], points[-1])
+    return low + (high - low) * (x - left) / (right - left)
+
+
+def _number(value: object) -> float:
+    """Return a finite number of an event, or NaN."""
+    number = float(value) if isinstance(value, int | float) else math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def draw(runs: Sequence[Curves], names: Sequence[str], axis: str, ending: str) -> bytes:
+    """Return the picture as a file of the format that `ending` says; the same curves are the same bytes.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"drawing needs {error.name}: pip install 'seq2seq-lstm[plots]'") from error
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # not those of a matplotlibrc, which differs between machines
+        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: smaller, and it can be searched
+        matplotlib.rcParams["svg.hashsalt"] = "seq2seq"  # names in the SVG are hashes of it instead of random ones
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a script that the font lacks
+        columns = min(2, len(names))
+        rows = math.ceil(len(names) / columns)
+        # No pyplot, and so neither a window nor a backend: savefig takes the one of the format, for PNG that is Agg.
+        figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
+        for panel, name in zip(panels, names, strict=False):
+            _draw_panel(panel, runs, METRICS[name], axis)
+        for panel in panels[len(names) :]:
+            panel.remove()
+        _name_runs(figure, panels[0], runs)
+        file = io.BytesIO()
+        figure.savefig(file, format=ending[1:], metadata=UNDATED[ending], dpi=150, bbox_inches="tight")
+    return file.getvalue()
+
+
+def _draw_panel(axes: Axes, runs: Sequence[Curves], metric: Metric, axis: str) -> None:
+    from matplotlib.ticker import LogLocator
+
+    shown: list[float] = []
+    for number, one in enumerate(runs):
+        places, values = one.points(metric, axis)
+        style, marker = LINE_STYLES[number // 10 % len(LINE_STYLES)], "." if len(places) <= FEW_POINTS else ""
+        gid = f"{metric.field}-{number}"  # name of the line in an SVG
+        axes.plot(places, values, style, color=f"C{number % 10}", marker=marker, linewidth=1.2, gid=gid)
+        shown += [value for value in values if not math.isnan(value)]
+    least, most = min(shown), max(shown)
+    if metric.logarithmic and 0 < 5 * least < most:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if most < 1000 * least else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+    axes.set_title(metric.title, fontsize="medium")
+    axes.set_xlabel(AXES[axis])
+    axes.tick_params(labelbottom=True)
+    axes.grid(color="0.9")
+
+
+def _name_runs(figure: Figure, panel: Axes, runs: Sequence[Curves]) -> None:
+    """Write the name of a single run above the panels, or a legend of several; a name may hold any sign."""
+    if len(runs) == 1:
+        figure.suptitle(runs[0].name, parse_math=False)
+        return
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(runs), int(width * 11) // (max(len(one.name) for one in runs) + 8)))
+    legend = figure.legend(panel.lines, [""] * len(runs), loc="outside upper center", ncols=columns, frameon=False)
+    for text, one in zip(legend.get_texts(), runs, strict=True):
+        text.set_parse_math(False)
+        text.set_text(one.name)
+    figure.set_size_inches(width, height + 0.2 * math.ceil(len(runs) / columns))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
