@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class ScheduleName(Choice):
     linear = "linear"
     cosine = "cosine"
     plateau = "plateau"
+
+
+class SamplingScheduleName(Choice):
+    """How the teacher-forcing ratio falls (Bengio et al. 2015, section 2.4)."""
+
+    none = "none"
+    linear = "linear"
+    exponential = "exponential"
+    inverse_sigmoid = "inverse_sigmoid"
 
 
 class VocabularyName(Choice):
@@ -170,8 +180,38 @@ class DataConfig:
         unit="pairs",
         at_least=1,
     )
+    fold: str | None = setting(
+        None, "K/N: cross-validation; of N parts of all but the test sets validate on part K, train on the others"
+    )
     tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
     sampling: SamplingConfig = setting(SamplingConfig, "subword sampling, BPE-dropout")
+
+    @property
+    def fold_of(self) -> tuple[int, int] | None:
+        """K and N of `fold`.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        if self.fold is None:
+            return None
+        numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.fold)
+        part, parts = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+        if parts < 2 or not 1 <= part <= parts:
+            raise ConfigError(f"data.fold={self.fold}: write K/N with 1 ≤ K ≤ N and N ≥ 2, for example data.fold=1/5")
+        return part, parts
+
+
+@dataclass
+class ScheduledSamplingConfig:
+    """Feed the decoder words that it said itself in place of those of the reference (Bengio et al. 2015)."""
+
+    schedule: SamplingScheduleName = setting(
+        SamplingScheduleName.none,
+        "how the share of words that are the reference's falls: none (it is 1, teacher forcing), linear, exponential, "
+        "inverse_sigmoid",
+    )
+    final_ratio: float = setting(0.5, "that share at the end of the run; 1 at its beginning", at_least=0, at_most=1)
 
 
 @dataclass
@@ -226,6 +266,7 @@ class TrainingConfig:
         "weight of the divergence of two passes with other dropout masks (Liang et al. 2021, alpha); 0: one pass",
         at_least=0,
     )
+    scheduled_sampling: ScheduledSamplingConfig = setting(ScheduledSamplingConfig, "words the decoder said itself")
     validate_every_steps: int | None = setting(
         1000, "updates between validations; null: once an epoch", unit="updates", at_least=1
     )
@@ -282,6 +323,27 @@ class RuntimeConfig:
 
 
 @dataclass
+class TuneConfig:
+    """The search of `python -m seq2seq.tune`; has no effect on a run of its own."""
+
+    space: list[str] = setting(
+        list,
+        "what is searched, as sweeps of the command line, where more can be given: KEY=choice(A,B), KEY=range(1,4), "
+        "KEY=interval(0,0.5), KEY=tag(log,interval(1e-4,1e-2))",
+    )
+    trials: int = setting(25, "runs in all, those of earlier calls counted", unit="runs", at_least=1)
+    startup_trials: int = setting(
+        6, "runs at the beginning that are drawn at random and not pruned", unit="runs", at_least=1
+    )
+    prune: bool = setting(True, "end a run whose validation is below the median of those of the other runs")
+    max_minutes: float | None = setting(
+        None, "begin no run after so much time of this call", unit="minutes", at_least=0
+    )
+    folder: str | None = setting(None, "where study and runs are kept; null: runs/CORPUS/tune", unit="path")
+    seed: int = setting(1, "of the values drawn", at_least=0, at_most=2**31 - 1)
+
+
+@dataclass
 class Config:
     """All settings of a run."""
 
@@ -290,6 +352,7 @@ class Config:
     training: TrainingConfig = setting(TrainingConfig, "optimisation, limits, saving")
     decode: DecodeConfig = setting(DecodeConfig, "beam search")
     runtime: RuntimeConfig = setting(RuntimeConfig, "process")
+    tune: TuneConfig = setting(TuneConfig, "hyper-parameter search")
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -307,10 +370,21 @@ class Config:
                 f"training.r_drop={training.r_drop} compares two dropout masks: set a model.dropout, not only "
                 "recurrent, nor layers where there is one, nor context without attention"
             )
+        sampling = training.scheduled_sampling
+        if sampling.schedule is SamplingScheduleName.exponential and sampling.final_ratio == 0:
+            raise ConfigError(
+                "training.scheduled_sampling.final_ratio=0 is never reached by schedule=exponential: set it above 0, "
+                "or another schedule"
+            )
         if training.init_from is None and training.init_vocabulary is not VocabularyName.keep:
             raise ConfigError(f"training.init_vocabulary={training.init_vocabulary} needs training.init_from")
         if self.decode.coverage_penalty and self.model.attention is AttentionName.none:
             raise ConfigError(f"decode.coverage_penalty={self.decode.coverage_penalty} needs model.attention, not none")
+        if self.data.fold_of and self.data.overfit_pairs is not None:
+            raise ConfigError(
+                f"data.fold={self.data.fold} and data.overfit_pairs={self.data.overfit_pairs} validate on different "
+                "pairs: set one of them"
+            )
         sampled = self.data.sampling.src is not None or self.data.sampling.tgt is not None
         if sampled and self.data.tokenizer.type is PieceType.char:
             raise ConfigError("data.sampling: characters can be cut in one way only; use tokenizer.type unigram or bpe")

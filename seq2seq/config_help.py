@@ -21,9 +21,9 @@ Trains a translator. Every setting is a key; a group's choice sets many at once.
 """
 
 
-def help_text() -> str:
-    """Return the help page; its defaults are those of the default run."""
-    lines = [_INTRO, "Groups"]
+def help_text(intro: str = _INTRO) -> str:
+    """Return the help page behind `intro`; its defaults are those of the default run."""
+    lines = [intro, "Groups"]
     for group, choices in _groups().items():
         lines.append(f"  {group}={'|'.join(choices)}")
     defaults = OmegaConf.create(_default_values())

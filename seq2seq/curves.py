@@ -48,7 +48,6 @@ METRICS = {
     "learning_rate": Metric("step", "learning_rate", "learning rate"),
     "grad_norm": Metric("step", "grad_norm", "gradient norm before clipping", logarithmic=True),
 }
-DEFAULT_METRICS = ("loss", "perplexity", "bleu", "learning_rate", "grad_norm")
 AXES = {"steps": "updates", "epochs": "epochs", "minutes": "minutes of training"}
 FORMATS = (".svg", ".png", ".pdf")
 # A date would make every file another one.
@@ -103,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--metrics",
         metavar="A,B",
-        help=f"panels, of {', '.join(METRICS)}; default: {','.join(DEFAULT_METRICS)}, as far as there are values",
+        help=f"panels, of {', '.join(METRICS)}; default: all that have values",
     )
     made.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
     made.add_argument(
@@ -141,12 +140,12 @@ def curves(args: argparse.Namespace) -> None:
 
 
 def metric_names(text: str | None) -> list[str]:
-    """Return the metrics of a list between commas, each once; the default without one.
+    """Return the metrics of a list between commas, each once; all without one.
 
     Raises:
         ConfigError: no such metric.
     """
-    names = list(dict.fromkeys(text.split(","))) if text is not None else list(DEFAULT_METRICS)
+    names = list(dict.fromkeys(text.split(","))) if text is not None else list(METRICS)
     for name in names:
         if name not in METRICS:
             raise ConfigError(f"--metrics {name}: is none of {', '.join(METRICS)}")

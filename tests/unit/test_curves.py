@@ -137,6 +137,7 @@ def test_panels_are_those_that_have_values_or_those_asked_for(tmp_path: Path) ->
     shown = {
         (run,): ["loss", "perplexity", "bleu", "learning_rate", "grad_norm"],
         (other,): ["loss", "learning_rate", "grad_norm"],
+        (run, scored): list(METRICS),
         (scored, other, "--metrics", "chrf,loss,chrf"): ["loss", "chrf"],
     }
     for arguments, names in shown.items():
