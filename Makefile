@@ -43,8 +43,8 @@ format: $(VENV)/.installed-test  ## rewrite the files in the style that lint che
 build: $(VENV)/.installed-test  ## make the sdist and the wheel in dist/
 	$(BIN)/python -m build --no-isolation
 
-lock:  ## write constraints.txt again with today's versions (needs both Pythons)
-	$(PYTHON) scripts/lock.py python3.10 python3.11
+lock: $(VENV)/.installed-test  ## write constraints.txt again with today's versions; ARGS=--keep only adds what has none
+	$(BIN)/python scripts/lock.py $(ARGS) 3.10 3.11
 
 clean:  ## remove .venv and what the tools left
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

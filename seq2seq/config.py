@@ -327,20 +327,20 @@ class TuneConfig:
     """The search of `python -m seq2seq.tune`; has no effect on a run of its own."""
 
     space: list[str] = setting(
-        list,
-        "what is searched, as sweeps of the command line, where more can be given: KEY=choice(A,B), KEY=range(1,4), "
-        "KEY=interval(0,0.5), KEY=tag(log,interval(1e-4,1e-2))",
+        list, "what is searched, as sweeps of the command line, which has more: KEY=choice(A,B), KEY=interval(0,0.5)"
     )
-    trials: int = setting(25, "runs in all, those of earlier calls counted", unit="runs", at_least=1)
+    trials: int = setting(25, "trials in all, those of earlier calls counted", unit="trials", at_least=1)
     startup_trials: int = setting(
-        6, "runs at the beginning that are drawn at random and not pruned", unit="runs", at_least=1
+        6, "trials drawn at random before a model of them draws; none is pruned before as many are complete", at_least=1
     )
-    prune: bool = setting(True, "end a run whose validation is below the median of those of the other runs")
+    prune: bool = setting(
+        True, "end a trial whose best score is below the median of the others' after as many validations"
+    )
     max_minutes: float | None = setting(
-        None, "begin no run after so much time of this call", unit="minutes", at_least=0
+        None, "begin no trial after so much training, that of earlier calls counted", unit="minutes", at_least=0
     )
-    folder: str | None = setting(None, "where study and runs are kept; null: runs/CORPUS/tune", unit="path")
-    seed: int = setting(1, "of the values drawn", at_least=0, at_most=2**31 - 1)
+    folder: str | None = setting(None, "where study and trials are kept; null: runs/CORPUS/tune", unit="path")
+    seed: int = setting(1, "fixes the values that are drawn", at_least=0, at_most=2**31 - 1)
 
 
 @dataclass

@@ -192,8 +192,8 @@ def _prepare(raw: DictConfig, folder: Path) -> tuple[Config, Launch]:
         return to_config(raw), Launch(_shown(folder), has_last, changes)
     if resume is None and (has_last or (folder / BEST_NAME).is_file()):
         raise ConfigError(
-            f"{_shown(folder)} already holds a run: continue it with training.resume={_shown(folder)}, "
-            "or choose another hydra.run.dir"
+            f"{_shown(folder)} already holds a run: continue it with training.resume="
+            f"{_shown(folder) if has_last else 'auto'}, or choose another hydra.run.dir"
         )
     if resume is None or (resume == "auto" and not has_last):
         return to_config(raw), Launch(_shown(folder), False, overrides)

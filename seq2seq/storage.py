@@ -31,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             mode = temporary.stat().st_mode
             write(temporary)
             temporary.chmod(mode)  # safetensors makes its files 0600
-            with open(temporary, "rb") as file:
+            with open(temporary, "rb+") as file:  # Windows syncs only what may be written
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:

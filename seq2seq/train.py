@@ -6,6 +6,7 @@ import functools
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validator import Validator
@@ -33,13 +35,14 @@ from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.provenance import fingerprint, make_facts, record
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage import write_atomically
-from seq2seq.training.loggers import NoLog, RunLog, log, log_to
+from seq2seq.training.loggers import NoLog, RunLog, Window, log, log_to
 from seq2seq.training.memory import available_bytes, check_memory, rough_bytes
 from seq2seq.training.trainer import Trainer, Watch, watch_nothing
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
 VALIDATION_BATCH_TOKENS = 4096
+ECHO_SEC = 2.0
 
 
 def main() -> None:
@@ -75,6 +78,7 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")
+    ranks.check_same(str(dtype), "precision (set training.precision)")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
@@ -95,6 +99,8 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
         )
         if run.resumes:
             trainer.resume()
+        else:
+            run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
         guard_memory(trainer, data, run.resumes)
         if ranks.main:  # not earlier: a run that is refused changes nothing
             yaml = OmegaConf.create(to_dict(config))
@@ -129,20 +135,27 @@ def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
     network, config, ranks = trainer.network, trainer.config, trainer.ranks
     worst = data.worst(trainer.progress.epoch, functools.partial(rough_bytes, network))
     device = next(network.parameters()).device.type
+    copies = 0 if resumed else 2  # Adam's moments
     if device == "cuda":
-        trainer.update.try_worst(worst)
-    elif device == "cpu":
+        trainer.update.try_worst(worst, copies)
+    refused = None
+    if device == "cpu":
         free = available_bytes()
-        check_memory(
-            trainer.update.part_gradient,
-            network,
-            worst,
-            batch_tokens=config.batch_tokens,
-            available=None if free is None else free // ranks.here,
-            micro_batches=config.micro_batches,
-            ranks=ranks.count,
-            copies=0 if resumed else 2,  # Adam's moments
-        )
+        try:
+            check_memory(
+                trainer.update.part_gradient,
+                network,
+                worst,
+                batch_tokens=config.batch_tokens,
+                available=None if free is None else free // ranks.here,
+                micro_batches=config.micro_batches,
+                ranks=ranks.count,
+                copies=copies,
+            )
+        except ConfigError as error:
+            refused = error
+    if any(row[0] for row in ranks.gather([float(refused is not None)])):
+        raise refused or ConfigError("another process of this run has too little memory, see its message")
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
@@ -159,11 +172,20 @@ def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Va
 
 @contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Ask the trainer to save and stop at the first SIGINT or SIGTERM; a second one acts at once."""
+    """Ask the trainer to save and stop at the first SIGINT or SIGTERM; a second one acts at once.
+
+    Not one that follows within moments: what signals a whole group of processes reaches the ranks of a run twice, as
+    torchrun sends it on to them.
+    """
+    asked: float | None = None
 
     def ask(number: int, frame: object) -> None:
-        trainer.stop_signal = number
-        signal.signal(number, before[signal.Signals(number)])
+        nonlocal asked
+        if asked is None:
+            trainer.stop_signal, asked = number, time.monotonic()
+        elif time.monotonic() - asked > ECHO_SEC:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

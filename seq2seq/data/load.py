@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 
 from seq2seq.config import DataConfig, DataName
 from seq2seq.data import multi30k, tatoeba
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 GRAMMAR_TRAIN_PAIRS = 100_000
 GRAMMAR_SEED = 1
 OVERFIT_TEST = "overfit"
+SIDES = operator.attrgetter("src"), operator.attrgetter("tgt")
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -45,9 +47,14 @@ def load_corpus(config: DataConfig) -> Corpus:
 def pool(corpus: Corpus, config: DataConfig) -> ParallelText:
     """Return what cross-validation divides: the training text, then the validation text, up to `data.train_pairs`.
 
-    The test sets are those of a run without folds, so results can be compared.
+    The test sets are those of a run without folds, so results can be compared. Where one is held out of the training
+    text, the validation text may have its sentences: such pairs are left out.
     """
     both = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
+    if config.name is DataName.files and not is_given(config.test):
+        said = [{line.lower() for text in corpus.tests.values() for line in side(text)} for side in SIDES]
+        free = (pair for pair in both if not any(line.lower() in known for line, known in zip(pair, said, strict=True)))
+        both = ParallelText.from_pairs(list(free))
     return clean(both)[0].first(config.train_pairs)
 
 

@@ -57,6 +57,10 @@ class Progress:
     """Its moving variance."""
     kept: list[tuple[int, float, float]] = field(default_factory=list)
     """Models kept besides the best one: step, score and what decides between equal scores."""
+    window: dict[str, Any] = field(default_factory=dict)
+    """Sums over the updates that have no line in the log yet."""
+    splits: int = 1
+    """Into how many times as many micro-batches as configured batches are cut, for want of memory."""
     validated_step: int = -1
     """Step of the last validation, so that the one at the end is not done twice."""
 

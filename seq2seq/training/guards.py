@@ -13,15 +13,12 @@ SPIKE_DEVIATIONS = 6.0
 log = logging.getLogger(__name__)
 
 
-def is_finite(progress: Progress, loss: float, norm: float, most: int) -> bool:
-    """Return whether an update may reach the weights: loss and gradient norm are numbers; count those that are not.
+def skip(progress: Progress, most: int) -> None:
+    """Count an update that may not reach the weights, since its loss or its gradient norm is not a number.
 
     Raises:
-        Seq2SeqError: this is the `most`-th in a row that may not.
+        Seq2SeqError: it is the `most`-th in a row.
     """
-    if math.isfinite(loss) and math.isfinite(norm):
-        progress.skipped_in_a_row = 0
-        return True
     progress.skipped += 1
     progress.skipped_in_a_row += 1
     log.warning("step %d: loss or gradient is not finite; update skipped", progress.step)
@@ -30,7 +27,6 @@ def is_finite(progress: Progress, loss: float, norm: float, most: int) -> bool:
             f"training diverged: {most} updates in a row were not finite (training.max_skipped); "
             "lower training.learning_rate or training.max_grad_norm, or set training.precision=fp32"
         )
-    return False
 
 
 def is_spike(progress: Progress, loss: float) -> bool:

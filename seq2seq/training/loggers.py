@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from seq2seq.errors import StorageError
 from seq2seq.metrics_file import METRICS_NAME, parse_event
 from seq2seq.storage import write_atomically
 from seq2seq.training.samples import as_text
@@ -28,9 +31,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Window:
+    """Sums over the updates since the last line."""
+
+    nll: float = 0.0
+    norm: float = 0.0
+    rate: float = 0.0
+    sec: float = 0.0
+    tokens: int = 0
+    slots: int = 0
+    steps: int = 0
+
+
+class LogFile(logging.FileHandler):
+    """A log file that says in one line that it cannot be written, as the other files of a run do."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what the disk refuses.
+
+        Raises:
+            StorageError: the line cannot be written.
+        """
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise StorageError(f"cannot write {self.baseFilename}: {error.strerror or error}") from error
+        super().handleError(record)
+
+
 def log_to(folder: Path, console: Console) -> None:
     """Send the package's log to `folder`/train.log and to the console (standard error)."""
-    file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    file = LogFile(folder / "train.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen: logging.Handler = logging.StreamHandler(console.file)
     if console.is_terminal:
@@ -78,15 +109,26 @@ class RunLog:
         self._metrics = open(self._folder / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
 
-    def rewind(self, step: int, validated_step: int) -> None:
-        """Forget the updates after `step` and the validations after `validated_step`: a killed run makes them again."""
+    def rewind(self, step: int, validated_step: int, window: Window) -> None:
+        """Forget what a killed run makes again, or what another one has left that had not saved anything.
+
+        That is the updates after `step`, the validations after `validated_step`, the tests and the end. The sums of
+        the updates before `step` that have no line yet go on from `window`.
+        """
+        path = self._folder / METRICS_NAME
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        self.window = dataclasses.replace(window)
+        if not lines:
+            return
         self._board.close()
         self._metrics.close()
-        path = self._folder / METRICS_NAME
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        last = {"step": step, "validation": validated_step}
+        # Where sums are left over, the line of `step` was written after they were saved, and will be again.
+        logged = step - 1 if window.steps else step
+        last = {"step": logged, "diagnostics": logged, "validation": validated_step}
         events = [(line, parse_event(line)) for line in lines]
-        kept = [line for line, event in events if event and event.get("step", 0) <= last.get(event["event"], step)]
+        kept = [
+            line for line, event in events if event and event.get("step", math.inf) <= last.get(event["event"], step)
+        ]
         write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
         self._open(next_step=step + 1)
 
@@ -95,19 +137,19 @@ class RunLog:
         os.fsync(self._metrics.fileno())
 
     def _reset(self) -> None:
-        self._nll = self._norm = self._rate = self._sec = 0.0
-        self._tokens = self._slots = self._steps = 0
+        self.window = Window()
         self._diagnosis: Diagnosis | None = None
 
     def step(self, nll: float, norm: float, tokens: int, slots: int, rate: float, sec: float) -> None:
         """Add one update: summed nll, gradient norm before clipping, real tokens, padded slots, rate, time."""
-        self._nll += nll
-        self._norm += norm
-        self._tokens += tokens
-        self._slots += slots
-        self._steps += 1
-        self._rate = rate
-        self._sec += sec
+        window = self.window
+        window.nll += nll
+        window.norm += norm
+        window.tokens += tokens
+        window.slots += slots
+        window.steps += 1
+        window.rate = rate
+        window.sec += sec
 
     def diagnose(self, diagnosis: Diagnosis) -> None:
         """Add a diagnosis, to be written behind the next line."""
@@ -122,15 +164,16 @@ class RunLog:
 
     def flush(self, step: int) -> None:
         """Write the figures of the updates since the last line, if there are any."""
-        if not self._steps:
+        window = self.window
+        if not window.steps:
             return
         epochs, share_done, elapsed_sec = self._where
         figures = {
-            "loss": round(self._nll / max(1, self._tokens), 4),
-            "tokens_per_sec": round(self._tokens / max(1e-9, self._sec)),
-            "learning_rate": float(f"{self._rate:.4g}"),
-            "grad_norm": round(self._norm / max(1, self._steps), 4),
-            "padding": round(1 - self._tokens / max(1, self._slots), 4),
+            "loss": round(window.nll / max(1, window.tokens), 4),
+            "tokens_per_sec": round(window.tokens / max(1e-9, window.sec)),
+            "learning_rate": float(f"{window.rate:.4g}"),
+            "grad_norm": round(window.norm / window.steps, 4),
+            "padding": round(1 - window.tokens / max(1, window.slots), 4),
         }
         diagnosis = self._diagnosis
         self._reset()
@@ -199,7 +242,8 @@ class NoLog(RunLog):
     """The log of a rank that writes nothing."""
 
     def __init__(self) -> None:
-        pass
+        logging.getLogger("seq2seq").addHandler(logging.NullHandler())  # or Python would print warnings itself
+        self.window = Window()
 
     def _nothing(self, *args: Any, **fields: Any) -> None:
         pass

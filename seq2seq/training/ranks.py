@@ -91,10 +91,10 @@ class Ranks:
         """Let the first process of every machine run the block before its others, which then find what it has made."""
         first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.count == 1
         if not first:
-            self.gather([])
+            self.gather([0.0])  # of nothing at all it would not wait
         yield
         if first:
-            self.gather([])
+            self.gather([0.0])
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return `module` so that its gradients are averaged over the ranks as they are made, weights made equal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,16 @@ Kept = tuple[int, float, float]
 
 
 def score_of(monitor: MonitorName, loss: float, bleu: float, chrf: float) -> tuple[float, float]:
-    """Return what validations are compared by, the higher the better: the monitored figure, then another one."""
-    return {
+    """Return what validations are compared by, the higher the better: the monitored figure, then another one.
+
+    A figure that is not a number is worse than any.
+    """
+    by, then = {
         MonitorName.bleu: (bleu, -loss),
         MonitorName.chrf: (chrf, -loss),
         MonitorName.loss: (-loss, bleu),
     }[monitor]
+    return by if math.isfinite(by) else -math.inf, then if math.isfinite(then) else -math.inf
 
 
 def retains(config: TrainingConfig) -> bool:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,14 +15,14 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.batch import Batch
-from seq2seq.config import TrainingConfig
+from seq2seq.config import ScheduleName, TrainingConfig
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME
 from seq2seq.training.averaging import MovingAverage
 from seq2seq.training.checkpoint import LAST_NAME, PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.diagnostics import diagnose
-from seq2seq.training.guards import is_finite, is_spike
-from seq2seq.training.loggers import RunLog
+from seq2seq.training.guards import is_spike, skip
+from seq2seq.training.loggers import RunLog, Window
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.ranks import RankLost, Ranks
 from seq2seq.training.retention import model_path, remove_others, retain, retains, score_of
@@ -31,7 +31,6 @@ from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 from seq2seq.training.update import Update
 
 SAVE_EVERY_SEC = 45.0
-BEFORE_VALIDATION_SEC = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -117,7 +116,10 @@ class Trainer:
         """
         state = self.ranks.share(read_checkpoint(self.folder, self.pieces) if self.ranks.main else {})
         self.progress = restore(state, self.network, self.optimizer, self.average)
-        self.run_log.rewind(self.progress.step, self.progress.validated_step)
+        self.update.splits = self.progress.splits
+        self.run_log.rewind(self.progress.step, self.progress.validated_step, Window(**self.progress.window))
+        if self.ranks.main and retains(self.config):
+            remove_others(self.folder, self.progress.kept)
         log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
 
     def fit(self) -> None:
@@ -131,11 +133,13 @@ class Trainer:
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
         self._open_epoch()
+        self._show_progress()  # where a line is due before the next update, it says where that is
         try:
             self._train()
         except RankLost as error:
-            log.error("%s", error)
-            self._save()
+            if self.ranks.main and self.progress.step:
+                log.error("%s", error)
+                self._save()
             raise
 
     def _train(self) -> None:
@@ -144,18 +148,18 @@ class Trainer:
         while not self._finished():
             self.train_step(self._next_batch())
             self._show_progress()
-            # A validation may take long: what came before it is saved first.
-            self._save_if_due(BEFORE_VALIDATION_SEC if self._validation_due() else SAVE_EVERY_SEC)
             if self._validation_due():
+                self._save()  # a validation may take long
                 self._validate()
+            else:
+                self._save_if_due()
             self._stop_if_asked()
         if self.progress.validated_step != self.progress.step:
-            self._save_if_due(BEFORE_VALIDATION_SEC)
+            self._save()
             self._validate()
         self._save()
         if self.ranks.main:
             (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)  # there is no next save that could count on it
-        self._agree(0.0)
         self._stop_if_asked()
 
     def train_step(self, batch: Batch) -> None:
@@ -173,16 +177,18 @@ class Trainer:
         rate = learning_rate(self.config, progress.step, self._share_done(), progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if is_finite(progress, nll, norm, self.config.max_skipped):
+        if math.isfinite(nll) and math.isfinite(norm):
+            progress.skipped_in_a_row = 0
             self.optimizer.step()
             if self.average is not None:
                 self.average.update(progress.step)
             if is_spike(progress, nll / tokens):
                 self.run_log.event("spike", step=progress.step, loss=nll / tokens, grad_norm=norm)
+            self.run_log.step(nll, norm, tokens, batch.padded_tokens, rate, time.monotonic() - started)
         else:
             self.run_log.event("skip", step=progress.step, loss=nll / tokens, grad_norm=norm)
+            skip(progress, self.config.max_skipped)
         self.optimizer.zero_grad(set_to_none=True)
-        self.run_log.step(nll, norm, tokens, batch.padded_tokens, rate, time.monotonic() - started)
 
     def _agree(self, nll: float) -> float:
         """Return the sum of the ranks' nll; agree on the time that has passed and on whether to stop."""
@@ -204,13 +210,17 @@ class Trainer:
     def _share_done(self) -> float:
         """Share of the run that is over, by the limit that is nearest."""
         config, progress = self.config, self.progress
-        epochs = progress.epoch + progress.position / self._epoch_batches
+        epochs = self._epochs()
         pairs = (
             (progress.step, config.max_steps),
             (epochs, config.max_epochs),
             (progress.elapsed_sec / 60, config.max_minutes),
         )
         return max((done / limit if limit else 1.0) for done, limit in pairs if limit is not None)
+
+    def _epochs(self) -> float:
+        """Passes over the data; a resume with larger batches may stand beyond the end of a shorter epoch."""
+        return self.progress.epoch + min(1.0, self.progress.position / self._epoch_batches)
 
     def _finished(self) -> bool:
         patience = self.config.early_stopping
@@ -221,12 +231,12 @@ class Trainer:
 
     def _validation_due(self) -> bool:
         every, progress = self.config.validate_every_steps, self.progress
-        due = progress.step % every == 0 if every else progress.position == self._epoch_batches
+        due = progress.step % every == 0 if every else progress.position >= self._epoch_batches
         return due and progress.step > 0 and progress.validated_step != progress.step
 
-    def _save_if_due(self, after_sec: float) -> None:
+    def _save_if_due(self) -> None:
         every = self.config.save_every_steps
-        if self.progress.step % every == 0 if every else time.monotonic() - self._saved > after_sec:
+        if self.progress.step % every == 0 if every else time.monotonic() - self._saved > SAVE_EVERY_SEC:
             self._save()
 
     def _stop_if_asked(self) -> None:
@@ -235,8 +245,7 @@ class Trainer:
             raise Stopped(self._agreed_signal)
 
     def _show_progress(self) -> None:
-        epochs = self.progress.epoch + self.progress.position / self._epoch_batches
-        self.run_log.progress(self.progress.step, epochs, self._share_done(), self.progress.elapsed_sec)
+        self.run_log.progress(self.progress.step, self._epochs(), self._share_done(), self.progress.elapsed_sec)
 
     def _validate(self) -> None:
         """Validate the network, or the average of its weights, and keep what is to be kept."""
@@ -254,7 +263,7 @@ class Trainer:
             progress.best, progress.stale_validations, progress.plateau_stale = score, 0, 0
         else:
             progress.stale_validations += 1
-            progress.plateau_stale += 1
+            progress.plateau_stale += config.schedule is ScheduleName.plateau
         if progress.plateau_stale >= config.plateau_patience:
             progress.plateau_scale, progress.plateau_stale = progress.plateau_scale * config.plateau_factor, 0
         self.run_log.validation(progress.step, progress.elapsed_sec, result, better)
@@ -263,6 +272,7 @@ class Trainer:
             remove_others(self.folder, progress.kept)
         if self.ranks.main:
             self.watch(progress.step, result)
+        self._agree(0.0)  # a signal may have come meanwhile
 
     def _keep(self, score: tuple[float, float], better: bool) -> None:
         if better:
@@ -275,6 +285,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.ranks.main:
+            self.progress.window, self.progress.splits = asdict(self.run_log.window), self.update.splits
             self.run_log.sync()
             last = self.folder / LAST_NAME
             save_checkpoint(last, self.network, self.optimizer, self.average, self.progress, self.pieces)

@@ -55,7 +55,8 @@ class Update:
     def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, ranks: Ranks) -> None:
         self._loss, self._config, self._ranks = BatchLoss(network, config, dtype), config, ranks
         self._shared: nn.Module | None = None
-        self._micro_batches = config.micro_batches
+        self.splits = 1
+        """Into how many times as many micro-batches as configured a batch is cut, for want of memory."""
         self._device = next(network.parameters()).device
 
     def gradient(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
@@ -85,21 +86,25 @@ class Update:
                 )
             self._split_further(told)
 
+    @property
+    def _micro_batches(self) -> int:
+        return self._config.micro_batches * self.splits
+
     def part_gradient(self, part: Batch) -> None:
         """Add the gradient of one part, as `gradient` does; for measuring what it needs."""
         self._loss.train()
         self._backward(self._loss, part, part.tgt_tokens, last=True)
 
-    def try_worst(self, batch: Batch) -> None:
+    def try_worst(self, batch: Batch, copies: int) -> None:
         """Find out, before the first update, in how many parts the batch that needs most memory is computed.
 
-        With room for Adam's two moments, which do not exist yet. Weights and optimizer are left as they are.
+        With room for so many `copies` of the weights that do not exist yet (Adam's moments). Nothing else is changed.
 
         Raises:
             Seq2SeqError: one sentence by itself is too much.
         """
         self._loss.train()
-        moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(2)]
+        moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(copies)]
         while True:
             told = ""
             try:
@@ -113,13 +118,14 @@ class Update:
             if not failed:
                 break
             if self._micro_batches * self._ranks.count >= len(batch.src_lengths):
+                told = told or "in another process"
                 raise Seq2SeqError(f"out of memory with a single sentence ({told}): lower data.max_length")
             self._split_further(told)
         del moments
 
     def _split_further(self, told: str) -> None:
         self._loss.zero_grad(set_to_none=True)
-        self._micro_batches *= 2
+        self.splits *= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("out of memory (%s): from now on %d micro-batches an update", told, self._micro_batches)
@@ -152,4 +158,6 @@ class Update:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    )

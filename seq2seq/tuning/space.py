@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,14 +32,15 @@ def split_sweeps(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return fixed, sweeps
 
 
+def key_of(override: str) -> str:
+    """Return the key or group of an override."""
+    return str(OverridesParser.create().parse_override(override).key_or_group)
+
+
 def but_for(fixed: Sequence[str], prefixes: Sequence[str]) -> list[str]:
     """Return the overrides that are of other keys than `prefixes` and what lies below them."""
-    parsed = zip(fixed, OverridesParser.create().parse_overrides(list(fixed)), strict=True)
-    return [
-        text
-        for text, override in parsed
-        if not f"{override.key_or_group}.".startswith(tuple(f"{one}." for one in prefixes))
-    ]
+    below = tuple(f"{prefix}." for prefix in prefixes)
+    return [text for text in fixed if not f"{key_of(text)}.".startswith(below)]
 
 
 def search_space(
@@ -52,7 +54,7 @@ def search_space(
         ConfigError: not KEY=SWEEP, or a sweep that cannot be searched.
     """
     parser = OverridesParser.create()
-    taken = {parser.parse_override(text).key_or_group for text in fixed}
+    taken = {key_of(text) for text in fixed}
     space = {}
     for sweep in [*listed, *sweeps]:
         try:
@@ -138,24 +140,29 @@ def _numbers(override: Override, value: IntervalSweep | RangeSweep, whole: bool)
         if whole:
             return IntDistribution(math.ceil(value.start), math.floor(value.end), log=log)
         return FloatDistribution(float(value.start), float(value.end), log=log)
-    numbers = [float(text) for text in override.sweep_string_iterator()]
-    if not numbers:
+    count = sum(1 for _ in override.sweep_string_iterator())
+    if not count:
         raise ValueError("the range is empty")
     if log:
         raise ValueError("tag(log, …) goes with an interval")
-    low, high, step = min(numbers), max(numbers), float(abs(value.step))
-    if whole and not all(number.is_integer() for number in (low, step)):
+    start, step = Decimal(str(value.start)), Decimal(str(value.step))  # floats would end in 0.30000000000000004
+    low, high = (float(end) for end in sorted((start, start + (count - 1) * step)))
+    apart = float(abs(step))
+    if not whole:
+        return FloatDistribution(low, high, step=apart)
+    if not (low.is_integer() and apart.is_integer()):
         raise ValueError("the key takes whole numbers")
-    return IntDistribution(int(low), int(high), step=int(step)) if whole else FloatDistribution(low, high, step=step)
+    return IntDistribution(int(low), int(high), step=int(apart))
 
 
 def _size(distribution: Any) -> float:
     from optuna.distributions import CategoricalDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices)
-    steps = (distribution.high - distribution.low) / distribution.step if distribution.step else math.inf
-    return 1 if distribution.single() else round(steps) + 1 if math.isfinite(steps) else steps
+        return float(len(distribution.choices))
+    if distribution.single():
+        return 1.0
+    return round((distribution.high - distribution.low) / distribution.step) + 1.0 if distribution.step else math.inf
 
 
 def _within(key: str, distribution: Any, own: Any) -> Any:

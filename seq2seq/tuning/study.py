@@ -98,11 +98,25 @@ def check_same(study: Study, folder: Path, settings: Mapping[str, str], ties: Ma
         study.set_user_attr(name, value)
 
 
+def check_folder(study: Study, folder: Path) -> None:
+    """Make sure that no run lies where one of the study's is going to be.
+
+    Raises:
+        ConfigError: the folder has a run that the study does not know, as when study.db was deleted.
+    """
+    known = {trial.user_attrs.get(FOLDER) for trial in study.get_trials(deepcopy=False)}
+    for path in sorted(folder.glob("trial_*")):
+        if path.name not in known:
+            raise ConfigError(
+                f"{path} is not of the study in {DATABASE_NAME}: remove it, or choose another tune.folder"
+            )
+
+
 def ask(study: Study, folder: Path, tune: TuneConfig, space: Space, own: Point | None) -> Trial | None:
     """Return the next trial: one that was begun and not ended, the point `own`, or a new one; None: all are tried.
 
-    What is drawn depends on the seed and on the trials that have ended, not on how often the search was stopped. A point
-    that was tried is drawn again: the same settings and seed would make the same run.
+    What is drawn depends on the seed and on the trials that have ended, not on how often the search was stopped. What
+    was tried is not tried again: the same settings and seed would make the same run.
     """
     from optuna.pruners import MedianPruner
     from optuna.trial import TrialState
@@ -150,7 +164,7 @@ def trial_folder(trial: Trial | FrozenTrial) -> str:
 
 def minutes_spent(study: Study, folder: Path) -> float:
     """Return how long the runs of all trials have trained."""
-    names = {trial.user_attrs.get(FOLDER) for trial in study.get_trials(deepcopy=False)} - {None}
+    names = {trial_folder(trial) for trial in study.get_trials(deepcopy=False) if FOLDER in trial.user_attrs}
     return sum(read_result(folder / name).minutes for name in names)
 
 
@@ -165,7 +179,7 @@ def _take_up_again(study: Study, folder: Path) -> None:
     queued = [trial.params or trial.user_attrs.get(POINT) for trial in _waiting(study)]
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         point, attributes = {**trial.user_attrs.get(POINT, {}), **trial.params}, dict(trial.user_attrs)
-        # Without a folder it was killed while it was drawn, and is drawn again; queued already, between the next two calls.
+        # Without a folder it was killed while it was drawn, and will be again; queued, between the next two calls.
         if FOLDER in attributes and ERROR not in attributes and point not in queued:
             last, started = folder / attributes[FOLDER] / LAST_NAME, trial.datetime_start
             saved = last.is_file() and started is not None and last.stat().st_mtime > started.timestamp()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SHOWN = 10
-FEW = 8  # trials that say nothing about the importance of a key
+FEW = 12  # complete trials say nothing about the importance of a key
 
 
 def ranked(study: Study) -> list[FrozenTrial]:

@@ -23,7 +23,8 @@ class Watcher:
     """Reports the validations of a run, and ends it where the study says so.
 
     They are counted from 1, whatever lies between them: with `training.batch_tokens` searched and one validation an
-    epoch, those of the same number are compared. In its warm-up no run is ended: all scores are near nothing then.
+    epoch, those of the same number are compared. No run is ended in its warm-up or by its first validation alone: all
+    scores are near nothing then, and their order says little.
     """
 
     def __init__(self, trial: Trial, config: Config, folder: Path) -> None:
@@ -41,7 +42,8 @@ class Watcher:
             Pruned: the best of the run is worse than that of most others was by then.
         """
         self._report(step, getattr(validation, self._config.training.monitor.name))
-        if self._config.tune.prune and step >= self._config.training.warmup_steps and self._trial.should_prune():
+        early = len(self._scores) < 2 or step < self._config.training.warmup_steps
+        if self._config.tune.prune and not early and self._trial.should_prune():
             raise Pruned
 
     @property

@@ -22,13 +22,15 @@ import yaml
 from launching import Launcher
 from run_folder import FILES, TINY, figures
 from scaling import scaled
+from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluate import main as evaluate
 from seq2seq.train import train
 from seq2seq.tune import tune
 
 pytestmark = pytest.mark.slow
 RUN = (
-    *TINY, "training.validate_every_steps=6", "training.monitor=loss", "model.dropout.context=${model.dropout.embedding}",
+    *TINY, "training.validate_every_steps=6", "training.monitor=loss",
+    "model.dropout.context=${model.dropout.embedding}",
 )  # fmt: skip
 SWEEPS = (
     "model.hidden_size=8,16",
@@ -186,11 +188,10 @@ def test_a_killed_search_ends_as_if_it_had_not_been(
         assert process.wait().status in (-signal.SIGKILL, 0)
     done = Process(cache, tmp_path, *command).wait()
     assert done.status == 0, done.err
-    names = re.compile(r"trial_\d{4}")  # a trial that was begun again has taken a number
-    assert [names.sub("", line) for line in table_of(done.out)] == [
-        names.sub("", line) for line in table_of(uninterrupted[1].out)
-    ]
+    assert table_of(done.out) == table_of(uninterrupted[1].out)
     assert len(list((tmp_path / "study").glob("trial_*"))) == TRIALS
+    for run in (tmp_path / "study").glob("trial_*"):
+        assert figures(run) == figures(uninterrupted[0] / "study" / run.name)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -213,30 +214,31 @@ def test_a_signal_saves_the_trial_and_the_same_command_goes_on_with_it(
 
 
 def test_the_same_command_makes_nothing_again_and_more_trials_go_on(search: Callable[..., Done]) -> None:
-    first = search(*SEARCH, "tune.trials=2")
+    command = (*SEARCH, "training.max_steps=2")
+    first = search(*command, "tune.trials=2")
     assert first.status == 0
-    again = search(*SEARCH, "tune.trials=2")
+    again = search(*command, "tune.trials=2")
     assert (again.out, again.err) == (first.out, "")
-    more = search(*SEARCH, "tune.trials=3", "training.log_every_steps=7", "tune.startup_trials=1")
+    more = search(*command, "tune.trials=3", "training.log_every_steps=7", "tune.startup_trials=1")
     assert re.findall(r"^trial_\d+ \(.*\)", more.err, re.MULTILINE) == ["trial_0002 (3 of 3)"]
-    over = search(*SEARCH, "tune.trials=9", "tune.max_minutes=1e-4")
+    over = search(*command, "tune.trials=9", "tune.max_minutes=1e-4")
     assert over.err == "tune.max_minutes=0.0001 are over: 3 of 9 trials\n"
 
 
-def test_a_trial_that_cannot_be_is_recorded_and_the_search_goes_on(search: Callable[..., Done]) -> None:
-    done = search(*RUN, "model.attention_heads=1,3", "tune.folder=study", "tune.trials=4", "training.max_steps=2")
+def test_every_point_is_tried_once_and_one_that_cannot_be_is_recorded(search: Callable[..., Done]) -> None:
+    sizes = ("model.attention_heads=1,3", "model.encoder_layers=range(1,3)")
+    done = search(*RUN, *sizes, "tune.folder=study", "tune.trials=9", "training.max_steps=2", "tune.startup_trials=9")
     assert done.status == 0
+    assert done.err.endswith("every point of the space is tried: 4 of 9 trials\n")
+    assert "4 trials in study: 2 complete, 0 pruned, 2 failed" in done.out
     message = "model.attention_heads=3 does not divide model.attention_size=16"
-    counts = re.search(r"4 trials in study: (\d) complete, 0 pruned, (\d) failed", done.out)
-    assert counts is not None
-    assert int(counts[2]) == done.out.count(f"failed: {message}") == done.err.count(f": {message}\n")
-    assert int(counts[1]) + int(counts[2]) == 4
-    assert int(counts[1]) >= 1  # the settings as given
+    assert done.out.count(f"failed: {message}") == done.err.count(f": {message}\n") == 2
+    assert sorted(re.findall(r"^trial_\d{4} +\S+ +1 +([12])$", done.out, re.MULTILINE)) == ["1", "2"]
 
 
 def test_a_search_in_which_everything_fails_ends(search: Callable[..., Done]) -> None:
-    from seq2seq.errors import Seq2SeqError
-
     with pytest.raises(Seq2SeqError, match=r"5 trials in a row have failed, the last one with: .*vocab_size=1000000"):
-        search(*RUN, "model.hidden_size=8,16", "tune.folder=study", "data.tokenizer.vocab_size=1000000")
+        search(*RUN, "model.hidden_size=range(8,16)", "tune.folder=study", "data.tokenizer.vocab_size=1000000")
+    with pytest.raises(Seq2SeqError, match=r"no trial has come to its end: model\.attention_heads=. does not divide"):
+        search(*RUN, "model.attention_heads=3,5", "tune.folder=other")
     assert not list(Path("study").glob("trial_*/best.safetensors"))

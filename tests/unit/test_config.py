@@ -57,7 +57,7 @@ def composed(start: Launcher, *overrides: str) -> Config:
 
 def test_this_is_the_tree_that_is_used() -> None:
     assert Path(config_dir()) == CONF
-    assert CHOICES.keys() == {"data", "model", "training", "decode", "runtime", "experiment"}
+    assert CHOICES.keys() == {"data", "model", "training", "decode", "runtime", "tune", "experiment"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import Batch
-from seq2seq.config import ScheduleName, TrainingConfig
+from seq2seq.config import MonitorName, ScheduleName, TrainingConfig
 from seq2seq.errors import Seq2SeqError
 from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.trainer import EpochData, Stopped, Trainer, Validation
@@ -29,7 +29,7 @@ def validations(*scores: tuple[float, float]) -> Callable[[], Validation]:
 
     def validate() -> Validation:
         bleu, loss = next(given)
-        return Validation(float(loss), math.exp(loss), float(bleu), 0.0)
+        return Validation(float(loss), math.inf, float(bleu), 0.0)
 
     return validate
 
@@ -317,7 +317,9 @@ def test_an_update_that_is_not_finite_is_skipped_and_the_run_goes_on(tmp_path: P
     assert all(torch.equal(one, other) for one, other in zip(states[2], states[3], strict=True))
     assert not same_weights(seen[3], seen[4])
     assert all(weight.isfinite().all() for weight in seen[5].values())
-    assert events(tmp_path, "step")[2]["grad_norm"] is None  # JSON has no NaN
+    assert [event["step"] for event in events(tmp_path, "step")] == [1, 2, 4, 5]
+    (skipped,) = events(tmp_path, "skip")
+    assert (skipped["step"], skipped["grad_norm"]) == (3, None)  # JSON has no NaN
 
 
 def test_a_loss_that_is_never_finite_ends_the_run_in_one_line(tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_a_loss_that_is_never_finite_ends_the_run_in_one_line(tmp_path: Path) ->
         with pytest.raises(Seq2SeqError, match=r"20 updates in a row .* training\.learning_rate") as caught:
             trainer.fit()
     assert "\n" not in str(caught.value)
-    assert trainer.progress.step == trainer.progress.skipped == 20
+    assert trainer.progress.step == trainer.progress.skipped == len(events(tmp_path, "skip")) == 20
     after = weights_of(trainer)
     assert all(torch.equal(after[name].nan_to_num(), before[name].nan_to_num()) for name in before)
 
@@ -424,6 +426,50 @@ def test_a_run_that_crashed_goes_on_from_its_last_save(
     assert same_weights(weights_of(resumed), weights_of(whole))
     for kind in ("step", "validation"):  # what was made twice is there once
         assert without_times(events(tmp_path, kind)) == without_times(events(folder, kind))
+
+
+@pytest.mark.parametrize(
+    "interruptions", [[(5, "crash")], [(4, "signal"), (8, "crash in validation")], [(7, "signal")]]
+)
+def test_lines_over_several_updates_are_those_of_the_uninterrupted_run(
+    tmp_path: Path, interruptions: list[tuple[int, str]]
+) -> None:
+    """Sums that have no line yet are saved; a line that was written after the save is not written twice."""
+    settings = {"log_every_steps": 3, "validate_every_steps": 4, "save_every_steps": 2}
+    run_parts(tmp_path / "whole", **settings)
+    run_parts(tmp_path / "parts", *interruptions, **settings)
+    for kind in ("step", "validation"):
+        assert without_times(events(tmp_path / "parts", kind)) == without_times(events(tmp_path / "whole", kind))
+
+
+def test_models_that_a_crash_has_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crash comes between the save that forgets a model and its removal."""
+    settings: dict[str, Any] = {"max_steps": 4, "validate_every_steps": 2, "keep_last": 1}
+    (tmp_path / "models").mkdir()
+    with tiny_trainer(tmp_path, random_data(BATCHES), **settings) as trainer, monkeypatch.context() as patch:
+        patch.setattr("seq2seq.training.trainer.remove_others", lambda *_: trainer.progress.step == 4 and crash())
+        with pytest.raises(Crash):
+            trainer.fit()
+    assert len(list((tmp_path / "models").iterdir())) == 2
+    with tiny_trainer(tmp_path, random_data(BATCHES), bleus(), **settings) as trainer:
+        trainer.resume()
+        trainer.fit()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["step_0000004.safetensors"]
+
+
+def test_a_validation_that_is_no_number_is_never_the_best_again(tmp_path: Path) -> None:
+    scores = validations((1, math.inf), (1, 2), (1, math.nan), (1, 1.5))
+    settings = {"max_steps": 4, "validate_every_steps": 1, "monitor": MonitorName.loss}
+    with tiny_trainer(tmp_path, random_data(BATCHES), scores, **settings) as trainer:
+        trainer.fit()
+    assert [event["best"] for event in events(tmp_path, "validation")] == [True, True, False, True]
+    assert trainer.progress.best == (-1.5, 1.0)
+
+
+def test_plateaus_count_only_under_their_schedule(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(BATCHES), bleus(*[1] * 8), max_steps=8, validate_every_steps=1) as trainer:
+        trainer.fit()
+    assert (trainer.progress.plateau_scale, trainer.progress.stale_validations) == (1.0, 7)
 
 
 def test_a_signal_during_the_last_validation_is_heeded_when_the_run_is_saved(tmp_path: Path) -> None:

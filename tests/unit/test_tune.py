@@ -17,8 +17,9 @@ from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Validation
 from seq2seq.tune import tune
-from seq2seq.tuning.space import Point, Space, own_point, search_space
-from seq2seq.tuning.study import ATTEMPTS, ask, check_same, ended_trials, fail, opened, trial_folder
+from seq2seq.tuning.settings import Settings
+from seq2seq.tuning.space import Point, Space, own_point, search_space, size
+from seq2seq.tuning.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
 from seq2seq.tuning.watcher import Pruned, Watcher
 
 GROUPS = {"model": "small", "data": "tatoeba"}
@@ -47,10 +48,26 @@ def space_of(*sweeps: str) -> Space:
         ("model.hidden_size=range(64,257,64)", IntDistribution(64, 256, step=64)),
         ("model.hidden_size=range(256,0,-64)", IntDistribution(64, 256, step=64)),
         ("model.dropout.layers=range(0,0.5,0.25)", FloatDistribution(0, 0.25, step=0.25)),
+        ("model.dropout.layers=range(0.3,0,-0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
     ],
 )
 def test_a_sweep_is_searched_over_the_values_that_it_would_run(sweep: str, distribution: object) -> None:
     assert list(space_of(sweep).values()) == [distribution]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "points"),
+    [
+        ("model.cell=lstm,gru", 2),
+        ("model.encoder_layers=range(1,6,2)", 3),
+        ("model.encoder_layers=interval(2,2.5)", 1),
+        *((f"model.dropout.layers=range(0.1,{0.15 + tenths / 10},0.1)", tenths + 1) for tenths in range(1, 8)),
+        (RATE, math.inf),
+    ],
+)
+def test_a_space_has_as_many_points_as_its_sweeps(sweep: str, points: float) -> None:
+    assert size(space_of(sweep)) == points
+    assert size(space_of(sweep, "model.residual=true,false")) == 2 * points
 
 
 @pytest.mark.parametrize(
@@ -140,6 +157,7 @@ def search(folder: Path, trials: int, dies: Callable[[], bool] = lambda: False) 
         with opened(folder, maximise=True) as study:
             while len(ends := ended_trials(study)) < trials:
                 trial = ask(study, folder, settings, space, OWN)
+                assert trial is not None
                 run = folder / trial_folder(trial)
                 if dies():
                     break
@@ -156,23 +174,49 @@ def search(folder: Path, trials: int, dies: Callable[[], bool] = lambda: False) 
                 return [(trial_folder(t), t.params, t.state.name) for t in ends]
 
 
+def next_trial(study: optuna.Study, folder: Path) -> optuna.Trial:
+    trial = ask(study, folder, TuneConfig(startup_trials=3), space_of(*SPACE), OWN)
+    assert trial is not None
+    return trial
+
+
 def test_a_search_that_is_killed_again_and_again_makes_the_trials_of_one_never_stopped(tmp_path: Path) -> None:
     import random
 
     numbers = random.Random(1)
     straight = search(tmp_path / "straight", 12)
     killed = search(tmp_path / "killed", 12, dies=lambda: numbers.random() < 0.3)
-    assert [end[1:] for end in killed] == [end[1:] for end in straight]
+    assert killed == straight
     assert straight[0][1] == OWN
     assert len({str(point) for _, point, _ in straight}) == 12
-    assert {name for name, _, _ in killed} == {path.name for path in (tmp_path / "killed").iterdir() if path.is_dir()}
+    assert [name for name, _, _ in killed] == [f"trial_{number:04d}" for number in range(12)]
+
+
+def test_no_point_is_tried_twice_and_all_are_in_the_end(study: optuna.Study, tmp_path: Path) -> None:
+    space, settings = (
+        space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(1,5)"),
+        TuneConfig(startup_trials=2),
+    )
+    found = []
+    while (trial := ask(study, tmp_path, settings, space, None)) is not None:
+        found.append(tuple(trial.params.values()))
+        study.tell(trial, 1.0)
+    assert sorted(found) == [(cell, layers) for cell in ("gru", "lstm", "rnn") for layers in (1, 2, 3, 4)]
+    wider = space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(1,6)")
+    more = ask(study, tmp_path, settings, wider, None)
+    assert more is not None
+    assert more.params["model.encoder_layers"] == 5
+    study.tell(more, 1.0)
+    assert (
+        ask(study, tmp_path, settings, space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(2,4)"), None)
+        is None
+    )
 
 
 def test_a_trial_that_was_killed_while_it_was_taken_up_is_queued_once(study: optuna.Study, tmp_path: Path) -> None:
-    space = space_of(*SPACE)
-    first = ask(study, tmp_path, TuneConfig(), space, OWN)
+    first = next_trial(study, tmp_path)
     study.enqueue_trial(first.params, user_attrs={"folder": trial_folder(first), "point": first.params})
-    again = ask(study, tmp_path, TuneConfig(), space, OWN)
+    again = next_trial(study, tmp_path)
     assert (trial_folder(again), again.params) == (trial_folder(first), OWN)
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
@@ -180,12 +224,20 @@ def test_a_trial_that_was_killed_while_it_was_taken_up_is_queued_once(study: opt
 def test_a_trial_that_saves_nothing_is_counted(study: optuna.Study, tmp_path: Path) -> None:
     attempts = []
     for number in range(4):
-        trial = ask(study, tmp_path, TuneConfig(), space_of(*SPACE), OWN)
+        trial = next_trial(study, tmp_path)
         attempts.append(trial.user_attrs.get(ATTEMPTS, 0))
         if number == 2:
             (tmp_path / trial_folder(trial)).mkdir()
             (tmp_path / trial_folder(trial) / LAST_NAME).touch()
     assert attempts == [0, 1, 2, 0]
+
+
+def test_a_run_that_the_study_does_not_know_is_left_alone(study: optuna.Study, tmp_path: Path) -> None:
+    (tmp_path / trial_folder(next_trial(study, tmp_path))).mkdir()
+    check_folder(study, tmp_path)
+    (tmp_path / "trial_0001").mkdir()
+    with pytest.raises(ConfigError, match=r"trial_0001 is not of the study in study\.db: remove it"):
+        check_folder(study, tmp_path)
 
 
 def test_one_process_at_a_time(study: optuna.Study, tmp_path: Path) -> None:
@@ -232,15 +284,15 @@ def test_a_study_goes_on_only_with_the_same_settings(
 # --- pruning ---------------------------------------------------------------------------------------------------------
 
 
-def config(monitor: MonitorName = MonitorName.bleu, **tune: object) -> Config:
-    training = TrainingConfig(warmup_steps=20, monitor=monitor)
+def config(monitor: MonitorName = MonitorName.bleu, warmup: int = 0, **tune: object) -> Config:
+    training = TrainingConfig(warmup_steps=warmup, monitor=monitor)
     return Config(data=DataConfig(src="en", tgt="de"), training=training, tune=TuneConfig(startup_trials=3, **tune))  # type: ignore[arg-type]
 
 
 def validated(study: optuna.Study, config: Config, folder: Path, scores: list[float]) -> int:
     """Run a trial with a validation every 10 updates; return how many it has made, and tell the study."""
-    space = space_of(RATE)
-    trial = ask(study, folder, config.tune, space, None)
+    trial = ask(study, folder, config.tune, space_of(RATE), None)
+    assert trial is not None
     watcher = Watcher(trial, config, folder / "nothing")
     made = 0
     try:
@@ -257,8 +309,9 @@ def validated(study: optuna.Study, config: Config, folder: Path, scores: list[fl
 def test_a_trial_below_the_median_is_pruned_after_warm_up(study: optuna.Study, tmp_path: Path) -> None:
     for _ in range(3):
         assert validated(study, config(), tmp_path, [1.0, 10.0, 20.0]) == 3
-    assert validated(study, config(), tmp_path, [0.0, 11.0, 21.0]) == 3  # bad in its warm-up only
+    assert validated(study, config(), tmp_path, [0.0, 11.0, 21.0]) == 3  # bad at its first validation only
     assert validated(study, config(), tmp_path, [2.0, 9.0, 30.0]) == 2
+    assert validated(study, config(warmup=30), tmp_path, [2.0, 9.0, 9.0, 9.0]) == 3
     assert validated(study, config(), tmp_path, [2.0, 12.0, 12.0, 40.0]) == 3
     assert validated(study, config(prune=False), tmp_path, [0.0, 0.0, 0.0]) == 3
     assert study.best_value == 21.0
@@ -283,6 +336,39 @@ def test_a_run_without_a_finite_score_has_none(study: optuna.Study, tmp_path: Pa
     watcher(10, Validation(math.nan, math.inf, 0.0, 0.0))
     with pytest.raises(Seq2SeqError, match="no validation has a finite loss"):
         watcher.best()
+
+
+# --- the settings of a trial -----------------------------------------------------------------------------------------
+
+
+def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    from seq2seq.config import config_dir
+
+    (tmp_path / "model").mkdir()
+    mine = tmp_path / "model" / "mine.yaml"
+    mine.write_text("defaults: [small, _self_]\nhidden_size: 33\n")
+    ConfigStore.instance().store(name="train_schema", node=Config)
+    with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
+        sweeps = ["model=small,mine", "model.dropout.layers=interval(0,0.5)"]
+        settings = Settings([*sweeps, "model.dropout.context=${model.dropout.layers}", "tune.seed=3"], str(tmp_path))
+    mine.write_text("hidden_size: 44\n")
+    assert settings.own == {"model": "small", "model.dropout.layers": 0.1}
+    values, ties = settings.same_in_all(but=["runtime"])
+    assert "model.dropout.layers" not in values  # searched
+    assert not [key for key in values if key.startswith("runtime.")]
+    assert values["model.hidden_size"] == values["model.cell"] == "that of the group"
+    assert (values["training.seed"], ties) == ("1", {"model.dropout.context": "${model.dropout.layers}"})
+    point = {"model": "mine", "model.dropout.layers": 0.25}
+    model = settings.of(point).model
+    assert (model.hidden_size, model.dropout.layers, model.dropout.context) == (33, 0.25, 0.25)
+    assert settings.of({**point, "model": "small"}).model.hidden_size == 512
+    assert settings.command(point) == [
+        "--config-dir", str(tmp_path), "model.dropout.context=${model.dropout.layers}",
+        "model=mine", "model.dropout.layers=0.25",
+    ]  # fmt: skip
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
@@ -312,7 +398,7 @@ def test_a_command_line_that_cannot_be_is_told_in_one_line(
 
 def test_without_optuna_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(Seq2SeqError, match=r"pip install 'seq2seq-lstm\[tune\]'"):
+    with pytest.raises(Seq2SeqError, match=r"pip install 'optuna>=4'"):
         tune(["experiment=tune"])
 
 

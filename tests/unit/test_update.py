@@ -81,7 +81,7 @@ def test_trying_the_worst_batch_leaves_no_trace_but_the_number_of_parts(tmp_path
     def try_worst(trainer: Trainer) -> None:
         before = [weight.detach().clone() for weight in trainer.network.parameters()]
         out_of_memory_above(trainer, 2)
-        trainer.update.try_worst(BATCH)
+        trainer.update.try_worst(BATCH, copies=2)
         assert all(weight.grad is None for weight in trainer.network.parameters())
         assert all(torch.equal(*pair) for pair in zip(before, trainer.network.parameters(), strict=True))
         assert not trainer.optimizer.state
@@ -93,4 +93,6 @@ def test_trying_the_worst_batch_leaves_no_trace_but_the_number_of_parts(tmp_path
 
 def test_a_worst_batch_of_one_sentence_that_is_too_large_is_told_before_the_first_update(tmp_path: Path) -> None:
     with pytest.raises(Seq2SeqError, match=r"single sentence.*data\.max_length"):
-        gradient(tmp_path, lambda trainer: (out_of_memory_above(trainer, 0), trainer.update.try_worst(BATCH))[1])
+        gradient(
+            tmp_path, lambda trainer: (out_of_memory_above(trainer, 0), trainer.update.try_worst(BATCH, copies=2))[1]
+        )
