@@ -130,7 +130,7 @@ class SilentLog(NoLog):
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
 
-    def progress(self, *figures: Any, **named: Any) -> None:
+    def step(self, *figures: Any, **named: Any) -> None:
         """Called after every update."""
         self._stopwatch.tick()
 
