@@ -84,33 +84,44 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 
     def lead() -> int:
+        sys.argv[1:] = _with_run_dir(sys.argv[1:])
         try:
-            sys.argv[1:] = _with_run_dir(sys.argv[1:])
-            try:
-                compose_and_run()
-            finally:
-                if sweep.points:
-                    report(sweep)
-            if failed:
-                raise failed[0]
-            return _status(sweep)
-        except Stopped as stop:
-            sys.stderr.write(f"{stop}\n")
-            return 128 + stop.signal_number
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(one_line(error)) from error
-        except OSError as error:  # the run folder cannot be made, its disk is full
-            if isinstance(error, BrokenPipeError):
-                raise
-            place = f"{error.filename}: " if error.filename else ""
-            raise Seq2SeqError(f"{place}{error.strerror or error}") from error
+            compose_and_run()
+        finally:
+            if sweep.points:
+                report(sweep)
+        if failed:
+            raise failed[0]
+        return _status(sweep)
 
     def body() -> int:
         nonlocal ranks
         with joined() as ranks:
-            return lead() if ranks.main else _follow(job, ranks)
+            return in_one_line(lead) if ranks.main else _follow(job, ranks)
 
     return run(body)
+
+
+def in_one_line(work: Callable[[], int], goes_on: str = "") -> int:
+    """Return the status of `work`; turn what Hydra, OmegaConf and the disk raise in it into one line.
+
+    `goes_on` says how the work that a signal has stopped goes on.
+
+    Raises:
+        Seq2SeqError: instead of theirs.
+    """
+    try:
+        return work()
+    except Stopped as stop:
+        sys.stderr.write(f"{stop}{goes_on}\n")
+        return 128 + stop.signal_number
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
+    except OSError as error:  # the folder cannot be made, its disk is full
+        if isinstance(error, BrokenPipeError):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        raise Seq2SeqError(f"{place}{error.strerror or error}") from error
 
 
 def _tell(ranks: Ranks, config: Config, run: Launch) -> tuple[Config, Launch]:

@@ -97,20 +97,33 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
             pieces=tokenizer.fingerprint,
             ranks=ranks,
         )
-        if run.resumes:
-            trainer.resume()
-        else:
-            run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
-        guard_memory(trainer, data, run.resumes)
-        if ranks.main:  # not earlier: a run that is refused changes nothing
-            yaml = OmegaConf.create(to_dict(config))
-            write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
-            facts = make_facts(config.training.seed, device, dtype, ranks.count, texts, trainer.progress.step)
-            record(run.folder, facts, run.resumes)
+        begin(trainer, data, config, run, texts)
         with stop_on_signal(trainer):
             trainer.fit()
         if ranks.main and tested:
             test(run.folder, corpus, config, run_log)
+
+
+def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, texts: str) -> None:
+    """Bring the trainer to where the run stands, and write down in the folder what it is made with.
+
+    `texts` is the fingerprint of the corpus. A run that is refused has changed no setting in its folder.
+
+    Raises:
+        ModelFileError: the run cannot be resumed.
+        Seq2SeqError: there is too little memory.
+    """
+    if run.resumes:
+        trainer.resume()
+    else:
+        trainer.run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
+    guard_memory(trainer, data, run.resumes)
+    if run.ranks.main:
+        yaml = OmegaConf.create(to_dict(config))
+        write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
+        device, dtype = trainer.update.device, trainer.update.dtype
+        facts = make_facts(config.training.seed, device, dtype, run.ranks.count, texts, trainer.progress.step)
+        record(run.folder, facts, run.resumes)
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, run: Launch) -> Model:
@@ -134,7 +147,7 @@ def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
     """
     network, config, ranks = trainer.network, trainer.config, trainer.ranks
     worst = data.worst(trainer.progress.epoch, functools.partial(rough_bytes, network))
-    device = next(network.parameters()).device.type
+    device = trainer.update.device.type
     copies = 0 if resumed else 2  # Adam's moments
     if device == "cuda":
         trainer.update.try_worst(worst, copies)

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING
 
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.command import OK, run
 from seq2seq.config import Config, MonitorName, config_dir
 from seq2seq.config_help import help_text
-from seq2seq.errors import ConfigError, DownloadError, Seq2SeqError, StorageError
-from seq2seq.launch import NO_MATTER, Launch, one_line
+from seq2seq.errors import DownloadError, Seq2SeqError, StorageError
+from seq2seq.launch import NO_MATTER, Launch, in_one_line
 from seq2seq.train import train
 from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training.trainer import Stopped
 from seq2seq.tuning.settings import Settings
 from seq2seq.tuning.study import (
     ATTEMPTS,
@@ -75,27 +72,21 @@ def tune(arguments: Sequence[str]) -> int:
     if args.help:
         sys.stdout.write(help_text(INTRO))
         return OK
-    try:
+
+    def search() -> int:
         with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-            search = Search(Settings(args.overrides, args.config_dir))
-            with opened(search.folder, maximise=search.config.training.monitor is not MonitorName.loss) as study:
-                search.go_on(study)
-                search.conclude(study)
-    except Stopped as stop:
-        sys.stderr.write(f"{stop}; the same command goes on with the search\n")
-        return 128 + stop.signal_number
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
+            made = Search(Settings(args.overrides, args.config_dir))
+            with opened(made.folder, maximise=made.config.training.monitor is not MonitorName.loss) as study:
+                made.go_on(study)
+                made.conclude(study)
+        return OK
+
+    try:
+        return in_one_line(search, "; the same command goes on with the search")
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise Seq2SeqError("the search needs Optuna: pip install 'optuna>=4'") from error
-    except OSError as error:  # the folder cannot be made, its disk is full
-        if isinstance(error, BrokenPipeError):
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        raise Seq2SeqError(f"{place}{error.strerror or error}") from error
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:

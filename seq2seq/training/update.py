@@ -57,7 +57,7 @@ class Update:
         self._shared: nn.Module | None = None
         self.splits = 1
         """Into how many times as many micro-batches as configured a batch is cut, for want of memory."""
-        self._device = next(network.parameters()).device
+        self.device, self.dtype = next(network.parameters()).device, dtype
 
     def gradient(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
         """Add the gradient of `batch`, divided by all its tokens, and return the nll of this rank's share, summed.
@@ -126,7 +126,7 @@ class Update:
     def _split_further(self, told: str) -> None:
         self._loss.zero_grad(set_to_none=True)
         self.splits *= 2
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("out of memory (%s): from now on %d micro-batches an update", told, self._micro_batches)
 
@@ -134,7 +134,7 @@ class Update:
         ranks, tokens = self._ranks, batch.tgt_tokens
         parts = batch.split(ranks.count * self._micro_batches)
         mine = list(enumerate(parts))[ranks.number :: ranks.count]
-        nll = torch.zeros((), device=self._device)
+        nll = torch.zeros((), device=self.device)
         for number, part in mine:
             self._seed(step, number)
             nll += self._backward(module, part, tokens, ratio, last=number == mine[-1][0])
@@ -148,7 +148,7 @@ class Update:
         """Add the gradient of one part; the ranks' gradients are averaged with that of each one's last part."""
         waits = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if waits else module.no_sync():  # type: ignore[operator]
-            losses: tuple[Tensor, Tensor] = module(part.to(self._device), ratio)
+            losses: tuple[Tensor, Tensor] = module(part.to(self.device), ratio)
             self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
         return losses[1]
 
