@@ -231,7 +231,7 @@ def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
         write(f"run/{LAST_NAME}", damaged)
         assert_told(trained("training.resume=run"), f"run/{LAST_NAME}", message)
     torch.save({**state, "format_version": 9}, Path("run", LAST_NAME))
-    assert_told(trained("training.resume=run"), f"run/{LAST_NAME} has format version 9; this program reads 1")
+    assert_told(trained("training.resume=run"), f"run/{LAST_NAME} has format version 9; this program reads 2")
     torch.save({**state, "network": {}}, Path("run", LAST_NAME))
     assert_told(trained("training.resume=run"), f"run/{LAST_NAME} does not fit this run")
     write(f"run/{LAST_NAME}", content)

@@ -292,7 +292,7 @@ def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_b
     def capture(*_: object) -> None:
         raise Captured
 
-    trainer = Trainer(network, config, torch.float32, data, never, never, run_log, Path(), "pieces")
+    trainer = Trainer(network, config, torch.float32, data, never, never, never, run_log, Path(), "pieces")
     trainer.optimizer.register_step_pre_hook(capture)
     network.zero_grad()
     with pytest.raises(Captured):
