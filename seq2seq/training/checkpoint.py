@@ -117,12 +117,13 @@ def read_checkpoint(folder: Path, pieces: str) -> dict[str, Any]:
 
 
 def restore(
+    path: Path,
     state: dict[str, Any],
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None,
 ) -> Progress:
-    """Write what `read_checkpoint` returned into network, optimizer and average; return where the run stood.
+    """Write what `read_checkpoint` returned of `path` into network, optimizer and average; return where the run stood.
 
     The optimizer's settings (betas, weight decay) stay those it was made with: they may change on resume.
 
@@ -139,7 +140,7 @@ def restore(
             average.load(state["average"])
         return Progress(**state["progress"])
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{LAST_NAME} does not fit this run: {first_line(error)}") from error
+        raise ModelFileError(f"{path} does not fit this run: {first_line(error)}") from error
 
 
 def _read(path: Path, pieces: str) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Trainer:
             ModelFileError: it is missing or damaged, and so is the one before it, or it is that of another run.
         """
         state = self.ranks.share(read_checkpoint(self.folder, self.pieces) if self.ranks.main else {})
-        self.progress = restore(state, self.network, self.optimizer, self.average)
+        self.progress = restore(self.folder / LAST_NAME, state, self.network, self.optimizer, self.average)
         self.update.splits = self.progress.splits
         self.run_log.rewind(self.progress.step, self.progress.validated_step, Window(**self.progress.window))
         if self.ranks.main and retains(self.config):
