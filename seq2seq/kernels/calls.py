@@ -19,7 +19,7 @@ from seq2seq.kernels.library import library
 from seq2seq.model_config import CellName
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
-_KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in kernels.cpp
+KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in kernels.cpp
 _enabled = True
 
 
@@ -61,7 +61,7 @@ def cell_forward(
 ) -> None:
     """One step from `inputs` and `product`, the shares of the gates: fills activations, cell, hidden and output."""
     _function("cell_forward", inputs.dtype)(
-        _KINDS[cell_name], torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
+        KINDS[cell_name], torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
         inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(lengths), t, activations.data_ptr(),
         cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
         0 if output is None else output.stride(0),
@@ -81,7 +81,7 @@ def cell_sequence(
 ) -> None:
     """All steps, products included, for a few rows: fills the last three from `gates`, the inputs' share."""
     _function("cell_sequence", gates.dtype)(
-        _KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(lengths), reverse,
+        KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(lengths), reverse,
         gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(),
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def cell_backward(
     Those of `inputs` and `product` differ for a GRU only; elsewhere `product_gradient` is None.
     """
     _function("cell_backward", activations.dtype)(
-        _KINDS[cell_name], torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
+        KINDS[cell_name], torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
         cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(lengths), t,
         output_gradient.data_ptr(), output_gradient.stride(0),
         _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),
@@ -117,17 +117,22 @@ def attend_forward(
     query: Float[Tensor, "rows queries attn"],
     keys: Float[Tensor, "rows positions attn"],
     states: Float[Tensor, "rows more_positions enc"],
-    energy: Float[Tensor, " attn"],
+    energy: Float[Tensor, " attn"] | None,
+    coverage: Float[Tensor, " attn"] | None,
+    received: Float[Tensor, "rows queries heads positions"] | None,
     lengths: Int[Tensor, " rows"],
     weights: Float[Tensor, "rows queries heads positions"],
     context: Float[Tensor, "rows_queries enc"],
 ) -> None:
-    """Additive attention: fills the weights of every query and head, and the context of every query."""
+    """Fill the weights of every query and head, and the context of every query.
+
+    Without `energy` a score is the product of query and key; `coverage` is how additive ones see what was received.
+    """
     rows, positions, size = keys.shape
     _function("attend_forward", keys.dtype)(
         torch.get_num_threads(), rows, *weights.shape[1:3], positions, size, states.shape[2], query.data_ptr(),
-        keys.data_ptr(), states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(),
-        weights.data_ptr(), context.data_ptr(), context.stride(0),
+        keys.data_ptr(), states.data_ptr(), states.stride(0), _pointer(energy), _pointer(coverage), _pointer(received),
+        lengths.data_ptr(), weights.data_ptr(), context.data_ptr(), context.stride(0),
     )  # fmt: skip
 
 
@@ -135,22 +140,30 @@ def attend_backward(
     query: Float[Tensor, "rows attn"],
     keys: Float[Tensor, "rows positions attn"],
     states: Float[Tensor, "rows positions enc"],
-    energy: Float[Tensor, " attn"],
+    energy: Float[Tensor, " attn"] | None,
+    coverage: Float[Tensor, " attn"] | None,
+    received: Float[Tensor, "rows heads positions"] | None,
     lengths: Int[Tensor, " rows"],
     weights: Float[Tensor, "rows heads positions"],
     weights_gradient: Float[Tensor, "rows heads positions"] | None,
     context_gradient: Float[Tensor, "rows enc"],
     query_gradient: Float[Tensor, "rows attn"],
     keys_gradient: Float[Tensor, "rows positions attn"],
-    energy_gradient: Float[Tensor, "rows attn"],
+    energy_gradient: Float[Tensor, "rows attn"] | None,
+    coverage_gradient: Float[Tensor, "rows attn"] | None,
+    received_gradient: Float[Tensor, "rows heads positions"] | None,
 ) -> None:
-    """Backward of one query a sentence: fills the query's gradient, adds to those of the keys and the energy vector."""
+    """Backward of one query a sentence: fills the query's gradient, adds to those of keys, energy and coverage vector.
+
+    The gradient of the attention received becomes that of what was received before.
+    """
     rows, positions, size = keys.shape
     _function("attend_backward", keys.dtype)(
         torch.get_num_threads(), rows, weights.shape[1], positions, size, states.shape[2], query.data_ptr(),
-        keys.data_ptr(), states.data_ptr(), states.stride(0), energy.data_ptr(), lengths.data_ptr(),
-        weights.data_ptr(), _pointer(weights_gradient), context_gradient.data_ptr(), context_gradient.stride(0),
-        query_gradient.data_ptr(), keys_gradient.data_ptr(), energy_gradient.data_ptr(),
+        keys.data_ptr(), states.data_ptr(), states.stride(0), _pointer(energy), _pointer(coverage), _pointer(received),
+        lengths.data_ptr(), weights.data_ptr(), _pointer(weights_gradient), context_gradient.data_ptr(),
+        context_gradient.stride(0), query_gradient.data_ptr(), keys_gradient.data_ptr(), _pointer(energy_gradient),
+        _pointer(coverage_gradient), _pointer(received_gradient),
     )  # fmt: skip
 
 
@@ -235,8 +248,8 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "cell_forward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _P, _N, _P, _P, _P, _N, _P, _N],
     "cell_sequence": [ctypes.c_int, _N, _N, _N, _P, _P, _P, ctypes.c_int, _P, _P, _P, _P],
     "cell_backward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _P, _P, _P, _N, _P, _N, _P, _N, _P, _P, _P],
-    "attend_forward": [ctypes.c_int, _N, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _N],
-    "attend_backward": [ctypes.c_int, _N, _N, _N, _N, _N, _P, _P, _P, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P],
+    "attend_forward": [ctypes.c_int, *[_N] * 6, _P, _P, _P, _N, *[_P] * 6, _N],
+    "attend_backward": [ctypes.c_int, *[_N] * 5, _P, _P, _P, _N, *[_P] * 7, _N, *[_P] * 5],
     "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
     "log_sum_exp": [ctypes.c_int, _N, _N, _P, _P],
     "best_continuations": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P, _P],

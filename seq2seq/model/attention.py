@@ -24,6 +24,18 @@ class AttentionMemory(NamedTuple):
     keys: Float[Tensor, "batch src_len attn"]
     mask: Bool[Tensor, "batch src_len"]
 
+    def exact(self) -> AttentionMemory:
+        """Return keys of single precision or better, so that a loop of steps adds up their gradient in it."""
+        return self._replace(keys=self.keys.to(torch.promote_types(self.keys.dtype, torch.float32)))
+
+
+class Scoring(NamedTuple):
+    """The weights of an attention's scores as the compiled kernels take them; None is a part that it does not have."""
+
+    query: Float[Tensor, "attn query"] | None
+    energy: Float[Tensor, " attn"] | None
+    coverage: Float[Tensor, " attn"] | None
+
 
 class Attention(nn.Module):
     """What all attentions share: alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j; a subclass says what e_ij is.
@@ -47,6 +59,10 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch queries heads src_len"]:
         """Return the score of every source position; `received` is the attention it has had (`coverage`)."""
         raise NotImplementedError
+
+    def scoring(self) -> Scoring | None:
+        """Return what the compiled kernels compute the scores from; None where there are none to compute."""
+        return None
 
     def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
         """Return `received` before the first step; of no size where the scores do not look at it."""
@@ -113,6 +129,11 @@ class AdditiveAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
+    def scoring(self) -> Scoring:
+        """Return W, v and w."""
+        coverage = None if self.coverage is None else self.coverage.weight[:, 0]
+        return Scoring(self.query.weight, self.energy.weight[0], coverage)
+
     def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
         """Return zeros, of no size without coverage."""
         batch, src_len = memory.mask.shape
@@ -149,6 +170,10 @@ class ProductAttention(Attention):
         """Return W h_j, or h_j."""
         keys: Tensor = self.key(states)
         return keys
+
+    def scoring(self) -> Scoring:
+        """Return nothing: W is in the keys, and the rest is a product."""
+        return Scoring(None, None, None)
 
     def energies(
         self,

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seq2seq.kernels.calls import KINDS
 from seq2seq.model_config import CellName
 
 GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.rnn: 1}
@@ -58,7 +59,7 @@ class Cell(nn.Module):
     @property
     def stepwise(self) -> bool:
         """Whether only the plain steps compute this cell."""
-        return self.layer_norm or self.watcher is not None
+        return self.layer_norm or self.watcher is not None or self.name not in KINDS
 
     def forward(self, x: Float[Tensor, "*rows gates"], h: Float[Tensor, "*rows gates"], state: State) -> State:
         """Return the state after one step."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from seq2seq.kernels import calls
-from seq2seq.model.attention import AdditiveAttention, AttentionMemory, FixedContext, make_attention
+from seq2seq.model.attention import AttentionMemory, FixedContext, make_attention
 from seq2seq.model.cells import State
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer, make_cell, run
@@ -105,7 +105,7 @@ class AttentionalLayer(nn.Module):
             return self._forward_fixed(words, state, memory)
         if self.fusable and calls.usable(words):
             return self._forward_fused(words, state, memory)
-        weight, steps = self.recurrent_weight(), []
+        weight, steps, memory = self.recurrent_weight(), [], memory.exact()
         for word_gates in self.word_gates(words).split(1, dim=1):
             after, context, attn_weights, received = self.step(word_gates, state, memory, weight)
             state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], received=received)
@@ -116,8 +116,7 @@ class AttentionalLayer(nn.Module):
     @property
     def fusable(self) -> bool:
         """Whether the compiled kernels compute this layer, where they are usable."""
-        attention = self.attention
-        return isinstance(attention, AdditiveAttention) and attention.coverage is None and not self.cell.stepwise
+        return self.attention.scoring() is not None and not self.cell.stepwise
 
     def _forward_fixed(
         self, words: Tensor, state: DecoderState, memory: AttentionMemory
@@ -136,23 +135,25 @@ class AttentionalLayer(nn.Module):
     def _forward_fused(
         self, words: Tensor, state: DecoderState, memory: AttentionMemory
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype, attention = calls.compute_dtype(words), self.attention
-        assert isinstance(attention, AdditiveAttention)
+        dtype, scoring = calls.compute_dtype(words), self.attention.scoring()
+        assert scoring is not None
         found = AttentionalSequence.apply(  # type: ignore[no-untyped-call]
             self.cell.name,
-            attention.heads,
+            self.attention.heads,
             words.to(dtype).transpose(0, 1).contiguous(),
             *(weight.to(dtype) for weight in (self.word_gates.weight, self.word_gates.bias, self.recurrent_weight())),
             extra_of(self.cell, calls.sum_dtype(dtype)),
-            attention.query.weight.to(dtype),
-            attention.energy.weight[0],
+            None if scoring.query is None else scoring.query.to(dtype),
+            scoring.energy,
+            scoring.coverage,
             memory.keys.to(dtype).contiguous(),
             memory.states.to(dtype).contiguous()[:, : memory.keys.shape[1]],
             memory.mask.sum(1),
             *(values[:, 0] for values in state.layer(0)),
+            state.received[:, 0],
         )
         hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in found)
-        return hiddens, contexts, attn_weights.mean(2) if attention.heads > 1 else attn_weights.squeeze(2)
+        return hiddens, contexts, attn_weights[..., : memory.mask.shape[1]].mean(2)
 
 
 class Decoder(nn.Module):
@@ -199,7 +200,7 @@ class Decoder(nn.Module):
         return self._read_out(words, outputs, contexts), attn_weights
 
     def _forward_stepwise(self, words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
-        step, steps = self.stepper(words), []
+        step, steps, memory = self.stepper(words), [], memory.exact()
         for word in words.split(1, dim=1):
             readout, state, attn_weights = step(word, state, memory)
             steps.append((readout, attn_weights))

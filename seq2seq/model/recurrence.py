@@ -162,38 +162,51 @@ class AttentionalSequence(torch.autograd.Function):
         bias: Float[Tensor, " gates"],
         w_recurrent: Float[Tensor, "gates enc_hidden"],
         extra: Float[Tensor, "*extra"] | None,
-        w_query: Float[Tensor, "attn hidden"],
-        energy: Float[Tensor, " attn"],
+        w_query: Float[Tensor, "attn hidden"] | None,
+        energy: Float[Tensor, " attn"] | None,
+        coverage: Float[Tensor, " attn"] | None,
         keys: Float[Tensor, "rows src_len attn"],
         states: Float[Tensor, "rows src_len enc"],
         lengths: Int[Tensor, " rows"],
         hidden: Float[Tensor, "rows hidden"],
         memory: Float[Tensor, "rows memory"],
+        received: Float[Tensor, "rows received_heads received"],
     ) -> tuple[
         Float[Tensor, "len rows hidden"], Float[Tensor, "len rows enc"], Float[Tensor, "len rows heads src_len"]
     ]:
-        """Return hidden states, contexts and attention weights."""
-        (steps, rows, _), (attn, size), enc = words.shape, w_query.shape, states.shape[2]
+        """Return hidden states, contexts and attention weights.
+
+        The query is the hidden state itself without `w_query`; `kernels.calls.attend_forward` says what is a score.
+        """
+        (steps, rows, _), (_, positions, attn), enc, size = words.shape, keys.shape, states.shape[2], hidden.shape[1]
         gates = torch.addmm(bias, words.flatten(0, 1), w_words.t()).view(steps, rows, -1)
         activations, cells, hiddens = _buffers(name, gates, size)
         queries = gates.new_empty(steps, rows, attn)
         reads = gates.new_empty(steps + 1, rows, enc + size)  # what the recurrent product reads: [context, hidden]
-        energy = energy.to(cells.dtype)
-        weights = energy.new_empty(steps, rows, heads, keys.shape[1])
+        energy, coverage = (None if vector is None else vector.to(cells.dtype) for vector in (energy, coverage))
+        weights = cells.new_empty(steps, rows, heads, positions)
+        had = None if coverage is None else cells.new_empty(steps + 1, rows, heads, positions)
+        if had is not None:
+            had[0] = received
         _begin(name, hidden, memory, hiddens[0], cells[0])
         reads[0, :, enc:] = hidden
-        query, recurrent = product_with(w_query, rows), _reading(name, w_recurrent, enc, rows)
+        query = None if w_query is None else product_with(w_query, rows)
+        recurrent = _reading(name, w_recurrent, enc, rows)
         for t in range(steps):
-            queries[t] = query(hiddens[t])
-            contexts = reads[t, :, :enc]
-            calls.attend_forward(queries[t][:, None], keys, states, energy, lengths, weights[t][:, None], contexts)
+            queries[t] = hiddens[t] if query is None else query(hiddens[t])
+            calls.attend_forward(
+                *(queries[t][:, None], keys, states, energy, coverage, None if had is None else had[t][:, None]),
+                *(lengths, weights[t][:, None], reads[t, :, :enc]),
+            )
+            if had is not None:
+                torch.add(had[t], weights[t], out=had[t + 1])
             product = recurrent(reads[t], gates[t])
             calls.cell_forward(
                 *(name, product, gates[t], cells[t], extra, activations[t], cells[t + 1]),
                 *(reads[t + 1, :, enc:], hiddens[t + 1]),
             )
-        saved = (words, w_words, w_recurrent, extra, w_query, energy, keys, states, lengths)
-        ctx.save_for_backward(*saved, activations, cells, hiddens, reads, queries, weights)
+        saved = (words, w_words, w_recurrent, extra, w_query, energy, coverage, keys, states, lengths)
+        ctx.save_for_backward(*saved, activations, cells, hiddens, reads, queries, weights, had)
         ctx.set_materialize_grads(False)
         ctx.name = name
         return hiddens[1:], reads[:-1, :, :enc], weights
@@ -204,16 +217,19 @@ class AttentionalSequence(torch.autograd.Function):
         ctx: Any, dhiddens: Tensor | None, dcontexts: Tensor | None, dweights: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of all arguments but the names and lengths."""
-        words, w_words, w_recurrent, extra, w_query, energy, keys, states, lengths = ctx.saved_tensors[:9]
-        activations, cells, hiddens, reads, queries, weights = ctx.saved_tensors[9:]
+        words, w_words, w_recurrent, extra, w_query, energy, coverage, keys, states, lengths = ctx.saved_tensors[:10]
+        activations, cells, hiddens, reads, queries, weights, had = ctx.saved_tensors[10:]
         (steps, rows, attn), enc = queries.shape, states.shape[2]
         dhiddens = torch.zeros_like(hiddens[1:]) if dhiddens is None else dhiddens.contiguous()
         dcontexts = reads.new_zeros(steps, rows, enc) if dcontexts is None else dcontexts.contiguous()
         dweights = None if dweights is None else dweights.contiguous()
         dgates, dproducts = _gate_gradients(ctx.name, activations, hiddens.shape[2])
         dqueries, dcell = torch.empty_like(queries), torch.zeros_like(cells[0])
-        dkeys, denergy = torch.zeros_like(keys, dtype=energy.dtype), energy.new_zeros(rows, attn)
-        query, read = product_with(w_query.t(), rows), _reading_back(ctx.name, w_recurrent, enc, rows)
+        dkeys = torch.zeros_like(keys, dtype=cells.dtype)
+        denergy, dcoverage = (None if one is None else one.new_zeros(rows, attn) for one in (energy, coverage))
+        dhad = None if had is None else torch.zeros_like(had[0])
+        query = None if w_query is None else product_with(w_query.t(), rows)
+        read = _reading_back(ctx.name, w_recurrent, enc, rows)
         dcontext, dhidden = torch.empty_like(dcontexts), None
         for t in reversed(range(steps)):
             calls.cell_backward(
@@ -223,10 +239,11 @@ class AttentionalSequence(torch.autograd.Function):
             from_context, from_hidden = read(dgates[t], dproducts[t])
             torch.add(from_context, dcontexts[t], out=dcontext[t])
             calls.attend_backward(
-                *(queries[t], keys, states, energy, lengths, weights[t], None if dweights is None else dweights[t]),
-                *(dcontext[t], dqueries[t], dkeys, denergy),
+                *(queries[t], keys, states, energy, coverage, None if had is None else had[t], lengths, weights[t]),
+                *(None if dweights is None else dweights[t], dcontext[t], dqueries[t], dkeys),
+                *(denergy, dcoverage, dhad),
             )
-            dhidden = query(dqueries[t]).add_(from_hidden)
+            dhidden = (dqueries[t] if query is None else query(dqueries[t])).add(from_hidden)
         flat = dgates.flatten(0, 1)
         return (
             None,
@@ -236,12 +253,14 @@ class AttentionalSequence(torch.autograd.Function):
             flat.sum(0),
             _reading_gradient(dgates, dproducts, reads[:-1], enc),
             None if extra is None else _extra_gradient(ctx.name, dproducts, cells[:-1], cells[1:]),
-            dqueries.flatten(0, 1).t() @ hiddens[:-1].flatten(0, 1),
-            denergy.sum(0),
+            None if query is None else dqueries.flatten(0, 1).t() @ hiddens[:-1].flatten(0, 1),
+            None if denergy is None else denergy.sum(0),
+            None if dcoverage is None else dcoverage.sum(0),
             dkeys.to(keys.dtype),
             _states_gradient(weights, dcontext),
             None,
             *_first_state_gradients(ctx.name, dhidden, dcell),
+            dhad,
         )
 
 

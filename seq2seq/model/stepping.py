@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import Product, int8_product_with, product_with
-from seq2seq.model.attention import AdditiveAttention, AttentionMemory
+from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
@@ -46,7 +46,7 @@ def step_of(network: Seq2Seq, cached: Step, int8: bool = False) -> Step:
 
 def has_fast_step(network: Seq2Seq) -> bool:
     """Tell whether the network's parts are among those that `FastStep` knows."""
-    return network.decoder.bottom.fusable and not network.config.input_feeding
+    return not (network.decoder.bottom.cell.stepwise or network.config.input_feeding)
 
 
 def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
@@ -63,11 +63,13 @@ class FastStep:
 
         self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
-        assert isinstance(bottom.attention, AdditiveAttention)
         self.made_from, self.dtype, exact = _version(network, dtype), dtype, calls.sum_dtype(dtype)
         self.embedding, self.scale = network.tgt_embedding.weight, math.sqrt(network.config.emb_size)
-        self.query, self.heads = prepared(None, bottom.attention.query.weight), bottom.attention.heads
-        self.energy = bottom.attention.energy.weight[0].to(exact)
+        self.attention, self.scoring, self.exact = bottom.attention, bottom.attention.scoring(), exact
+        if self.scoring is not None:
+            query, *vectors = self.scoring
+            self.query = None if query is None else prepared(None, query)
+            self.energy, self.coverage = (None if one is None else one.to(exact).contiguous() for one in vectors)
         context = network.config.context_size
         recurrent = bottom.recurrent.weight.split([context, bottom.cell.size], dim=1)
         from_inputs = torch.cat([bottom.word_gates.weight, recurrent[0]], dim=1)
@@ -96,8 +98,7 @@ class FastStep:
         batch, beam = last_tokens.shape
         old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in (state.hidden, state.cell))
         words = (nn.functional.embedding(last_tokens.flatten(), self.embedding) * self.scale).to(self.dtype)
-        query = self.query(old_hidden[0].to(self.dtype))
-        context, attn_weights = self._attend(query.view(batch, beam, -1), memory)
+        context, attn_weights, received = self._attend(old_hidden[0].view(batch, beam, -1), memory, state.received)
         below, states = words, []
         for number, layer in enumerate(self.layers):
             states.append(layer(torch.cat([below, context], dim=1), old_hidden[number], old_cell[number]))
@@ -107,15 +108,26 @@ class FastStep:
             torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
         )
         readout = torch.tanh(self.readout(torch.cat([words, below, context], dim=1)))
-        new_state = state._replace(hidden=hiddens, cell=cells)
+        new_state = state._replace(hidden=hiddens, cell=cells, received=received)
         return (output or self.output)(readout).view(batch, beam, -1), new_state, attn_weights
 
-    def _attend(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
-        keys, states = memory.keys.to(self.dtype).contiguous(), memory.states.to(self.dtype).contiguous()
-        weights = self.energy.new_empty(*query.shape[:2], self.heads, keys.shape[1])
-        context = query.new_empty(query.shape[0] * query.shape[1], states.shape[2])
-        calls.attend_forward(query.contiguous(), keys, states, self.energy, memory.mask.sum(1), weights, context)
-        return context, weights.mean(2) if self.heads > 1 else weights.squeeze(2)
+    def _attend(self, hidden: Tensor, memory: AttentionMemory, received: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the contexts of all hypotheses in a row, their attention weights, and the attention received."""
+        hidden, keys, states = hidden.to(self.dtype), memory.keys.to(self.dtype), memory.states.to(self.dtype)
+        if self.scoring is None:
+            context, attn_weights, received = self.attention(hidden, memory._replace(states=states), received)
+            return context.flatten(0, 1), attn_weights, received
+        query = hidden if self.query is None else self.query(hidden.flatten(0, 1))
+        weights = keys.new_empty(*hidden.shape[:2], self.attention.heads, keys.shape[1], dtype=self.exact)
+        context = query.new_empty(hidden.shape[0] * hidden.shape[1], states.shape[2])
+        calls.attend_forward(
+            *(query.view(*hidden.shape[:2], -1).contiguous(), keys.contiguous(), states.contiguous()),
+            *(self.energy, self.coverage, None if self.coverage is None else received.contiguous()),
+            *(memory.mask.sum(1), weights, context),
+        )
+        if self.coverage is not None:
+            received = received + weights
+        return context, weights[..., : memory.mask.shape[1]].mean(2), received
 
 
 class PreparedCell:
