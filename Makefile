@@ -9,6 +9,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # Without build isolation the build backends, too, are the versions in constraints.txt.
+# A file at a time to each process: what its tests share is made once. A process's tests, and the commands they start, have one thread.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -22,13 +24,13 @@ demo: $(VENV)/.installed  ## train a small model; ARGS are overrides for seq2seq
 	$(BIN)/python -m seq2seq.train $(ARGS)
 
 test: $(VENV)/.installed-test  ## run every test; ARGS go to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-long: $(VENV)/.installed-test  ## run every test with the full counts
-	SEQ2SEQ_LONG=1 $(BIN)/python -m pytest --timeout=7200 $(ARGS)
+	SEQ2SEQ_LONG=1 $(PYTEST) --timeout=7200 $(ARGS)
 
 check: lint  ## lint, then the fast tests; run it before every commit
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 lint: $(VENV)/.installed-test  ## style, types and layers
 	$(BIN)/ruff check

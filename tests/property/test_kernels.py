@@ -133,6 +133,23 @@ def test_every_fused_part_has_the_gradients_of_the_plain_one(row: dict[str, Any]
     assert_same_gradients(*network_and_batch(1, row["layers"], row["rows"], **parts))
 
 
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_more_threads_compute_the_same(cell: str, attention: str) -> None:
+    network, batch = network_and_batch(3, 2, 5, **CELLS[cell], **ATTENTIONS[attention])
+    network.double()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = gradients(network, batch)
+        torch.set_num_threads(3)
+        found = gradients(network, batch)
+    finally:
+        torch.set_num_threads(threads)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-9)
+
+
 def extra_of(cell: CellName, size: int) -> Tensor | None:
     """Peephole weights, or the bias that a GRU's reset gate multiplies."""
     shapes = {CellName.peephole_lstm: (4, size), CellName.gru: (size,)}
