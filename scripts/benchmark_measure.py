@@ -28,7 +28,7 @@ from rich.console import Console
 from torch import Tensor
 
 from seq2seq.batch import Batch
-from seq2seq.config import AllocatorName, KernelsName, PrecisionName, RuntimeConfig, TrainingConfig
+from seq2seq.config import AllocatorName, KernelsName, RuntimeConfig
 from seq2seq.data.batches import batch_order, batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.tokenizer import Tokenizer
@@ -43,6 +43,7 @@ from seq2seq.training.loggers import NoLog, RunLog
 from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
 from seq2seq.training.update import BatchLoss
+from seq2seq.training_config import PrecisionName, TrainingConfig
 
 CPU = torch.device("cpu")
 SEED = 1

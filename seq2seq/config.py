@@ -1,92 +1,27 @@
-"""The schema of every setting: type, meaning, unit, range and default, in one place.
+"""All settings of a run, put together from those of its parts, and what must hold between them.
 
-YAML files under conf/ hold values; this file says which keys exist and what they mean. Hydra composes them against
-these dataclasses (so a typo or a wrong type is refused with its key), `to_config` turns the result into plain
-dataclasses once, range checks run there, and nothing mutates a config afterwards.
+YAML files under conf/ hold values; the dataclasses say which keys exist: type, meaning, unit, range and default. Hydra
+composes the former against the latter (so a typo or a wrong type is refused with its key), `to_config` turns the result
+into plain dataclasses once, range checks run there, and nothing mutates a config afterwards.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.data_config import DataConfig, DataName, PieceType
 from seq2seq.decode_config import DecodeConfig, check_decode
 from seq2seq.errors import ConfigError
 from seq2seq.model_config import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.settings import Choice, check_ranges, setting, walk
-
-
-class DataName(Choice):
-    """Where the sentence pairs come from."""
-
-    tatoeba = "tatoeba"
-    grammar = "grammar"
-    multi30k = "multi30k"
-    files = "files"
-
-
-class PieceType(Choice):
-    """SentencePiece's segmentation model (Kudo 2018 for unigram, Sennrich et al. 2016 for bpe)."""
-
-    unigram = "unigram"
-    bpe = "bpe"
-    char = "char"
-
-
-class OptimizerName(Choice):
-    """Update rule."""
-
-    adam = "adam"
-    adamw = "adamw"
-
-
-class ScheduleName(Choice):
-    """Learning-rate curve after warm-up."""
-
-    constant = "constant"
-    inverse_sqrt = "inverse_sqrt"
-    linear = "linear"
-    cosine = "cosine"
-    plateau = "plateau"
-
-
-class SamplingScheduleName(Choice):
-    """How the teacher-forcing ratio falls (Bengio et al. 2015, section 2.4)."""
-
-    none = "none"
-    linear = "linear"
-    exponential = "exponential"
-    inverse_sigmoid = "inverse_sigmoid"
-
-
-class VocabularyName(Choice):
-    """Which tokenizer a run that starts from another model has."""
-
-    keep = "keep"
-    replace = "replace"
-
-
-class MonitorName(Choice):
-    """What makes one validation better than another."""
-
-    bleu = "bleu"
-    chrf = "chrf"
-    loss = "loss"
-
-
-class PrecisionName(Choice):
-    """Type of the matrix products; softmax, loss, weights and optimizer state stay fp32."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
+from seq2seq.training_config import SamplingScheduleName, TrainingConfig, VocabularyName
 
 
 class AllocatorName(Choice):
@@ -101,210 +36,6 @@ class KernelsName(Choice):
 
     auto = "auto"
     plain = "plain"
-
-
-@dataclass
-class FilesConfig:
-    """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
-
-    src: str | None = setting(None, "source-side file, one sentence a line (plain or .gz)", unit="path")
-    tgt: str | None = setting(None, "target-side file, line-aligned with src (plain or .gz)", unit="path")
-    tsv: str | None = setting(
-        None, "one file instead of two: source, tab, target; more columns are ignored", unit="path"
-    )
-
-
-@dataclass
-class TokenizerConfig:
-    """SentencePiece model, trained on the training text unless given."""
-
-    type: PieceType = setting(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = setting(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
-    joint: bool = setting(True, "one vocabulary for both languages (needed by three-way tied embeddings)")
-    byte_fallback: bool = setting(True, "spell unknown characters as bytes, so that no input is lost (256 pieces)")
-    character_coverage: float = setting(
-        0.9995, "share of characters that get a piece of their own", at_least=0.98, at_most=1.0
-    )
-    src_model: str | None = setting(None, "SentencePiece .model for the source instead of training one", unit="path")
-    tgt_model: str | None = setting(None, "the same for the target; leave null where joint", unit="path")
-
-
-@dataclass
-class SamplingConfig:
-    """Another segmentation of the training text in every epoch, by side.
-
-    unigram: pieces are drawn by p^alpha (Kudo 2018; 0.1 to 0.5, the smaller the more varied). bpe: alpha is the share
-    of merges left out (Provilkov et al. 2020; 0.1).
-    """
-
-    src: float | None = setting(
-        None, "alpha of the source side; null: always the best segmentation", at_least=0, at_most=1
-    )
-    tgt: float | None = setting(
-        None, "alpha of the target side; null: always the best segmentation", at_least=0, at_most=1
-    )
-
-
-@dataclass
-class DataConfig:
-    """Which sentence pairs, in which direction, cut into which pieces."""
-
-    name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
-    src: str = setting(MISSING, "source language code")
-    tgt: str = setting(MISSING, "target language code")
-    root: str | None = setting(None, "read the corpus files from this folder instead of downloading them", unit="path")
-    cache_dir: str | None = setting(
-        None,
-        "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder",
-        unit="path",
-    )
-    train: FilesConfig = setting(FilesConfig, "training text (data=files)")
-    valid: FilesConfig = setting(FilesConfig, "validation text (data=files); absent: held out of train")
-    test: FilesConfig = setting(FilesConfig, "test text (data=files); absent: held out of train")
-    train_pairs: int | None = setting(
-        None, "use only this many training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
-    )
-    valid_pairs: int = setting(
-        2000, "pairs held out for validation where the corpus has no such set", unit="pairs", at_least=1
-    )
-    test_pairs: int = setting(2000, "pairs held out for test where there is no such set", unit="pairs", at_least=1)
-    max_length: int = setting(
-        100,
-        "longest side of a training pair, EOS included; longer pairs are dropped and counted",
-        unit="pieces",
-        at_least=1,
-    )
-    overfit_pairs: int | None = setting(
-        None,
-        "train, validate and test on the first so many training pairs: can the network memorise them? null: off",
-        unit="pairs",
-        at_least=1,
-    )
-    fold: str | None = setting(
-        None, "K/N: cross-validation; of N parts of all but the test sets validate on part K, train on the others"
-    )
-    tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
-    sampling: SamplingConfig = setting(SamplingConfig, "subword sampling, BPE-dropout")
-
-    @property
-    def fold_of(self) -> tuple[int, int] | None:
-        """K and N of `fold`.
-
-        Raises:
-            ConfigError: there is no such part.
-        """
-        if self.fold is None:
-            return None
-        numbers = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.fold)
-        part, parts = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-        if parts < 2 or not 1 <= part <= parts:
-            raise ConfigError(f"data.fold={self.fold}: write K/N with 1 ≤ K ≤ N and N ≥ 2, for example data.fold=1/5")
-        return part, parts
-
-
-@dataclass
-class ScheduledSamplingConfig:
-    """Feed the decoder words that it said itself in place of those of the reference (Bengio et al. 2015)."""
-
-    schedule: SamplingScheduleName = setting(
-        SamplingScheduleName.none,
-        "how the share of words that are the reference's falls: none (it is 1, teacher forcing), linear, exponential, "
-        "inverse_sigmoid",
-    )
-    final_ratio: float = setting(0.5, "that share at the end of the run; 1 at its beginning", at_least=0, at_most=1)
-
-
-@dataclass
-class TrainingConfig:
-    """How the weights are found."""
-
-    seed: int = setting(1, "fixes initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
-    max_steps: int | None = setting(None, "stop after this many updates", unit="updates", at_least=1)
-    max_epochs: int | None = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
-    max_minutes: float | None = setting(
-        8, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
-    )
-    batch_tokens: int = setting(
-        1536, "ceiling of rows × longest row (either side) of one update", unit="tokens", at_least=8
-    )
-    micro_batches: int = setting(
-        1, "parts an update is computed in, to save memory; the gradient is the same", at_least=1
-    )
-    precision: PrecisionName = setting(PrecisionName.auto, "auto: bf16 where the hardware has it, else fp32")
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    optimizer: OptimizerName = setting(
-        OptimizerName.adam, "adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019)"
-    )
-    learning_rate: float = setting(3e-3, "highest rate, reached after warm-up", at_least=0)
-    beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
-    weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0)
-    schedule: ScheduleName = setting(
-        ScheduleName.linear,
-        "after warm-up: constant, inverse_sqrt, linear or cosine (both reach the floor when the run ends), plateau",
-    )
-    warmup_steps: int = setting(200, "updates of linear warm-up from 0", unit="updates", at_least=0)
-    min_rate_ratio: float = setting(0.01, "floor of the rate, as a share of learning_rate", at_least=0, at_most=1)
-    plateau_factor: float = setting(0.5, "plateau: multiply the rate by this …", at_least=0.01, at_most=0.99)
-    plateau_patience: int = setting(
-        2,
-        "plateau: … after this many validations without a better one",
-        unit="validations",
-        at_least=1,
-    )
-    max_grad_norm: float = setting(1.0, "clip the gradient's L2 norm to this (Pascanu et al. 2013); 0: off", at_least=0)
-    max_skipped: int = setting(
-        20,
-        "stop after this many updates in a row whose loss or gradient is not finite; each is skipped",
-        unit="updates",
-        at_least=1,
-    )
-    label_smoothing: float = setting(
-        0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
-    )
-    r_drop: float = setting(
-        0.0,
-        "weight of the divergence of two passes with other dropout masks (Liang et al. 2021, alpha); 0: one pass",
-        at_least=0,
-    )
-    scheduled_sampling: ScheduledSamplingConfig = setting(ScheduledSamplingConfig, "words the decoder said itself")
-    validate_every_steps: int | None = setting(
-        1000, "updates between validations; null: once an epoch", unit="updates", at_least=1
-    )
-    validate_sentences: int | None = setting(
-        500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
-    )
-    early_stopping: int | None = setting(
-        None, "stop after this many validations without a better one (see monitor)", unit="validations", at_least=1
-    )
-    monitor: MonitorName = setting(
-        MonitorName.bleu, "what the best validation is best in: bleu or chrf (higher), loss (lower)"
-    )
-    keep_best: int = setting(
-        1, "models of the best validations to keep; more than 1: in the folder models/", unit="models", at_least=1
-    )
-    keep_last: int = setting(0, "models of the last validations to keep, in models/", unit="models", at_least=0)
-    ema: float | None = setting(
-        None,
-        "decay of an exponential moving average of the weights, which is then what is validated and kept; null: none",
-        at_least=0,
-        at_most=0.999999,
-    )
-    save_every_steps: int | None = setting(
-        None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
-    )
-    log_every_steps: int = setting(100, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
-    diagnostics: bool = setting(
-        False,
-        "every log_every_steps updates, log gradient norms by layer and over time, attention entropy, gate saturation",
-    )
-    init_from: str | None = setting(
-        None, "model file or run folder whose weights the run starts from (fine-tuning)", unit="path"
-    )
-    init_vocabulary: VocabularyName = setting(
-        VocabularyName.keep,
-        "init_from: keep its tokenizer; replace: learn one from this text and copy the rows of pieces that both have",
-    )
-    resume: str | None = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
 
 
 @dataclass

@@ -169,8 +169,8 @@ def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from such a folder.
     """
-    from seq2seq.config import DataName
     from seq2seq.data.load import load_tests
+    from seq2seq.data_config import DataName
     from seq2seq.model_file import read_config
 
     data = read_config(Path(model_list(args.model)[0])).data

@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seq2seq.config import Config, VocabularyName
+from seq2seq.config import Config
 from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_config import ModelConfig, TieName
 from seq2seq.model_file import BEST_NAME, Model, load_model
 from seq2seq.settings import is_group
+from seq2seq.training_config import VocabularyName
 
 SIDE = {"output.bias": "tgt", "src_embedding.weight": "src", "output.weight": "tgt", "tgt_embedding.weight": "tgt"}
 """Vocabulary of the rows of each tensor that has one; in the order they are copied in.

@@ -14,12 +14,13 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from seq2seq.command import OK, run
-from seq2seq.config import Config, MonitorName, config_dir
+from seq2seq.config import Config, config_dir
 from seq2seq.config_help import help_text
 from seq2seq.errors import DownloadError, Seq2SeqError, StorageError
 from seq2seq.launch import NO_MATTER, Launch, in_one_line
 from seq2seq.train import train
 from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.training_config import MonitorName
 from seq2seq.tuning.settings import Settings
 from seq2seq.tuning.study import (
     ATTEMPTS,

@@ -35,10 +35,12 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
 
 def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     """Return a random network with a tokenizer of single characters (and, on request, of bytes)."""
-    from seq2seq.config import Config, DataConfig, PieceType, TokenizerConfig, TrainingConfig
+    from seq2seq.config import Config
     from seq2seq.data.corpus import ParallelText
     from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data_config import DataConfig, PieceType, TokenizerConfig
     from seq2seq.model_file import Model
+    from seq2seq.training_config import TrainingConfig
 
     size = 31 + 256 * byte_fallback
     pieces = TokenizerConfig(type=PieceType.char, vocab_size=size, byte_fallback=byte_fallback, character_coverage=1.0)

@@ -52,11 +52,11 @@ def tiny_trainer(
     """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
     from rich.console import Console
 
-    from seq2seq.config import TrainingConfig
     from seq2seq.model.network import Seq2Seq
     from seq2seq.model_config import DropoutConfig, ModelConfig
     from seq2seq.training.loggers import RunLog
     from seq2seq.training.trainer import Trainer, Validation, watch_nothing
+    from seq2seq.training_config import TrainingConfig
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Iterator
 
 from seq2seq.batch import Batch
-from seq2seq.config import DataConfig, TrainingConfig
 from seq2seq.data.batches import Cost, batch_order, batches, heaviest
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epochs import epoch_pairs
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import DataConfig
+from seq2seq.training_config import TrainingConfig
 
 
 class EpochBatches:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seq2seq.config import SamplingConfig
 from seq2seq.data.binarised import (
     Encode,
     PairedIds,
@@ -22,6 +21,7 @@ from seq2seq.data.binarised import (
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.sampling import Sampler
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import SamplingConfig
 from seq2seq.storage import telling
 
 STALE_SEC = 3600.0

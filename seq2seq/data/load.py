@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import operator
 
-from seq2seq.config import DataConfig, DataName
 from seq2seq.data import multi30k, tatoeba
 from seq2seq.data.corpus import Corpus, ParallelText, clean, is_given, read_parallel
 from seq2seq.data.split import fold, hold_out
+from seq2seq.data_config import DataConfig, DataName
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seq2seq.config import DataConfig
 from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
 from seq2seq.data.download import cache_dir, fetch_files, sha256
+from seq2seq.data_config import DataConfig
 from seq2seq.errors import ConfigError, DataError
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"

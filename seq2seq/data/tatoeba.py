@@ -12,9 +12,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from seq2seq.config import DataConfig
 from seq2seq.data.corpus import ParallelText, read_tsv
 from seq2seq.data.download import cache_dir, fetch_sdist
+from seq2seq.data_config import DataConfig
 from seq2seq.errors import ConfigError, DataError
 
 PROJECT, VERSION = "nmt", "0.0.6"

@@ -18,9 +18,9 @@ from typing import Any
 
 import sentencepiece
 
-from seq2seq.config import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.sampling import Sampler
+from seq2seq.data_config import TokenizerConfig
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage import new_folder
 

@@ -13,7 +13,6 @@ import torch
 
 from seq2seq import runtime
 from seq2seq.batch import UNK_ID
-from seq2seq.config import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.decode_config import DecodeConfig, SearchName, check_decode
 from seq2seq.decoding.alignment import hard_alignment, word_attention
@@ -31,6 +30,7 @@ from seq2seq.model.stepping import has_fast_step
 from seq2seq.model_config import AttentionName
 from seq2seq.model_file import load_model
 from seq2seq.settings import Choice
+from seq2seq.training_config import PrecisionName
 
 LONGEST_PART = 1000
 """Most source pieces ever translated as one; a longer line is cut into parts (time and memory grow with the square)."""

@@ -17,8 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.config import MonitorName
 from seq2seq.settings import Choice
+from seq2seq.training_config import MonitorName
 
 LONGEST_VALUE, LONGEST_NAME = 40, 160  # file systems take 255 bytes, encrypting ones fewer
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seq2seq.config import MonitorName
 from seq2seq.evaluation.report import TITLES, print_table
 from seq2seq.storage import write_atomically
 from seq2seq.sweep.points import Point, Status, Sweep, short_keys
 from seq2seq.sweep.results import read_result
+from seq2seq.training_config import MonitorName
 
 SUMMARY_NAME = "summary.tsv"
 REPETITIONS = ("training.seed", "data.fold")  # another value is another run of the same settings

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq.config import MonitorName, TrainingConfig
+from seq2seq.training_config import MonitorName, TrainingConfig
 
 FOLDER_NAME = "models"
 Kept = tuple[int, float, float]

@@ -15,7 +15,6 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.batch import Batch
-from seq2seq.config import ScheduleName, TrainingConfig
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME
 from seq2seq.training.averaging import MovingAverage
@@ -29,6 +28,7 @@ from seq2seq.training.retention import model_path, remove_others, retain, retain
 from seq2seq.training.samples import AttentionMap, Sample
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 from seq2seq.training.update import Update
+from seq2seq.training_config import ScheduleName, TrainingConfig
 
 SAVE_EVERY_SEC = 45.0
 log = logging.getLogger(__name__)

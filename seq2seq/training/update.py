@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.batch import Batch
-from seq2seq.config import TrainingConfig
 from seq2seq.errors import Seq2SeqError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
@@ -20,6 +19,7 @@ from seq2seq.training.loss import output_loss
 from seq2seq.training.r_drop import r_drop_loss
 from seq2seq.training.ranks import Ranks
 from seq2seq.training.scheduled_sampling import choose_inputs
+from seq2seq.training_config import TrainingConfig
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.config import MonitorName
 from seq2seq.evaluation.report import TITLES, print_table
 from seq2seq.sweep.points import short_keys
+from seq2seq.training_config import MonitorName
 from seq2seq.tuning.space import Point, Space
 from seq2seq.tuning.study import ERROR, ended_trials, trial_folder
 

@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.config import Config, MonitorName
+from seq2seq.config import Config
 from seq2seq.errors import Seq2SeqError
 from seq2seq.metrics_file import METRICS_NAME, read_events
 from seq2seq.training.trainer import Validation
+from seq2seq.training_config import MonitorName
 
 if TYPE_CHECKING:
     from optuna import Trial

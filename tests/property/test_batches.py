@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, Batch, make_batch, pad
-from seq2seq.config import DataConfig, DataName, TokenizerConfig
 from seq2seq.data.batches import batch_order, batches, fixed_batches, heaviest
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import DataConfig, DataName, TokenizerConfig
 from seq2seq.errors import ConfigError
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=300)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from covering import covering_set, name_of
 from scaling import scaled
 from seq2seq.batch import BOS_ID, Batch, make_batch
-from seq2seq.config import DataConfig, DataName, PieceType, TokenizerConfig, TrainingConfig
 from seq2seq.data import multi30k
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import DataConfig, DataName, PieceType, TokenizerConfig
 from seq2seq.decoding.predictor import Predictor
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
@@ -36,6 +36,7 @@ from seq2seq.model_config import AttentionName, CellName, DropoutConfig, ModelCo
 from seq2seq.runtime import autocast
 from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer
+from seq2seq.training_config import TrainingConfig
 from tiny_trainer import random_ids
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from covering import covering_set, name_of, pairs_of
 from scaling import scaled
 from seq2seq.batch import PAD_ID, Batch, make_batch
-from seq2seq.config import TrainingConfig
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import GATES, Cell
 from seq2seq.model.decoder import DecoderState
@@ -38,6 +37,7 @@ from seq2seq.model_config import (
 )
 from seq2seq.training.loggers import RunLog
 from seq2seq.training.trainer import Trainer
+from seq2seq.training_config import TrainingConfig
 from tiny_trainer import random_ids
 
 EXAMPLES = settings(max_examples=scaled(15, 1000), deadline=None, derandomize=True)

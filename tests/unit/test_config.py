@@ -14,19 +14,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from launching import Launcher
-from seq2seq.config import (
-    Config,
-    DataConfig,
-    DataName,
-    PrecisionName,
-    TrainingConfig,
-    config_dir,
-    nearest_key,
-    to_config,
-    to_dict,
-)
+from seq2seq.config import Config, config_dir, nearest_key, to_config, to_dict
+from seq2seq.data_config import DataConfig, DataName
 from seq2seq.errors import ConfigError
 from seq2seq.settings import is_group, walk
+from seq2seq.training_config import PrecisionName, TrainingConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CHOICES = {

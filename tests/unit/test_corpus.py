@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.config import FilesConfig
 from seq2seq.data.corpus import ParallelText, clean, read_lines, read_parallel
+from seq2seq.data_config import FilesConfig
 from seq2seq.errors import ConfigError, DataError
 
 

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from seq2seq.batch import EOS_ID, Batch
-from seq2seq.config import Config, DataConfig, PieceType, SamplingConfig, TokenizerConfig, TrainingConfig, to_dict
+from seq2seq.config import Config, to_dict
 from seq2seq.data import epochs
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.epochs import epoch_pairs
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import DataConfig, PieceType, SamplingConfig, TokenizerConfig
 from seq2seq.errors import DataError
+from seq2seq.training_config import TrainingConfig
 
 BOTH = SamplingConfig(src=0.2, tgt=0.2)
 KINDS = [PieceType.unigram, PieceType.bpe]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from seq2seq.batch import make_batch
-from seq2seq.config import Config, DataConfig, PieceType, TokenizerConfig, TrainingConfig, VocabularyName
+from seq2seq.config import Config
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data_config import DataConfig, PieceType, TokenizerConfig
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.fine_tuning import copy_weights, load_start
 from seq2seq.model.network import Seq2Seq
@@ -28,6 +29,7 @@ from seq2seq.model_config import (
     TieName,
 )
 from seq2seq.model_file import BEST_NAME, Model, save_model
+from seq2seq.training_config import TrainingConfig, VocabularyName
 
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4}
 PARENT_TEXT, CHILD_TEXT = ("abcde", "defgh"), ("bcdxyz", "efhixy")  # letters of source and target

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.config import MonitorName, TrainingConfig
 from seq2seq.training.retention import Kept, model_path, remove_others, retain, score_of
 from seq2seq.training.trainer import Validation
+from seq2seq.training_config import MonitorName, TrainingConfig
 from tiny_trainer import events, random_data, tiny_trainer
 
 

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.config import PieceType, TokenizerConfig
 from seq2seq.data import sampling
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
+from seq2seq.data_config import PieceType, TokenizerConfig
 from seq2seq.errors import ConfigError
 
 EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)

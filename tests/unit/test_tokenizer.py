@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq import batch
-from seq2seq.config import PieceType, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
+from seq2seq.data_config import PieceType, TokenizerConfig
 from seq2seq.decoding.text import one_line
 from seq2seq.errors import ConfigError, DataError
 

@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import PrecisionName
 from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
 from seq2seq.decoding.bayes_risk import expected_utilities
 from seq2seq.decoding.glossary import Glossary
@@ -29,6 +28,7 @@ from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.kernels.products import has_int8
 from seq2seq.model_config import AttentionName
 from seq2seq.model_file import BEST_NAME, Model, save_model
+from seq2seq.training_config import PrecisionName
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]

@@ -12,10 +12,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from seq2seq.config import Config, DataConfig, MonitorName, TrainingConfig, TuneConfig
+from seq2seq.config import Config, TuneConfig
+from seq2seq.data_config import DataConfig
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Validation
+from seq2seq.training_config import MonitorName, TrainingConfig
 from seq2seq.tune import tune
 from seq2seq.tuning.settings import Settings
 from seq2seq.tuning.space import Point, Space, own_point, search_space, size
