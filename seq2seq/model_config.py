@@ -74,7 +74,6 @@ class InitialisationConfig:
     )
     uniform_range: float = setting(0.08, "uniform: from minus to plus this (Sutskever et al. 2014)", at_least=0)
     forget_bias: float = setting(1.0, "bias of the LSTMs' forget gates (Gers et al. 2000; Jozefowicz et al. 2015)")
-    gain: float = setting(1.0, "layer_norm: deviation of a normalised gate (Cooijmans et al. 2017)", at_least=0)
 
 
 @dataclass

@@ -52,19 +52,25 @@ def cell_forward(
     inputs: Float[Tensor, "rows gates"],
     cell_before: Float[Tensor, "rows memory"],
     extra: Float[Tensor, "*extra"] | None,
+    norm: Float[Tensor, "2 units hidden"] | None,
     activations: Float[Tensor, "rows kept"],
     cell: Float[Tensor, "rows memory"],
     hidden: Float[Tensor, "rows hidden"],
     output: Float[Tensor, "rows hidden"] | None = None,
+    normal: Float[Tensor, "rows gates"] | None = None,
+    scales: Float[Tensor, "rows units"] | None = None,
     lengths: Int[Tensor, " rows"] | None = None,
     t: int = 0,
 ) -> None:
-    """One step from `inputs` and `product`, the shares of the gates: fills activations, cell, hidden and output."""
+    """One step from `inputs` and `product`, the shares of the gates: fills activations, cell, hidden and output.
+
+    With `norm`, gains and shifts of normalised gates, also `normal` and `scales`, where given, for the way back.
+    """
     _function("cell_forward", inputs.dtype)(
         KINDS[cell_name], torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
-        inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(lengths), t, activations.data_ptr(),
-        cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
-        0 if output is None else output.stride(0),
+        inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths), t,
+        activations.data_ptr(), cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
+        0 if output is None else output.stride(0), _pointer(normal), _pointer(scales),
     )  # fmt: skip
 
 
@@ -72,17 +78,21 @@ def cell_sequence(
     cell_name: CellName,
     weight: Float[Tensor, "gates hidden"],
     extra: Float[Tensor, "*extra"] | None,
+    norm: Float[Tensor, "2 units hidden"] | None,
     lengths: Int[Tensor, " rows"] | None,
     reverse: bool,
     gates: Float[Tensor, "len rows gates"],
     activations: Float[Tensor, "len rows kept"],
     cells: Float[Tensor, "len_and_1 rows memory"],
     hiddens: Float[Tensor, "len_and_1 rows hidden"],
+    normal: Float[Tensor, "len rows gates"] | None,
+    scales: Float[Tensor, "len rows units"] | None,
 ) -> None:
-    """All steps, products included, for a few rows: fills the last three from `gates`, the inputs' share."""
+    """All steps, products included, for a few rows: fills what comes after `gates`, the inputs' share."""
     _function("cell_sequence", gates.dtype)(
-        KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(lengths), reverse,
-        gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(),
+        KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths),
+        reverse, gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(), _pointer(normal),
+        _pointer(scales),
     )  # fmt: skip
 
 
@@ -92,24 +102,29 @@ def cell_backward(
     cell_before: Float[Tensor, "rows memory"],
     cell: Float[Tensor, "rows memory"],
     extra: Float[Tensor, "*extra"] | None,
+    norm: Float[Tensor, "2 units hidden"] | None,
+    normal: Float[Tensor, "rows gates"] | None,
+    scales: Float[Tensor, "rows units"] | None,
     output_gradient: Float[Tensor, "rows hidden"],
     hidden_gradient: Float[Tensor, "rows hidden"] | None,
     cell_gradient: Float[Tensor, "rows memory"],
     gates_gradient: Float[Tensor, "rows gates"],
-    product_gradient: Float[Tensor, "rows gates"] | None,
+    other_gradient: Float[Tensor, "rows gates"] | None,
+    norm_gradient: Float[Tensor, "rows 2 units hidden"] | None,
     lengths: Int[Tensor, " rows"] | None = None,
     t: int = 0,
 ) -> None:
     """Backward of one step: fills the gates' gradients and turns the cell's into that of the cell before.
 
-    Those of `inputs` and `product` differ for a GRU only; elsewhere `product_gradient` is None.
+    `other_gradient` gets that of a GRU's `product`, which differs from that of its inputs; of another cell, where
+    given, that of its normalised gates. The gradient of gains and shifts is added to, row by row.
     """
     _function("cell_backward", activations.dtype)(
         KINDS[cell_name], torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
-        cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(lengths), t,
-        output_gradient.data_ptr(), output_gradient.stride(0),
+        cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(norm), _pointer(normal), _pointer(scales),
+        _pointer(lengths), t, output_gradient.data_ptr(), output_gradient.stride(0),
         _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),
-        cell_gradient.data_ptr(), gates_gradient.data_ptr(), _pointer(product_gradient),
+        cell_gradient.data_ptr(), gates_gradient.data_ptr(), _pointer(other_gradient), _pointer(norm_gradient),
     )  # fmt: skip
 
 
@@ -245,9 +260,9 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: dict[str, list[Any]] = {
-    "cell_forward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _N, _P, _P, _P, _N, _P, _P, _P, _N, _P, _N],
-    "cell_sequence": [ctypes.c_int, _N, _N, _N, _P, _P, _P, ctypes.c_int, _P, _P, _P, _P],
-    "cell_backward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _P, _P, _P, _N, _P, _N, _P, _N, _P, _P, _P],
+    "cell_forward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _N, *[_P] * 4, _N, *[_P] * 3, _N, _P, _N, _P, _P],
+    "cell_sequence": [ctypes.c_int, _N, _N, _N, *[_P] * 4, ctypes.c_int, *[_P] * 6],
+    "cell_backward": [ctypes.c_int, ctypes.c_int, _N, _N, *[_P] * 8, _N, _P, _N, _P, _N, *[_P] * 4],
     "attend_forward": [ctypes.c_int, *[_N] * 6, _P, _P, _P, _N, *[_P] * 6, _N],
     "attend_backward": [ctypes.c_int, *[_N] * 5, _P, _P, _P, _N, *[_P] * 7, _N, *[_P] * 5],
     "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],

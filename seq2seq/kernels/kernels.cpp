@@ -75,12 +75,73 @@ inline S hyperbolic_tangent(S x) {
     return 1 - 2 / (1 + exponential(2 * x));
 }
 
+template <class P>
+inline P *moved(P *pointer, i64 count) {
+    return pointer ? pointer + count : nullptr;
+}
+
+// Layer normalisation of one row's gates. Of gates with as many units each, one after the other: gains and shifts; the
+// normal values, before these, and 1 / deviation of each gate, which the way back needs (null: not kept).
+template <class T, class S>
+struct Norm {
+    const S *gain, *shift;
+    T *normal;
+    S *scale;
+};
+
+// Gates from number `first` up to `last`, in place.
+template <class T, class S>
+inline void normalise(i64 size, i64 first, i64 last, Norm<T, S> norm, S *gates) {
+    for (i64 gate = first; gate < last; ++gate) {
+        const S *gain = norm.gain + gate * size, *shift = norm.shift + gate * size;
+        S *values = gates + gate * size, mean = S(0.0), variance = S(0.0);
+        T *normal = moved(norm.normal, gate * size);
+#pragma omp simd reduction(+ : mean)
+        for (i64 k = 0; k < size; ++k) mean += values[k];
+        mean /= size;
+#pragma omp simd reduction(+ : variance)
+        for (i64 k = 0; k < size; ++k) variance += (values[k] - mean) * (values[k] - mean);
+        S scale = 1 / std::sqrt(variance / size + S(1e-5));
+        if (norm.scale) norm.scale[gate] = scale;
+#pragma omp simd
+        for (i64 k = 0; k < size; ++k) {
+            values[k] = (values[k] - mean) * scale;
+            if (normal) store(normal[k], values[k]);
+            values[k] = gain[k] * values[k] + shift[k];
+        }
+    }
+}
+
+// The way back, in place: from the gradients of what `normalise` made to those of what it was given. Those of gains and
+// shifts are added to.
+template <class T, class S>
+inline void normalise_backward(i64 size, i64 first, i64 last, Norm<const T, const S> norm, S *gradients, S *gain_gradient,
+                               S *shift_gradient) {
+    for (i64 gate = first; gate < last; ++gate) {
+        const S *gain = norm.gain + gate * size;
+        const T *normal = norm.normal + gate * size;
+        S *gradient = gradients + gate * size, *dgain = gain_gradient + gate * size, *dshift = shift_gradient + gate * size;
+        S mean = S(0.0), along = S(0.0), scale = norm.scale[gate];
+#pragma omp simd reduction(+ : mean, along)
+        for (i64 k = 0; k < size; ++k) {
+            S value = load(normal[k]);
+            dgain[k] += gradient[k] * value;
+            dshift[k] += gradient[k];
+            gradient[k] *= gain[k];
+            mean += gradient[k];
+            along += gradient[k] * value;
+        }
+#pragma omp simd
+        for (i64 k = 0; k < size; ++k) gradient[k] = scale * (gradient[k] - (mean + load(normal[k]) * along) / size);
+    }
+}
+
 // One row of one step, by kind of cell. `x` is the inputs' share of the gates, `p` that of the hidden state (null: 0),
 // `before` the memory cell (GRU: the hidden state, unrounded), `extra` what else the cell has (null: nothing).
 
 // Gates in torch's order i, f, g, o. `extra`: peephole weights in the same order.
-template <class T, class S, bool PEEPHOLE>
-inline void lstm_row(i64 size, const T *p, const T *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
+template <class T, class S, bool PEEPHOLE, class X>
+inline void lstm_row(i64 size, const T *p, const X *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S see = PEEPHOLE ? before[k] : S(0.0);
@@ -122,8 +183,35 @@ inline void gru_row(i64 size, const T *p, const T *x, const S *before, const S *
     }
 }
 
+// The same with normalised gates; the candidate is normalised after the reset gate has done its work.
 template <class T, class S>
-inline void rnn_row(i64 size, const T *p, const T *x, T *a, T *h, T *out) {
+inline void gru_row_normal(i64 size, const T *p, const T *x, const S *before, const S *extra, Norm<T, S> norm, S *gates,
+                           T *a, S *c, T *h, T *out) {
+#pragma omp simd
+    for (i64 k = 0; k < 2 * size; ++k) gates[k] = (p ? load(p[k]) : 0) + load(x[k]);
+    normalise(size, 0, 2, norm, gates);
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S r = sigmoid(gates[k]), share = (p ? load(p[2 * size + k]) : 0) + (extra ? extra[k] : 0);
+        gates[2 * size + k] = load(x[2 * size + k]) + r * share;
+        store(a[k], r);
+        store(a[3 * size + k], share);
+    }
+    normalise(size, 2, 3, norm, gates);
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S z = sigmoid(gates[size + k]), n = hyperbolic_tangent(gates[2 * size + k]);
+        S said = n + z * (before[k] - n);
+        c[k] = said;
+        store(a[size + k], z);
+        store(a[2 * size + k], n);
+        store(h[k], said);
+        store(out[k], said);
+    }
+}
+
+template <class T, class X, class S = sum_of<T>>
+inline void rnn_row(i64 size, const T *p, const X *x, T *a, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S said = hyperbolic_tangent((p ? load(p[k]) : 0) + load(x[k]));
@@ -138,11 +226,13 @@ constexpr i64 GATES[] = {4, 3, 1};  // blocks of what the products give
 constexpr i64 KEPT[] = {4, 4, 1};   // blocks of what the way back needs
 
 // One step of a layer; rows past their sentence's length get zeros. `output` (may be null) is a second place for the
-// hidden state. The activations may take the place of the inputs where there are as many.
+// hidden state. The activations may take the place of the inputs where there are as many. `norm` (null: none): gains of
+// all gates, then shifts.
 template <class T, class S = sum_of<T>>
 void cell_forward(int kind, int threads, i64 rows, i64 size, const T *product, const T *inputs, i64 inputs_stride,
-                  const S *cell_before, const S *extra, const i64 *lengths, i64 t, T *activations, S *cell, T *hidden,
-                  i64 hidden_stride, T *output, i64 output_stride) {
+                  const S *cell_before, const S *extra, const S *norm, const i64 *lengths, i64 t, T *activations,
+                  S *cell, T *hidden, i64 hidden_stride, T *output, i64 output_stride, T *normal, S *scales) {
+    const i64 units = GATES[kind] * size;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (i64 b = 0; b < rows; ++b) {
         T *a = activations + KEPT[kind] * size * b, *h = hidden + hidden_stride * b;
@@ -155,12 +245,28 @@ void cell_forward(int kind, int threads, i64 rows, i64 size, const T *product, c
             if (kind != RNN) std::memset(c, 0, size * sizeof(S));
             continue;
         }
-        const T *p = product ? product + GATES[kind] * size * b : nullptr, *x = inputs + inputs_stride * b;
+        const T *p = moved(product, units * b), *x = inputs + inputs_stride * b, *none = nullptr;
         const S *before = cell_before + (kind == RNN ? 0 : size * b);
-        if (kind == LSTM && extra) lstm_row<T, S, true>(size, p, x, before, extra, a, c, h, out);
-        if (kind == LSTM && !extra) lstm_row<T, S, false>(size, p, x, before, extra, a, c, h, out);
-        if (kind == GRU) gru_row<T, S>(size, p, x, before, extra, a, c, h, out);
-        if (kind == RNN) rnn_row<T, S>(size, p, x, a, h, out);
+        auto row = [&](const T *p, const auto *x) {
+            if (kind == LSTM && extra) lstm_row<T, S, true>(size, p, x, before, extra, a, c, h, out);
+            if (kind == LSTM && !extra) lstm_row<T, S, false>(size, p, x, before, extra, a, c, h, out);
+            if (kind == RNN) rnn_row(size, p, x, a, h, out);
+        };
+        if (norm) {
+            std::vector<S> gates(units);
+            Norm<T, S> own{norm, norm + units, moved(normal, units * b), moved(scales, GATES[kind] * b)};
+            if (kind == GRU) {
+                gru_row_normal(size, p, x, before, extra, own, gates.data(), a, c, h, out);
+            } else {
+                for (i64 k = 0; k < units; ++k) gates[k] = (p ? load(p[k]) : 0) + load(x[k]);
+                normalise(size, 0, GATES[kind], own, gates.data());
+                row(none, gates.data());
+            }
+        } else if (kind == GRU) {
+            gru_row<T, S>(size, p, x, before, extra, a, c, h, out);
+        } else {
+            row(p, x);
+        }
     }
 }
 
@@ -168,8 +274,9 @@ void cell_forward(int kind, int threads, i64 rows, i64 size, const T *product, c
 // takes longer than doing it. Hidden and cell states have one place more than there are steps; the first one (in
 // reverse the last) is given.
 template <class T, class S = sum_of<T>>
-void cell_sequence(int kind, i64 steps, i64 rows, i64 size, const T *weight, const S *extra, const i64 *lengths,
-                   bool reverse, const T *gates, T *activations, S *cells, T *hiddens) {
+void cell_sequence(int kind, i64 steps, i64 rows, i64 size, const T *weight, const S *extra, const S *norm,
+                   const i64 *lengths, bool reverse, const T *gates, T *activations, S *cells, T *hiddens, T *normals,
+                   S *scales) {
     const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
     std::vector<T> product(rows * units);
     std::vector<S> before(size);
@@ -186,16 +293,18 @@ void cell_sequence(int kind, i64 steps, i64 rows, i64 size, const T *weight, con
             }
         }
         cell_forward<T>(kind, 1, rows, size, product.data(), gates + t * rows * units, units,
-                        cells + from * rows * memory, extra, lengths, t, activations + t * rows * KEPT[kind] * size,
-                        cells + to * rows * memory, hiddens + to * rows * size, size, nullptr, 0);
+                        cells + from * rows * memory, extra, norm, lengths, t,
+                        activations + t * rows * KEPT[kind] * size, cells + to * rows * memory,
+                        hiddens + to * rows * size, size, nullptr, 0, moved(normals, t * rows * units),
+                        moved(scales, t * rows * GATES[kind]));
     }
 }
 
 // The way back of one row: `dh` is the gradient of its output and of its hidden state as the next step saw it (null:
 // there is none), `dc` that of `cell`, which becomes that of `before`, `dg` becomes that of the inputs' gates.
-template <class T, class S, bool PEEPHOLE>
+template <class T, class S, bool PEEPHOLE, class G>
 inline void lstm_row_backward(i64 size, const T *a, const S *before, const S *c, const S *extra, const T *dout,
-                              const T *dh, S *dc, T *dg) {
+                              const T *dh, S *dc, G *dg) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S i = load(a[k]), f = load(a[size + k]), g = load(a[2 * size + k]), o = load(a[3 * size + k]);
@@ -232,7 +341,34 @@ inline void gru_row_backward(i64 size, const T *a, const S *before, const T *dou
 }
 
 template <class T, class S>
-inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, T *dg) {
+inline void gru_row_normal_backward(i64 size, const T *a, const S *before, Norm<const T, const S> norm, const T *dout,
+                                    const T *dh, S *dc, S *gates, S *dgain, S *dshift, T *dg, T *dp) {
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S z = load(a[size + k]), n = load(a[2 * size + k]);
+        S dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0)) + dc[k];
+        gates[size + k] = dhidden * (before[k] - n) * z * (1 - z);
+        gates[2 * size + k] = dhidden * (1 - z) * (1 - n * n);
+        dc[k] = dhidden * z;
+    }
+    normalise_backward<T, S>(size, 2, 3, norm, gates, dgain, dshift);
+#pragma omp simd
+    for (i64 k = 0; k < size; ++k) {
+        S r = load(a[k]);
+        gates[k] = gates[2 * size + k] * load(a[3 * size + k]) * r * (1 - r);
+        store(dg[2 * size + k], gates[2 * size + k]);
+        store(dp[2 * size + k], gates[2 * size + k] * r);
+    }
+    normalise_backward<T, S>(size, 0, 2, norm, gates, dgain, dshift);
+#pragma omp simd
+    for (i64 k = 0; k < 2 * size; ++k) {
+        store(dg[k], gates[k]);
+        store(dp[k], gates[k]);
+    }
+}
+
+template <class T, class G, class S = sum_of<T>>
+inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, G *dg) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S h = load(a[k]), dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0));
@@ -241,12 +377,14 @@ inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, T
 }
 
 // From the gradients of a step's output, and of its hidden and cell state as the next step saw them, those of its gates
-// and of the cell before (in place); zeros past a sentence's length. `product_gradient` is for the GRU alone.
+// and of the cell before (in place); zeros past a sentence's length. `other_gradient` (may be null, but not of a GRU):
+// the gradient of a GRU's product; of another cell that of the gates after their normalisation, which is what peepholes
+// are added to. That of gains and shifts adds up for every row by itself.
 template <class T, class S = sum_of<T>>
 void cell_backward(int kind, int threads, i64 rows, i64 size, const T *activations, const S *cell_before, const S *cell,
-                   const S *extra, const i64 *lengths, i64 t, const T *output_gradient, i64 output_stride,
-                   const T *hidden_gradient, i64 hidden_stride, S *cell_gradient, T *gates_gradient,
-                   T *product_gradient) {
+                   const S *extra, const S *norm, const T *normal, const S *scales, const i64 *lengths, i64 t,
+                   const T *output_gradient, i64 output_stride, const T *hidden_gradient, i64 hidden_stride,
+                   S *cell_gradient, T *gates_gradient, T *other_gradient, S *norm_gradient) {
     const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (i64 b = 0; b < rows; ++b) {
@@ -254,23 +392,37 @@ void cell_backward(int kind, int threads, i64 rows, i64 size, const T *activatio
         const T *dh = hidden_gradient ? hidden_gradient + hidden_stride * b : nullptr;
         const S *before = cell_before + memory * b, *c = cell + memory * b;
         S *dc = cell_gradient + memory * b;
-        T *dg = gates_gradient + units * b, *dp = product_gradient ? product_gradient + units * b : nullptr;
+        T *dg = gates_gradient + units * b, *other = moved(other_gradient, units * b);
         if (lengths && t >= lengths[b]) {
             std::memset(dg, 0, units * sizeof(T));
-            if (dp) std::memset(dp, 0, units * sizeof(T));
+            if (other) std::memset(other, 0, units * sizeof(T));
             std::memset(dc, 0, memory * sizeof(S));
             continue;
         }
-        if (kind == LSTM && extra) lstm_row_backward<T, S, true>(size, a, before, c, extra, dout, dh, dc, dg);
-        if (kind == LSTM && !extra) lstm_row_backward<T, S, false>(size, a, before, c, extra, dout, dh, dc, dg);
-        if (kind == GRU) gru_row_backward<T, S>(size, a, before, dout, dh, dc, dg, dp);
-        if (kind == RNN) rnn_row_backward<T, S>(size, a, dout, dh, dg);
+        auto row = [&](auto *dg) {
+            if (kind == LSTM && extra) lstm_row_backward<T, S, true>(size, a, before, c, extra, dout, dh, dc, dg);
+            if (kind == LSTM && !extra) lstm_row_backward<T, S, false>(size, a, before, c, extra, dout, dh, dc, dg);
+            if (kind == RNN) rnn_row_backward(size, a, dout, dh, dg);
+        };
+        if (norm) {
+            std::vector<S> gates(units);
+            Norm<const T, const S> own{norm, norm + units, normal + units * b, scales + GATES[kind] * b};
+            S *dgain = norm_gradient + 2 * units * b, *dshift = dgain + units;
+            if (kind == GRU) {
+                gru_row_normal_backward(size, a, before, own, dout, dh, dc, gates.data(), dgain, dshift, dg, other);
+                continue;
+            }
+            row(gates.data());
+            if (other)
+                for (i64 k = 0; k < units; ++k) store(other[k], gates[k]);
+            normalise_backward<T, S>(size, 0, GATES[kind], own, gates.data(), dgain, dshift);
+            for (i64 k = 0; k < units; ++k) store(dg[k], gates[k]);
+        } else if (kind == GRU) {
+            gru_row_backward<T, S>(size, a, before, dout, dh, dc, dg, other);
+        } else {
+            row(dg);
+        }
     }
-}
-
-template <class P>
-inline P *moved(P *pointer, i64 count) {
-    return pointer ? pointer + count : nullptr;
 }
 
 // The score of one source position: v . tanh(q + k + seen w), without the last term where w is null; q . k where v is.
@@ -610,17 +762,18 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
 
 #define EXPORT(T, S, name)                                                                                            \
     extern "C" void cell_forward_##name(int k, int n, i64 r, i64 s, const T *p, const T *x, i64 xs, const S *cb,      \
-                                        const S *e, const i64 *l, i64 t, T *a, S *c, T *h, i64 hs, T *o, i64 os) {    \
-        cell_forward<T>(k, n, r, s, p, x, xs, cb, e, l, t, a, c, h, hs, o, os);                                       \
+                                        const S *e, const S *g, const i64 *l, i64 t, T *a, S *c, T *h, i64 hs, T *o,  \
+                                        i64 os, T *no, S *sc) {                                                       \
+        cell_forward<T>(k, n, r, s, p, x, xs, cb, e, g, l, t, a, c, h, hs, o, os, no, sc);                            \
     }                                                                                                                 \
-    extern "C" void cell_sequence_##name(int k, i64 t, i64 r, i64 s, const T *w, const S *e, const i64 *l, int v,     \
-                                         const T *g, T *a, S *c, T *h) {                                              \
-        cell_sequence<T>(k, t, r, s, w, e, l, v, g, a, c, h);                                                         \
+    extern "C" void cell_sequence_##name(int k, i64 t, i64 r, i64 s, const T *w, const S *e, const S *n, const i64 *l,\
+                                         int v, const T *g, T *a, S *c, T *h, T *no, S *sc) {                         \
+        cell_sequence<T>(k, t, r, s, w, e, n, l, v, g, a, c, h, no, sc);                                              \
     }                                                                                                                 \
     extern "C" void cell_backward_##name(int k, int n, i64 r, i64 s, const T *a, const S *cb, const S *c, const S *e, \
-                                         const i64 *l, i64 t, const T *o, i64 os, const T *h, i64 hs, S *dc, T *dg,   \
-                                         T *dp) {                                                                     \
-        cell_backward<T>(k, n, r, s, a, cb, c, e, l, t, o, os, h, hs, dc, dg, dp);                                    \
+                                         const S *g, const T *no, const S *sc, const i64 *l, i64 t, const T *o, i64 os,\
+                                         const T *h, i64 hs, S *dc, T *dg, T *ot, S *dn) {                            \
+        cell_backward<T>(k, n, r, s, a, cb, c, e, g, no, sc, l, t, o, os, h, hs, dc, dg, ot, dn);                     \
     }                                                                                                                 \
     extern "C" void attend_forward_##name(int n, i64 r, i64 m, i64 h, i64 p, i64 s, i64 e, const T *q, const T *k,    \
                                           const T *st, i64 ss, const S *v, const S *w, const S *re, const i64 *l,     \

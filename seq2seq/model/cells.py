@@ -59,7 +59,12 @@ class Cell(nn.Module):
     @property
     def stepwise(self) -> bool:
         """Whether only the plain steps compute this cell."""
-        return self.layer_norm or self.watcher is not None or self.name not in KINDS
+        return self.watcher is not None or self.name not in KINDS
+
+    @property
+    def in_library(self) -> bool:
+        """Whether torch's fused layers compute this cell, where the compiled kernels do not."""
+        return self.name in LIBRARY and not self.layer_norm and self.watcher is None
 
     def forward(self, x: Float[Tensor, "*rows gates"], h: Float[Tensor, "*rows gates"], state: State) -> State:
         """Return the state after one step."""

@@ -15,7 +15,8 @@ from seq2seq.model.attention import AttentionMemory, FixedContext, make_attentio
 from seq2seq.model.cells import State
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer, make_cell, run
-from seq2seq.model.recurrence import AttentionalSequence, extra_of
+from seq2seq.model.recurrence import AttentionalSequence
+from seq2seq.model.tape import extra_of, norm_of
 from seq2seq.model_config import CellName, ModelConfig
 
 
@@ -143,6 +144,7 @@ class AttentionalLayer(nn.Module):
             words.to(dtype).transpose(0, 1).contiguous(),
             *(weight.to(dtype) for weight in (self.word_gates.weight, self.word_gates.bias, self.recurrent_weight())),
             extra_of(self.cell, calls.sum_dtype(dtype)),
+            norm_of(self.cell, calls.sum_dtype(dtype)),
             None if scoring.query is None else scoring.query.to(dtype),
             scoring.energy,
             scoring.coverage,

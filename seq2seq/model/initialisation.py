@@ -16,8 +16,8 @@ def initialise(network: nn.Module, config: InitialisationConfig) -> None:
     """Fill every parameter of `network` in place, from torch's global random state.
 
     As configured, by default: matrices are Xavier-uniform (Glorot and Bengio 2010), recurrent ones orthogonal per gate
-    (Saxe et al. 2014), forget gates start open (bias 1, Jozefowicz et al. 2015). Other biases and peepholes are 0, word
-    vectors N(0, 1/emb_size).
+    (Saxe et al. 2014), forget gates start open (bias 1, Jozefowicz et al. 2015). Other biases and peepholes are 0, the
+    gains of layer normalisation 1, word vectors N(0, 1/emb_size).
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
@@ -25,9 +25,7 @@ def initialise(network: nn.Module, config: InitialisationConfig) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, Cell) and module.layer_norm:
-            nn.init.constant_(module.gain, config.gain)
-        elif isinstance(module, RecurrentLayer):
+        if isinstance(module, RecurrentLayer):
             _initialise_layer(module, config)
         elif isinstance(module, AttentionalLayer):
             _initialise_attentional(module, config)

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.kernels import calls
-from seq2seq.model.cells import LIBRARY, Cell, State
+from seq2seq.model.cells import Cell, State
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.recurrence import run_fused
 from seq2seq.model_config import CellName, ModelConfig
@@ -70,11 +70,10 @@ class RecurrentLayer(nn.Module):
         """
         if lengths is None:
             return run(self.cell(0), inputs, self.weights(0), start)
-        if not self.cell(0).stepwise:
-            if calls.usable(inputs):
-                return run_compiled(self, inputs, lengths)
-            if inputs.is_cuda and self.cell(0).name in LIBRARY:
-                return run_packed(self, inputs, lengths)
+        if not self.cell(0).stepwise and calls.usable(inputs):
+            return run_compiled(self, inputs, lengths)
+        if self.cell(0).in_library and inputs.is_cuda:
+            return run_packed(self, inputs, lengths)
         return run_padded(self, inputs, lengths)
 
 
@@ -87,13 +86,9 @@ def run(
     cell: Cell, inputs: Float[Tensor, "batch len in"], weights: Weights, start: State | None = None
 ) -> Float[Tensor, "batch len hidden"]:
     """Run one direction over rows that are real from end to end, the fastest way there is."""
-    if cell.stepwise:
-        return run_steps(cell, inputs, weights, start)
-    if calls.usable(inputs):
+    if not cell.stepwise and calls.usable(inputs):
         return run_fused(cell, inputs, weights, start)
-    if cell.name in LIBRARY:
-        return run_library(cell, inputs, weights, start)
-    return run_steps(cell, inputs, weights, start)
+    return (run_library if cell.in_library else run_steps)(cell, inputs, weights, start)
 
 
 def run_steps(
@@ -159,7 +154,7 @@ def run_padded(
     after the last real token, where it can change no real state; its outputs are zeroed.
     """
     index, mask = reversal(lengths, inputs.shape[1])
-    way = run_library if layer.cell(0).name in LIBRARY and not layer.cell(0).stepwise else run_steps
+    way = run_library if layer.cell(0).in_library else run_steps
     found = [way(layer.cell(0), inputs, layer.weights(0))]
     if len(layer.cells) == 2:
         backward = way(layer.cell(1), _reorder(inputs, index), layer.weights(1))

@@ -20,7 +20,7 @@ from seq2seq.model.cells import Cell, State
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.recurrence import KEPT, extra_of
+from seq2seq.model.tape import KEPT, extra_of, norm_of
 from seq2seq.model_config import CellName
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
@@ -148,7 +148,7 @@ class PreparedCell:
         exact: torch.dtype,
     ) -> None:
         w_ih, w_hh, b_ih, b_hh = weights
-        self.name, self.extra, self.exact = cell.name, extra_of(cell, exact), exact
+        self.name, self.extra, self.norm, self.exact = cell.name, extra_of(cell, exact), norm_of(cell, exact), exact
         self.from_hidden = prepared(b_hh, w_hh) if cell.name is CellName.gru else None
         if self.from_hidden is None:
             self.from_inputs = prepared(b_ih if b_hh is None or b_ih is None else b_ih + b_hh, w_ih, w_hh)
@@ -171,5 +171,5 @@ class PreparedCell:
         before = (hidden if gru else cell).to(self.exact).contiguous()
         after, said = torch.empty_like(before), gates.new_empty(hidden.shape)
         kept = gates.new_empty(len(gates), KEPT[self.name] * hidden.shape[1]) if self.name in KEPT else gates
-        calls.cell_forward(self.name, product, gates, before, self.extra, kept, after, said)
+        calls.cell_forward(self.name, product, gates, before, self.extra, self.norm, kept, after, said)
         return State(after, cell) if gru else State(said, after)

@@ -74,7 +74,8 @@ def network_and_batch(seed: int, layers: int = 2, rows: int = 4, **parts: Any) -
     numbers = random.Random(seed)
     torch.manual_seed(seed)
     cell = dict(numbers.choice(list(CELLS.values())))
-    attention = {**numbers.choice(list(ATTENTIONS.values())), "residual": numbers.random() < 0.5}
+    attention = dict(numbers.choice(list(ATTENTIONS.values())))
+    attention |= {"residual": numbers.random() < 0.5, "layer_norm": numbers.random() < 0.5}
     parts = parts or {**cell, **attention}
     sizes = {
         key: numbers.randint(1, 20) for key in ("emb_size", "hidden_size", "encoder_hidden_size", "attention_size")
@@ -124,13 +125,20 @@ def test_gradients_are_those_of_the_plain_network(seed: int, layers: int, rows: 
     assert_same_gradients(*network_and_batch(seed, layers, rows))
 
 
-FUSED = {"cell": [*CELLS], "attention": [*ATTENTIONS], "layers": [1, 3], "residual": [False, True], "rows": [2, 5]}
+FUSED = {
+    "cell": [*CELLS],
+    "attention": [*ATTENTIONS],
+    "residual": [False, True],
+    "layer_norm": [False, True],
+    "layers": [1, 3],
+    "rows": [2, 5],  # few have a kernel of their own
+}
 
 
 @pytest.mark.parametrize("row", covering_set(FUSED), ids=name_of)
 def test_every_fused_part_has_the_gradients_of_the_plain_one(row: dict[str, Any]) -> None:
-    """Rows: few have a kernel of their own."""
-    parts = {**CELLS[row["cell"]], **ATTENTIONS[row["attention"]], "residual": row["residual"]}
+    parts = {**CELLS[row["cell"]], **ATTENTIONS[row["attention"]]}
+    parts |= {key: row[key] for key in ("residual", "layer_norm")}
     assert_same_gradients(*network_and_batch(1, row["layers"], row["rows"], **parts))
 
 
@@ -157,30 +165,46 @@ def extra_of(cell: CellName, size: int) -> Tensor | None:
     return normal(*shapes[cell]) if cell in shapes else None
 
 
+def norm_of(cell: CellName, normalised: bool) -> Tensor | None:
+    return normal(2, GATES[cell], 4) if normalised else None
+
+
 @pytest.mark.parametrize("cell", CellName)
 @pytest.mark.parametrize("rows", [2, 3])  # few rows have a kernel of their own
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("given_state", [False, True])
-def test_recurrent_layer_gradcheck(cell: CellName, rows: int, reverse: bool, given_state: bool) -> None:
+@pytest.mark.parametrize("normalised", [False, True])
+def test_recurrent_layer_gradcheck(
+    cell: CellName, rows: int, reverse: bool, given_state: bool, normalised: bool
+) -> None:
     torch.manual_seed(0)
     memory = 4 if "lstm" in cell.name else 0
     state = (normal(rows, 4), normal(rows, memory)) if given_state else (None, None)
     lengths = None if given_state else torch.tensor([5, 1, 3])[:rows]
     units = 4 * GATES[cell]
-    weights = normal(units, 2), normal(units, 4), normal(units), extra_of(cell, 4)
+    weights = normal(units, 2), normal(units, 4), normal(units), extra_of(cell, 4), norm_of(cell, normalised)
     arguments = (cell, normal(5, rows, 2), *weights, *state, lengths, reverse)
     assert torch.autograd.gradcheck(CellSequence.apply, arguments)
 
 
 @pytest.mark.parametrize("cell", CellName)
 @pytest.mark.parametrize("score", ["additive", "two heads", "coverage", "two heads with coverage", "product"])
-def test_attentional_layer_gradcheck(cell: CellName, score: str) -> None:
+@pytest.mark.parametrize("normalised", [False, True])
+def test_attentional_layer_gradcheck(cell: CellName, score: str, normalised: bool) -> None:
     torch.manual_seed(0)
     units, memory, heads = 4 * GATES[cell], 4 if "lstm" in cell.name else 0, 2 if "two" in score else 1
     extra = extra_of(cell, 4) if cell is CellName.peephole_lstm else None
     scoring = (None, None) if score == "product" else (normal(6, 4), normal(6))
     coverage, received = (normal(6), normal(3, heads, 4)) if "coverage" in score else (None, normal(3, 0, 0))
-    weights = normal(units, 2), normal(units), normal(units, 6 + 4), extra, *scoring, coverage
+    weights = (
+        normal(units, 2),
+        normal(units),
+        normal(units, 6 + 4),
+        extra,
+        norm_of(cell, normalised),
+        *scoring,
+        coverage,
+    )
     source = normal(3, 4, 4 if score == "product" else 6), normal(3, 4, 6), torch.tensor([4, 1, 2])
     arguments = (cell, heads, normal(3, 3, 2), *weights, *source, normal(3, 4), normal(3, memory), received)
     assert torch.autograd.gradcheck(AttentionalSequence.apply, arguments)
@@ -270,7 +294,8 @@ def test_bf16_gradients_of_real_sentences_are_those_of_fp32(
 def test_a_fast_step_is_the_plain_step(cell: str, attention: str, precision: tuple[torch.dtype, float]) -> None:
     """For every cell and attention, with one layer and with three, residual or not, and beams of several widths."""
     for seed, (layers, beam) in enumerate([(1, 3), (3, 1), (2, 4)]):
-        network, batch = network_and_batch(seed, layers, residual=seed % 2 == 0, **CELLS[cell], **ATTENTIONS[attention])
+        parts = {**CELLS[cell], **ATTENTIONS[attention], "residual": seed % 2 == 0, "layer_norm": seed == 2}
+        network, batch = network_and_batch(seed, layers, **parts)
         assert_fast_step_is_plain(network, batch, beam, *precision)
 
 
@@ -376,7 +401,7 @@ def test_gates_of_any_size_do_what_torch_does(value: float, dtype: torch.dtype) 
     gates, hidden = torch.full((1, 160), value, dtype=dtype), torch.empty(1, 40, dtype=dtype)
     i = torch.sigmoid(gates[0, 0].double())
     expected = i * 0.5 + i * torch.tanh(gates[0, 0].double())
-    calls.cell_forward(CellName.lstm, None, gates.clone(), cell, None, gates, new_cell, hidden)
+    calls.cell_forward(CellName.lstm, None, gates.clone(), cell, None, None, gates, new_cell, hidden)
     torch.testing.assert_close(new_cell, torch.full((1, 40), float(expected)), rtol=1e-5, atol=1e-6, equal_nan=True)
     exact = (i * torch.tanh(expected)).to(dtype)
     torch.testing.assert_close(hidden, exact.expand(1, 40), rtol=1e-2, atol=1e-6, equal_nan=True)
