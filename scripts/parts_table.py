@@ -13,6 +13,7 @@ Multi30k's files.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -143,23 +144,26 @@ def main() -> None:
 
 def run_all(shared: list[str], rows: dict[str, str], folder: Path, seeds: list[int], jobs: int) -> None:
     """Train every row with every seed, but for those that are finished."""
+    commands = []
+    for seed, (name, words) in itertools.product(seeds, rows.items()):
+        place = run_folder(folder, name, seed)
+        if not events(place, "test"):
+            command = [*shared, *words.split(), f"training.seed={seed}", "training.resume=auto"]
+            commands.append(([*command, f"hydra.run.dir='{place}'"], f"{name}, seed {seed}"))
     with ThreadPoolExecutor(jobs) as pool:
-        for seed in seeds:
-            for name, words in rows.items():
-                place = run_folder(folder, name, seed)
-                if not events(place, "test"):
-                    command = [*shared, *words.split(), f"training.seed={seed}", "training.resume=auto"]
-                    pool.submit(train, [*command, f"hydra.run.dir='{place}'"], f"{name}, seed {seed}")
+        if any(list(pool.map(train, *zip(*commands, strict=True))) if commands else []):
+            sys.exit("not all rows are trained")
 
 
-def train(overrides: list[str], name: str) -> None:
-    """Run one training command and say how it ended."""
+def train(overrides: list[str], name: str) -> int:
+    """Run one training command, say how it ended and return its exit status."""
     started = time.monotonic()
     command = [sys.executable, "-m", "seq2seq.train", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     print(f"{name}: status {done.returncode}, {time.monotonic() - started:.0f} s", flush=True)
     if done.returncode:
         print(done.stderr[-2000:], flush=True)
+    return done.returncode
 
 
 def run_folder(folder: Path, name: str, seed: int) -> Path:

@@ -270,7 +270,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "best_continuations": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P, _P],
     "quantise": [ctypes.c_int, _N, _N, _P, _P, _P],
     "dequantise": [ctypes.c_int, _N, _N, _P, _P, _P, _P],
-    "dropout": [ctypes.c_int, _N, _P, _P, ctypes.c_float, ctypes.c_uint64],
+    "dropout": [ctypes.c_int, _N, _P, _P, "sum", ctypes.c_uint64],
 }
 
 

@@ -741,11 +741,11 @@ void dequantise(int threads, i64 rows, i64 columns, const S *product, const S *s
 
 // Keep each element with probability `keep` and divide it by that. Which ones is a hash of (seed, index), so the way
 // back makes the same choice again and nothing is stored. The mixer is lowbias32 (C. Wellons, "hash-prospector").
-template <class T>
-void dropout(int threads, i64 count, const T *input, T *output, float keep, std::uint64_t seed) {
-    const std::uint32_t threshold = static_cast<std::uint32_t>(keep * 4294967040.0f);
+template <class T, class S = sum_of<T>>
+void dropout(int threads, i64 count, const T *input, T *output, S keep, std::uint64_t seed) {
+    const std::uint32_t threshold = static_cast<std::uint32_t>(static_cast<float>(keep) * 4294967040.0f);
     const std::uint32_t low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
-    const sum_of<T> scale = 1 / static_cast<sum_of<T>>(keep);
+    const S scale = 1 / keep;
 #pragma omp parallel for simd num_threads(threads) schedule(static)
     for (i64 k = 0; k < count; ++k) {
         std::uint32_t x = static_cast<std::uint32_t>(k) ^ low;
@@ -801,7 +801,7 @@ void dropout(int threads, i64 count, const T *input, T *output, float keep, std:
     extern "C" void dequantise_##name(int n, i64 r, i64 c, const S *x, const S *s, const S *b, T *y) {                \
         dequantise<T>(n, r, c, x, s, b, y);                                                                           \
     }                                                                                                                 \
-    extern "C" void dropout_##name(int n, i64 c, const T *x, T *y, float k, std::uint64_t s) {                        \
+    extern "C" void dropout_##name(int n, i64 c, const T *x, T *y, S k, std::uint64_t s) {                            \
         dropout<T>(n, c, x, y, k, s);                                                                                 \
     }
 

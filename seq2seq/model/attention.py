@@ -24,10 +24,6 @@ class AttentionMemory(NamedTuple):
     keys: Float[Tensor, "batch src_len attn"]
     mask: Bool[Tensor, "batch src_len"]
 
-    def exact(self) -> AttentionMemory:
-        """Return keys of single precision or better, so that a loop of steps adds up their gradient in it."""
-        return self._replace(keys=self.keys.to(torch.promote_types(self.keys.dtype, torch.float32)))
-
 
 class Scoring(NamedTuple):
     """The weights of an attention's scores as the compiled kernels take them; None is a part that it does not have."""
@@ -59,6 +55,10 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch queries heads src_len"]:
         """Return the score of every source position; `received` is the attention it has had (`coverage`)."""
         raise NotImplementedError
+
+    def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
+        """Return what a loop of plain steps under teacher forcing reads."""
+        return memory
 
     def scoring(self) -> Scoring | None:
         """Return what the compiled kernels compute the scores from; None where there are none to compute."""
@@ -129,6 +129,13 @@ class AdditiveAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
+    def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
+        """Return keys in fp32 or better, so that their gradient, in great part one that cancels, is summed up in it.
+
+        It costs memory: the tanh of every step is kept in fp32, too.
+        """
+        return memory._replace(keys=memory.keys.to(torch.promote_types(memory.keys.dtype, torch.float32)))
+
     def scoring(self) -> Scoring:
         """Return W, v and w."""
         coverage = None if self.coverage is None else self.coverage.weight[:, 0]
@@ -152,8 +159,9 @@ class AdditiveAttention(Attention):
         if self.coverage is not None:
             seen = received.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
             hidden = hidden + seen.flatten(3)
-        shares = torch.tanh(hidden).unflatten(-1, (self.heads, -1))
-        return torch.einsum("bqshd,hd->bqhs", shares, self.energy.weight.view(self.heads, -1))
+        shares = (torch.tanh(hidden) * self.energy.weight[0]).unflatten(-1, (self.heads, -1))
+        energies: Tensor = shares.sum(-1)  # a product would round by how many rows there are
+        return energies.transpose(2, 3)
 
 
 class ProductAttention(Attention):

@@ -104,20 +104,15 @@ class AttentionalLayer(nn.Module):
         """Run all steps under teacher forcing, without input feeding; return states, contexts, attention weights."""
         if isinstance(self.attention, FixedContext):
             return self._forward_fixed(words, state, memory)
-        if self.fusable and calls.usable(words):
+        if not self.cell.stepwise and calls.usable(words):
             return self._forward_fused(words, state, memory)
-        weight, steps, memory = self.recurrent_weight(), [], memory.exact()
+        weight, steps, memory = self.recurrent_weight(), [], self.attention.for_a_loop(memory)
         for word_gates in self.word_gates(words).split(1, dim=1):
             after, context, attn_weights, received = self.step(word_gates, state, memory, weight)
             state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], received=received)
             steps.append((after.hidden, context, attn_weights))
         hiddens, contexts, weights = zip(*steps, strict=True)
         return torch.cat(hiddens, dim=1), torch.cat(contexts, dim=1), torch.cat(weights, dim=1)
-
-    @property
-    def fusable(self) -> bool:
-        """Whether the compiled kernels compute this layer, where they are usable."""
-        return self.attention.scoring() is not None and not self.cell.stepwise
 
     def _forward_fixed(
         self, words: Tensor, state: DecoderState, memory: AttentionMemory
@@ -202,7 +197,7 @@ class Decoder(nn.Module):
         return self._read_out(words, outputs, contexts), attn_weights
 
     def _forward_stepwise(self, words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
-        step, steps, memory = self.stepper(words), [], memory.exact()
+        step, steps, memory = self.stepper(words), [], self.bottom.attention.for_a_loop(memory)
         for word in words.split(1, dim=1):
             readout, state, attn_weights = step(word, state, memory)
             steps.append((readout, attn_weights))

@@ -132,6 +132,7 @@ def run_packed(
 ) -> Float[Tensor, "batch len out"]:
     """Run both directions over packed sequences with torch's fused layer: the fast path with cuDNN."""
     cell, directions = layer.cell(0), len(layer.cells)
+    # lengths.cpu() waits for the device, once a layer
     packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
     weights = [weight for d in range(directions) for weight in layer.weights(d)]
     zero = inputs.new_zeros(directions, len(inputs), cell.size)

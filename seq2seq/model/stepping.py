@@ -39,9 +39,10 @@ def step_of(network: Seq2Seq, cached: Step, int8: bool = False) -> Step:
     if not (calls.usable(weight) and has_fast_step(network)):
         return network.step
     dtype = calls.compute_dtype(weight)
-    if isinstance(cached, FastStep) and cached.made_from == _version(network, dtype):
+    product = int8_product_with if int8 else product_with
+    if isinstance(cached, FastStep) and cached.made_from == _version(network, dtype, product):
         return cached
-    return FastStep(network, dtype, int8_product_with if int8 else product_with)
+    return FastStep(network, dtype, product)
 
 
 def has_fast_step(network: Seq2Seq) -> bool:
@@ -49,8 +50,8 @@ def has_fast_step(network: Seq2Seq) -> bool:
     return not (network.decoder.bottom.cell.stepwise or network.config.input_feeding)
 
 
-def _version(network: Seq2Seq, dtype: torch.dtype) -> tuple[object, ...]:
-    return dtype, *((id(weight), None if weight.is_inference() else weight._version) for weight in network.parameters())
+def _version(network: Seq2Seq, *how: object) -> tuple[object, ...]:
+    return *how, *((id(weight), None if weight.is_inference() else weight._version) for weight in network.parameters())
 
 
 class FastStep:
@@ -63,7 +64,7 @@ class FastStep:
 
         self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
-        self.made_from, self.dtype, exact = _version(network, dtype), dtype, calls.sum_dtype(dtype)
+        self.made_from, self.dtype, exact = _version(network, dtype, product), dtype, calls.sum_dtype(dtype)
         self.embedding, self.scale = network.tgt_embedding.weight, math.sqrt(network.config.emb_size)
         self.attention, self.scoring, self.exact = bottom.attention, bottom.attention.scoring(), exact
         if self.scoring is not None:

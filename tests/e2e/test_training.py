@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -10,10 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from launching import Launcher
 from run_folder import BEST_NAME, FILES, STEPS, TINY, Process, assert_same_run, same, state_of
 from scaling import scaled
+from seq2seq.batch import make_batch
+from seq2seq.data.load import load_corpus
+from seq2seq.model.network import Seq2Seq
+from seq2seq.model_config import DropoutConfig
+from seq2seq.model_file import load_model
 from seq2seq.train import train
 
 pytestmark = pytest.mark.slow
@@ -69,6 +76,32 @@ def test_a_seed_fixes_everything(start: Launcher, uninterrupted: tuple[Path, str
     assert_same_run(Path("run"), uninterrupted[0])
     assert start("hydra.run.dir=other", "training.seed=2").status == 0
     assert not same(state_of(Path("other"))["network"], state_of(Path("run"))["network"])
+
+
+def test_a_validation_is_free_of_what_training_does_against_learning_by_heart(start: Launcher) -> None:
+    places = ("embedding", "layers", "context", "readout", "recurrent", "src_words", "tgt_words")
+    dropout = [f"model.dropout.{place}=0.4" for place in places] + ["model.dropout.variational=true"]
+    text = ["data.sampling.src=0.3", "data.sampling.tgt=0.3", "training.scheduled_sampling.schedule=linear"]
+    loss = [
+        "training.label_smoothing=0.3",
+        "training.r_drop=2",
+        "training.optimizer=adamw",
+        "training.weight_decay=0.1",
+    ]
+    found = start("hydra.run.dir=run", *dropout, *text, *loss, f"training.validate_every_steps={STEPS}")
+    assert found.status == 0, found.err
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    (said,) = (line["loss"] for line in lines if line["event"] == "validation")
+
+    model = load_model(Path("run"), torch.device("cpu"))
+    plain = dataclasses.replace(model.network.config, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0))
+    network = Seq2Seq(plain, model.tokenizer.src_size, model.tokenizer.tgt_size)
+    network.load_state_dict(model.network.state_dict())
+    valid = load_corpus(found.jobs[0][0].data).valid
+    batch = make_batch(model.tokenizer.encode_src(valid.src), model.tokenizer.encode_tgt(valid.tgt))
+    with torch.no_grad():
+        logits, targets, _ = network.train()(batch)
+    assert said == pytest.approx(torch.nn.functional.cross_entropy(logits, targets).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kills", [scaled(1, 5)])

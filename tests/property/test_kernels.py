@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from seq2seq.decoding.predictor import Predictor
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
 from seq2seq.model.cells import GATES
-from seq2seq.model.dropout import Dropout
+from seq2seq.model.dropout import Dropout, HashedDropout
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.recurrence import AttentionalSequence, CellSequence
 from seq2seq.model.stepping import FastStep, step_of
@@ -107,11 +108,18 @@ def gradients(network: Seq2Seq, batch: Batch) -> dict[str, Tensor]:
 
 
 def assert_same_gradients(network: Seq2Seq, batch: Batch) -> None:
+    """Of the kernels, of torch's fused layers where there are some, and of the plain cells, step by step."""
     network.double()
-    calls.enable(False)
-    expected = gradients(network, batch)
+    with mock.patch.dict(calls.KINDS, clear=True), mock.patch("seq2seq.model.cells.LIBRARY", set()):
+        calls.enable(False)
+        expected = gradients(network, batch)
+    library = gradients(network, batch)
     calls.enable(True)
-    found = gradients(network, batch)
+    assert_close(library, expected)
+    assert_close(gradients(network, batch), expected)
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(
@@ -239,8 +247,7 @@ def assert_same_direction(network: Seq2Seq, batch: Batch, least: float, matrices
         name: torch.cosine_similarity(rounded[name].flatten().double(), value.flatten().double(), dim=0).item()
         for name, value in compared.items()
     }
-    worst = min(similar, key=similar.__getitem__)
-    assert similar[worst] >= least, f"{worst}: {similar[worst]}"
+    assert not {name: value for name, value in similar.items() if not value >= least}  # NaN is not either
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -266,7 +273,8 @@ def real_batch(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return batch, tokenizer.src_size
 
 
-REAL = CELLS | ATTENTIONS | {"residual": {"residual": True}, "input feeding": {"input_feeding": True}}
+OTHERS = ("residual", "input_feeding", "layer_norm")
+REAL = CELLS | ATTENTIONS | {part: {part: True} for part in OTHERS}
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -281,6 +289,9 @@ def test_bf16_gradients_of_real_sentences_are_those_of_fp32(
     sizes = {"emb_size": 128, "hidden_size": 128, "encoder_hidden_size": 64, "attention_size": 128}
     depth = {"encoder_layers": 2, "decoder_layers": 2}
     network = Seq2Seq(ModelConfig(**sizes, **depth, **REAL[parts], dropout=NO_DROPOUT), vocab, vocab)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gain"):  # at 1 an untrained LSTM is chaos: rounding its weights alone turns the gradient
+            torch.nn.init.constant_(parameter, 0.3)
     assert_same_direction(network, batch, 0.999)
 
 
@@ -289,7 +300,7 @@ def test_bf16_gradients_of_real_sentences_are_those_of_fp32(
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("precision", [(torch.float32, 1e-3), (DOUBLE, 1e-9)], ids=str)
+@pytest.mark.parametrize("precision", [(torch.float32, 1e-5), (torch.bfloat16, 3e-2), (DOUBLE, 1e-9)], ids=str)
 @torch.no_grad()
 def test_a_fast_step_is_the_plain_step(cell: str, attention: str, precision: tuple[torch.dtype, float]) -> None:
     """For every cell and attention, with one layer and with three, residual or not, and beams of several widths."""
@@ -300,7 +311,7 @@ def test_a_fast_step_is_the_plain_step(cell: str, attention: str, precision: tup
 
 
 @EXAMPLES
-@given(seeds, st.integers(1, 3), st.integers(1, 4), st.sampled_from([(torch.float32, 1e-3), (DOUBLE, 1e-9)]))
+@given(seeds, st.integers(1, 3), st.integers(1, 4), st.sampled_from([(torch.float32, 1e-5), (DOUBLE, 1e-9)]))
 @torch.no_grad()
 def test_a_fast_step_is_the_plain_step_whatever_the_sizes(
     seed: int, layers: int, beam: int, precision: tuple[torch.dtype, float]
@@ -309,7 +320,17 @@ def test_a_fast_step_is_the_plain_step_whatever_the_sizes(
 
 
 def assert_fast_step_is_plain(network: Seq2Seq, batch: Batch, beam: int, dtype: torch.dtype, error: float) -> None:
-    network.to(dtype).eval()
+    """At values that bend every tanh in float64, and at small ones where roundings count."""
+    network.to(DOUBLE if dtype is DOUBLE else torch.float32).eval()
+    if dtype is not DOUBLE:
+        for parameter in network.parameters():
+            parameter *= 0.4
+    with autocast(torch.device("cpu"), torch.float32 if dtype is DOUBLE else dtype):
+        compare_steps(network, batch, beam, error)
+
+
+def compare_steps(network: Seq2Seq, batch: Batch, beam: int, error: float) -> None:
+    close = {"rtol": 0, "atol": error, "check_dtype": False}  # what is summed up is not in bf16
     memory, start = network.encode(batch.src_ids, batch.src_lengths)
     start = type(start)(*(values.expand(-1, beam, -1, -1) for values in start))
     fast = step_of(network, network.step)
@@ -319,10 +340,10 @@ def assert_fast_step_is_plain(network: Seq2Seq, batch: Batch, beam: int, dtype: 
         last = torch.randint(12, (len(batch.src_lengths), beam))
         logits, state, attn_weights = fast(last, state, memory)
         expected, plain_state, expected_weights = network.step(last, plain_state, memory)
-        torch.testing.assert_close(logits, expected, rtol=0, atol=error)
-        torch.testing.assert_close(attn_weights, expected_weights, rtol=0, atol=error)
+        torch.testing.assert_close(logits, expected, **close)
+        torch.testing.assert_close(attn_weights, expected_weights, **close)
         for found, wanted in zip(state, plain_state, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=error)
+            torch.testing.assert_close(found, wanted, **close)
 
 
 def test_a_prepared_step_is_kept_until_a_weight_changes() -> None:
@@ -375,8 +396,7 @@ def test_a_cell_without_kernel_runs_step_by_step(cell: str, monkeypatch: pytest.
     expected = gradients(network, batch)
     monkeypatch.delitem(calls.KINDS, CELLS[cell]["cell"])
     assert step_of(network, network.step) == network.step
-    for name, value in gradients(network, batch).items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12)
+    assert_close(gradients(network, batch), expected)
 
 
 def test_other_types_take_the_plain_way() -> None:
@@ -446,6 +466,13 @@ def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
 
 
 # --- dropout ---------------------------------------------------------------------------------------------------------
+
+
+def test_dropout_gradcheck() -> None:
+    values = torch.randn(3, 5, dtype=DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: HashedDropout.apply(x.t(), 0.7, 3), values)
+    kept = HashedDropout.apply(torch.ones(1000, dtype=DOUBLE), 0.9, 3)
+    assert set(kept.tolist()) == {0.0, 1 / 0.9}
 
 
 @pytest.mark.parametrize("change", [lambda x: x, lambda x: x.t(), lambda x: x[:, ::2], lambda x: x.t()[:, ::2]])

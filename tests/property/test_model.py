@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from covering import covering_set, name_of, pairs_of
 from scaling import scaled
 from seq2seq.batch import PAD_ID, Batch, make_batch
+from seq2seq.kernels import calls
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import GATES, Cell
 from seq2seq.model.decoder import DecoderState
@@ -138,12 +139,15 @@ def test_teacher_forcing_is_a_loop_of_steps(network: Seq2Seq, seed: int, rows: i
 @given(networks, seeds, st.integers(2, 5))
 @torch.no_grad()
 def test_a_sentence_alone_is_the_sentence_in_a_padded_batch(network: Seq2Seq, seed: int, rows: int) -> None:
-    src, tgt = random_batch(seed, rows, src_vocab_of(network))
+    assert_alone_is_together(network, *random_batch(seed, rows, src_vocab_of(network)))
+
+
+def assert_alone_is_together(network: Seq2Seq, src: list[list[int]], tgt: list[list[int]]) -> None:
     network.eval()
     batch = make_batch(src, tgt)
     memory, state = network.encode(batch.src_ids, batch.src_lengths)
     together = per_sentence(network, batch)
-    for row in range(rows):
+    for row in range(len(src)):
         single = make_batch(src[row : row + 1], tgt[row : row + 1])
         own_memory, own_state = network.encode(single.src_ids, single.src_lengths)
         length = own_memory.mask.shape[1]
@@ -210,7 +214,8 @@ FACTORS = {
     "input_feeding": [False, True],
     "encoder_layers": [1, 2],
     "decoder_layers": [1, 2],
-    "tie_embeddings": [TieName.none, TieName.three_way],
+    "tie_embeddings": list(TieName),
+    "kernels": [False, True],
 }
 
 
@@ -234,16 +239,19 @@ def test_every_two_parts_that_go_together_are_tried_together() -> None:
 
 @pytest.mark.parametrize("parts", COMBINATIONS, ids=name_of)
 @torch.no_grad()
-def test_parts_go_together(parts: dict[str, Any]) -> None:
+def test_parts_go_together(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = dict(parts)
+    monkeypatch.setattr(calls, "_enabled", parts.pop("kernels"))
     candidate = not isinstance(parts["cell"], CellName)
     parts = {**parts, "cell": CellName.peephole_lstm if candidate else parts["cell"], "peephole_candidate": candidate}
     sizes = {"emb_size": 5, "hidden_size": 6, "encoder_hidden_size": 3, "attention_size": 4}
     config = ModelConfig(**sizes, **parts, dropout=NO_DROPOUT)
     check_model(config)
     network = make_network(config, 1)
-    batch = make_batch([[4, 5, 6, 7], [8], [9, 5]], [[5], [6, 7, 8, 9], [4, 4]])
-    assert_forward_is_a_loop_of_steps(network, batch)
-    assert_padding_changes_nothing(network, batch)
+    src, tgt = [[4, 5, 6, 7], [8], [9, 5]], [[5], [6, 7, 8, 9], [4, 4]]
+    assert_forward_is_a_loop_of_steps(network, make_batch(src, tgt))
+    assert_padding_changes_nothing(network, make_batch(src, tgt))
+    assert_alone_is_together(network, src, tgt)
 
 
 # --- without attention -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.training import r_drop
 from seq2seq.training.loss import smoothed_cross_entropy
-from seq2seq.training.r_drop import r_drop_cross_entropy, r_drop_loss
+from seq2seq.training.r_drop import ProjectedRDrop, r_drop_cross_entropy, r_drop_loss
 
 TOKENS, VOCAB, EMB = 7, 5, 3
 SETTINGS = [(0.0, 1.0), (0.1, 5.0), (0.3, 0.0)]  # label smoothing, alpha
@@ -64,6 +64,15 @@ def test_gradient(smoothing: float, alpha: float) -> None:
     passes = (one.requires_grad_(), two.requires_grad_())
     assert torch.autograd.gradcheck(lambda *z: r_drop_cross_entropy(*z, targets, smoothing, alpha)[0], passes)
     assert not r_drop_cross_entropy(one, two, targets, smoothing, alpha)[1].requires_grad
+
+
+@pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
+def test_gradient_of_the_projection_in_chunks(monkeypatch: pytest.MonkeyPatch, smoothing: float, alpha: float) -> None:
+    monkeypatch.setattr(r_drop, "CHUNK_TOKENS", 2)
+    torch.manual_seed(0)
+    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((6, 4), (VOCAB, 4), (VOCAB,))]
+    targets = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(lambda *x: ProjectedRDrop.apply(*x, targets, smoothing, alpha)[0], inputs)
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
