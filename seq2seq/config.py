@@ -156,6 +156,8 @@ def absolute_paths(raw: DictConfig) -> None:
     """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder."""
     for key, field in walk(Config):
         path = OmegaConf.select(raw, key) if field.metadata["unit"] == "path" else None
+        if path == "":
+            raise ConfigError(f"{key} is empty: null means that there is none")
         if path is not None:
             OmegaConf.update(raw, key, os.path.abspath(os.path.expanduser(path)))
 

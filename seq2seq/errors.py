@@ -21,5 +21,9 @@ class StorageError(Seq2SeqError):
     """The disk refused a write; what stood there before still does."""
 
 
+class NotFiniteError(Seq2SeqError, FloatingPointError):
+    """A network computes NaN: its weights are damaged or its training diverged."""
+
+
 class ModelFileError(Seq2SeqError):
     """A model or checkpoint file is missing, corrupt, of another format version, or does not fit the run."""

@@ -52,7 +52,7 @@ def load_start(config: Config, resumed: Path | None) -> Start:
     """Read what `training.init_from` asks for; of a run that is resumed in the folder `resumed`, not the weights.
 
     Raises:
-        ModelFileError: the file is missing or damaged.
+        ModelFileError: the file is missing or damaged, or its weights are not finite.
         ConfigError: its two vocabularies cannot have the one matrix that the config asks for.
     """
     path, keep = config.training.init_from, config.training.init_vocabulary is VocabularyName.keep
@@ -60,7 +60,12 @@ def load_start(config: Config, resumed: Path | None) -> Start:
         return Start()
     if resumed is not None:
         return Start(_tokenizer_again(Path(path), resumed))
-    parent = load_model(Path(path), CPU)
+    try:
+        parent = load_model(Path(path), CPU)
+    except ModelFileError as error:
+        raise ModelFileError(f"training.init_from: {error}") from error
+    if not all(tensor.isfinite().all() for tensor in parent.network.state_dict().values()):
+        raise ModelFileError(f"training.init_from: {path} holds weights that are not finite")
     if not keep:
         return Start(weights=parent)
     if config.model.tie_embeddings is TieName.three_way and not parent.tokenizer.joint:

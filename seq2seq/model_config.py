@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from seq2seq.errors import ConfigError
 from seq2seq.settings import Choice, setting
 
+MOST_UNITS, MOST_LAYERS = 65_536, 100  # more is a slip of the keyboard, and would be built before memory is looked at
+
 
 class CellName(Choice):
     """The recurrent cell of every layer; model/cells.py has the equations."""
@@ -72,22 +74,37 @@ class InitialisationConfig:
     matrices: MatrixInit = setting(
         MatrixInit.xavier, "all others, gate by gate: xavier (Glorot and Bengio 2010), orthogonal or uniform"
     )
-    uniform_range: float = setting(0.08, "uniform: from minus to plus this (Sutskever et al. 2014)", at_least=0)
-    forget_bias: float = setting(1.0, "bias of the LSTMs' forget gates (Gers et al. 2000; Jozefowicz et al. 2015)")
+    uniform_range: float = setting(
+        0.08, "uniform: from minus to plus this (Sutskever et al. 2014)", at_least=0, at_most=10
+    )
+    forget_bias: float = setting(
+        1.0,
+        "bias of the LSTMs' forget gates (Gers et al. 2000; Jozefowicz et al. 2015)",
+        at_least=-100,
+        at_most=100,
+    )
 
 
 @dataclass
 class ModelConfig:
     """Sizes and parts of the network."""
 
-    emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1)
-    hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1)
+    emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1, at_most=MOST_UNITS)
+    hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1, at_most=MOST_UNITS)
     encoder_hidden_size: int | None = setting(
-        None, "encoder state size per direction; null: half of hidden_size", unit="units", at_least=1
+        None,
+        "encoder state size per direction; null: half of hidden_size",
+        unit="units",
+        at_least=1,
+        at_most=MOST_UNITS,
     )
-    attention_size: int = setting(256, "hidden layer of the additive score, all heads", unit="units", at_least=1)
-    encoder_layers: int = setting(1, "bidirectional recurrent layers of the encoder", unit="layers", at_least=1)
-    decoder_layers: int = setting(1, "recurrent layers of the decoder", unit="layers", at_least=1)
+    attention_size: int = setting(
+        256, "hidden layer of the additive score, all heads", unit="units", at_least=1, at_most=MOST_UNITS
+    )
+    encoder_layers: int = setting(
+        1, "bidirectional recurrent layers of the encoder", unit="layers", at_least=1, at_most=MOST_LAYERS
+    )
+    decoder_layers: int = setting(1, "recurrent layers of the decoder", unit="layers", at_least=1, at_most=MOST_LAYERS)
     attention: AttentionName = setting(
         AttentionName.additive,
         "score: additive (Bahdanau et al. 2015), general, dot (Luong et al. 2015); none: one vector (Cho et al. 2014)",
@@ -148,5 +165,8 @@ def check_model(model: ModelConfig) -> None:
             f"model.attention=dot compares model.hidden_size={model.hidden_size} with twice "
             f"model.encoder_hidden_size={context}: make them equal, or use general"
         )
+    for key, units in (("model.hidden_size", model.hidden_size), ("model.encoder_hidden_size", model.encoder_size)):
+        if model.layer_norm and units == 1:
+            raise ConfigError(f"model.layer_norm=true makes every state the same where {key} is 1")
     if model.peephole_candidate and model.cell is not CellName.peephole_lstm:
         raise ConfigError(f"model.peephole_candidate=true needs model.cell=peephole_lstm, not {model.cell}")

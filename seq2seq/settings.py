@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +23,12 @@ def setting(
 
 
 def check_ranges(group: Any, prefix: str = "") -> None:
-    """Raise ConfigError, naming the key, if a field of `group` or of a group in it is outside its range."""
+    """Raise ConfigError, naming the key, if a number in `group` or a group in it is outside its range or not finite."""
     for key, field in walk(type(group), prefix):
         value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
         low, high = field.metadata["at_least"], field.metadata["at_most"]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value} is not a finite number")
         if value is not None and ((low is not None and not value >= low) or (high is not None and not value <= high)):
             raise ConfigError(f"{key}={value} is out of range: {value_range(field)}")
 

@@ -28,7 +28,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validator import Validator
-from seq2seq.fine_tuning import load_start
+from seq2seq.fine_tuning import Start, load_start
 from seq2seq.launch import CONFIG_NAME, Launch, launch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_file import BEST_NAME, Model, save_model
@@ -70,8 +70,9 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
 
     seed_everything(config.training.seed)
     with ranks.first_alone():
+        start = load_start(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, run)
+        model = make_model(config, corpus, device, start)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
@@ -126,9 +127,8 @@ def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, tex
         record(run.folder, facts, run.resumes)
 
 
-def make_model(config: Config, corpus: Corpus, device: torch.device, run: Launch) -> Model:
+def make_model(config: Config, corpus: Corpus, device: torch.device, start: Start) -> Model:
     """Return tokenizer and network as the run begins with them: new, or from `training.init_from`."""
-    start = load_start(config, run.folder if run.resumes else None)
     tokenizer = start.tokenizer or Tokenizer.train(
         corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )

@@ -23,6 +23,7 @@ from seq2seq.decoding.choosing import NAN, Choice, Continuations, best_continuat
 from seq2seq.decoding.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
 from seq2seq.decoding.ranking import LengthPenalty
 from seq2seq.decoding.rules import NeverSay, apply_rules
+from seq2seq.errors import NotFiniteError
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def beam_search(
 
     Raises:
         ValueError: an option out of range.
-        FloatingPointError: the step function returned NaN.
+        NotFiniteError: the step function returned NaN.
     """
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best={n_best} must be between 1 and beam_size={beam_size}")
@@ -183,7 +184,7 @@ class _Search:
 
     def _lengthen(self, sentence: _Sentence, step: _Step, bonus: list[float] | None) -> None:
         if step.totals[0] != step.totals[0]:
-            raise FloatingPointError(NAN)
+            raise NotFiniteError(NAN)
         sentence.steps.append(step)
         live = (total for total, token in zip(step.totals, step.tokens, strict=True) if token != EOS_ID)
         sentence.best_live = next(live, -math.inf)

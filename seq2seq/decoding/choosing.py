@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seq2seq.batch import EOS_ID
 from seq2seq.decoding.protocols import Prediction
+from seq2seq.errors import NotFiniteError
 from seq2seq.kernels import calls
 
 NAN = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
@@ -66,7 +67,7 @@ def best_continuations(
         only_eos: sentences that may only end.
 
     Raises:
-        FloatingPointError: the prediction is NaN.
+        NotFiniteError: the prediction is NaN.
     """
     batch, beam, vocab = prediction.logits.shape
     if not calls.usable(prediction.logits):
@@ -135,7 +136,7 @@ def best_of(
     k = min(k, scores.shape[1])
     values, index = _top(scores, min(k + 1, scores.shape[1]))
     if values[:, 0].isnan().any():  # NaN sorts first
-        raise FloatingPointError(NAN)
+        raise NotFiniteError(NAN)
     if values.shape[1] > k:
         # A tie between the last one in and the first one out: which of them topk took is chance. Take the lower index.
         tied = (values[:, k - 1] == values[:, k]) & (values[:, k] > -torch.inf)

@@ -15,6 +15,7 @@ from seq2seq.decoding.choosing import NAN, best_of
 from seq2seq.decoding.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
 from seq2seq.decoding.ranking import LengthPenalty
 from seq2seq.decoding.rules import NeverSay, apply_rules
+from seq2seq.errors import NotFiniteError
 
 FEW = 64  # likeliest tokens among which top_p is tried first; sorting a whole vocabulary takes longer than the model
 
@@ -55,7 +56,7 @@ def sample(
 
     Raises:
         ValueError: an option out of range.
-        FloatingPointError: the step function returned NaN.
+        NotFiniteError: the step function returned NaN.
     """
     _check(max_length, samples, temperature, top_k, top_p, seeds)
     rules = [NeverSay([[token] for token in never]), *rules]
@@ -67,7 +68,7 @@ def sample(
         prediction, state = step(last, state)
         log_probs = prediction.log_probs
         if log_probs.amax(dim=2).isnan().any():  # CPU–GPU sync
-            raise FloatingPointError(NAN)
+            raise NotFiniteError(NAN)
         allowed = apply_rules(rules, log_probs, drawn.tokens)
         last = draw(allowed.flatten(0, 1), drawn.numbers().to(allowed), temperature, top_k, top_p).view_as(last)
         last = drawn.advance(last, allowed, log_probs)

@@ -104,13 +104,11 @@ class Translator:
             shortlist: which target pieces a batch may need; absent: all.
 
         Raises:
-            ConfigError: 8 bits for a network without additive attention.
+            ConfigError: 8 bits for a network whose decoder has no prepared step.
         """
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
         if int8 and not all(map(has_fast_step, networks)):
-            raise ConfigError(
-                "precision int8 needs networks with model.attention=additive, no coverage, input feeding or layer norm"
-            )
+            raise ConfigError("precision int8 is not for networks with model.input_feeding=true")
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
         self.predictor = Predictor(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer

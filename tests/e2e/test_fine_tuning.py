@@ -121,7 +121,10 @@ def test_what_does_not_fit_is_one_line(start: Launcher, parent: Path) -> None:
             ("model.hidden_size=24", "training.init_vocabulary=replace"),
             f"training.init_from={parent}: model.hidden_size is 24, in the file 16",
         ),
-        (("training.init_from=none",), f"no model at {Path.cwd()}/none (expected a file or a run folder)"),
+        (
+            ("training.init_from=none",),
+            f"training.init_from: no model at {Path.cwd()}/none (expected a file or a run folder)",
+        ),
     ):
         done = start("hydra.run.dir=run", f"training.init_from={parent}", *settings)
         assert (done.status, done.out) == (2, "")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from covering import covering_set, name_of, pairs_of
 from scaling import scaled
 from seq2seq.batch import PAD_ID, Batch, make_batch
+from seq2seq.errors import ConfigError
 from seq2seq.kernels import calls
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import GATES, Cell
@@ -200,6 +201,11 @@ def test_the_hypotheses_of_a_beam_do_not_see_each_other(network: Seq2Seq, seed: 
             own = network.step(said[:, k : k + 1], own, memory)[1]
         for value, expected in zip(state, own, strict=True):
             torch.testing.assert_close(value[:, k : k + 1], expected, **CLOSE)
+
+
+def test_two_vocabularies_of_different_sizes_cannot_be_one_matrix() -> None:
+    with pytest.raises(ConfigError, match=r"model\.tie_embeddings=three_way"):
+        Seq2Seq(ModelConfig(tie_embeddings=TieName.three_way), 9, 8)
 
 
 # --- every two parts together ----------------------------------------------------------------------------------------

@@ -185,9 +185,19 @@ def test_decode_settings_that_mean_nothing_together_are_named(values: dict[str, 
         to_config({**LEAST, "decode": values})
 
 
-def test_not_a_number_is_in_no_range() -> None:
-    with pytest.raises(ConfigError, match=r"training\.learning_rate=nan is out of range"):
-        with_value("training.learning_rate", "nan")
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    "key", ["training.learning_rate", "training.max_grad_norm", "model.initialisation.forget_bias"]
+)
+def test_a_number_is_finite(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}={value} is not a finite number$"):
+        with_value(key, value)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "encoder_hidden_size"])
+def test_one_normalised_unit_says_nothing(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^model.layer_norm=true .* model.{key} is 1$"):
+        to_config({**LEAST, "model": {"layer_norm": True, "hidden_size": 8, "encoder_hidden_size": 4, key: 1}})
 
 
 def no_dropout(but: str = "") -> list[str]:

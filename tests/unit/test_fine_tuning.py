@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -286,8 +287,17 @@ def test_the_runs_own_model_has_its_tokenizer_when_the_other_has_gone(file: Path
     assert fingerprint(load_start(asking(file), tmp_path).tokenizer) == own.tokenizer.fingerprint
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    broken = make(letters(tmp_path, *PARENT_TEXT, joint=True))
+    with torch.no_grad():
+        broken.network.output.bias[5] = math.nan
+    save_model(tmp_path / "broken.safetensors", broken)
+    with pytest.raises(ModelFileError, match=r"^training.init_from: .*broken.safetensors holds weights that are not"):
+        load_start(asking(tmp_path / "broken.safetensors"), None)
+
+
 def test_a_model_that_is_not_there_or_damaged(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=f"^no model at {tmp_path / 'none'}"):
+    with pytest.raises(ModelFileError, match=f"^training.init_from: no model at {tmp_path / 'none'}"):
         load_start(asking(tmp_path / "none"), None)
     with pytest.raises(
         ModelFileError, match=r"^no model at .*none.*; its tokenizer is needed to resume: training.init_from=PATH"
@@ -295,5 +305,5 @@ def test_a_model_that_is_not_there_or_damaged(file: Path, tmp_path: Path) -> Non
         load_start(asking(tmp_path / "none"), tmp_path)
     file.write_bytes(file.read_bytes()[:1000])
     for vocabulary in VocabularyName:
-        with pytest.raises(ModelFileError, match=f"^{file} is not a readable model file"):
+        with pytest.raises(ModelFileError, match=f"^training.init_from: {file} is not a readable model file"):
             load_start(asking(file, vocabulary), None)

@@ -26,6 +26,7 @@ from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_bef
 from seq2seq.decoding.translator import Translation, Translator
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.kernels.products import has_int8
+from seq2seq.model.network import Seq2Seq
 from seq2seq.model_config import AttentionName
 from seq2seq.model_file import BEST_NAME, Model, save_model
 from seq2seq.training_config import PrecisionName
@@ -425,9 +426,9 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
         assert other.token_log_probs[:length] != one.token_log_probs[:length]
         pairs = zip(one.token_log_probs[:length], other.token_log_probs[:length], strict=True)
         assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
-    blind = make_network(31, attention=AttentionName.none)
-    with pytest.raises(ConfigError, match=r"int8 needs .* model.attention=additive"):
-        Translator(blind, model.tokenizer, int8=True)
+    feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
+    with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
+        Translator(feeding, model.tokenizer, int8=True)
     monkeypatch.setattr("seq2seq.decoding.translator.has_int8", lambda: False)
     with pytest.raises(ConfigError, match="int8"):
         Translator.load(model_file, precision="int8")
