@@ -1,4 +1,4 @@
-"""The compiled kernels as functions of tensors; kernels.cpp says what each computes.
+"""The compiled kernels as functions of tensors; the headers say what each computes.
 
 They work on CPU tensors of float32, bfloat16 or float64 whose last dimension is contiguous. Sums, cell states and
 attention weights have the type `sum_dtype(dtype)`.
@@ -19,7 +19,7 @@ from seq2seq.kernels.library import library
 from seq2seq.model_config import CellName
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
-KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in kernels.cpp
+KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in cells.h
 _enabled = True
 
 

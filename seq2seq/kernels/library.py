@@ -40,7 +40,8 @@ def library() -> ctypes.CDLL | None:
 
 def _compiled(compiler: list[str], flags: list[str]) -> Path:
     """Return the shared library from the user's cache, compiling it if it is not there."""
-    identity = "\0".join([*compiler, *flags, _machine(), SOURCE.read_text(encoding="utf-8")])
+    sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    identity = "\0".join([*compiler, *flags, _machine(), *sources])
     name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2seq-lstm"
     try:

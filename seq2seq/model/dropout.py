@@ -51,7 +51,7 @@ class Dropout(nn.Dropout):
 
 
 class HashedDropout(torch.autograd.Function):
-    """Dropout by hash, see kernels.cpp; an element's place is that in memory, so the gradient takes the same layout."""
+    """Dropout by hash (kernels/elements.h) of an element's place in memory, so the gradient takes the same layout."""
 
     @staticmethod
     def forward(ctx: Any, values: Float[Tensor, "*any"], keep: float, seed: int) -> Float[Tensor, "*any"]:
