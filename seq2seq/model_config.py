@@ -116,7 +116,7 @@ class ModelConfig:
     cell: CellName = setting(CellName.lstm, "recurrent cell: lstm, peephole_lstm (Gers et al. 2002), gru or rnn (tanh)")
     peephole_candidate: bool = setting(False, "peephole_lstm: let the candidate see the memory cell, too")
     layer_norm: bool = setting(
-        False, "normalise every gate of every cell (Ba et al. 2016; RNMT+, Chen et al. 2018); runs step by step"
+        False, "normalise every gate of every cell (Ba et al. 2016; RNMT+, Chen et al. 2018); step by step on a GPU"
     )
     residual: bool = setting(False, "add to a layer's output what it read, from the second layer on (Wu et al. 2016)")
     attention_heads: int = setting(
