@@ -176,7 +176,10 @@ class Decoder(nn.Module):
         self.dropout = Dropout(config.dropout.layers, config.dropout.variational)
 
     def initial_state(self, summary: Float[Tensor, "batch enc"], memory: AttentionMemory) -> DecoderState:
-        """Bridge the encoder's summary to every layer's state: tanh(W s), as Bahdanau et al. 2015 (A.2.2)."""
+        """Bridge the encoder's summary to every layer's state: tanh(W s + b).
+
+        Bahdanau et al. 2015 (A.2.2) have one layer, and in place of the summary the backward direction's last state.
+        """
         kinds = self.bridge.out_features // (self.num_layers * self.hidden_size)  # hidden and, of an LSTM, cell
         bridged = torch.tanh(self.bridge(summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
         hidden, cell = bridged[:, :, 0], bridged[:, :, 1] if kinds == 2 else bridged[:, :, 0, :, :0]

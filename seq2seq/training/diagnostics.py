@@ -30,9 +30,10 @@ class Diagnosis:
     Attributes:
         gradient_norm: L2 norm of the update's gradient, before clipping; their squares add up to the whole one's.
         gradient_back: by recurrent layer, how far the gradient of the last target word reaches back: element d is the
-            norm of d(-log p of that word) / d(hidden state d steps before the last), a mean over sentences.
+            norm of d(-log p of that word) / d(hidden state d steps before the last), a mean over sentences. The word
+            is always EOS, the easiest one: as it is learned all norms fall together, which is not vanishing.
         gradient_slope: by recurrent layer, what log10 of that norm gains in a step back: below 0 it vanishes, above 0
-            it explodes; NaN where no sentence has two steps.
+            it explodes, whatever its height; NaN where no sentence has two steps.
         gates: by recurrent layer and gate, the share of activations that are `closed` (below 0.1) or `open` (above
             0.9).
         attention_entropy: of the attention weights at a target word, in nats; None without attention.
@@ -175,8 +176,8 @@ def part_of(parameter: str) -> str:
 def hidden_gradient_norms(loss: Float[Tensor, ""], traces: dict[str, Trace]) -> dict[str, Float[Tensor, "batch steps"]]:
     """Return, by layer, the norm of d loss / d hidden state for each sentence and step in the order of reading.
 
-    It is the total derivative: through every later state, the memory cells, attention and layers above. No parameter's
-    gradient is touched.
+    It is the total derivative: through every later state and memory cell, attention and layers above; not through the
+    memory cell of the same step, which no hidden state makes. No parameter's gradient is touched.
     """
     hiddens = [hidden for trace in traces.values() for hidden in trace.hiddens]
     gradients = iter(torch.autograd.grad(loss, hiddens))
@@ -187,7 +188,7 @@ def hidden_gradient_norms(loss: Float[Tensor, ""], traces: dict[str, Trace]) -> 
 
 
 def mean_back(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> list[float]:
-    """Return the mean norm at each distance from a sentence's last step, over the sentences that are so long."""
+    """Return the mean norm at each distance from a sentence's last step, over the sentences that are long enough."""
     back, mask = _from_the_end(norms, lengths)
     means: list[float] = (back.where(mask, 0).sum(0) / mask.sum(0)).tolist()
     return means
