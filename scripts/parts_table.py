@@ -92,6 +92,7 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
             "recurrent=0.3 (weight-drop)": "model.dropout.recurrent=0.3",
             "src_words=0.1, tgt_words=0.1": "model.dropout.src_words=0.1 model.dropout.tgt_words=0.1",
             "unigram sampling 0.2, both sides": "data.sampling.src=0.2 data.sampling.tgt=0.2",
+            "BPE": "data.tokenizer.type=bpe",
             "BPE-dropout 0.1, both sides": "data.tokenizer.type=bpe data.sampling.src=0.1 data.sampling.tgt=0.1",
             "r_drop=2": "training.r_drop=2",
             "scheduled sampling, linear to 0.5": "training.scheduled_sampling.schedule=linear",
