@@ -24,6 +24,7 @@ from seq2seq.decoding.searching import Source, search
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model.stepping import step_of
 from seq2seq.model_config import AttentionName, CellName
 from tiny_model import make_network
 
@@ -59,6 +60,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "no attention": {"layers": 2, "attention": AttentionName.none},
     "gru, 2 heads": {"layers": 2, "cell": CellName.gru, "attention_heads": 2, "residual": True},
     "rnn, dot": {"layers": 2, "cell": CellName.rnn, "attention": AttentionName.dot},
+    "input feeding": {"layers": 2, "input_feeding": True},
     "all": {
         "layers": 2,
         "cell": CellName.peephole_lstm,
@@ -246,6 +248,19 @@ def test_equals_the_reference_beam_with_every_option(
         )
         assert [h.tokens for h in hypotheses] == [o.tokens for o in expected]
         assert [h.score for h in hypotheses] == pytest.approx([o.score for o in expected], abs=1e-9)
+
+
+# --- prepared weights ------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_a_step_prepared_for_one_network_is_not_that_of_another() -> None:
+    one, other = network_of(seed=1), network_of(seed=2)
+    first = step_of(one, one.step)
+    words = torch.tensor([[BOS_ID]])
+    memory, state = other.encode(torch.tensor([[5, 6, EOS_ID]]), torch.tensor([3]))
+    logits, _, _ = step_of(other, first)(words, state, memory)
+    torch.testing.assert_close(logits, other.step(words, state, memory)[0], rtol=1e-9, atol=1e-9)
 
 
 # --- ensembles -------------------------------------------------------------------------------------------------------

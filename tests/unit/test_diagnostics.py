@@ -187,13 +187,23 @@ def test_forced_gates_are_counted_as_open_and_closed(cell: CellName, row: int, g
         assert found[f"encoder.1.{way}"][gate] == pytest.approx({"closed": 1 / 3, "open": 2 / 3})
 
 
-def test_gates_in_the_middle_are_neither_and_a_simple_cell_has_none() -> None:
+@pytest.mark.parametrize(
+    ("bias", "ends"),
+    [(-2.3, (1, 0)), (-2.1, (0, 0)), (0.0, (0, 0)), (2.1, (0, 0)), (2.3, (0, 1))],
+)
+def test_a_gate_is_closed_below_a_tenth_and_open_above_nine_tenths(bias: float, ends: tuple[int, int]) -> None:
+    """Which the logistic function is at -2.197 and 2.197."""
     network = network_of()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
+        network.decoder.bottom.word_gates.bias += bias
+    shares = {"closed": ends[0], "open": ends[1]}
     gates = diagnose(network, uneven_batch()).gates["decoder.1"]
-    assert gates == {gate: {"closed": 0.0, "open": 0.0} for gate in ("input", "forget", "output")}
+    assert gates == dict.fromkeys(("input", "forget", "output"), shares)
+
+
+def test_a_simple_cell_has_no_gates() -> None:
     simple = diagnose(network_of(cell=CellName.rnn), uneven_batch())
     assert simple.gates == {}
     assert "gates" not in simple.summary()
@@ -284,8 +294,9 @@ def test_a_batch_is_the_mean_of_its_sentences_alone_so_padding_counts_for_nothin
         assert getattr(found, name) == pytest.approx(sum(weighted) / sum(words), rel=1e-9)
 
 
-def test_a_large_batch_is_judged_by_its_first_sentences() -> None:
-    network, batch = network_of(), uneven_batch(rows=2 * SENTENCES)
+@pytest.mark.parametrize("rows", [2 * SENTENCES - 1, 2 * SENTENCES])
+def test_a_large_batch_is_judged_by_its_first_sentences(rows: int) -> None:
+    network, batch = network_of(), uneven_batch(rows)
     first = batch.split(2)[0]
     assert len(first.src_lengths) == SENTENCES
     assert diagnose(network, batch) == diagnose(network, first)

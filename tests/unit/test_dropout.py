@@ -83,6 +83,62 @@ def test_layers_are_dropped_on_both_sides_and_not_after_the_last(depth: tuple[in
         assert torch.equal(once, again) != at_work
 
 
+def test_every_place_has_a_probability_of_its_own() -> None:
+    expected = {place: number / 10 for number, place in enumerate(PLACES, start=1)}
+    network = make_network(expected)
+    drops: dict[str, list[nn.Module]] = {
+        "embedding": [network.embedding_dropout],
+        "layers": [network.encoder.dropout, network.decoder.dropout],
+        "context": [network.context_dropout],
+        "readout": [network.readout_dropout],
+        "recurrent": [module.weight_drop for module in network.modules() if hasattr(module, "weight_drop")],
+        "src_words": [network.src_word_dropout],
+        "tgt_words": [network.tgt_word_dropout],
+    }
+    assert {place: {drop.p for drop in here} for place, here in drops.items()} == {
+        place: {p} for place, p in expected.items()
+    }
+    assert sum(map(len, drops.values())) == sum(isinstance(module, Dropout) for module in network.modules())
+
+
+@torch.no_grad()
+def test_keys_and_the_states_that_are_summed_are_dropped_with_one_mask() -> None:
+    batch = batch_of()
+    network = make_network({"context": 0.5}).train()
+    memory, _ = network.encode(batch.src_ids, batch.src_lengths)
+    plain, _ = make_network({}).train().encode(batch.src_ids, batch.src_lengths)
+    kept = memory.states != 0
+    assert kept.double().mean().item() == pytest.approx(0.5, abs=0.2)
+    torch.testing.assert_close(memory.states, 2 * plain.states * kept)
+    torch.testing.assert_close(memory.keys, network.decoder.bottom.attention.keys(memory.states))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_a_context_that_layers_of_the_decoder_read_is_whole(input_feeding: bool, variational: bool) -> None:
+    """Where the second layer reads the context alone there is no chance."""
+    parts = {"encoder_layers": 1, "input_feeding": input_feeding}
+    network = make_network({"layers": 0.5, "variational": variational}, **parts).train()
+    network.decoder.upper[0].weight_ih_l0[:, :SIZE] = 0
+    once, again = (network(batch_of())[0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("depth", [(2, 1), (1, 2)], ids=["encoder", "decoder"])
+def test_a_residual_sum_adds_to_what_was_not_dropped(depth: tuple[int, int], input_feeding: bool) -> None:
+    """Where the layers above add nothing there is no chance."""
+    parts = {"encoder_layers": depth[0], "decoder_layers": depth[1], "input_feeding": input_feeding}
+    network = make_network({"layers": 0.5}, residual=True, cell=CellName.rnn, **parts).train()
+    for layer in (*network.encoder.layers[1:], *network.decoder.upper):
+        for weight in layer.parameters():
+            weight.zero_()
+    once, again = (network(batch_of())[0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("variational", [False, True])
 def test_the_mean_is_kept(p: float, variational: bool, kernels: bool) -> None:
@@ -220,6 +276,19 @@ def test_dropped_weights_are_missing_at_every_step_and_others_in_the_next_pass(
     assert not any(torch.equal(masks[0], mask) for mask in masks[1:])
 
 
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_weights_are_dropped_one_by_one_where_units_are_variational(input_feeding: bool) -> None:
+    network = make_network({"recurrent": 0.5, "variational": True}, input_feeding=input_feeding).train()
+    network(batch_of())[0].square().sum().backward()
+    gradients = {name: weight.grad for name, weight in network.named_parameters() if "weight_hh" in name}
+    gradients["bottom"] = network.decoder.bottom.recurrent.weight.grad[:, -SIZE:]
+    for name, gradient in gradients.items():
+        kept = gradient != 0
+        assert kept.double().mean().item() == pytest.approx(0.5, abs=0.25), name
+        for lines in (kept, kept.T):
+            assert not torch.equal(lines, lines[:, :1].expand_as(lines)), name
+
+
 def test_the_weights_themselves_are_not_changed() -> None:
     network = make_network({"recurrent": 0.5}, input_feeding=True).train()
     before = copy.deepcopy(network.state_dict())
@@ -234,10 +303,11 @@ def test_the_weights_themselves_are_not_changed() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("variational", [False, True])
 @pytest.mark.parametrize("side", ["src_words", "tgt_words"])
-def test_whole_words_are_dropped_on_one_side_alone(side: str, input_feeding: bool) -> None:
+def test_whole_words_are_dropped_on_one_side_alone(side: str, variational: bool, input_feeding: bool) -> None:
     batch = batch_of(40)
-    network = make_network({side: 0.25}, input_feeding=input_feeding).train()
+    network = make_network({side: 0.25, "variational": variational}, input_feeding=input_feeding).train()
     read: dict[str, list[Tensor]] = {"src_words": [], "tgt_words": []}
     for name, module in (("src_words", network.encoder), ("tgt_words", network.decoder)):
         module.register_forward_pre_hook(lambda _, inputs, name=name: read[name].append(inputs[0]))
@@ -256,5 +326,6 @@ def test_whole_words_are_dropped_on_one_side_alone(side: str, input_feeding: boo
             torch.testing.assert_close(seen[kept], words[kept] / 0.75)
             error = math.sqrt(0.25 * 0.75 / kept.numel())
             assert kept.double().mean().item() == pytest.approx(0.75, abs=5 * error)
-            assert not torch.equal(kept[0], kept[1])
+            for lines in (kept, kept.T):
+                assert not torch.equal(lines, lines[:, :1].expand_as(lines))
         assert not torch.equal(once, again)

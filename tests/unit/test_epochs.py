@@ -14,7 +14,7 @@ import pytest
 
 from seq2seq.batch import EOS_ID, Batch
 from seq2seq.config import Config, to_dict
-from seq2seq.data import epochs
+from seq2seq.data import binarised, epochs
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
@@ -72,6 +72,15 @@ def test_one_text_on_both_sides_is_cut_in_two_ways(tmp_path: Path, tokenizer: To
     same = ParallelText(TEXT.src, TEXT.src)
     src, tgt = rows(epoch_pairs(same, tokenizer, BOTH, 100, 1, tmp_path)(0))
     assert src != tgt
+
+
+def test_one_text_twice_is_cut_in_two_ways(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binarised, "CHUNK_PAIRS", len(TEXT))
+    twice = ParallelText(TEXT.src * 2, TEXT.tgt * 2)
+    for side in rows(epoch_pairs(twice, tokenizer, BOTH, 100, 1, tmp_path)(0)):
+        assert side[: len(TEXT)] != side[len(TEXT) :]
 
 
 @pytest.mark.parametrize("side", ["src", "tgt"])

@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,8 +121,12 @@ def ways_to_merge(word: str, scores: dict[str, float], alpha: float) -> dict[tup
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
-def test_bpe_leaves_out_a_share_of_the_merges(tokenizers: dict[PieceType, Tokenizer], alpha: float) -> None:
-    tokenizer, draws = tokenizers[PieceType.bpe], 20_000
+@pytest.mark.parametrize("long_word", [sampling.LONG_WORD, 0], ids=["together", "one by one"])
+def test_bpe_leaves_out_a_share_of_the_merges(
+    tokenizers: dict[PieceType, Tokenizer], alpha: float, long_word: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "LONG_WORD", long_word)
+    tokenizer, draws = tokenizers[PieceType.bpe], 20_000 if long_word else 5_000
     model = loaded(tokenizer)
     known = [i for i in range(len(SPECIAL_IDS), tokenizer.src_size) if not model.is_byte(i)]
     scores = {model.id_to_piece(i): model.get_score(i) for i in known}
@@ -234,6 +239,23 @@ def test_a_draw_is_a_function_of_its_seed(
     with ThreadPoolExecutor(4) as pool:
         samplers = [tokenizers[kind].src_sampler(0.3) for _ in range(8)]
         assert list(pool.map(lambda one: one.encode(lines, (1, 2, 3)), samplers)) == [first] * 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_kept_of_the_words_that_were_met_has_a_bound(
+    tokenizers: dict[PieceType, Tokenizer], kind: PieceType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "MAX_EDGES", 300)
+    monkeypatch.setattr(sampling, "MAX_OUTCOMES", 50)
+    sampler, held = tokenizers[kind].src_sampler(0.3), []
+    tracemalloc.start()
+    try:
+        for start in range(0, 80, 4):
+            sampler.encode(TEXT.src[start : start + 4], [1])
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert max(held[10:]) < 1.4 * max(held[:10])
 
 
 @pytest.mark.slow

@@ -41,6 +41,14 @@ def test_random_numbers_are_those_of_seed_and_step_and_nothing_else(tmp_path: Pa
     assert not same(first, later)
 
 
+def test_every_part_has_random_numbers_of_its_own(tmp_path: Path) -> None:
+    losses = []
+    with tiny_trainer(tmp_path, random_data(1), micro_batches=3, dropout=0.5) as trainer:
+        trainer.update._loss.register_forward_hook(lambda module, inputs, output: losses.append(output[1].item()))
+        trainer.update.gradient(make_batch([[4, 5]] * 3, [[7, 8]] * 3), 1)
+    assert len(set(losses)) == 3
+
+
 def out_of_memory_above(trainer: Trainer, rows: int) -> None:
     """Make the way back through the network fail with batches of more rows than these."""
 

@@ -1,0 +1,69 @@
+"""Single kernels against torch, at the numbers that a network seldom makes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from seq2seq.kernels import calls, library
+from seq2seq.model.cells import Cell, State
+from seq2seq.model.tape import KEPT, extra_of, norm_of
+from seq2seq.model_config import CellName
+
+COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")
+
+
+@pytest.fixture(autouse=True)
+def kernels() -> None:
+    assert library.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [-1000.0, 0.0, 1000.0])
+def test_attention_does_not_depend_on_what_all_scores_have_in_common(offset: float, dtype: torch.dtype) -> None:
+    """Products of eighths that are exact in fp32, whatever is added to them."""
+    torch.manual_seed(1)
+    query, keys = torch.randint(-8, 9, (2, 3, 7)) / 8, torch.randint(-8, 9, (2, 5, 7)) / 8
+    expected = (query @ keys.mT).to(dtype)
+    expected[1, :, 3:] = -torch.inf
+    expected = torch.softmax(expected, dim=-1)
+    query, keys = pad(query, (0, 1), value=offset).to(dtype), pad(keys, (0, 1), value=1.0).to(dtype)
+    states = torch.randn(2, 5, 6, dtype=dtype)
+    weights, context = torch.empty(2, 3, 1, 5, dtype=dtype), torch.empty(6, 6, dtype=dtype)
+    calls.attend_forward(query, keys, states, None, None, None, torch.tensor([5, 3]), weights, context)
+    torch.testing.assert_close(weights[:, :, 0], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(context, (expected @ states).flatten(0, 1), rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_become_bf16_as_in_torch() -> None:
+    """Every bf16 number and those between it and the next one: to nearest, ties to even, NaN of any bits."""
+    upper, lower = torch.arange(1 << 16) << 16, torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
+    values = (upper[:, None] + lower).to(torch.uint32).view(torch.float32)
+    found = torch.empty_like(values, dtype=torch.bfloat16)
+    calls.dequantise(values, torch.ones(len(values)), None, found)
+    torch.testing.assert_close(found, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CellName)
+def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
+    torch.manual_seed(1)
+    cell = Cell(name, size=16, layer_norm=True)
+    for weight in cell.parameters():
+        weight.normal_()
+    gates = torch.randn(3, 16 * cell.gates).bfloat16()
+    hidden, memory = torch.randn(3, 16), torch.randn(3, cell.memory_size)
+    expected = cell(gates, torch.zeros_like(gates), State(hidden, memory))
+    gru = name is CellName.gru
+    before = hidden if gru else memory
+    after, said = torch.empty_like(before), gates.new_empty(3, 16)
+    kept = gates.new_empty(3, KEPT[name] * 16) if name in KEPT else torch.empty_like(gates)
+    extra, norm = extra_of(cell, torch.float32), norm_of(cell, torch.float32)
+    calls.cell_forward(name, torch.zeros_like(gates), gates, before, extra, norm, kept, after, said)
+    torch.testing.assert_close(said, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
+    torch.testing.assert_close(after, expected.hidden if gru else expected.cell, rtol=1e-4, atol=1e-4)
