@@ -1,6 +1,7 @@
 """Reading text: what a line is, and one clear message for every broken file."""
 
 import gzip
+import itertools
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ GOOD_GZIP = gzip.compress(b"a line\n" * 100)
         ("plain.gz", b"not gzip", "truncated or corrupt gzip"),
         ("nul\0name", None, "null"),
     ],
+    ids=itertools.count(),  # archives hold the time, and every process must find the same names
 )
 def test_an_unreadable_file_is_one_line_that_names_it(
     tmp_path: Path, name: str, data: bytes | None, message: str

@@ -1,6 +1,7 @@
 """Every corpus by its name: parts, directions, limits, and what a wrong folder or language says."""
 
 import io
+import itertools
 import tarfile
 import zipfile
 from pathlib import Path
@@ -72,6 +73,7 @@ def test_tatoeba_holds_out_the_same_pairs_in_both_directions(tmp_path: Path) -> 
         ("fra.txt", b"a\tb\nonly one column\n", r"fra\.txt, line 2: no tab"),
         ("fra.txt", b"", "0 pairs"),
     ],
+    ids=itertools.count(),  # archives hold the time, and every process must find the same names
 )
 def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
