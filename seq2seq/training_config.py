@@ -89,7 +89,7 @@ class TrainingConfig:
     optimizer: OptimizerName = setting(
         OptimizerName.adam, "adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019)"
     )
-    learning_rate: float = setting(3e-3, "highest rate, reached after warm-up", at_least=0, at_most=10)
+    learning_rate: float = setting(3e-3, "highest rate, reached after warm-up", at_least=0)
     beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
     weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0, at_most=10)
     schedule: ScheduleName = setting(
