@@ -261,7 +261,7 @@ def test_every_setting_of_the_search_has_its_flag(name: str) -> None:
         ("--length-normalization none --length-penalty 1", None, "--length-penalty has no meaning with --length-norm"),
         ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no meaning"),
         ("--beam-size 0", None, "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
-        ("--temperature nan", None, "decode.temperature=nan is out of range"),
+        ("--temperature nan", None, "decode.temperature=nan is not a finite number"),
     ],
 )
 def test_a_flag_that_would_be_ignored_is_refused(

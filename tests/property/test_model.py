@@ -79,6 +79,7 @@ def model_configs(draw: st.DrawFn, **fixed: Any) -> ModelConfig:
         "dropout": NO_DROPOUT,
     }
     config = ModelConfig(**{**drawn, **fixed})
+    config.layer_norm = config.layer_norm and min(config.hidden_size, config.encoder_size) > 1
     check_model(config)
     return config
 
