@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -100,7 +102,7 @@ def test_facts_are_what_this_process_is() -> None:
     assert given == {
         "seed": 3, "device": "cpu", "precision": "bfloat16", "ranks": 2, "data": "hash", "step": 40,
     }  # fmt: skip
-    assert "pytest" in facts["command"]
+    assert shlex.split(facts["command"]) == sys.orig_argv
     assert facts["versions"]["seq2seq"] == __version__
     assert facts["versions"]["numpy"] == numpy.__version__
     assert None not in facts["versions"].values()
