@@ -152,8 +152,9 @@ def run_all(shared: list[str], rows: dict[str, str], folder: Path, seeds: list[i
             command = [*shared, *words.split(), f"training.seed={seed}", "training.resume=auto"]
             commands.append(([*command, f"hydra.run.dir='{place}'"], f"{name}, seed {seed}"))
     with ThreadPoolExecutor(jobs) as pool:
-        if any(list(pool.map(train, *zip(*commands, strict=True))) if commands else []):
-            sys.exit("not all rows are trained")
+        statuses = list(pool.map(lambda command: train(*command), commands))
+    if any(statuses):
+        sys.exit("not all rows are trained")
 
 
 def train(overrides: list[str], name: str) -> int:

@@ -150,7 +150,8 @@ class AttentionalLayer(nn.Module):
             state.received[:, 0],
         )
         hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in found)
-        return hiddens, contexts, attn_weights[..., : memory.mask.shape[1]].mean(2)
+        attn_weights = attn_weights[..., : memory.mask.shape[1]]
+        return hiddens, contexts, attn_weights.mean(2) if self.attention.heads > 1 else attn_weights.squeeze(2)
 
 
 class Decoder(nn.Module):

@@ -214,7 +214,7 @@ class AttentionalSequence(torch.autograd.Function):
                 queries[t], keys, states, energy, coverage, None if had is None else had[t], lengths, weights[t],
                 None if dweights is None else dweights[t], dcontext[t], dqueries[t], dkeys, denergy, dcoverage, dhad,
             )  # fmt: skip
-            dhidden = (dqueries[t] if query is None else query(dqueries[t])).add(from_hidden)
+            dhidden = (dqueries[t] if query is None else query(dqueries[t])).add_(from_hidden)
         flat = back.gates.flatten(0, 1)
         return (
             None,

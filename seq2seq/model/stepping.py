@@ -128,7 +128,8 @@ class FastStep:
         )
         if self.coverage is not None:
             received = received + weights
-        return context, weights[..., : memory.mask.shape[1]].mean(2), received
+        weights = weights[..., : memory.mask.shape[1]]
+        return context, weights.mean(2) if self.attention.heads > 1 else weights.squeeze(2), received
 
 
 class PreparedCell:
