@@ -39,11 +39,7 @@ class Start:
     weights: Model | None = None
 
     def initialise(self, model: Model) -> None:
-        """Write the weights, if there are any, into the new `model`.
-
-        Raises:
-            ConfigError: they have other shapes; the message names the keys that differ.
-        """
+        """Write the weights, if there are any, into the new `model`."""
         if self.weights is not None:
             copy_weights(self.weights, model)
 
@@ -53,7 +49,8 @@ def load_start(config: Config, resumed: Path | None) -> Start:
 
     Raises:
         ModelFileError: the file is missing or damaged, or its weights are not finite.
-        ConfigError: its two vocabularies cannot have the one matrix that the config asks for.
+        ConfigError: its weights have other shapes than the config's, the message names the keys that differ; or its two
+            vocabularies cannot have the one matrix that the config asks for.
     """
     path, keep = config.training.init_from, config.training.init_vocabulary is VocabularyName.keep
     if path is None or (resumed is not None and not keep):
@@ -66,6 +63,7 @@ def load_start(config: Config, resumed: Path | None) -> Start:
         raise ModelFileError(f"training.init_from: {error}") from error
     if not all(tensor.isfinite().all() for tensor in parent.network.state_dict().values()):
         raise ModelFileError(f"training.init_from: {path} holds weights that are not finite")
+    check_fit(parent, config)
     if not keep:
         return Start(weights=parent)
     if config.model.tie_embeddings is TieName.three_way and not parent.tokenizer.joint:
@@ -77,15 +75,27 @@ def load_start(config: Config, resumed: Path | None) -> Start:
     return Start(parent.tokenizer, parent)
 
 
+def check_fit(parent: Model, config: Config) -> None:
+    """Warn where the weights of `parent` mean something else in a network made with `config`.
+
+    Raises:
+        ConfigError: a shape differs.
+    """
+    new, old = config.model, parent.config.model
+    differences = _differences(new, old)
+    with torch.device("meta"):  # shapes without weights
+        child = Seq2Seq(new, len(SPECIAL_IDS), len(SPECIAL_IDS))
+    if _shapes(parent.network) != _shapes(child):
+        raise ConfigError(f"training.init_from={config.training.init_from}: {'; '.join(differences)}")
+    for difference in differences + _merged(new, old):
+        log.warning("training.init_from: %s; the weights are copied all the same", difference)
+
+
 def copy_weights(parent: Model, child: Model) -> None:
     """Write the weights of `parent` into `child`; of words, those of the pieces that both vocabularies have.
 
     The two may share their word vectors in different ways: a network has each matrix under all of its names.
-
-    Raises:
-        ConfigError: other shapes; the message names the keys that differ.
     """
-    _check_fit(parent, child)
     source, target = parent.network.state_dict(), child.network.state_dict()
     for name in target.keys() - SIDE.keys():
         target[name].copy_(source[name])
@@ -99,15 +109,6 @@ def copy_weights(parent: Model, child: Model) -> None:
         f"{len(common['src'][1]):,}", f"{child.tokenizer.src_size:,}",
         f"{len(common['tgt'][1]):,}", f"{child.tokenizer.tgt_size:,}",
     )  # fmt: skip
-
-
-def _check_fit(parent: Model, child: Model) -> None:
-    """Raise ConfigError where a shape differs; warn where the same weights mean something else."""
-    differences = _differences(child.config.model, parent.config.model)
-    if _shapes(parent.network) != _shapes(child.network):
-        raise ConfigError(f"training.init_from={child.config.training.init_from}: {'; '.join(differences)}")
-    for difference in differences + _merged(child.config.model, parent.config.model):
-        log.warning("training.init_from: %s; the weights are copied all the same", difference)
 
 
 def _tokenizer_again(path: Path, folder: Path) -> Tokenizer:

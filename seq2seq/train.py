@@ -36,7 +36,7 @@ from seq2seq.provenance import fingerprint, make_facts, record
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage import write_atomically
 from seq2seq.training.loggers import NoLog, RunLog, Window, log, log_to
-from seq2seq.training.memory import available_bytes, check_memory, rough_bytes
+from seq2seq.training.memory import available_bytes, check_memory, check_weights, rough_bytes
 from seq2seq.training.trainer import Trainer, Watch, watch_nothing
 
 SAMPLES = 5
@@ -72,7 +72,7 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
     with ranks.first_alone():
         start = load_start(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, start)
+        model = make_model(config, corpus, device, start, ranks.here)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
@@ -127,11 +127,17 @@ def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, tex
         record(run.folder, facts, run.resumes)
 
 
-def make_model(config: Config, corpus: Corpus, device: torch.device, start: Start) -> Model:
-    """Return tokenizer and network as the run begins with them: new, or from `training.init_from`."""
+def make_model(config: Config, corpus: Corpus, device: torch.device, start: Start, ranks: int) -> Model:
+    """Return tokenizer and network as the run begins with them: new, or from `training.init_from`.
+
+    Raises:
+        ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
+    """
     tokenizer = start.tokenizer or Tokenizer.train(
         corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )
+    if device.type == "cpu":
+        check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, free_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     model = Model(network, tokenizer, config)
     start.initialise(model)
@@ -153,14 +159,13 @@ def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
         trainer.update.try_worst(worst, copies)
     refused = None
     if device == "cpu":
-        free = available_bytes()
         try:
             check_memory(
                 trainer.update.part_gradient,
                 network,
                 worst,
                 batch_tokens=config.batch_tokens,
-                available=None if free is None else free // ranks.here,
+                available=free_bytes(ranks.here),
                 micro_batches=config.micro_batches,
                 ranks=ranks.count,
                 copies=copies,
@@ -169,6 +174,12 @@ def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
             refused = error
     if any(row[0] for row in ranks.gather([float(refused is not None)])):
         raise refused or ConfigError("another process of this run has too little memory, see its message")
+
+
+def free_bytes(processes: int) -> int | None:
+    """Return what each of so many processes on this machine may take; None where the system does not say."""
+    free = available_bytes()
+    return None if free is None else free // processes
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:

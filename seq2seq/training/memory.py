@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from seq2seq.batch import PAD_ID, Batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName
+from seq2seq.model_config import AttentionName, ModelConfig
 from seq2seq.training.loss import CHUNK_TOKENS
 
 Counts = NDArray[np.int64]
@@ -191,6 +191,29 @@ def _longest(batch: Batch, rows: int) -> Batch:
         batch.tgt_in[tgt].repeat(rows, 1),
         batch.tgt_out[tgt].repeat(rows, 1),
     )
+
+
+def check_weights(config: ModelConfig, src_size: int, tgt_size: int, available: int | None) -> None:
+    """Refuse a network whose weights, their gradient and Adam's moments do not fit into `available` bytes.
+
+    Before it is made: what check_memory needs to exist may not fit itself.
+
+    Raises:
+        ConfigError: names the part with most weights.
+    """
+    if available is None:
+        return
+    with torch.device("meta"):  # shapes without weights
+        network = Seq2Seq(config, src_size, tgt_size)
+    counts = network.parameter_counts()
+    weights = sum(counts.values())
+    need = 4 * weights * torch.get_default_dtype().itemsize
+    if need > available:
+        part = max(counts, key=lambda name: counts[name])
+        raise ConfigError(
+            f"{weights:,} weights, {counts[part]:,} of them in the {part}, need {need / GIB:.2f} GiB of memory to be "
+            f"trained, {available / GIB:.2f} GiB are available: lower model.hidden_size or the other sizes of the model"
+        )
 
 
 def check_memory(

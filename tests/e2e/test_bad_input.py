@@ -105,6 +105,7 @@ def shorten_tgt() -> None:
             ["training.learning_rate=1e38", "training.warmup_steps=0", "training.max_steps=50"],
             ["diverged"],
         ),
+        (lambda: None, ["model.hidden_size=65536"], [" weights, ", " GiB are available: lower model.hidden_size"]),
         (lambda: None, ["hydra.run.dir=src/run"], ["src/run: Not a directory"]),
         (lambda: None, ["data.cache_dir=src/cache"], ["src/cache", "Not a directory"]),
     ],

@@ -17,7 +17,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_config import AttentionName, ModelConfig
 from seq2seq.training.loss import output_loss
-from seq2seq.training.memory import BESIDE, available_bytes, check_memory, peak_bytes, rough_bytes
+from seq2seq.training.memory import BESIDE, available_bytes, check_memory, check_weights, peak_bytes, rough_bytes
 
 MIB, GIB = 2**20, 2**30
 VOCAB = 50
@@ -196,6 +196,16 @@ def test_the_number_of_parts_it_names_fits_and_a_smaller_one_does_not(batch: Bat
 
 def test_not_even_one_pair(batch: Batch) -> None:
     assert "too little even for one pair of 10 pieces: lower data.max_length" in refusal(network(), batch, 100_000)
+
+
+def test_a_network_that_cannot_be_trained_is_refused_before_it_is_made() -> None:
+    config = ModelConfig(emb_size=16, hidden_size=65536, attention_size=16)
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in Seq2Seq(config, VOCAB, VOCAB).parameters())
+    with pytest.raises(ConfigError, match=rf"^{weights:,} weights, [\d,]+ of them in the decoder, need .*hidden_size"):
+        check_weights(config, VOCAB, VOCAB, 16 * weights - 1)
+    for enough in (16 * weights, None):
+        check_weights(config, VOCAB, VOCAB, enough)
 
 
 def test_each_copy_of_the_weights_counts(batch: Batch) -> None:
