@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# Set before torch is imported, and inherited by the commands that tests start: small tensors gain nothing from threads,
-# and threads of several processes wait for each other's cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Set before torch is imported, and inherited by test processes and by the commands that tests start. Small tensors gain
+# nothing from threads, and threads wait busily: where processes share cores, ten times longer.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 # A shell's background jobs start with Ctrl-C ignored, and so would every command the tests start and interrupt.
