@@ -59,7 +59,10 @@ class Process:
             time.sleep(0.002)
 
     def wait(self) -> tuple[int, str, str]:
-        out, err = self.child.communicate(timeout=120)
+        try:
+            out, err = self.child.communicate()
+        finally:
+            self.child.kill()  # of a test whose time is up
         return self.child.returncode, out, err
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # ten minutes where the machine is slow and has no bf16
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # long where the machine is slow and has no bf16
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of two to three minutes on two cores."""
+    """Folder of a run of five minutes on one thread."""
     folder = tmp_path_factory.mktemp("grammar")
     keys = ["experiment=grammar", f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
     subprocess.run([sys.executable, "-m", "seq2seq.train", *keys], check=True, stdout=subprocess.DEVNULL)

@@ -94,7 +94,10 @@ class Process:
             time.sleep(0.002)
 
     def wait(self) -> Done:
-        out, err = self.child.communicate(timeout=300)
+        try:
+            out, err = self.child.communicate()
+        finally:
+            self.child.kill()  # of a test whose time is up
         return Done(self.child.returncode, out, err)
 
 
