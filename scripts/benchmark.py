@@ -14,6 +14,7 @@ that of the pairs of neighbours. Tokens are real target pieces, EOS counted and 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -32,6 +33,16 @@ Figures = dict[str, dict[str, float]]  # name -> median, min, max
 Results = dict[str, Figures]  # column of the table -> its figures
 SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allocator seconds warmup samples"
 SETTINGS += " sentences singles model"
+PLACES = {  # of the measurements
+    "set_up": "benchmark_work",
+    "write_repeated": "benchmark_work",
+    "train_ours": "benchmark_training",
+    "train_textbook": "benchmark_training",
+    "overhead": "benchmark_training",
+    "translate_ours": "benchmark_translation",
+    "translate_textbook": "benchmark_translation",
+    "prepare_pairs": "benchmark_preparation",
+}
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 
 
@@ -189,12 +200,10 @@ class Run:
 
 def measure(name: str, settings: dict[str, Any], arguments: dict[str, Any]) -> Measured:
     """Make one measurement in this process."""
-    import benchmark_work
+    from benchmark_work import Settings
 
-    place: Any = benchmark_work
-    if not hasattr(place, name):
-        import benchmark_measure as place
-    measured: Measured = getattr(place, name)(benchmark_work.Settings(**settings), **arguments)
+    measurement = getattr(importlib.import_module(PLACES[name]), name)
+    measured: Measured = measurement(Settings(**settings), **arguments)
     return measured
 
 

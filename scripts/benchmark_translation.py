@@ -1,0 +1,147 @@
+"""The benchmark's translations, measured in processes of their own; figures are plain values.
+
+Every function sets up its system as its users would: ours with `runtime.configure` and its own precision, the textbook
+in fp32 with the allocator as it is. Both get the same sentences in the same order.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import textbook
+import torch
+from benchmark_figures import environment, peak_rss_mb, runtime_config, set_threads, shares, spread_over, timed
+from benchmark_work import Settings, make_tokenizer, model_config, read
+from gemm import SearchStep, search_products
+from torch import Tensor
+
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decode_config import DecodeConfig
+from seq2seq.decoding import searching
+from seq2seq.decoding.predictor import Predictor, PredictorState
+from seq2seq.decoding.protocols import Prediction
+from seq2seq.decoding.translator import INT8, Translator
+from seq2seq.model.network import Seq2Seq
+from seq2seq.runtime import configure, resolve_precision, seed_everything
+from seq2seq.training_config import PrecisionName
+
+CPU = torch.device("cpu")
+SEED = 1
+BEAMS = {"beam": 5, "greedy": 1}
+TEXTBOOK_SENTENCES = 64  # translated together, the most alike in length
+WARM_UP_SENTENCES = 32
+
+
+def translate_ours(settings: Settings) -> dict[str, Any]:
+    """Translate with our search: together, and one by one."""
+    configure(runtime_config(settings))
+    lines, translator = translation_work(settings, settings.precision)
+    for start in range(0, len(lines), TEXTBOOK_SENTENCES):
+        our_translate(translator, BEAMS["beam"], lines[start : start + TEXTBOOK_SENTENCES])
+    figures: dict[str, Any] = {"peak_rss_64_mb": peak_rss_mb()}
+    for name, beam_size in BEAMS.items():
+        translate = functools.partial(our_translate, translator, beam_size)
+        figures[name] = translation_figures(settings, lines, translate)
+    figures["peak_rss_mb"] = peak_rss_mb()
+    return {**figures, **search_shares(settings, translator, lines), **environment(translator.dtype)}
+
+
+def translate_textbook(settings: Settings) -> dict[str, Any]:
+    """Translate as a tutorial does, with the same weights, limits and length penalty."""
+    set_threads(settings)
+    lines, translator = translation_work(settings, "fp32")
+    network, figures = textbook.copy_of(translator.network).eval(), dict[str, Any]()
+    for name, beam_size in BEAMS.items():
+        translate = functools.partial(textbook_translate, network, translator.tokenizer, translator.decode, beam_size)
+        figures[name] = translation_figures(settings, lines, translate)
+    return {**figures, "peak_rss_mb": peak_rss_mb(), **environment(torch.float32)}
+
+
+def translation_work(settings: Settings, precision: str) -> tuple[list[str], Translator]:
+    """Return the sentences, and the given model or a random one whose outputs are about as long as the source."""
+    folder = Path(settings.data)
+    lines = read(folder, "val").src[: settings.sentences]
+    if settings.model:
+        return lines, Translator.load(settings.model, device="cpu", precision=precision)
+    tokenizer = make_tokenizer(read(folder, "train"), settings.vocab, settings.cache)
+    seed_everything(SEED)
+    network = Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size)
+    decode = DecodeConfig(max_length_ratio=1.0, max_length_extra=1)
+    int8 = precision == INT8
+    dtype = resolve_precision(PrecisionName("auto" if int8 else precision), CPU)
+    return lines, Translator(network, tokenizer, decode, CPU, dtype, int8=int8)
+
+
+def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
+    """Translate `lines` with the project's translator; return ids without EOS."""
+    return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size)]
+
+
+def textbook_translate(
+    network: textbook.Textbook, tokenizer: Tokenizer, decode: DecodeConfig, beam_size: int, lines: Sequence[str]
+) -> list[list[int]]:
+    """Translate `lines`, sorted by length, in batches of so many sentences; return ids without EOS."""
+    sources = tokenizer.encode_src(lines)
+    order = sorted(range(len(lines)), key=lambda i: len(sources[i]))
+    outputs: list[list[int]] = [[] for _ in lines]
+    for start in range(0, len(order), TEXTBOOK_SENTENCES):
+        batch = order[start : start + TEXTBOOK_SENTENCES]
+        limits = [searching.Source(sources[i], [], []).longest(decode) for i in batch]
+        found = textbook.beam_search(network, [sources[i] for i in batch], limits, beam_size, decode.length_penalty)
+        for i, ids in zip(batch, found, strict=True):
+            outputs[i] = ids
+    tokenizer.decode(outputs)
+    return outputs
+
+
+def translation_figures(
+    settings: Settings, lines: Sequence[str], translate: Callable[[Sequence[str]], list[list[int]]]
+) -> dict[str, float]:
+    """Return the rate of translating all lines together, and the latency of single ones."""
+    translate(lines[:WARM_UP_SENTENCES])
+    sec, outputs = timed(lambda: translate(lines))
+    singles = [[line] for line in spread_over(lines, settings.singles)]
+    latencies = sorted(timed(functools.partial(translate, single))[0] for single in singles)
+    return {
+        "sentences_per_sec": len(lines) / sec,
+        "tokens_per_sec": sum(len(ids) + 1 for ids in outputs) / sec,
+        "latency_p50_ms": 1000 * statistics.median(latencies),
+        "latency_p95_ms": 1000 * latencies[math.ceil(0.95 * len(latencies)) - 1],
+    }
+
+
+def search_shares(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:
+    """Return the share that the least matrix products have of the beam search of some batches."""
+    lengths = [len(ids) + 1 for ids in translator.tokenizer.encode_src(lines)]
+    beam_size, predictor = BEAMS["beam"], translator.predictor
+    model, vocab = translator.network.config, translator.tokenizer.tgt_size
+    together = list(searching.batches(lengths, translator.decode.batch_tokens, beam_size))
+    work = []
+    for batch in spread_over(together, settings.samples):
+        chosen = [lines[i] for i in batch]
+        sec, _ = timed(functools.partial(translator.translate, chosen, beam_size=beam_size))
+        translator.predictor = counting = CountingPredictor(predictor.networks, int8=predictor.int8)
+        translator.translate(chosen, beam_size=beam_size)
+        translator.predictor = predictor
+        longest = lengths[batch[0]]
+        work.append((search_products(model, vocab, len(batch), longest, counting.steps), sec))
+    return shares(work, translator.dtype)
+
+
+class CountingPredictor(Predictor):
+    """Notes the size of every step that a search takes."""
+
+    def __init__(self, networks: Sequence[Seq2Seq], int8: bool) -> None:
+        super().__init__(networks, int8=int8)
+        self.steps: list[SearchStep] = []
+
+    def step(self, last: Tensor, state: PredictorState) -> tuple[Prediction, PredictorState]:
+        """Note the size, then do what is asked."""
+        sentences, beam = last.shape
+        self.steps.append(SearchStep(sentences, beam, state.memories[0].mask.shape[1]))
+        return super().step(last, state)
