@@ -118,7 +118,9 @@ class ModelConfig:
     layer_norm: bool = setting(
         False, "normalise every gate of every cell (Ba et al. 2016; RNMT+, Chen et al. 2018); step by step on a GPU"
     )
-    residual: bool = setting(False, "add to a layer's output what it read, from the second layer on (Wu et al. 2016)")
+    residual: bool = setting(
+        False, "add to a layer's output the states below it, from the second layer on (Wu et al. 2016)"
+    )
     attention_heads: int = setting(
         1, "additive scores side by side, each weighing its share of the encoder state", unit="heads", at_least=1
     )

@@ -25,6 +25,13 @@ class Encoder(nn.Module):
         self.dropout = Dropout(config.dropout.layers, config.dropout.variational)
         self.residual = config.residual
 
+    @property
+    def bottom(self) -> RecurrentLayer:
+        """The layer that reads the words."""
+        layer = self.layers[0]
+        assert isinstance(layer, RecurrentLayer)
+        return layer
+
     def forward(
         self, inputs: Float[Tensor, "batch src_len emb"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch src_len enc"], Float[Tensor, "batch enc"]]:
@@ -33,7 +40,7 @@ class Encoder(nn.Module):
         The summary is the state in which each direction has read the whole sentence: the forward one at the last real
         token, the backward one at the first.
         """
-        states: Tensor = self.layers[0](inputs, lengths)
+        states: Tensor = self.bottom(inputs, lengths)
         for layer in self.layers[1:]:
             above = layer(self.dropout(states), lengths)
             states = states + above if self.residual else above

@@ -35,6 +35,17 @@ def initialise(network: nn.Module, config: InitialisationConfig) -> None:
                 module.weight[PAD_ID].zero_()
 
 
+def part_from_zero(layer: RecurrentLayer) -> None:
+    """Fill the biases of a normalised layer that may read zeros with N(0, 0.01).
+
+    What a sentence's first words, if dropped, make of the gates would be 0 exactly: normalising it multiplies the
+    gradient by 1/sqrt(EPSILON) at each of them.
+    """
+    for name, parameter in layer.named_parameters(recurse=False):
+        if name.startswith("bias"):
+            nn.init.normal_(parameter, std=0.1)
+
+
 def _initialise_layer(layer: RecurrentLayer, config: InitialisationConfig) -> None:
     cell = layer.cell(0)
     for name, parameter in layer.named_parameters(recurse=False):

@@ -14,7 +14,7 @@ from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import Decoder, DecoderState
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
-from seq2seq.model.initialisation import initialise
+from seq2seq.model.initialisation import initialise, part_from_zero
 from seq2seq.model_config import ModelConfig, TieName
 
 
@@ -43,6 +43,8 @@ class Seq2Seq(nn.Module):
         self.tie()
         if not self.output.weight.is_meta:  # a model file fills the weights itself
             initialise(self, config.initialisation)
+            if config.layer_norm and dropout.src_words:
+                part_from_zero(self.encoder.bottom)
 
     def tied_names(self) -> set[str]:
         """Return the names of parameters that are another one's alias (`tgt_embedding.weight` is the one kept)."""

@@ -301,6 +301,21 @@ def test_the_weights_themselves_are_not_changed() -> None:
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cell", CellName)
+def test_dropped_first_words_do_not_make_the_gradient_of_normalised_gates_explode(cell: CellName) -> None:
+    batch, norms = batch_of(40), {}
+    for dropped in (0.0, 0.5):
+        torch.manual_seed(1)
+        config = ModelConfig(
+            SIZE, SIZE, layer_norm=True, cell=cell, dropout=dataclasses.replace(NONE, src_words=dropped)
+        )
+        network = Seq2Seq(config, VOCAB, VOCAB).train()
+        _, _, attn_weights = network(batch)
+        attn_weights[:, :, 0].square().sum().backward()
+        norms[dropped] = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    assert 0 < norms[0.5] < 5 * norms[0.0]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("variational", [False, True])

@@ -17,7 +17,18 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model_config import AttentionName, ModelConfig
 from seq2seq.training.loss import output_loss
-from seq2seq.training.memory import BESIDE, available_bytes, check_memory, check_weights, peak_bytes, rough_bytes
+from seq2seq.training.memory import (
+    BESIDE,
+    ROUGH_FACTOR,
+    available_bytes,
+    check_memory,
+    check_weights,
+    peak_bytes,
+    rough_bytes,
+)
+from seq2seq.training.ranks import Ranks
+from seq2seq.training.update import Update
+from seq2seq.training_config import TrainingConfig
 
 MIB, GIB = 2**20, 2**30
 VOCAB = 50
@@ -100,6 +111,13 @@ def test_long_sentences_cost_more_where_pairs_of_positions_count() -> None:
     """Equal numbers of positions on both sides; without attention's vectors the two would be alike."""
     short, long = rough_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
     assert long > short
+
+
+def test_r_drop_with_a_large_vocabulary_stays_below_the_factor_by_which_runs_are_let_through() -> None:
+    model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
+    batch, update = some_batch(100, 10, 10), Update(model, TrainingConfig(r_drop=5.0), torch.float32, Ranks())
+    rough = rough_bytes(model, *np.array([[100], [10], [10]]))[0]
+    assert ROUGH_FACTOR / 2 < peak_bytes(lambda: update.part_gradient(batch)) / rough < ROUGH_FACTOR
 
 
 # --- refusing --------------------------------------------------------------------------------------------------------
