@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from seq2seq.training.loss import CHUNK_TOKENS, smoothed_cross_entropy
+from seq2seq.training.loss import smoothed_cross_entropy
+
+CHUNK_TOKENS = 256  # rows of logits of either pass that exist at once, some ten times; more are slower, too
 
 
 def r_drop_loss(
