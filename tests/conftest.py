@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # Set before torch is imported, and inherited by test processes and by the commands that tests start. Small tensors gain
-# nothing from threads, and threads wait busily: where processes share cores, ten times longer.
+# nothing from threads, and threads wait busily: where processes share cores, work takes many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
