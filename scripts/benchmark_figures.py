@@ -15,6 +15,9 @@ from gemm import Product, measure
 
 from seq2seq.config import AllocatorName, KernelsName, RuntimeConfig
 
+CPU = torch.device("cpu")
+SEED = 1
+
 T = TypeVar("T")
 
 

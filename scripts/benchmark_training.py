@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 
 import textbook
 import torch
-from benchmark_figures import environment, peak_rss_mb, runtime_config, set_threads, shares, spread_over, timed
+from benchmark_figures import (
+    CPU,
+    SEED,
+    environment,
+    peak_rss_mb,
+    runtime_config,
+    set_threads,
+    shares,
+    spread_over,
+    timed,
+)
 from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, model_config, read
 from gemm import BatchShape, training_products
 from rich.console import Console
@@ -35,8 +45,6 @@ from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothi
 from seq2seq.training.update import BatchLoss
 from seq2seq.training_config import PrecisionName, TrainingConfig
 
-CPU = torch.device("cpu")
-SEED = 1
 NEVER = 10**9  # steps
 
 

@@ -15,7 +15,17 @@ from typing import Any
 
 import textbook
 import torch
-from benchmark_figures import environment, peak_rss_mb, runtime_config, set_threads, shares, spread_over, timed
+from benchmark_figures import (
+    CPU,
+    SEED,
+    environment,
+    peak_rss_mb,
+    runtime_config,
+    set_threads,
+    shares,
+    spread_over,
+    timed,
+)
 from benchmark_work import Settings, make_tokenizer, model_config, read
 from gemm import SearchStep, search_products
 from torch import Tensor
@@ -30,8 +40,6 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
 from seq2seq.training_config import PrecisionName
 
-CPU = torch.device("cpu")
-SEED = 1
 BEAMS = {"beam": 5, "greedy": 1}
 TEXTBOOK_SENTENCES = 64  # translated together, the most alike in length
 WARM_UP_SENTENCES = 32

@@ -15,7 +15,7 @@ from torch import Tensor
 from seq2seq.config import Config
 from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
-from seq2seq.model.network import Seq2Seq
+from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.model_config import ModelConfig, TieName
 from seq2seq.model_file import BEST_NAME, Model, load_model
 from seq2seq.settings import is_group
@@ -83,8 +83,7 @@ def check_fit(parent: Model, config: Config) -> None:
     """
     new, old = config.model, parent.config.model
     differences = _differences(new, old)
-    with torch.device("meta"):  # shapes without weights
-        child = Seq2Seq(new, len(SPECIAL_IDS), len(SPECIAL_IDS))
+    child = without_weights(new, len(SPECIAL_IDS), len(SPECIAL_IDS))
     if _shapes(parent.network) != _shapes(child):
         raise ConfigError(f"training.init_from={config.training.init_from}: {'; '.join(differences)}")
     for difference in differences + _merged(new, old):

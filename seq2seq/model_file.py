@@ -17,7 +17,7 @@ from torch import Tensor
 from seq2seq.config import Config, to_config, to_dict
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
-from seq2seq.model.network import Seq2Seq
+from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.storage import first_line, write_atomically
 from seq2seq.version import __version__
 
@@ -125,8 +125,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _fill(config: Config, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> Seq2Seq:
-    with torch.device("meta"):
-        network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size)
+    network = without_weights(config.model, tokenizer.src_size, tokenizer.tgt_size)
     expected = {k: _kind(v) for k, v in network.state_dict().items() if k not in network.tied_names()}
     found = {k: _kind(v) for k, v in weights.items()}
     wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))

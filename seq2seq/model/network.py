@@ -120,6 +120,12 @@ class Seq2Seq(nn.Module):
         return words
 
 
+def without_weights(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
+    """Return a network of shapes alone, on the meta device, in milliseconds at any size."""
+    with torch.device("meta"):
+        return Seq2Seq(config, src_vocab, tgt_vocab)
+
+
 def _embedding(words: int, size: int) -> nn.Embedding:
     weight = torch.empty(words, size)
     if weight.is_meta:  # drawing values there makes torch import its compiler: a second of every start

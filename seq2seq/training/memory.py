@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from seq2seq.batch import PAD_ID, Batch
 from seq2seq.errors import ConfigError
-from seq2seq.model.network import Seq2Seq
+from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.model_config import AttentionName, ModelConfig
 from seq2seq.training.loss import CHUNK_TOKENS
 
@@ -206,9 +206,7 @@ def check_weights(config: ModelConfig, src_size: int, tgt_size: int, available: 
     """
     if available is None:
         return
-    with torch.device("meta"):  # shapes without weights
-        network = Seq2Seq(config, src_size, tgt_size)
-    counts = network.parameter_counts()
+    counts = without_weights(config, src_size, tgt_size).parameter_counts()
     weights = sum(counts.values())
     need = 4 * weights * torch.get_default_dtype().itemsize
     if need > available:

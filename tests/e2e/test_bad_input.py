@@ -105,7 +105,6 @@ def shorten_tgt() -> None:
             ["training.learning_rate=1e38", "training.warmup_steps=0", "training.max_steps=50"],
             ["diverged"],
         ),
-        (lambda: None, ["model.hidden_size=65536"], [" weights, ", " GiB are available: lower model.hidden_size"]),
         (lambda: None, ["hydra.run.dir=src/run"], ["src/run: Not a directory"]),
         (lambda: None, ["data.cache_dir=src/cache"], ["src/cache", "Not a directory"]),
     ],
@@ -121,6 +120,12 @@ def test_one_line_says_what_is_wrong(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
 def test_a_gpu_that_is_not_there(start: Launcher) -> None:
     assert_told(start("training.device=cuda"), "device 'cuda' is not there: 0 CUDA devices found")
+
+
+def test_a_network_that_memory_does_not_hold(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine of any size, also one that does not say how large it is."""
+    monkeypatch.setattr("seq2seq.train.available_bytes", lambda: 2**30)
+    assert_told(start("model.hidden_size=65536"), " weights, ", "1.00 GiB are available: lower model.hidden_size")
 
 
 def test_the_largest_vocabulary_that_is_named_can_be_had(start: Launcher) -> None:
