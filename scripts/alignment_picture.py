@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seq2seq.command import run
-from seq2seq.config import RuntimeConfig
-from seq2seq.decoding.translator import Translator
+from seq2seq.cli.exit_status import run
+from seq2seq.config.model import AttentionName
+from seq2seq.config.schema import RuntimeConfig
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.model_config import AttentionName
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
 
 END = "(end)"

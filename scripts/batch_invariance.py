@@ -12,11 +12,11 @@ import argparse
 import random
 import sys
 
-from seq2seq.config import RuntimeConfig
+from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.training import PrecisionName
 from seq2seq.data.corpus import read_lines
-from seq2seq.decoding.translator import Translator
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
-from seq2seq.training_config import PrecisionName
 
 BATCH_TOKENS = (4096, 1500, 300, 1)  # 1: every sentence alone
 

@@ -33,17 +33,17 @@ from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, model_config, r
 from gemm import BatchShape, training_products
 from rich.console import Console
 
-from seq2seq.batch import Batch
-from seq2seq.data.batches import batch_order, batches
+from seq2seq.config.training import PrecisionName, TrainingConfig
+from seq2seq.data.batch import Batch
+from seq2seq.data.batching import batch_order, batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
-from seq2seq.training.loggers import NoLog, RunLog
+from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.optimizer import make_optimizer
+from seq2seq.training.run_log import NoLog, RunLog
 from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
-from seq2seq.training.update import BatchLoss
-from seq2seq.training_config import PrecisionName, TrainingConfig
 
 NEVER = 10**9  # steps
 

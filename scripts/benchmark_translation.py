@@ -30,15 +30,15 @@ from benchmark_work import Settings, make_tokenizer, model_config, read
 from gemm import SearchStep, search_products
 from torch import Tensor
 
+from seq2seq.config.decode import DecodeConfig
+from seq2seq.config.training import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decode_config import DecodeConfig
-from seq2seq.decoding import searching
-from seq2seq.decoding.predictor import Predictor, PredictorState
-from seq2seq.decoding.protocols import Prediction
-from seq2seq.decoding.translator import INT8, Translator
+from seq2seq.inference.ensemble import Predictor, PredictorState
+from seq2seq.inference.translator import INT8, Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
-from seq2seq.training_config import PrecisionName
+from seq2seq.search import batched_search
+from seq2seq.search.protocols import Prediction
 
 BEAMS = {"beam": 5, "greedy": 1}
 TEXTBOOK_SENTENCES = 64  # translated together, the most alike in length
@@ -99,7 +99,7 @@ def textbook_translate(
     outputs: list[list[int]] = [[] for _ in lines]
     for start in range(0, len(order), TEXTBOOK_SENTENCES):
         batch = order[start : start + TEXTBOOK_SENTENCES]
-        limits = [searching.Source(sources[i], [], []).longest(decode) for i in batch]
+        limits = [batched_search.Source(sources[i], [], []).longest(decode) for i in batch]
         found = textbook.beam_search(network, [sources[i] for i in batch], limits, beam_size, decode.length_penalty)
         for i, ids in zip(batch, found, strict=True):
             outputs[i] = ids
@@ -128,7 +128,7 @@ def search_shares(settings: Settings, translator: Translator, lines: Sequence[st
     lengths = [len(ids) + 1 for ids in translator.tokenizer.encode_src(lines)]
     beam_size, predictor = BEAMS["beam"], translator.predictor
     model, vocab = translator.network.config, translator.tokenizer.tgt_size
-    together = list(searching.batches(lengths, translator.decode.batch_tokens, beam_size))
+    together = list(batched_search.batches(lengths, translator.decode.batch_tokens, beam_size))
     work = []
     for batch in spread_over(together, settings.samples):
         chosen = [lines[i] for i in batch]

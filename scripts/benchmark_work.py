@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seq2seq.atomic_files import new_folder
+from seq2seq.config.data import FilesConfig, TokenizerConfig
+from seq2seq.config.model import DropoutConfig, ModelConfig
+from seq2seq.data.corpora.grammar import splits
 from seq2seq.data.corpus import ParallelText, clean, read_parallel
-from seq2seq.data.grammar import splits
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data_config import FilesConfig, TokenizerConfig
-from seq2seq.model_config import DropoutConfig, ModelConfig
-from seq2seq.storage import new_folder
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from sacrebleu import CHRF
 
-from seq2seq.config import RuntimeConfig
+from seq2seq.config.decode import NormalizationName, SearchName, UtilityName
+from seq2seq.config.schema import RuntimeConfig
 from seq2seq.data.corpus import read_lines
-from seq2seq.decode_config import NormalizationName, SearchName, UtilityName
-from seq2seq.decoding.beam_search import beam_search
-from seq2seq.decoding.ranking import length_penalty
-from seq2seq.decoding.searching import Source
-from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.metrics import bleu
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
+from seq2seq.search.batched_search import Source
+from seq2seq.search.beam import beam_search
+from seq2seq.search.length_penalty import length_penalty
 
 AVERAGE, NONE = NormalizationName.average, NormalizationName.none
 SAMPLE, MBR = SearchName.sample, SearchName.mbr

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.model_config import ModelConfig
+from seq2seq.config.model import ModelConfig
 
 LEAST_SEC, LEAST_REPEATS = 0.01, 3
 

@@ -16,13 +16,13 @@ import torch
 from benchmark_work import model_config
 from torch import Tensor
 
-from seq2seq.batch import Batch
-from seq2seq.config import RuntimeConfig
+from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.training import PrecisionName, TrainingConfig
+from seq2seq.data.batch import Batch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast, configure, resolve_precision
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training_config import PrecisionName, TrainingConfig
 
 LENGTHS = (10, 20, 40, 80)
 VOCABULARIES = (4_000, 8_000, 16_000, 32_000, 64_000)

@@ -29,17 +29,17 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from seq2seq.batch import Batch
-from seq2seq.config import Config, RuntimeConfig, config_dir, to_config
+from seq2seq.config.schema import Config, RuntimeConfig, config_dir, to_config
+from seq2seq.data.batch import Batch
+from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision
+from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
-from seq2seq.training.update import BatchLoss
 
 CPU = torch.device("cpu")
 PLACES = ("embedding", "layers", "context", "readout")

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.command import run
+from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError, ModelFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seq2seq.model_config import ModelConfig
-    from seq2seq.model_file import Model
+    from seq2seq.config.model import ModelConfig
+    from seq2seq.storage.model_file import Model
 
 DESCRIPTION = """\
 Average the weights of several models of one run (Junczys-Dowmunt et al. 2016; Vaswani et al. 2017, section 6.1): like
@@ -65,7 +65,7 @@ def average(args: argparse.Namespace) -> None:
     if len(files) < 2:
         raise ModelFileError(f"{files[0]} is the only model: a mean needs at least two")
 
-    from seq2seq.model_file import save_model
+    from seq2seq.storage.model_file import save_model
 
     save_model(output, mean(files))
     sys.stderr.write(f"mean of {len(files)} models:\n" + "".join(f"  {file}\n" for file in files))
@@ -81,7 +81,7 @@ def expand(path: Path, last: int | None = None) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
 
-    from seq2seq.training.retention import FOLDER_NAME, kept_models
+    from seq2seq.training.checkpoint_retention import FOLDER_NAME, kept_models
 
     found = kept_models(path)
     if not found:
@@ -127,7 +127,7 @@ class WeightSum:
         """
         import torch
 
-        from seq2seq.model_file import load_model
+        from seq2seq.storage.model_file import load_model
 
         model = load_model(file, torch.device("cpu"))
         self._check_fit(file, model)

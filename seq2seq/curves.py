@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.command import run
+from seq2seq.atomic_files import write_atomically
+from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.metrics_file import METRICS_NAME, read_events
-from seq2seq.storage import write_atomically
+from seq2seq.storage.metrics_file import METRICS_NAME, read_events
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.command import run
-from seq2seq.errors import ConfigError, DataError
-from seq2seq.search_options import (
+from seq2seq.cli.exit_status import run
+from seq2seq.cli.options import (
     FIELDS,
     add_search_options,
     add_shortlist,
@@ -23,12 +22,13 @@ from seq2seq.search_options import (
     model_list,
     search_overrides,
 )
+from seq2seq.errors import ConfigError, DataError
 
 # Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
 if TYPE_CHECKING:
     from seq2seq.data.corpus import ParallelText
-    from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation.metrics import Scores
+    from seq2seq.inference.translator import Translator
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
@@ -154,8 +154,8 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
 
 def load(args: argparse.Namespace) -> Translator:
     """Load what the command line names."""
-    from seq2seq.config import RuntimeConfig
-    from seq2seq.decoding.translator import Translator
+    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.inference.translator import Translator
     from seq2seq.runtime import configure
 
     configure(RuntimeConfig(threads=args.threads))
@@ -169,9 +169,9 @@ def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from such a folder.
     """
-    from seq2seq.data.load import load_tests
-    from seq2seq.data_config import DataName
-    from seq2seq.model_file import read_config
+    from seq2seq.config.data import DataName
+    from seq2seq.data.corpora.load import load_tests
+    from seq2seq.storage.model_file import read_config
 
     data = read_config(Path(model_list(args.model)[0])).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import torch
 
-from seq2seq.config import AllocatorName, KernelsName, RuntimeConfig
+from seq2seq.config.schema import AllocatorName, KernelsName, RuntimeConfig
+from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import calls
-from seq2seq.training_config import PrecisionName
 
 # mallopt parameter numbers (glibc malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4

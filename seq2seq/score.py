@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.command import run
+from seq2seq.cli.exit_status import run
+from seq2seq.cli.options import add_weights, model_list
 from seq2seq.errors import ConfigError
-from seq2seq.search_options import add_weights, model_list
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.scorer import PairScore
+    from seq2seq.inference.forced_scoring import PairScore
 
 WINDOW = 2000  # pairs scored, and sorted by length, at a time
 
@@ -68,9 +68,9 @@ def score(args: argparse.Namespace) -> None:
     text = read_pair(args.src, args.tgt)
 
     from seq2seq import runtime
-    from seq2seq.config import RuntimeConfig
-    from seq2seq.decoding.scorer import perplexity, score_pairs
-    from seq2seq.decoding.translator import Translator, override
+    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.inference.forced_scoring import perplexity, score_pairs
+    from seq2seq.inference.translator import Translator, override
 
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is not at least 1")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq.command import run
+from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError
 
 NAME = "shortlist.safetensors"
@@ -54,8 +54,8 @@ def make(args: argparse.Namespace) -> None:
 
     import torch
 
-    from seq2seq.decoding.shortlist import Shortlist
-    from seq2seq.model_file import find_model, load_model
+    from seq2seq.inference.vocabulary_shortlist import Shortlist
+    from seq2seq.storage.model_file import find_model, load_model
 
     path = find_model(Path(args.model))
     tokenizer = load_model(path, torch.device("cpu")).tokenizer

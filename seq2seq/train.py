@@ -15,28 +15,28 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from seq2seq.config import Config, to_dict
-from seq2seq.data.batches import fixed_batches
+from seq2seq.atomic_files import write_atomically
+from seq2seq.cli.hydra_app import CONFIG_NAME, Launch, launch
+from seq2seq.config.schema import Config, to_dict
+from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
+from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.load import load_corpus
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.translator import Translator
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
-from seq2seq.evaluation.validator import Validator
-from seq2seq.fine_tuning import Start, load_start
-from seq2seq.launch import CONFIG_NAME, Launch, launch
+from seq2seq.evaluation.validation import Validator
+from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_file import BEST_NAME, Model, save_model
-from seq2seq.provenance import fingerprint, make_facts, record
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
-from seq2seq.storage import write_atomically
-from seq2seq.training.loggers import NoLog, RunLog, Window, log, log_to
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.provenance import fingerprint, make_facts, record
+from seq2seq.training.fine_tuning import Start, load_start
 from seq2seq.training.memory import available_bytes, check_memory, check_weights, rough_bytes
+from seq2seq.training.run_log import NoLog, RunLog, Window, log, log_to
 from seq2seq.training.trainer import Trainer, Watch, watch_nothing
 
 SAMPLES = 5

@@ -11,18 +11,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.command import run
-from seq2seq.decode_config import SearchName
-from seq2seq.decoding.line_format import Request, json_answer, parse_json, text_answer
-from seq2seq.decoding.line_reader import check_inputs, in_step, prompted, windows
-from seq2seq.decoding.line_writer import Written, output, written
-from seq2seq.decoding.progress import progress
+from seq2seq.cli.exit_status import run
+from seq2seq.cli.line_format import Request, json_answer, parse_json, text_answer
+from seq2seq.cli.line_reader import check_inputs, in_step, prompted, windows
+from seq2seq.cli.line_writer import Written, output, written
+from seq2seq.cli.options import add_search_options, add_shortlist, add_weights, model_list, search_overrides
+from seq2seq.cli.progress import progress
+from seq2seq.config.decode import SearchName
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.search_options import add_search_options, add_shortlist, add_weights, model_list, search_overrides
 
 # torch takes a second: what needs it is imported where it is used, so --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
-    from seq2seq.decoding.translator import Translation, Translator
+    from seq2seq.inference.translator import Translation, Translator
 
 BUFFER_LINES = 2000
 
@@ -111,7 +111,7 @@ def _add_demands(group: argparse._ArgumentGroup) -> None:
 
 def translate(args: argparse.Namespace) -> None:
     """Translate what the command line names."""
-    from seq2seq.decoding.glossary import Glossary
+    from seq2seq.inference.glossary import Glossary
 
     logging.basicConfig(format="warning: %(message)s")
     models, files = split_names(args.names)
@@ -177,8 +177,8 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
 
 def _load(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     from seq2seq import runtime
-    from seq2seq.config import RuntimeConfig
-    from seq2seq.decoding.translator import Translator
+    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.inference.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))
     return Translator.load(

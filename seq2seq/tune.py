@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from seq2seq.command import OK, run
-from seq2seq.config import Config, config_dir
-from seq2seq.config_help import help_text
+from seq2seq.cli.exit_status import OK, run
+from seq2seq.cli.hydra_app import NO_MATTER, Launch, in_one_line
+from seq2seq.config.help import help_text
+from seq2seq.config.schema import Config, config_dir
+from seq2seq.config.training import MonitorName
 from seq2seq.errors import DownloadError, Seq2SeqError, StorageError
-from seq2seq.launch import NO_MATTER, Launch, in_one_line
-from seq2seq.train import train
-from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training_config import MonitorName
-from seq2seq.tuning.settings import Settings
-from seq2seq.tuning.study import (
+from seq2seq.experiments.pruning import Pruned, Watcher
+from seq2seq.experiments.study import (
     ATTEMPTS,
     ERROR,
     MOST_ATTEMPTS,
@@ -35,8 +33,10 @@ from seq2seq.tuning.study import (
     opened,
     trial_folder,
 )
-from seq2seq.tuning.summary import ranked, report, shown_point, shown_score
-from seq2seq.tuning.watcher import Pruned, Watcher
+from seq2seq.experiments.study_table import ranked, report, shown_point, shown_score
+from seq2seq.experiments.tune_settings import Settings
+from seq2seq.train import train
+from seq2seq.training.checkpoint import LAST_NAME
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.protocols import Prediction
+    from seq2seq.search.protocols import Prediction
 
-BOS, SPECIAL_IDS = 2, 4  # those of seq2seq.batch, which must not be imported before jaxtyping's hook
+BOS, SPECIAL_IDS = 2, 4  # those of seq2seq.data.special_ids, which must not be imported before jaxtyping's hook
 
 
 class MarkovState(NamedTuple):
@@ -34,7 +34,7 @@ def markov_start(tables: Tensor) -> MarkovState:
 
 def markov_step(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovState]:
     """The table's values are log p as they stand, so what normalises them is 0."""
-    from seq2seq.decoding.protocols import Prediction
+    from seq2seq.search.protocols import Prediction
 
     assert state.before_last.shape == last.shape
     rows = torch.arange(len(last))[:, None]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
+    from seq2seq.config.model import AttentionName
     from seq2seq.model.network import Seq2Seq
-    from seq2seq.model_config import AttentionName
-    from seq2seq.model_file import Model
+    from seq2seq.storage.model_file import Model
 
 SENTENCES = ["pack my box with five dozen jugs", "the quick brown fox jumps over a lazy dog", "how vexingly quick"]
 
@@ -18,8 +18,8 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
     """Return a random network, its weights blown up so that what it says depends on what it reads."""
     import torch
 
+    from seq2seq.config.model import AttentionName, ModelConfig
     from seq2seq.model.network import Seq2Seq
-    from seq2seq.model_config import AttentionName, ModelConfig
 
     sizes = {"emb_size": 12, "hidden_size": 16, "attention_size": 8}
     depth = {"encoder_layers": layers, "decoder_layers": layers}
@@ -35,12 +35,12 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
 
 def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     """Return a random network with a tokenizer of single characters (and, on request, of bytes)."""
-    from seq2seq.config import Config
+    from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
+    from seq2seq.config.schema import Config
+    from seq2seq.config.training import TrainingConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.data.tokenizer import Tokenizer
-    from seq2seq.data_config import DataConfig, PieceType, TokenizerConfig
-    from seq2seq.model_file import Model
-    from seq2seq.training_config import TrainingConfig
+    from seq2seq.storage.model_file import Model
 
     size = 31 + 256 * byte_fallback
     pieces = TokenizerConfig(type=PieceType.char, vocab_size=size, byte_fallback=byte_fallback, character_coverage=1.0)

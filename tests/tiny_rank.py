@@ -1,4 +1,4 @@
-"""A process of a distributed run of the tiny trainer; tests/e2e/test_ranks.py starts it by torchrun, as it does users'.
+"""A process of a distributed run of the tiny trainer; tests/e2e/test_distributed.py starts it with torchrun.
 
     torchrun tests/tiny_rank.py FOLDER UPDATES ROWS MICRO_BATCHES
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.training.ranks import joined
+from seq2seq.training.distributed import joined
 from tiny_trainer import random_data, tiny_trainer, weights_of
 
 

@@ -14,8 +14,8 @@ import torch
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
-    from seq2seq.batch import Batch
-    from seq2seq.training.ranks import Ranks
+    from seq2seq.data.batch import Batch
+    from seq2seq.training.distributed import Ranks
     from seq2seq.training.trainer import EpochData, Trainer, Validation
 
 VOCAB = 12
@@ -28,7 +28,7 @@ def random_ids(numbers: random.Random, rows: int, longest: int = 6, vocab: int =
 
 def random_data(batches: int, seed: int = 1, rows: int = 3) -> EpochData:
     """`batches` of so many `rows` an epoch, other ones in every epoch."""
-    from seq2seq.batch import make_batch
+    from seq2seq.data.batch import make_batch
 
     def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
         numbers = random.Random(f"{seed} {epoch}")
@@ -52,11 +52,11 @@ def tiny_trainer(
     """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
     from rich.console import Console
 
+    from seq2seq.config.model import DropoutConfig, ModelConfig
+    from seq2seq.config.training import TrainingConfig
     from seq2seq.model.network import Seq2Seq
-    from seq2seq.model_config import DropoutConfig, ModelConfig
-    from seq2seq.training.loggers import RunLog
+    from seq2seq.training.run_log import RunLog
     from seq2seq.training.trainer import Trainer, Validation, watch_nothing
-    from seq2seq.training_config import TrainingConfig
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batch import Rows
+from seq2seq.atomic_files import new_folder
+from seq2seq.data.batch import Rows
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
-from seq2seq.storage import new_folder
 
 log = logging.getLogger(__name__)
 

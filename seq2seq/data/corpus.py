@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq.data_config import FilesConfig
+from seq2seq.config.data import FilesConfig
 from seq2seq.errors import ConfigError, DataError
 
 BOM = "\ufeff"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from seq2seq.batch import Batch
-from seq2seq.data.batches import Cost, batch_order, batches, heaviest
+from seq2seq.config.data import DataConfig
+from seq2seq.config.training import TrainingConfig
+from seq2seq.data.batch import Batch
+from seq2seq.data.batching import Cost, batch_order, batches, heaviest
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
-from seq2seq.data.epochs import epoch_pairs
+from seq2seq.data.epoch_pairs import epoch_pairs
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data_config import DataConfig
-from seq2seq.training_config import TrainingConfig
 
 
 class EpochBatches:

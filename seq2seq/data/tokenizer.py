@@ -18,15 +18,15 @@ from typing import Any
 
 import sentencepiece
 
+from seq2seq.atomic_files import new_folder
+from seq2seq.config.data import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.sampling import Sampler
-from seq2seq.data_config import TokenizerConfig
+from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.subword_sampling import Sampler
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.storage import new_folder
 
 log = logging.getLogger(__name__)
 
-SPECIAL_IDS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}  # those of seq2seq.batch, without importing torch
 MAX_TRAINING_LINES = 1_000_000
 FEW_LINES = 64  # starting threads costs half a millisecond, a line a hundredth of that
 KEY = "data.tokenizer.vocab_size"

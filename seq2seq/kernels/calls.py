@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels.library import library
-from seq2seq.model_config import CellName
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
 KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in cells.h

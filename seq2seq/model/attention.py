@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from seq2seq.model_config import AttentionName, ModelConfig
+from seq2seq.config.model import AttentionName, ModelConfig
 
 COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
 

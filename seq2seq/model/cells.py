@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels.calls import KINDS
-from seq2seq.model_config import CellName
 
 GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.rnn: 1}
 LIBRARY = {CellName.lstm, CellName.gru, CellName.rnn}  # of which torch has fused layers

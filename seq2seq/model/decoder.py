@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from seq2seq.config.model import CellName, ModelConfig
 from seq2seq.kernels import calls
 from seq2seq.model.attention import AttentionMemory, FixedContext, make_attention
 from seq2seq.model.cells import State
@@ -17,7 +18,6 @@ from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer, make_cell, run
 from seq2seq.model.recurrence import AttentionalSequence
 from seq2seq.model.tape import extra_of, norm_of
-from seq2seq.model_config import CellName, ModelConfig
 
 
 class DecoderState(NamedTuple):

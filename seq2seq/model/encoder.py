@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seq2seq.config.model import ModelConfig
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer
-from seq2seq.model_config import ModelConfig
 
 
 class Encoder(nn.Module):

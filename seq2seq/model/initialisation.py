@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batch import PAD_ID
+from seq2seq.config.model import InitialisationConfig, MatrixInit
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.cells import Cell
 from seq2seq.model.decoder import AttentionalLayer
 from seq2seq.model.layers import RecurrentLayer
-from seq2seq.model_config import InitialisationConfig, MatrixInit
 
 
 def initialise(network: nn.Module, config: InitialisationConfig) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seq2seq.config.model import CellName, ModelConfig
 from seq2seq.kernels import calls
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.recurrence import run_fused
-from seq2seq.model_config import CellName, ModelConfig
 
 Weights = Sequence[Tensor]  # of inputs and hidden state, then their biases, as torch orders and names them
 

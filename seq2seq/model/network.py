@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seq2seq.batch import PAD_ID, Batch
+from seq2seq.config.model import ModelConfig, TieName
+from seq2seq.data.batch import Batch
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import Decoder, DecoderState
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.initialisation import initialise, part_from_zero
-from seq2seq.model_config import ModelConfig, TieName
 
 
 class Seq2Seq(nn.Module):

@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import product_with
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.tape import Tape, WayBack, extra_of, new_tape, norm_of
-from seq2seq.model_config import CellName
 
 FEW_ROWS = 2  # up to which a product is done faster than asked for
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels import calls
 from seq2seq.kernels.products import Product, int8_product_with, product_with
 from seq2seq.model.attention import AttentionMemory
@@ -21,7 +22,6 @@ from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.tape import KEPT, extra_of, norm_of
-from seq2seq.model_config import CellName
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
 USUAL_ROWS = 80  # hypotheses for which the matrices are laid out; others are computed as well

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels import calls
 from seq2seq.model.cells import GATES, Cell
-from seq2seq.model_config import CellName
 
 KEPT = {CellName.gru: 4}  # blocks that the way back needs; elsewhere as many as there are gates
 

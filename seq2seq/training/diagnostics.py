@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seq2seq.batch import PAD_ID, Batch
+from seq2seq.data.batch import Batch
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.layers import RecurrentLayer, reversal

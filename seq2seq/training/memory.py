@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seq2seq.batch import PAD_ID, Batch
+from seq2seq.config.model import AttentionName, ModelConfig
+from seq2seq.data.batch import Batch
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.model_config import AttentionName, ModelConfig
 from seq2seq.training.loss import CHUNK_TOKENS
 
 Counts = NDArray[np.int64]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import increment_version
 
-from seq2seq.training_config import OptimizerName, ScheduleName, TrainingConfig
+from seq2seq.config.training import OptimizerName, ScheduleName, TrainingConfig
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:

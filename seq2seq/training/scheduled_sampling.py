@@ -7,11 +7,12 @@ import math
 
 import torch
 
-from seq2seq.batch import EOS_ID, PAD_ID, Batch
+from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig
+from seq2seq.data.batch import Batch
+from seq2seq.data.special_ids import EOS_ID, PAD_ID
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
 from seq2seq.runtime import evaluating
-from seq2seq.training_config import SamplingScheduleName, ScheduledSamplingConfig
 
 STEEPNESS = 20.0  # k of the inverse sigmoid: its middle half of the run has 0.7 of the fall
 

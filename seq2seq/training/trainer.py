@@ -14,21 +14,21 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from seq2seq.batch import Batch
+from seq2seq.config.training import ScheduleName, TrainingConfig
+from seq2seq.data.batch import Batch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_file import BEST_NAME
-from seq2seq.training.averaging import MovingAverage
+from seq2seq.storage.model_file import BEST_NAME
+from seq2seq.training.anomalies import is_spike, skip
 from seq2seq.training.checkpoint import LAST_NAME, PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
+from seq2seq.training.checkpoint_retention import model_path, remove_others, retain, retains, score_of
 from seq2seq.training.diagnostics import diagnose
-from seq2seq.training.guards import is_spike, skip
-from seq2seq.training.loggers import RunLog, Window
+from seq2seq.training.distributed import RankLost, Ranks
+from seq2seq.training.ema import MovingAverage
+from seq2seq.training.gradient_accumulation import Update
 from seq2seq.training.optimizer import learning_rate, make_optimizer
-from seq2seq.training.ranks import RankLost, Ranks
-from seq2seq.training.retention import model_path, remove_others, retain, retains, score_of
-from seq2seq.training.samples import AttentionMap, Sample
+from seq2seq.training.records import AttentionMap, Sample
+from seq2seq.training.run_log import RunLog, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
-from seq2seq.training.update import Update
-from seq2seq.training_config import ScheduleName, TrainingConfig
 
 SAVE_EVERY_SEC = 45.0
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launching import Launched, Launcher
+from hydra_cli import Launched, Launcher
 from seq2seq.train import train
 from seq2seq.training.checkpoint import LAST_NAME
 

@@ -56,8 +56,8 @@ def fox(tmp_path: Path) -> tuple[str, ...]:
 
 def save_random_model(path: Path, data: dict[str, Any]) -> Path:
     """Write a model with random weights whose config says that it was trained on `data`."""
-    from seq2seq.config import to_config, to_dict
-    from seq2seq.model_file import save_model
+    from seq2seq.config.schema import to_config, to_dict
+    from seq2seq.storage.model_file import save_model
 
     model = make_model(path.parent / "cache")
     plain = to_dict(model.config)
@@ -178,7 +178,7 @@ def test_help_and_scoring_files_do_not_load_torch(fox: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 def test_own_text_is_translated_in_order_and_written(model: Path, files: Path, tmp_path: Path) -> None:
-    from seq2seq.decoding.translator import Translator
+    from seq2seq.inference.translator import Translator
 
     given = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
     done = evaluate(model, *given, "--beam-size", 2, "--output", tmp_path / "out", "--json")
@@ -192,9 +192,9 @@ def test_own_text_is_translated_in_order_and_written(model: Path, files: Path, t
 
 @pytest.mark.slow
 def test_several_models_and_any_search_are_what_the_translator_does(model: Path, files: Path, tmp_path: Path) -> None:
-    from seq2seq.decode_config import SearchName, UtilityName
-    from seq2seq.decoding.translator import Translator
-    from seq2seq.model_file import load_model, save_model
+    from seq2seq.config.decode import SearchName, UtilityName
+    from seq2seq.inference.translator import Translator
+    from seq2seq.storage.model_file import load_model, save_model
 
     loaded = load_model(model, torch.device("cpu"))
     other = tmp_path / "other"
@@ -225,7 +225,7 @@ def test_several_models_and_any_search_are_what_the_translator_does(model: Path,
 
 @pytest.mark.slow
 def test_a_model_that_says_the_references_scores_perfectly(model: Path, files: Path, tmp_path: Path) -> None:
-    from seq2seq.decoding.translator import Translator
+    from seq2seq.inference.translator import Translator
 
     references = write(tmp_path / "ref", Translator.load(model, device="cpu", precision="fp32").translate(LINES))
     given = ("--src", files / "test.src", "--ref", references, "--precision", "fp32", "--device", "cpu")

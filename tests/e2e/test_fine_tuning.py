@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from launching import Launcher
+from hydra_cli import Launcher
 from run_folder import BEST_NAME, TINY, Process, assert_same_run, model_of
-from seq2seq.data.grammar import generate
-from seq2seq.data.load import load_corpus
-from seq2seq.decoding.translator import Translator
-from seq2seq.model_file import load_model, read_config
+from seq2seq.data.corpora.grammar import generate
+from seq2seq.data.corpora.load import load_corpus
+from seq2seq.inference.translator import Translator
+from seq2seq.storage.model_file import load_model, read_config
 from seq2seq.train import make_validator, train
 
 pytestmark = pytest.mark.slow

@@ -47,8 +47,8 @@ def test_attention_follows_reordering(run: Path) -> None:
     """Content words look at their counterparts, also where these stand far from the same relative position."""
     import torch
 
-    from seq2seq.data.load import load_corpus
-    from seq2seq.model_file import load_model
+    from seq2seq.data.corpora.load import load_corpus
+    from seq2seq.storage.model_file import load_model
 
     model = load_model(run, torch.device("cpu"))
     corpus = load_corpus(model.config.data)
@@ -89,7 +89,7 @@ def word_attention(model, src: str, tgt: str):
     """Return attention [German word, English word]: mean over a word's target pieces, sum over its source pieces."""
     import torch
 
-    from seq2seq.batch import make_batch
+    from seq2seq.data.batch import make_batch
 
     src_ids, tgt_ids = model.tokenizer.encode_src([src])[0], model.tokenizer.encode_tgt([tgt])[0]
     with torch.inference_mode():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launching import Launcher
+from hydra_cli import Launcher
 from seq2seq import evaluate
 from seq2seq.train import train
 

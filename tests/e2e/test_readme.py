@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README names."""
     folder = tmp_path_factory.mktemp("readme")
-    program = "from seq2seq.data.grammar import splits; print(splits(400, 10, 10, 1))"  # outside jaxtyping's slow hook
+    program = "from seq2seq.data.corpora.grammar import splits; print(splits(400, 10, 10, 1))"  # no slow jaxtyping
     made = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
     splits = ast.literal_eval(made.stdout)
     for name, part in (("train", "train"), ("new", "valid"), ("test", "test")):
@@ -82,7 +82,7 @@ def test_every_setting_named_is_one() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config import Config, config_dir, to_config
+    from seq2seq.config.schema import Config, config_dir, to_config
 
     ConfigStore.instance().store(name="train_schema", node=Config)
     quoted = re.findall(r"`([^`\n]+)`", README)

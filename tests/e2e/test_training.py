@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from launching import Launcher
+from hydra_cli import Launcher
 from run_folder import BEST_NAME, FILES, STEPS, TINY, Process, assert_same_run, same, state_of
 from scaling import scaled
-from seq2seq.batch import make_batch
-from seq2seq.data.load import load_corpus
+from seq2seq.config.model import DropoutConfig
+from seq2seq.data.batch import make_batch
+from seq2seq.data.corpora.load import load_corpus
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import DropoutConfig
-from seq2seq.model_file import load_model
+from seq2seq.storage.model_file import load_model
 from seq2seq.train import train
 
 pytestmark = pytest.mark.slow

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from scaling import scaled
-from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
-from seq2seq.decoding import translator as translator_module
-from seq2seq.decoding.alignment import pharaoh
-from seq2seq.decoding.glossary import Glossary
-from seq2seq.decoding.translator import Translation, Translator
-from seq2seq.model_config import AttentionName
-from seq2seq.model_file import BEST_NAME, Model, save_model
-from seq2seq.search_options import FIELDS, search_overrides
+from seq2seq.cli.options import FIELDS, search_overrides
+from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName
+from seq2seq.config.model import AttentionName
+from seq2seq.inference import translator as translator_module
+from seq2seq.inference.alignment import pharaoh
+from seq2seq.inference.glossary import Glossary
+from seq2seq.inference.translator import Translation, Translator
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -453,7 +453,7 @@ def test_objects_hold_alignment_and_attention(
 
 
 def test_what_is_no_number_in_json_is_null(translator: Translator) -> None:
-    from seq2seq.decoding.line_format import Request, json_answer
+    from seq2seq.cli.line_format import Request, json_answer
 
     inf, nan = float("inf"), float("nan")
     odd = Translation("x", nan, -inf, [5], [-inf, -1e-9], [(0, 0)], [[nan, 0.00001]])

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.decoding.line_reader import lines_of
-from seq2seq.decoding.translator import Translation, Translator
-from seq2seq.model_file import BEST_NAME, save_model
+from seq2seq.cli.line_reader import lines_of
+from seq2seq.inference.translator import Translation, Translator
+from seq2seq.storage.model_file import BEST_NAME, save_model
 from seq2seq.translate import main
 from tiny_model import make_model
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from launching import Launcher
+from hydra_cli import Launcher
 from run_folder import FILES, TINY, figures
 from scaling import scaled
 from seq2seq.errors import Seq2SeqError

@@ -12,14 +12,14 @@ import torch
 from torch.nn.functional import pad
 
 from scaling import scaled
-from seq2seq.decode_config import DecodeConfig
-from seq2seq.decoding.predictor import Predictor
-from seq2seq.decoding.protocols import Hypothesis
-from seq2seq.decoding.searching import Source, batches, search
+from seq2seq.config.decode import DecodeConfig
+from seq2seq.config.model import AttentionName, ModelConfig
+from seq2seq.inference.ensemble import Predictor
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
-from seq2seq.model_config import AttentionName, ModelConfig
+from seq2seq.search.batched_search import Source, batches, search
+from seq2seq.search.protocols import Hypothesis
 
 VOCAB = 1000
 TIE = 1e-4  # in float64: two outputs this close are equally good, and rounding may choose either

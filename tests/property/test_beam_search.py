@@ -14,12 +14,12 @@ from torch import Tensor
 from markov import markov_start, markov_step, next_log_probs_of, random_tables
 from reference import beam as reference
 from scaling import scaled
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.decode_config import NormalizationName
-from seq2seq.decoding.beam_search import SearchResult, beam_search
-from seq2seq.decoding.choosing import best_continuations, best_of, chosen, permitted
-from seq2seq.decoding.protocols import Prediction
-from seq2seq.decoding.ranking import length_penalty
+from seq2seq.config.decode import NormalizationName
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from seq2seq.search.beam import SearchResult, beam_search
+from seq2seq.search.length_penalty import length_penalty
+from seq2seq.search.protocols import Prediction
+from seq2seq.search.top_k import best_continuations, best_of, chosen, permitted
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)

@@ -16,14 +16,14 @@ from torch import Tensor
 from markov import markov_start, markov_step, next_log_probs_of, random_tables
 from reference import beam as reference
 from scaling import scaled
-from seq2seq.batch import BOS_ID, EOS_ID
-from seq2seq.decode_config import NormalizationName
-from seq2seq.decoding.beam_search import SearchResult, beam_search
-from seq2seq.decoding.choosing import best_of
-from seq2seq.decoding.constraints import DynamicBeamAllocation
-from seq2seq.decoding.protocols import NEVER_EMITTED
-from seq2seq.decoding.ranking import length_penalty
-from seq2seq.decoding.rules import ForcedPrefix
+from seq2seq.config.decode import NormalizationName
+from seq2seq.data.special_ids import BOS_ID, EOS_ID
+from seq2seq.search.beam import SearchResult, beam_search
+from seq2seq.search.constraints import DynamicBeamAllocation
+from seq2seq.search.length_penalty import length_penalty
+from seq2seq.search.logits_processors import ForcedPrefix
+from seq2seq.search.protocols import NEVER_EMITTED
+from seq2seq.search.top_k import best_of
 
 EXAMPLES = settings(max_examples=scaled(25, 1000), deadline=None, derandomize=True)
 A, B, C, D = WORDS = range(EOS_ID + 1, EOS_ID + 5)

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 
 from reference import beam as reference
 from scaling import scaled
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, make_batch
-from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName
-from seq2seq.decoding.predictor import Predictor
-from seq2seq.decoding.protocols import Hypothesis
-from seq2seq.decoding.ranking import length_penalty
-from seq2seq.decoding.searching import Source, search
-from seq2seq.decoding.shortlist import Shortlist
+from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName
+from seq2seq.config.model import AttentionName, CellName
+from seq2seq.data.batch import make_batch
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
-from seq2seq.model_config import AttentionName, CellName
+from seq2seq.search.batched_search import Source, search
+from seq2seq.search.length_penalty import length_penalty
+from seq2seq.search.protocols import Hypothesis
 from tiny_model import make_network
 
 VOCAB = 31

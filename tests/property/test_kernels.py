@@ -20,12 +20,15 @@ from torch import Tensor, nn
 
 from covering import covering_set, name_of
 from scaling import scaled
-from seq2seq.batch import BOS_ID, Batch, make_batch
-from seq2seq.data import multi30k
+from seq2seq.config.data import DataConfig, DataName, PieceType, TokenizerConfig
+from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig, TieName
+from seq2seq.config.training import TrainingConfig
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.special_ids import BOS_ID
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data_config import DataConfig, DataName, PieceType, TokenizerConfig
-from seq2seq.decoding.predictor import Predictor
+from seq2seq.inference.ensemble import Predictor
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
 from seq2seq.model.cells import GATES
@@ -33,11 +36,9 @@ from seq2seq.model.dropout import Dropout, HashedDropout
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.recurrence import AttentionalSequence, CellSequence
 from seq2seq.model.stepping import FastStep, step_of
-from seq2seq.model_config import AttentionName, CellName, DropoutConfig, ModelConfig, TieName
 from seq2seq.runtime import autocast
 from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training_config import TrainingConfig
 from tiny_trainer import random_ids
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")

@@ -19,15 +19,7 @@ from torch import Tensor, nn
 
 from covering import covering_set, name_of, pairs_of
 from scaling import scaled
-from seq2seq.batch import PAD_ID, Batch, make_batch
-from seq2seq.errors import ConfigError
-from seq2seq.kernels import calls
-from seq2seq.model.attention import FixedContext
-from seq2seq.model.cells import GATES, Cell
-from seq2seq.model.decoder import DecoderState
-from seq2seq.model.layers import RecurrentLayer
-from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import (
+from seq2seq.config.model import (
     AttentionName,
     CellName,
     DropoutConfig,
@@ -37,9 +29,18 @@ from seq2seq.model_config import (
     TieName,
     check_model,
 )
-from seq2seq.training.loggers import RunLog
+from seq2seq.config.training import TrainingConfig
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.special_ids import PAD_ID
+from seq2seq.errors import ConfigError
+from seq2seq.kernels import calls
+from seq2seq.model.attention import FixedContext
+from seq2seq.model.cells import GATES, Cell
+from seq2seq.model.decoder import DecoderState
+from seq2seq.model.layers import RecurrentLayer
+from seq2seq.model.network import Seq2Seq
+from seq2seq.training.run_log import RunLog
 from seq2seq.training.trainer import Trainer
-from seq2seq.training_config import TrainingConfig
 from tiny_trainer import random_ids
 
 EXAMPLES = settings(max_examples=scaled(15, 1000), deadline=None, derandomize=True)

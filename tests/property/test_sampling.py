@@ -16,10 +16,10 @@ from torch import Tensor
 
 from markov import MarkovState, markov_start, markov_step, next_log_probs_of, random_tables
 from scaling import scaled
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.decoding.protocols import Hypothesis
-from seq2seq.decoding.rules import ForcedPrefix, MinLength, NeverSay, NoRepeatNgrams, RepetitionPenalty
-from seq2seq.decoding.sampling import draw, sample
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from seq2seq.search.logits_processors import ForcedPrefix, MinLength, NeverSay, NoRepeatNgrams, RepetitionPenalty
+from seq2seq.search.protocols import Hypothesis
+from seq2seq.search.sampling import draw, sample
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)

@@ -15,7 +15,7 @@ import numpy as np
 from reference import cells_numpy
 from reference.attention_numpy import attend
 from reference.cells_numpy import Array, Weights, layer_weights, part
-from seq2seq.model_config import ModelConfig
+from seq2seq.config.model import ModelConfig
 
 
 class State(NamedTuple):

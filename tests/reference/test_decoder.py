@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from reference import attention_numpy, cells_numpy, decoder_numpy
+from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig, check_model
 from seq2seq.model.attention import make_attention
 from seq2seq.model.cells import State
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.layers import make_cell
-from seq2seq.model_config import AttentionName, CellName, DropoutConfig, ModelConfig, check_model
 
 EMB, HIDDEN, CONTEXT, ATTENTION = 5, 4, 6, 6
 SENTENCES = [7, 1, 4]  # lengths; the memory is padded to the longest

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from reference import encoder_numpy
+from seq2seq.config.model import CellName, DropoutConfig, ModelConfig
 from seq2seq.kernels import calls
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.layers import RecurrentLayer, run_compiled, run_packed, run_padded
-from seq2seq.model_config import CellName, DropoutConfig, ModelConfig
 
 SIZE, HIDDEN = 5, 4
 LENGTHS = [[3, 7, 1, 5], [1], [1, 1, 1], [6, 6]]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.decoding.alignment import hard_alignment, pharaoh, word_attention
+from seq2seq.inference.alignment import hard_alignment, pharaoh, word_attention
 
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 

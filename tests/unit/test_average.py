@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seq2seq.average import expand, main
+from seq2seq.config.model import DropoutConfig, TieName
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.decoding.translator import Translator
+from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import DropoutConfig, TieName
-from seq2seq.model_file import Model, load_model, save_model
-from seq2seq.training.retention import model_path
+from seq2seq.storage.model_file import Model, load_model, save_model
+from seq2seq.training.checkpoint_retention import model_path
 from tiny_model import SENTENCES, make_model, make_network
 
 CPU = torch.device("cpu")

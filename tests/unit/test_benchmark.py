@@ -17,12 +17,13 @@ import textbook
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq.batch import EOS_ID, Batch, make_batch
-from seq2seq.decode_config import DecodeConfig
-from seq2seq.decoding.predictor import Predictor
-from seq2seq.decoding.searching import Source, search
+from seq2seq.config.decode import DecodeConfig
+from seq2seq.config.model import AttentionName, DropoutConfig, ModelConfig
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.special_ids import EOS_ID
+from seq2seq.inference.ensemble import Predictor
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, DropoutConfig, ModelConfig
+from seq2seq.search.batched_search import Source, search
 from seq2seq.training.loss import smoothed_cross_entropy
 from tiny_model import make_network
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seq2seq.atomic_files import new_folder
+from seq2seq.config.data import TokenizerConfig
 from seq2seq.data import binarised
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data_config import TokenizerConfig
 from seq2seq.errors import DataError
-from seq2seq.storage import new_folder
 
 TEXT = ParallelText(
     [f"number {i} " + "and so on " * (i % 5) for i in range(60)] + ["\u2028"],

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from seq2seq.config.model import CellName
 from seq2seq.kernels import calls, library
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.tape import KEPT, extra_of, norm_of
-from seq2seq.model_config import CellName
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")

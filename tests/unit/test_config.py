@@ -13,12 +13,12 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from launching import Launcher
-from seq2seq.config import Config, config_dir, nearest_key, to_config, to_dict
-from seq2seq.data_config import DataConfig, DataName
+from hydra_cli import Launcher
+from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.field import is_group, walk
+from seq2seq.config.schema import Config, config_dir, nearest_key, to_config, to_dict
+from seq2seq.config.training import PrecisionName, TrainingConfig
 from seq2seq.errors import ConfigError
-from seq2seq.settings import is_group, walk
-from seq2seq.training_config import PrecisionName, TrainingConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CHOICES = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq.config.data import FilesConfig
 from seq2seq.data.corpus import ParallelText, clean, read_lines, read_parallel
-from seq2seq.data_config import FilesConfig
 from seq2seq.errors import ConfigError, DataError
 
 

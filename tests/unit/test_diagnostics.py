@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batch import PAD_ID, Batch, make_batch
+from seq2seq.config.model import AttentionName, CellName, ModelConfig, TieName
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, CellName, ModelConfig, TieName
 from seq2seq.training.diagnostics import SENTENCES, Diagnosis, attention_entropy, cells_of, diagnose
 from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 

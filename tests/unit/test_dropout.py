@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batch import PAD_ID, Batch, make_batch
+from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.special_ids import PAD_ID
 from seq2seq.kernels import calls
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, CellName, DropoutConfig, ModelConfig
 
 NONE = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 PLACES = ["embedding", "layers", "context", "readout", "recurrent", "src_words", "tgt_words"]

@@ -12,15 +12,8 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from seq2seq.batch import make_batch
-from seq2seq.config import Config
-from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data_config import DataConfig, PieceType, TokenizerConfig
-from seq2seq.errors import ConfigError, ModelFileError
-from seq2seq.fine_tuning import check_fit, copy_weights, load_start
-from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import (
+from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
+from seq2seq.config.model import (
     AttentionName,
     CellName,
     DropoutConfig,
@@ -29,8 +22,15 @@ from seq2seq.model_config import (
     ModelConfig,
     TieName,
 )
-from seq2seq.model_file import BEST_NAME, Model, save_model
-from seq2seq.training_config import TrainingConfig, VocabularyName
+from seq2seq.config.schema import Config
+from seq2seq.config.training import TrainingConfig, VocabularyName
+from seq2seq.data.batch import make_batch
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.model.network import Seq2Seq
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.training.fine_tuning import check_fit, copy_weights, load_start
 
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4}
 PARENT_TEXT, CHILD_TEXT = ("abcde", "defgh"), ("bcdxyz", "efhixy")  # letters of source and target

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.decoding.glossary import Glossary
 from seq2seq.errors import DataError
+from seq2seq.inference.glossary import Glossary
 
 EXAMPLES = settings(max_examples=scaled(200, 5000), deadline=None, derandomize=True)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from seq2seq.data.grammar import english, generate, german, lemma_count, lexicon
-from seq2seq.data.grammar.trees import (
+from seq2seq.data.corpora.grammar import english, generate, german, lemma_count, lexicon
+from seq2seq.data.corpora.grammar.trees import (
     Clause,
     Gap,
     Infinitive,
@@ -31,7 +31,7 @@ PAIRS = 20_000
 
 def elsewhere(call: str, hash_seed: int = 0) -> Any:
     """Evaluate a call in another process, without the run-time type checks that make it ten times as slow here."""
-    code = f"import json; from seq2seq.data.grammar import generate, splits; print(json.dumps({call}))"
+    code = f"import json; from seq2seq.data.corpora.grammar import generate, splits; print(json.dumps({call}))"
     env = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
     result = json.loads(
         subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, check=True).stdout

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq.batch import Batch, make_batch
+from seq2seq.config.model import AttentionName, ModelConfig
+from seq2seq.config.training import TrainingConfig
+from seq2seq.data.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.model_config import AttentionName, ModelConfig
+from seq2seq.training.distributed import Ranks
+from seq2seq.training.gradient_accumulation import Update
 from seq2seq.training.loss import output_loss
 from seq2seq.training.memory import (
     BESIDE,
@@ -26,9 +29,6 @@ from seq2seq.training.memory import (
     peak_bytes,
     rough_bytes,
 )
-from seq2seq.training.ranks import Ranks
-from seq2seq.training.update import Update
-from seq2seq.training_config import TrainingConfig
 
 MIB, GIB = 2**20, 2**30
 VOCAB = 50

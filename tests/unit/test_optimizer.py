@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from seq2seq.config.training import OptimizerName, ScheduleName, TrainingConfig
 from seq2seq.training.optimizer import learning_rate, make_optimizer
-from seq2seq.training_config import OptimizerName, ScheduleName, TrainingConfig
 
 PEAK, FLOOR, WARMUP = 0.4, 0.1, 100
 

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.batch import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Batch, make_batch
+from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
+from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig, TrainingConfig
+from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.runtime import autocast
+from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.scheduled_sampling import choose_inputs, teacher_forcing_ratio
 from seq2seq.training.trainer import Stopped, Trainer
-from seq2seq.training.update import BatchLoss
-from seq2seq.training_config import SamplingScheduleName, ScheduledSamplingConfig, TrainingConfig
 from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 
 PARTS: dict[str, dict[str, Any]] = {

@@ -12,12 +12,12 @@ import torch
 from safetensors.numpy import save_file
 
 from seq2seq import evaluate, shortlist, translate
-from seq2seq.batch import EOS_ID
-from seq2seq.data import lexicon
-from seq2seq.decoding.shortlist import Shortlist
-from seq2seq.decoding.translator import Translator
+from seq2seq.data import ibm_model_1
+from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import ConfigError
-from seq2seq.model_file import save_model
+from seq2seq.inference.translator import Translator
+from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.storage.model_file import save_model
 from tiny_model import SENTENCES, make_model
 
 Pairs = list[tuple[list[int], list[int]]]
@@ -41,8 +41,8 @@ def model_1(pairs: Pairs, rounds: int) -> dict[int, dict[int, float]]:
 def test_the_table_is_that_of_ibm_model_1(seed: int) -> None:
     numbers = random.Random(seed)
     pairs = [tuple([numbers.randrange(4, 12) for _ in range(numbers.randint(1, 6))] for _ in "st") for _ in range(30)]
-    expected = model_1(pairs, lexicon.ROUNDS)
-    table = lexicon.likeliest_translations(pairs, 13, best=4)
+    expected = model_1(pairs, ibm_model_1.ROUNDS)
+    table = ibm_model_1.likeliest_translations(pairs, 13, best=4)
     assert not table[12].any()  # never read
     for piece in range(4, 12):
         found = [expected[piece][word] for word in table[piece].tolist() if word]
@@ -52,13 +52,13 @@ def test_the_table_is_that_of_ibm_model_1(seed: int) -> None:
 def test_words_that_go_together_are_told_apart() -> None:
     das, haus, buch, ein, the, house, book, a = range(4, 12)
     pairs = [([das, haus], [the, house]), ([das, buch], [the, book]), ([ein, buch], [a, book])]
-    table = lexicon.likeliest_translations(pairs, 8, best=1)
+    table = ibm_model_1.likeliest_translations(pairs, 8, best=1)
     assert table[[das, haus, buch, ein], 0].tolist() == [the, house, book, a]
 
 
 def test_a_large_corpus_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lexicon, "MOST_CELLS", 10)
-    table = lexicon.likeliest_translations([([4], [5, 6]), ([7] * 9, [8] * 9)], 9, best=2)
+    monkeypatch.setattr(ibm_model_1, "MOST_CELLS", 10)
+    table = ibm_model_1.likeliest_translations([([4], [5, 6]), ([7] * 9, [8] * 9)], 9, best=2)
     assert sorted(table[4].tolist()) == [5, 6]
     assert not table[7].any()
 

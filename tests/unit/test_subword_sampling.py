@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.data import sampling
+from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.data import subword_sampling
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
-from seq2seq.data_config import PieceType, TokenizerConfig
+from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
@@ -121,11 +122,11 @@ def ways_to_merge(word: str, scores: dict[str, float], alpha: float) -> dict[tup
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("long_word", [sampling.LONG_WORD, 0], ids=["together", "one by one"])
+@pytest.mark.parametrize("long_word", [subword_sampling.LONG_WORD, 0], ids=["together", "one by one"])
 def test_bpe_leaves_out_a_share_of_the_merges(
     tokenizers: dict[PieceType, Tokenizer], alpha: float, long_word: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "LONG_WORD", long_word)
+    monkeypatch.setattr(subword_sampling, "LONG_WORD", long_word)
     tokenizer, draws = tokenizers[PieceType.bpe], 20_000 if long_word else 5_000
     model = loaded(tokenizer)
     known = [i for i in range(len(SPECIAL_IDS), tokenizer.src_size) if not model.is_byte(i)]
@@ -233,8 +234,8 @@ def test_a_draw_is_a_function_of_its_seed(
     sampler = tokenizers[kind].src_sampler(0.3)  # words it meets come in another order now
     sampler.encode(TEXT.tgt[:50] + TEXT.src[99::-1], [5])
     assert draw() == first
-    monkeypatch.setattr(sampling, "MAX_EDGES", 0)
-    monkeypatch.setattr(sampling, "MAX_OUTCOMES", 0)
+    monkeypatch.setattr(subword_sampling, "MAX_EDGES", 0)
+    monkeypatch.setattr(subword_sampling, "MAX_OUTCOMES", 0)
     assert draw() == first
     with ThreadPoolExecutor(4) as pool:
         samplers = [tokenizers[kind].src_sampler(0.3) for _ in range(8)]
@@ -245,8 +246,8 @@ def test_a_draw_is_a_function_of_its_seed(
 def test_what_is_kept_of_the_words_that_were_met_has_a_bound(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "MAX_EDGES", 300)
-    monkeypatch.setattr(sampling, "MAX_OUTCOMES", 50)
+    monkeypatch.setattr(subword_sampling, "MAX_EDGES", 300)
+    monkeypatch.setattr(subword_sampling, "MAX_OUTCOMES", 50)
     sampler, held = tokenizers[kind].src_sampler(0.3), []
     tracemalloc.start()
     try:

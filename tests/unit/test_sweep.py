@@ -13,15 +13,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launching import Launcher
-from seq2seq.config import Config, to_dict
-from seq2seq.launch import CONFIG_NAME, Launch
-from seq2seq.metrics_file import METRICS_NAME
-from seq2seq.sweep.points import Point, Status, Sweep, point_name, swept_keys
-from seq2seq.sweep.results import mark_end, read_result
-from seq2seq.sweep.summary import report
+from hydra_cli import Launcher
+from seq2seq.cli.hydra_app import CONFIG_NAME, Launch
+from seq2seq.config.schema import Config, to_dict
+from seq2seq.config.training import MonitorName
+from seq2seq.experiments.sweep_points import Point, Status, Sweep, point_name, swept_keys
+from seq2seq.experiments.sweep_results import mark_end, read_result
+from seq2seq.experiments.sweep_table import report
+from seq2seq.storage.metrics_file import METRICS_NAME
 from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training_config import MonitorName
 
 # --- names -----------------------------------------------------------------------------------------------------------
 

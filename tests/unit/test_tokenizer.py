@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq import batch
+from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.data import batch
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import SPECIAL_IDS, Tokenizer
-from seq2seq.data_config import PieceType, TokenizerConfig
-from seq2seq.decoding.text import one_line
+from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.inference.text import one_line
 
 EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import alignment_picture
 import pytest
 
-from seq2seq.decoding.translator import Translator
+from seq2seq.inference.translator import Translator
 from tiny_model import SENTENCES, make_model
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.config import Config
+from seq2seq.config.data import DataConfig
+from seq2seq.config.schema import Config
+from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data_config import DataConfig
 from seq2seq.train import stop_on_signal
-from seq2seq.training_config import TrainingConfig
 from tiny_model import make_model
 from tiny_trainer import random_data, tiny_trainer
 

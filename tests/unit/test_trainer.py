@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.batch import Batch
+from seq2seq.config.training import MonitorName, ScheduleName, TrainingConfig
+from seq2seq.data.batch import Batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.trainer import EpochData, Stopped, Trainer, Validation
-from seq2seq.training_config import MonitorName, ScheduleName, TrainingConfig
 from tiny_trainer import events, random_data, same_weights, tiny_trainer, weights_of
 
 BATCHES = 4  # an epoch

@@ -16,20 +16,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.decode_config import DecodeConfig, NormalizationName, SearchName, UtilityName
-from seq2seq.decoding.bayes_risk import expected_utilities
-from seq2seq.decoding.glossary import Glossary
-from seq2seq.decoding.predictor import ROWS
-from seq2seq.decoding.scorer import score_pairs
-from seq2seq.decoding.searching import NARROW, batches
-from seq2seq.decoding.text import one_line, split_long, valid_unicode, words_before
-from seq2seq.decoding.translator import Translation, Translator
+from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName
+from seq2seq.config.model import AttentionName
+from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.inference.ensemble import ROWS
+from seq2seq.inference.forced_scoring import score_pairs
+from seq2seq.inference.glossary import Glossary
+from seq2seq.inference.mbr import expected_utilities
+from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
+from seq2seq.inference.translator import Translation, Translator
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model_config import AttentionName
-from seq2seq.model_file import BEST_NAME, Model, save_model
-from seq2seq.training_config import PrecisionName
+from seq2seq.search.batched_search import NARROW, batches
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]
@@ -429,6 +429,6 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
     feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
     with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
         Translator(feeding, model.tokenizer, int8=True)
-    monkeypatch.setattr("seq2seq.decoding.translator.has_int8", lambda: False)
+    monkeypatch.setattr("seq2seq.inference.translator.has_int8", lambda: False)
     with pytest.raises(ConfigError, match="int8"):
         Translator.load(model_file, precision="int8")

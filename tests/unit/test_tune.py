@@ -12,17 +12,17 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from seq2seq.config import Config, TuneConfig
-from seq2seq.data_config import DataConfig
+from seq2seq.config.data import DataConfig
+from seq2seq.config.schema import Config, TuneConfig
+from seq2seq.config.training import MonitorName, TrainingConfig
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
+from seq2seq.experiments.pruning import Pruned, Watcher
+from seq2seq.experiments.search_space import Point, Space, own_point, search_space, size
+from seq2seq.experiments.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
+from seq2seq.experiments.tune_settings import Settings
 from seq2seq.training.checkpoint import LAST_NAME
 from seq2seq.training.trainer import Validation
-from seq2seq.training_config import MonitorName, TrainingConfig
 from seq2seq.tune import tune
-from seq2seq.tuning.settings import Settings
-from seq2seq.tuning.space import Point, Space, own_point, search_space, size
-from seq2seq.tuning.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
-from seq2seq.tuning.watcher import Pruned, Watcher
 
 GROUPS = {"model": "small", "data": "tatoeba"}
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-2))"
@@ -347,7 +347,7 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config import config_dir
+    from seq2seq.config.schema import config_dir
 
     (tmp_path / "model").mkdir()
     mine = tmp_path / "model" / "mine.yaml"

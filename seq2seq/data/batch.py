@@ -1,0 +1,108 @@
+"""What the data room makes and the model reads: special ids and the padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch of sentence pairs.
+
+    `src_ids` end in EOS; `tgt_in` is BOS y1 … yn and `tgt_out` is y1 … yn EOS, so position t of `tgt_out` is what
+    the decoder must say after reading `tgt_in` up to t (teacher forcing, Williams and Zipser 1989). Padding is PAD_ID.
+    """
+
+    src_ids: Int[Tensor, "batch src_len"]
+    src_lengths: Int[Tensor, " batch"]
+    tgt_in: Int[Tensor, "batch tgt_len"]
+    tgt_out: Int[Tensor, "batch tgt_len"]
+
+    @property
+    def tgt_tokens(self) -> int:
+        """Number of real target tokens, EOS included (a CPU–GPU sync when the batch is on a GPU)."""
+        return int((self.tgt_out != PAD_ID).sum())
+
+    @property
+    def padded_tokens(self) -> int:
+        """Target slots the model computes: rows × longest row."""
+        return self.tgt_out.numel()
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch on `device`."""
+        return Batch(*(t.to(device, non_blocking=True) for t in self._tensors()))
+
+    def split(self, parts: int) -> list[Batch]:
+        """Cut the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
+        rows = torch.arange(len(self.src_lengths)).tensor_split(parts)
+        return [self._rows(index) for index in rows if len(index)]
+
+    def twice(self) -> Batch:
+        """Return all rows and then the same rows again, which dropout makes two passes of."""
+        return Batch(*(torch.cat([t, t]) for t in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.src_ids, self.src_lengths, self.tgt_in, self.tgt_out
+
+    def _rows(self, index: Tensor) -> Batch:
+        src_ids, src_lengths, tgt_in, tgt_out = (t[index] for t in self._tensors())
+        tgt_len = int((tgt_out != PAD_ID).sum(1).max())
+        return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Lists of ids of unequal length, one behind the other in one array."""
+
+    ids: NDArray[np.integer[Any]]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Rows:
+        """Put lists behind one another."""
+        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+        return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
+
+    def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
+        """Return one row for each list, with BOS before and EOS behind it if asked for, then PAD_ID."""
+        longest = int(self.lengths.max())
+        matrix = np.full((len(self.lengths), bos + longest + eos), PAD_ID, np.int64)
+        real = np.arange(longest) < self.lengths[:, None]
+        matrix[:, bos : bos + longest][real] = self.ids
+        if bos:
+            matrix[:, 0] = BOS_ID
+        if eos:
+            matrix[np.arange(len(matrix)), bos + self.lengths] = EOS_ID
+        return torch.from_numpy(matrix)
+
+
+def pad(lists: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
+    """Stack id lists of unequal length into one matrix, padded with PAD_ID on the right, and their lengths."""
+    rows = Rows.of(lists)
+    return rows.padded(), torch.from_numpy(rows.lengths)
+
+
+def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Batch:
+    """Build a batch from piece ids without special ids; EOS and BOS are added here."""
+    return batch_of(Rows.of(src), Rows.of(tgt))
+
+
+def batch_of(src: Rows, tgt: Rows) -> Batch:
+    """Do what `make_batch` does, without a Python object for each id."""
+    return Batch(
+        src_ids=src.padded(eos=True),
+        src_lengths=torch.from_numpy(src.lengths + 1),
+        tgt_in=tgt.padded(bos=True),
+        tgt_out=tgt.padded(eos=True),
+    )

@@ -1,0 +1,1 @@
+"""The corpora, one module per source."""

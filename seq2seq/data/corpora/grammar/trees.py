@@ -1,0 +1,104 @@
+"""Syntax trees of the synthetic corpus: one tree says one thing, which `english` and `german` put into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from seq2seq.data.corpora.grammar.lexicon import (
+    Adjective,
+    Adverb,
+    Conjunction,
+    Determiner,
+    Modal,
+    Noun,
+    Preposition,
+    Pronoun,
+    Verb,
+)
+
+
+class Tense(Enum):
+    """English past is the German perfect (or the preterite of a few verbs); "will" is a modal verb here."""
+
+    PRESENT = "present"
+    PAST = "past"
+
+
+@dataclass(slots=True)
+class NounPhrase:
+    """Such as "my old friend" or "the teacher's dog that sleeps"; an owner is a person, and said instead of "the"."""
+
+    noun: Noun
+    determiner: Determiner
+    plural: bool = False
+    adjectives: tuple[Adjective, ...] = ()
+    owner: NounPhrase | None = None
+    attribute: PrepositionalPhrase | None = None
+    relative: Clause | None = None
+
+
+@dataclass(slots=True)
+class Gap:
+    """The subject or object of a relative clause: a relative pronoun for this noun, moved to the front."""
+
+    noun: Noun
+    plural: bool = False
+
+
+Nominal = NounPhrase | Pronoun | Gap
+
+
+@dataclass(slots=True)
+class PrepositionalPhrase:
+    """Such as "in the garden"."""
+
+    preposition: Preposition
+    nominal: NounPhrase | Pronoun
+
+
+@dataclass(slots=True)
+class Clause:
+    """A verb with all that depends on it. `front` stands before the subject; what stands there has no other slot."""
+
+    subject: Nominal
+    verb: Verb
+    tense: Tense = Tense.PRESENT
+    modal: Modal | None = None
+    negated: bool = False
+    receiver: Nominal | None = None
+    object: Nominal | None = None
+    predicate: Adjective | None = None
+    frequency: Adverb | None = None
+    manner: Adverb | None = None
+    time: Adverb | None = None
+    company: PrepositionalPhrase | None = None
+    place: PrepositionalPhrase | None = None
+    front: Adverb | PrepositionalPhrase | Subordinate | None = None
+    ending: Subordinate | Infinitive | None = None
+
+
+@dataclass(slots=True)
+class Subordinate:
+    """Such as "because the man sleeps" or "because the man sleeps and the dog runs away"."""
+
+    conjunction: Conjunction
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(slots=True)
+class Infinitive:
+    """Such as "to call the woman", with `purpose` "in order to call the woman"; its subject is known, but not said."""
+
+    clause: Clause
+    purpose: bool = False
+
+
+@dataclass(slots=True)
+class Sentence:
+    """One main clause, a yes-no question, or two main clauses joined by "and" or "but"."""
+
+    clause: Clause
+    question: bool = False
+    joint: str = ""
+    second: Clause | None = None

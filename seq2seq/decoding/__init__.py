@@ -1,1 +1,0 @@
-"""Text out: beam search over any step function, and the translator that feeds it lines."""

@@ -1,0 +1,72 @@
+"""The validation a trainer is given: loss of teacher forcing, BLEU of real translations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+
+from seq2seq.config.model import AttentionName
+from seq2seq.data.batch import Batch
+from seq2seq.data.corpus import ParallelText
+from seq2seq.evaluation.metrics import bleu, chrf
+from seq2seq.inference.text import valid_unicode
+from seq2seq.inference.translator import Translation, Translator
+from seq2seq.runtime import autocast, evaluating
+from seq2seq.training.loss import output_loss
+from seq2seq.training.records import AttentionMap, Sample
+from seq2seq.training.trainer import Validation
+
+SAMPLES = 5
+MOST_PIECES = 64
+"""Rows and columns of an attention picture; early in training outputs may be much longer."""
+END = "(end)"
+
+
+class Validator:
+    """Measures the network inside `translator` on a validation set; call it as often as you like."""
+
+    def __init__(
+        self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
+    ) -> None:
+        self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
+
+    def __call__(self) -> Validation:
+        """Return mean negative log-likelihood, perplexity, BLEU and chrF, with the first translations to look at."""
+        loss = self._loss()
+        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, beam_size=self._beam_size)]
+        hypotheses = [one.text for one in outputs]
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        scores = bleu(hypotheses, self._text.tgt), chrf(hypotheses, self._text.tgt)
+        rows = zip(self._text.src[:SAMPLES], hypotheses[:SAMPLES], self._text.tgt[:SAMPLES], strict=True)
+        attention = self._attention(self._text.src[0], outputs[0])
+        samples = [Sample(*row) for row in rows]
+        return Validation(loss, perplexity, *scores, samples=samples, attention=attention)
+
+    def _attention(self, line: str, output: Translation) -> AttentionMap | None:
+        """Return where the network looks when it is made to say `output`.
+
+        None where it cannot look, a side is empty, or the line is so long that it is translated in parts.
+        """
+        translator, tokenizer = self._translator, self._translator.tokenizer
+        (source,) = tokenizer.encode_src([valid_unicode(line)])
+        target = output.ids[:MOST_PIECES]
+        blind = translator.network.config.attention is AttentionName.none
+        if blind or not target or not 0 < len(source) <= translator.longest_part:
+            return None
+        with translator.ready():
+            (forced,) = translator.predictor.force([source], [target], translator.device)
+        weights = forced.attn_weights[:MOST_PIECES, :MOST_PIECES].tolist()
+        columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
+        return AttentionMap(columns[:MOST_PIECES], rows[:MOST_PIECES], weights)
+
+    def _loss(self) -> float:
+        network, device = self._translator.network, self._translator.device
+        total, tokens = torch.zeros((), dtype=torch.float64), 0
+        with evaluating(network), torch.inference_mode(), autocast(device, self._translator.dtype):
+            for batch in self._batches():
+                readouts, targets, _ = network.read_out(batch.to(device))
+                total += output_loss(network.output, readouts, targets, 0.0)[1].cpu()
+                tokens += len(targets)
+        return float(total) / tokens

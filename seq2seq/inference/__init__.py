@@ -1,0 +1,1 @@
+"""From text to text: the translator, ensembles, forced scoring, alignments."""

@@ -1,0 +1,1 @@
+"""The files of a run: their names, the model file, metrics.jsonl, provenance."""

@@ -1,0 +1,140 @@
+"""The one-file model: weights, config and tokenizer in one safetensors file; nothing beside it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seq2seq.atomic_files import first_line, write_atomically
+from seq2seq.config.schema import Config, to_config, to_dict
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.model.network import Seq2Seq, without_weights
+from seq2seq.version import __version__
+
+FORMAT = "seq2seq-lstm"
+FORMAT_VERSION = 2
+READABLE = {"1", "2"}  # 1: before cells and attentions could be chosen; what it does not say has its default
+BEST_NAME = "best.safetensors"
+_TOKENIZER = "tokenizer."
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file holds."""
+
+    network: Seq2Seq
+    tokenizer: Tokenizer
+    config: Config
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write `model` to `path`: tied matrices once, the tokenizer as bytes, config and versions as JSON metadata.
+
+    Raises:
+        StorageError: the disk refuses; an older file at `path` is kept.
+    """
+    tied = model.network.tied_names()
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items() if k not in tied}
+    for side, content in model.tokenizer.to_bytes().items():
+        tensors[_TOKENIZER + side] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "config": json.dumps(to_dict(model.config)),
+        "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
+    }
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def find_model(path: Path) -> Path:
+    """Return the model file meant by `path`: itself, or the best model of a run folder.
+
+    Raises:
+        ModelFileError: nothing is there, or nothing that may be read.
+    """
+    try:
+        file = path / BEST_NAME if path.is_dir() else path
+        found = file.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
+    if not found:
+        raise ModelFileError(f"no model at {file}" + ("" if path.is_dir() else " (expected a file or a run folder)"))
+    return file
+
+
+def load_model(path: Path, device: torch.device) -> Model:
+    """Read a model file, or the best model of a run folder, onto `device`, in evaluation mode.
+
+    Raises:
+        ModelFileError: missing, cut short, not a model of ours, of another format version, or inconsistent.
+    """
+    file = find_model(path)
+    config, tensors = read_config(file), _read(file)
+    try:
+        pieces = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
+        tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in pieces.items()})
+        weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
+        network = _fill(config, tokenizer, weights)
+    except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+    return Model(network.to(device).eval(), tokenizer, config)
+
+
+def read_config(path: Path) -> Config:
+    """Return what a model was trained with, without reading its weights.
+
+    Raises:
+        ModelFileError: as `load_model`.
+    """
+    file = find_model(path)
+    with _opened(file) as content:
+        metadata = content.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{file} is a safetensors file but not a seq2seq model")
+    if metadata.get("format_version") not in READABLE:
+        version, readable = metadata.get("format_version"), " and ".join(sorted(READABLE))
+        raise ModelFileError(f"{file} has format version {version}; this program reads {readable}")
+    try:
+        return to_config(json.loads(metadata["config"]))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    with _opened(file) as content:
+        return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as content:
+            yield content
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{file} is not a readable model file: {error}") from error
+
+
+def _fill(config: Config, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> Seq2Seq:
+    network = without_weights(config.model, tokenizer.src_size, tokenizer.tgt_size)
+    expected = {k: _kind(v) for k, v in network.state_dict().items() if k not in network.tied_names()}
+    found = {k: _kind(v) for k, v in weights.items()}
+    wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    if wrong:
+        raise ValueError(f"tensor {wrong[0]} is {found.get(wrong[0])}, the config needs {expected.get(wrong[0])}")
+    network.load_state_dict(weights, strict=False, assign=True)
+    network.tie()
+    return network
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"

@@ -1,0 +1,159 @@
+"""A crash, a kill or a full disk while a file is written never costs what was there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seq2seq.atomic_files import write_atomically
+from seq2seq.errors import StorageError
+
+
+def test_a_file_is_made_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    for content in ("one", "two"):
+        write_atomically(path, lambda temporary: temporary.write_text(content))  # noqa: B023
+        assert path.read_text() == content
+        assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_until_the_new_file_is_whole_the_old_one_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+
+    write_atomically(path, write)
+    assert path.read_text() == "half"
+
+
+DIE_WHILE_WRITING = """
+    import os, sys
+    from pathlib import Path
+    from seq2seq.atomic_files import write_atomically
+
+    write_atomically(Path(sys.argv[1]), lambda temporary: (temporary.write_text("half"), os._exit(9)))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    subprocess.run([sys.executable, "-c", textwrap.dedent(DIE_WHILE_WRITING), str(path)], check=False)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt: not an Exception."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, Interrupted])
+def test_a_writer_that_fails_leaves_the_old_file_alone_and_its_error_is_told(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        write_atomically(path, write)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "below", tmp_path / ("n" * 300)):
+        with pytest.raises(StorageError, match="cannot write") as caught:
+            write_atomically(path, lambda temporary: temporary.write_text("new"))
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+# Writes the same file twice, the second time with no room for it: once as torch.save writes, once as safetensors does.
+FULL_DISK = """
+    import os, resource, signal, sys
+    from pathlib import Path
+    import torch
+    from safetensors.torch import save_file
+    from seq2seq.errors import StorageError
+    from seq2seq.atomic_files import write_atomically
+
+    def with_torch(temporary, tensor):
+        torch.save({"a": tensor}, temporary)
+
+    def with_safetensors(temporary, tensor):
+        save_file({"a": tensor}, temporary)
+
+    def with_python(temporary, tensor):
+        temporary.write_bytes(tensor.numpy().tobytes())
+
+    folder, full = Path(sys.argv[1]), sys.argv[2]
+    for write in (with_torch, with_safetensors, with_python):
+        path = folder / write.__name__
+        write_atomically(path, lambda temporary: write(temporary, torch.zeros(10)))
+        before = path.read_bytes()
+        if full == "limit":
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond the limit is then an error, not a kill
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        try:
+            write_atomically(path, lambda temporary: write(temporary, torch.zeros(1_000_000)))
+        except StorageError as error:
+            message = str(error)
+        assert "\\n" not in message and f"cannot write {path}: " in message and "unchanged" in message, message
+        assert path.read_bytes() == before
+        assert sorted(p.name for p in folder.iterdir() if p.name.startswith(".")) == []
+        print(message)
+"""
+
+
+def write_to_a_full_disk(folder: Path, how: str) -> list[str]:
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path_of_package()})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def path_of_package() -> str:
+    import seq2seq
+
+    return str(Path(seq2seq.__file__).parents[1])
+
+
+@pytest.fixture(params=["limit", "tmpfs"])
+def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder that takes 100 kB more, and what makes it so: a limit of the process, or a file system of that size."""
+    if request.param == "limit":
+        yield tmp_path, "limit"
+        return
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield tmp_path, "tmpfs"
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE and tmpfs")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(full_disk: tuple[Path, str]) -> None:
+    folder, how = full_disk
+    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
