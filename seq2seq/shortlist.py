@@ -9,8 +9,8 @@ from pathlib import Path
 
 from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError
+from seq2seq.storage.run_folder import SHORTLIST_NAME
 
-NAME = "shortlist.safetensors"
 DESCRIPTION = """\
 Count in sentence pairs, best those the model was trained on, which target pieces translate which source piece, so that
 `translate --shortlist FILE` computes the probabilities of few pieces instead of the whole vocabulary's. That is faster
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("model", metavar="MODEL", help="model file or run folder")
     made.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)")
     made.add_argument("--tgt", required=True, metavar="FILE", help="its translation, line by line")
-    made.add_argument("--output", metavar="FILE", help=f"write here ({NAME} beside the model)")
+    made.add_argument("--output", metavar="FILE", help=f"write here ({SHORTLIST_NAME} beside the model)")
     made.add_argument("--best", type=int, default=20, metavar="N", help="target pieces for each source piece (20)")
     made.add_argument("--frequent", type=int, default=200, metavar="N", help="target pieces for all sentences (200)")
     return made
@@ -61,7 +61,7 @@ def make(args: argparse.Namespace) -> None:
     tokenizer = load_model(path, torch.device("cpu")).tokenizer
     src, tgt, best = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt), min(args.best, tokenizer.tgt_size)
     made = Shortlist.make(src, tgt, tokenizer.src_size, best, args.frequent)
-    output = Path(args.output or path.with_name(NAME))
+    output = Path(args.output or path.with_name(SHORTLIST_NAME))
     made.save(output, tokenizer.fingerprint)
     sys.stderr.write(f"{output}: {best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.hydra_app import CONFIG_NAME, Launch, launch
+from seq2seq.cli.hydra_app import Launch, launch
 from seq2seq.config.schema import Config, to_dict
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
@@ -32,8 +32,9 @@ from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
+from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
 from seq2seq.training.fine_tuning import Start, load_start
 from seq2seq.training.memory import available_bytes, check_memory, check_weights, rough_bytes
 from seq2seq.training.run_log import NoLog, RunLog, Window, log, log_to

@@ -19,6 +19,7 @@ from seq2seq.cli.options import add_search_options, add_shortlist, add_weights, 
 from seq2seq.cli.progress import progress
 from seq2seq.config.decode import SearchName
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.storage.run_folder import BEST_NAME
 
 # torch takes a second: what needs it is imported where it is used, so --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def translate(args: argparse.Namespace) -> None:
 
 
 def _file_in(folder: str) -> str:
-    return os.path.join(folder, "best.safetensors")
+    return os.path.join(folder, BEST_NAME)
 
 
 def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -35,8 +35,8 @@ from seq2seq.experiments.study import (
 )
 from seq2seq.experiments.study_table import ranked, report, shown_point, shown_score
 from seq2seq.experiments.tune_settings import Settings
+from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import train
-from seq2seq.training.checkpoint import LAST_NAME
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -28,13 +28,10 @@ from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.experiments.sweep_points import Point, Status, Sweep
 from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
-from seq2seq.storage.model_file import BEST_NAME
-from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, FAILED_NAME, LAST_NAME
 from seq2seq.training.distributed import Ranks, joined
 from seq2seq.training.trainer import Stopped
 
-CONFIG_NAME = "config.yaml"
-FAILED_NAME = "failed.txt"
 FIXED_ON_RESUME = (
     "model.", "data.tokenizer.", "data.fold", "training.init_vocabulary", "training.monitor", "training.ema",
 )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import Seq2SeqError
-from seq2seq.storage.metrics_file import METRICS_NAME, read_events
+from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.run_folder import METRICS_NAME
 from seq2seq.training.trainer import Validation
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.storage.metrics_file import METRICS_NAME, read_events
+from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.run_folder import METRICS_NAME
 
 END = "end"
 

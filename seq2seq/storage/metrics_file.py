@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-METRICS_NAME = "metrics.jsonl"
-
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a file in their order; none where there is no file, and no line that was cut short."""

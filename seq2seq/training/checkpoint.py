@@ -14,9 +14,9 @@ import torch
 
 from seq2seq.atomic_files import first_line, write_atomically
 from seq2seq.errors import ModelFileError
+from seq2seq.storage.run_folder import LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.ema import MovingAverage
 
-LAST_NAME, PREVIOUS_NAME = "last.pt", "previous.pt"
 FORMAT_VERSION = 2  # 1 held the state of torch's random numbers
 log = logging.getLogger(__name__)
 

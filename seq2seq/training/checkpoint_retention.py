@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.config.training import MonitorName, TrainingConfig
+from seq2seq.storage.run_folder import MODELS_NAME
 
-FOLDER_NAME = "models"
 Kept = tuple[int, float, float]
 """Step of a model, its monitored score and what decides between equal ones; both are better the higher they are."""
 
@@ -42,12 +42,12 @@ def retain(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list[Kept
 
 def model_path(run: Path, step: int) -> Path:
     """Return where the model of a step is kept in a run folder; names sort by step."""
-    return run / FOLDER_NAME / f"step_{step:07d}.safetensors"
+    return run / MODELS_NAME / f"step_{step:07d}.safetensors"
 
 
 def kept_models(run: Path) -> list[Path]:
     """Return the models that a run folder keeps, by step."""
-    found = ((re.fullmatch(r"step_(\d+)\.safetensors", path.name), path) for path in (run / FOLDER_NAME).glob("*"))
+    found = ((re.fullmatch(r"step_(\d+)\.safetensors", path.name), path) for path in (run / MODELS_NAME).glob("*"))
     return [path for _, path in sorted((int(name[1]), path) for name, path in found if name)]
 
 

@@ -20,7 +20,8 @@ from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.storage.model_file import BEST_NAME, Model, load_model
+from seq2seq.storage.model_file import Model, load_model
+from seq2seq.storage.run_folder import BEST_NAME
 
 SIDE = {"output.bias": "tgt", "src_embedding.weight": "src", "output.weight": "tgt", "tgt_embedding.weight": "tgt"}
 """Vocabulary of the rows of each tensor that has one; in the order they are copied in.

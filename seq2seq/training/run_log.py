@@ -21,7 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import StorageError
-from seq2seq.storage.metrics_file import METRICS_NAME, parse_event
+from seq2seq.storage.metrics_file import parse_event
+from seq2seq.storage.run_folder import LOG_NAME, METRICS_NAME, TENSORBOARD_NAME
 from seq2seq.training.records import as_text
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class LogFile(logging.FileHandler):
 
 def log_to(folder: Path, console: Console) -> None:
     """Send the package's log to `folder`/train.log and to the console (standard error)."""
-    file = LogFile(folder / "train.log", encoding="utf-8")
+    file = LogFile(folder / LOG_NAME, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen: logging.Handler = logging.StreamHandler(console.file)
     if console.is_terminal:
@@ -107,7 +108,7 @@ class RunLog:
 
     def _open(self, next_step: int | None = None) -> None:
         self._metrics = open(self._folder / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
+        self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
 
     def rewind(self, step: int, validated_step: int, window: Window) -> None:
         """Forget what a killed run makes again, or what another one has left that had not saved anything.

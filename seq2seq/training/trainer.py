@@ -17,9 +17,9 @@ from torch.nn.utils import clip_grad_norm_
 from seq2seq.config.training import ScheduleName, TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import BEST_NAME
+from seq2seq.storage.run_folder import BEST_NAME, LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.anomalies import is_spike, skip
-from seq2seq.training.checkpoint import LAST_NAME, PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
+from seq2seq.training.checkpoint import Progress, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.checkpoint_retention import model_path, remove_others, retain, retains, score_of
 from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.distributed import RankLost, Ranks

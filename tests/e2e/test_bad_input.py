@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from hydra_cli import Launched, Launcher
+from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import train
-from seq2seq.training.checkpoint import LAST_NAME
 
 TINY = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=src", "data.train.tgt=tgt", "data.cache_dir=cache",

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from seq2seq.errors import ModelFileError
-from seq2seq.training.checkpoint import PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
+from seq2seq.storage.run_folder import PREVIOUS_NAME
+from seq2seq.training.checkpoint import Progress, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.ema import MovingAverage
 
 State = tuple[nn.Module, torch.optim.Optimizer]

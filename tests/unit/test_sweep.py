@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_cli import Launcher
-from seq2seq.cli.hydra_app import CONFIG_NAME, Launch
+from seq2seq.cli.hydra_app import Launch
 from seq2seq.config.schema import Config, to_dict
 from seq2seq.config.training import MonitorName
 from seq2seq.experiments.sweep_points import Point, Status, Sweep, point_name, swept_keys
 from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
-from seq2seq.storage.metrics_file import METRICS_NAME
-from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.storage.run_folder import CONFIG_NAME, LAST_NAME, METRICS_NAME
 
 # --- names -----------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from seq2seq.experiments.pruning import Pruned, Watcher
 from seq2seq.experiments.search_space import Point, Space, own_point, search_space, size
 from seq2seq.experiments.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
 from seq2seq.experiments.tune_settings import Settings
-from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.training.trainer import Validation
 from seq2seq.tune import tune
 
