@@ -154,7 +154,7 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
 
 def load(args: argparse.Namespace) -> Translator:
     """Load what the command line names."""
-    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.config.runtime import RuntimeConfig
     from seq2seq.inference.translator import Translator
     from seq2seq.runtime import configure
 

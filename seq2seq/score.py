@@ -68,7 +68,7 @@ def score(args: argparse.Namespace) -> None:
     text = read_pair(args.src, args.tgt)
 
     from seq2seq import runtime
-    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.config.runtime import RuntimeConfig
     from seq2seq.inference.forced_scoring import perplexity, score_pairs
     from seq2seq.inference.translator import Translator, override
 

@@ -16,8 +16,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.hydra_app import Launch, launch
-from seq2seq.config.schema import Config, to_dict
+from seq2seq.cli.hydra_app import run_app
+from seq2seq.cli.resume import RunContext
+from seq2seq.config.loading import to_dict
+from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpora.load import load_corpus
@@ -48,10 +50,10 @@ ECHO_SEC = 2.0
 
 def main() -> None:
     """Run the command and exit with its status."""
-    sys.exit(launch(train))
+    sys.exit(run_app(train))
 
 
-def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: bool = True) -> None:
+def train(config: Config, run: RunContext, watch: Watch = watch_nothing, *, tested: bool = True) -> None:
     """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
 
     `watch` sees each validation as it is made; what it raises ends the run.
@@ -106,7 +108,7 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
             test(run.folder, corpus, config, run_log)
 
 
-def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, texts: str) -> None:
+def begin(trainer: Trainer, data: EpochBatches, config: Config, run: RunContext, texts: str) -> None:
     """Bring the trainer to where the run stands, and write down in the folder what it is made with.
 
     `texts` is the fingerprint of the corpus. A run that is refused has changed no setting in its folder.

@@ -178,7 +178,7 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
 
 def _load(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     from seq2seq import runtime
-    from seq2seq.config.schema import RuntimeConfig
+    from seq2seq.config.runtime import RuntimeConfig
     from seq2seq.inference.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import first_line
-from seq2seq.config.schema import TuneConfig
+from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError, StorageError
 from seq2seq.experiments.search_space import Point, Space, holds, size
 from seq2seq.experiments.sweep_results import read_result

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seq2seq.config.loading import to_dict
 from seq2seq.config.model import AttentionName, CellName, TieName
-from seq2seq.config.schema import to_dict
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
 from seq2seq.inference.forced_scoring import score_pairs

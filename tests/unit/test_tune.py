@@ -13,8 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from seq2seq.config.data import DataConfig
-from seq2seq.config.schema import Config, TuneConfig
+from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName, TrainingConfig
+from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
 from seq2seq.experiments.pruning import Pruned, Watcher
 from seq2seq.experiments.search_space import Point, Space, own_point, search_space, size
@@ -347,7 +348,7 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config.schema import config_dir
+    from seq2seq.config.loading import config_dir
 
     (tmp_path / "model").mkdir()
     mine = tmp_path / "model" / "mine.yaml"
