@@ -84,9 +84,8 @@ def prepare_run(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
 
 def same_settings(config: Config, folder: Path) -> bool:
     """Return True if the run in `folder` has the settings of `config`, except those that do not change results."""
-    return not _differences(
-        OmegaConf.structured(config), _stored_config(folder), _keys_with(Effect.process, invert=True)
-    )
+    keys = [key for key, effect in effects(Config).items() if effect is not Effect.process]
+    return not _differences(OmegaConf.structured(config), _stored_config(folder), keys)
 
 
 def process_keys() -> list[str]:
