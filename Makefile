@@ -46,8 +46,13 @@ format: $(VENV)/.installed-test  ## rewrite the files in the style that lint che
 build: $(VENV)/.installed-test  ## make the sdist and the wheel in dist/
 	$(BIN)/python -m build --no-isolation
 
-lock: $(VENV)/.installed-test  ## write constraints.txt again with today's versions; ARGS=--keep only adds what has none
-	$(BIN)/python scripts/lock.py $(ARGS) 3.10 3.11
+# One file for every supported Python. The pins that are there stay; ARGS=--upgrade takes today's versions, but torch is chosen here.
+# CUDA packages are left out: each build of torch names its own. setuptools builds antlr4, which hydra-core needs, from its sdist.
+lock: $(VENV)/.installed-test  ## add the missing pins to constraints.txt; ARGS=--upgrade renews them all
+	$(INSTALL) uv
+	printf '%s\n' torch==2.13.0 setuptools uv | $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.10 \
+	    --all-extras --no-annotate --custom-compile-command 'make lock' --output-file constraints.txt $(ARGS) pyproject.toml -
+	sed -i.bak -E '/^(cuda|nvidia|triton)/d' constraints.txt && rm constraints.txt.bak
 
 clean:  ## remove .venv and what the tools left
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -67,5 +72,5 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(INSTALL) --no-build-isolation -e '.[test]'
+	$(INSTALL) --no-build-isolation -e '.[test,docs]'
 	@touch $@
