@@ -5,21 +5,23 @@ PYTHON ?= python3
 ARGS ?=
 # Where torch comes from, e.g. https://download.pytorch.org/whl/cpu: on Linux plain pip brings CUDA. Read at first install.
 TORCH_INDEX ?=
+# The versions to install. Another file, e.g. of the oldest versions, is for tests with them.
+CONSTRAINTS ?= constraints.txt
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Without build isolation the build backends, too, are the versions in constraints.txt.
+# Without build isolation the build backends, too, are the versions in $(CONSTRAINTS).
 # A file at a time to each process: what its tests share is made once. Whole runs come first: at the end one would be waited for alone.
 # A process's tests, and the commands they start, have one thread.
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check lint format build lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{ printf "  %-10s %s\n", $$1, $$2 }'
-	@echo "Variables: PYTHON=$(PYTHON), ARGS (passed on), TORCH_INDEX (package index for torch, see the README)"
+	@echo "Variables: PYTHON=$(PYTHON), ARGS (passed on), TORCH_INDEX (package index for torch, see the README), CONSTRAINTS=$(CONSTRAINTS)"
 
 demo: $(VENV)/.installed  ## train a small model; ARGS are overrides for seq2seq.train
 	$(BIN)/python -m seq2seq.train $(ARGS)
@@ -65,7 +67,7 @@ $(VENV)/.created:
 	@touch $@
 
 # torch alone and without dependencies: its index does not hold our pins of them; the next lines add them.
-$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.created pyproject.toml $(CONSTRAINTS)
 	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) --no-deps torch)
 	$(INSTALL) hatchling setuptools
 	$(INSTALL) --no-build-isolation $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e .
