@@ -74,7 +74,7 @@ def test_sdist_holds_what_the_makefile_needs(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"Makefile", "constraints.txt", "pyproject.toml", "LICENSE", "README.md", "conf/train.yaml"}
-    assert needed | {"tests/conftest.py", "data/README.md", "docs/decoding.md"} <= names
+    assert needed | {"tests/conftest.py", "data/README.md", "docs/guides/decoding.md"} <= names
 
 
 def test_package_is_the_wheels(installed: tuple[Path, Run]) -> None:
