@@ -1,6 +1,6 @@
 """Does cost grow linearly? Training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: table and plot.
 
-    python scripts/length_scaling.py --threads 2 --plot docs/length_scaling.svg
+    python scripts/length_scaling.py --threads 2 --plot docs/explanation/length_scaling.svg
 
 Random ids, every batch as full as it can be: what is measured is the update, not the text. Attention looks at every
 source position from every target position, so its share grows with the length; the vocabulary's with its size.
