@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.storage.run_folder import MODELS_NAME
 
@@ -31,13 +32,12 @@ A run folder stands for the models that it keeps in models/ (training.keep_best=
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return run(lambda: average(args))
+    return run(lambda: average(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="seq2seq-average", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("models", nargs="+", metavar="MODEL", help="model file, or run folder: all models it keeps")

@@ -14,7 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.process_options import add_ensemble_weights, add_process_options, load_translator, model_list
+from seq2seq.cli.process_options import (
+    CommandParser,
+    add_ensemble_weights,
+    add_process_options,
+    load_translator,
+    model_list,
+)
 
 if TYPE_CHECKING:
     from seq2seq.inference.forced_scoring import PairScore
@@ -31,13 +37,12 @@ perplexity, exp(-mean log p of all pieces, EOS included). Logarithms are natural
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return run(lambda: score(args))
+    return run(lambda: score(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="seq2seq-score", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument(

@@ -17,6 +17,7 @@ from seq2seq.cli.line_reader import check_inputs, in_step, prompted, windows
 from seq2seq.cli.line_writer import Written, output, written
 from seq2seq.cli.options import add_search_options, search_overrides
 from seq2seq.cli.process_options import (
+    CommandParser,
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
@@ -38,13 +39,13 @@ BUFFER_LINES = 2000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_intermixed_args(argv)  # parse_args would reject MODEL --n-best 3 FILE
-    return run(lambda: translate(args))
+    # parse_args would reject MODEL --n-best 3 FILE
+    return run(lambda: translate(parser().parse_intermixed_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser; an option that defaults to the model's setting is None if not given."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="seq2seq-translate",
         usage="%(prog)s [options] MODEL [MODEL ...] [FILE ...]",
         description="Translate text with a trained model, one output line per input line, in order. Several "

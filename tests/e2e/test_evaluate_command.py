@@ -21,7 +21,7 @@ FOX, FOX_REFERENCE = "the quick brown fox jumps over the dog", "the quick brown 
 WORDS = ["two", "men", "and", "a", "black", "dog", "sit", "on", "an", "old", "wooden", "bench", "near", "the", "river"]
 LINES = [" ".join(WORDS[i % len(WORDS)] for i in range(start, start + 3 + start % 5)) for start in range(40)]
 NOTHING = "nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE"
-TWO_HYPOTHESES = "--hyp scores translations that exist: give it with --ref alone, without MODEL and --src"
+TWO_HYPOTHESES = "--hyp scores existing translations: give it with --ref only, without MODEL and --src"
 
 
 def evaluate(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -124,21 +124,21 @@ def test_a_line_ends_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
         ("--src a --ref b", NOTHING),
         ("m --hyp a --ref b", TWO_HYPOTHESES),
         ("--hyp a", "--hyp needs --ref FILE, the reference translations"),
-        ("m --src a", "--src and --ref go together: the text to translate and its reference translations"),
-        ("m --ref a", "--src and --ref go together: the text to translate and its reference translations"),
-        ("--hyp a --ref b --beam-size 3", "--beam-size has no meaning with --hyp"),
-        ("--hyp a --ref b --weights 1", "--weights has no meaning with --hyp"),
-        ("--hyp a --ref b --never-emit x", "--never-emit has no meaning with --hyp"),
+        ("m --src a", "--src and --ref need each other: the text to translate and its reference translations"),
+        ("m --ref a", "--src and --ref need each other: the text to translate and its reference translations"),
+        ("--hyp a --ref b --beam-size 3", "--beam-size has no effect with --hyp"),
+        ("--hyp a --ref b --weights 1", "--weights has no effect with --hyp"),
+        ("--hyp a --ref b --never-emit x", "--never-emit has no effect with --hyp"),
         ("m --search sample --beam-size 2", "--beam-size needs --search beam, not sample"),
         (
             "m --length-normalization none --length-penalty 1",
             "--length-penalty has no meaning with --length-normalization none",
         ),
         ("m --top-p 0", "decode.top_p=0.0 is out of range: 1e-06 ≤ top_p ≤ 1"),
-        ("m,", "m,: a model without a name"),
-        ("--hyp a --ref b --output c", "--output has no meaning with --hyp"),
-        ("m --src a --ref b --data-root c", "--data-root has no meaning with --src"),
-        ("m --threads 0", "--threads 0 is not at least 1"),
+        ("m,", "m,: an empty model name; write MODEL,MODEL"),
+        ("--hyp a --ref b --output c", "--output has no effect with --hyp"),
+        ("m --src a --ref b --data-root c", "--data-root has no effect with --src"),
+        ("m --threads 0", "argument --threads: 0 is not at least 1 (see seq2seq-evaluate --help)"),
         ("--hyp no-such-file --ref b", "no-such-file: no such file or directory"),
         ("no-such-model", "no model at no-such-model (expected a file or a run folder)"),
     ],
@@ -252,7 +252,7 @@ def test_every_test_set_of_the_corpus_is_scored_from_another_folder(tmp_path: Pa
     ("options", "message"),
     [
         (["--src", "", "--ref", ""], ".: is a directory"),  # an unset variable of a shell, not the model's own test set
-        (["--data-root", "x"], "--data-root has no meaning for a model trained on data=files"),
+        (["--data-root", "x"], "--data-root has no effect for a model trained on data=files"),
         (["--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         (["--device", "abacus"], "device 'abacus' is unknown: use auto, cpu, cuda, cuda:N or mps"),
     ],

@@ -108,7 +108,7 @@ def test_an_ensemble_and_a_compressed_file(model: Path, tmp_path: Path, capsys: 
     [
         (["one", "two"], [], "1 lines but"),
         (["one"], ["--batch-tokens", "0"], "batch_tokens=0 is out of range"),
-        (["one"], ["--threads", "0"], "--threads 0"),
+        (["one"], ["--threads", "0"], "--threads: 0 is not at least 1"),
         (["one"], ["--weights", "1,2"], "weights"),
     ],
 )

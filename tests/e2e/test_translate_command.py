@@ -172,7 +172,7 @@ def test_several_files_and_standard_input_are_one_text(run_folder: Path, expecte
 
 def test_text_on_the_command_line(run: Run, expected: dict[str, str]) -> None:
     assert run(None, "--text", "a fox", "--text", "jugs") == (0, text_of([expected["a fox"], expected["jugs"]]), "")
-    assert run(b"x\n", "--text", "a fox") == (2, b"", "error: give FILE or --text, not both\n")
+    assert run(b"x\n", "--text", "a fox") == (2, b"", "error: give either FILE or --text, not both\n")
 
 
 def test_scores_stand_before_the_text(run: Run, translator: Translator, expected: dict[str, str]) -> None:
@@ -613,10 +613,10 @@ def test_a_resume_that_is_refused_changes_nothing(
         (["MODEL", "x" * 300], f"cannot read {'x' * 300}: File name too long"),
         (["MODEL", "--interactive", "pyproject.toml"], "--interactive reads standard input, not FILE"),
         (["MODEL", "--interactive", "--text", "x"], "--interactive reads standard input, not --text"),
-        (["MODEL", "--interactive", "--buffer-lines", "9"], "--buffer-lines has no meaning with --interactive"),
-        (["MODEL", "--interactive", "--resume", "--output", "x"], "--resume has no meaning with --interactive"),
-        (["MODEL", "--format", "jsonl", "--scores"], "--scores has no meaning with --format jsonl"),
-        (["MODEL", "--format", "jsonl", "--prefix", "x"], "--prefix has no meaning with --format jsonl"),
+        (["MODEL", "--interactive", "--buffer-lines", "9"], "--buffer-lines has no effect with --interactive"),
+        (["MODEL", "--interactive", "--resume", "--output", "x"], "--resume has no effect with --interactive"),
+        (["MODEL", "--format", "jsonl", "--scores"], "--scores has no effect with --format jsonl"),
+        (["MODEL", "--format", "jsonl", "--prefix", "x"], "--prefix has no effect with --format jsonl"),
         (["MODEL", "--text", "x", "--output", "no/such/folder/file"], "cannot write no/such/folder/file: No such"),
         (["MODEL", "--text", "x", "--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size"),
         (["MODEL", "--text", "x", "--beam-size", "2", "--n-best", "3"], "n_best=3 is out of range"),
@@ -641,8 +641,9 @@ def test_a_mistake_is_one_line_and_status_2(
 
 def test_a_word_that_is_no_number_is_refused(run: Run) -> None:
     for flags in (["--weights", "1,x"], ["--top-k", "x"], ["--search", "guess"], ["--n-best", "0"]):
-        with pytest.raises(SystemExit, match="2"):
-            run(None, *flags)
+        status, out, err = run(None, *flags)
+        assert (status, out, err.count("\n")) == (2, b"", 1)
+        assert err.startswith(f"error: argument {flags[0]}: ")
 
 
 # --- processes, pipes and terminals -----------------------------------------------------------------------------------

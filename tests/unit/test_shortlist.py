@@ -134,4 +134,4 @@ def test_sizes_out_of_range_are_refused(
     model: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make(model, tmp_path, option, "0") == 2
-    assert f"{option} 0 is not at least 1" in capsys.readouterr().err
+    assert f"error: argument {option}: 0 is not at least 1" in capsys.readouterr().err
