@@ -104,9 +104,9 @@ def test_the_list_stands_beside_the_model_and_is_evaluated(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make(model, tmp_path) == 0
-    assert (model / shortlist.NAME).is_file()
+    assert (model / SHORTLIST_NAME).is_file()
     pair = ["--src", str(tmp_path / "src"), "--ref", str(tmp_path / "tgt"), "--json"]
-    assert evaluate.main([str(model), *pair, "--shortlist", str(model / shortlist.NAME)]) == 0
+    assert evaluate.main([str(model), *pair, "--shortlist", str(model / SHORTLIST_NAME)]) == 0
     assert '"bleu"' in capsys.readouterr().out
 
 
