@@ -125,8 +125,8 @@ def test_groups_and_sweeper_params_of_a_config_file_are_swept(start: Launcher, t
         "# @package _global_\nhydra: {sweeper: {params: {training.seed: '1,2'}}}\n", encoding="utf-8"
     )
     start.fixed = ("--config-dir=own", *start.fixed)
-    done = start("model=small,base", "experiment=seeds", "model.emb_size=64")
-    assert point_folders(done.jobs) == [f"seed-{seed}+model-{name}" for seed in (1, 2) for name in ("small", "base")]
+    result = start("model=small,base", "experiment=seeds", "model.emb_size=64")
+    assert point_folders(result.jobs) == [f"seed-{seed}+model-{name}" for seed in (1, 2) for name in ("small", "base")]
 
 
 def test_point_without_swept_keys_is_numbered(start: Launcher) -> None:
@@ -194,18 +194,18 @@ def test_folder_with_a_run_of_other_settings_fails_its_point(start: Launcher) ->
 
 
 def test_bug_in_one_point_sets_the_exit_status_and_later_points_run(start: Launcher) -> None:
-    done = start("training.seed=15,1")
-    assert (done.status, len(done.jobs)) == (1, 2)
+    result = start("training.seed=15,1")
+    assert (result.status, len(result.jobs)) == (1, 2)
     assert "ZeroDivisionError: a bug" in Path("sweep/seed-15/failed.txt").read_text(encoding="utf-8")
-    assert re.findall(r"^1?\d .* (\w+)$", done.out, re.MULTILINE) == ["finished", "broken"]
+    assert re.findall(r"^1?\d .* (\w+)$", result.out, re.MULTILINE) == ["finished", "broken"]
 
 
 def test_command_that_continues_the_sweep_is_printed(start: Launcher) -> None:
     start.fixed = ("training.max_steps=10",)
     for folder in ("hydra.sweep.dir=it", "hydra.sweep.dir='my sweep'"):
-        done = start("training.seed=1,2", folder, "model.hidden_size=32", "-m")
-        assert done.out.splitlines()[-2] == "To continue this sweep, or to add values:"
-        command = done.out.splitlines()[-1].strip()
+        result = start("training.seed=1,2", folder, "model.hidden_size=32", "-m")
+        assert result.out.splitlines()[-2] == "To continue this sweep, or to add values:"
+        command = result.out.splitlines()[-1].strip()
         quoted = folder if "'" not in folder else "'hydra.sweep.dir='\"'\"'my sweep'\"'\"''"
         assert command == (
             f"python -m seq2seq.train {quoted} training.max_steps=10 training.seed=1,2 model.hidden_size=32 -m"
