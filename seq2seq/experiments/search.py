@@ -46,30 +46,14 @@ class Search:
         """
         check_same_search(study, self.folder, *self.settings.fixed_settings(ignored), self.settings.space)
         check_run_folders(study, self.folder)
-        tune, failures = self.config.tune, 0
         if self.settings.baseline is None and not finished_trials(study):
             sys.stderr.write("the settings as given are outside the search space: no trial has them\n")
-        while (count := len(finished_trials(study))) < tune.trials:
-            if tune.max_minutes is not None and minutes_spent(study, self.folder) >= tune.max_minutes:
-                sys.stderr.write(f"tune.max_minutes={tune.max_minutes:g} reached: {count} of {tune.trials} trials\n")
-                return
-            trial = next_trial(study, self.folder, tune, self.settings.space, self.settings.baseline)
-            if trial is None:
-                sys.stderr.write(f"every point of the space has been tried: {count} of {tune.trials} trials\n")
-                return
-            name = trial_folder(trial)
-            sys.stderr.write(f"\n{name} ({count + 1} of {tune.trials}): {format_point(trial.params)}\n")
-            try:
-                sys.stderr.write(f"{name}: {self._run(study, trial)}\n")
-                failures = 0
-            except (StorageError, DownloadError):  # a fault of the machine: the trial is resumed by the next call
-                raise
-            except Seq2SeqError as error:
-                sys.stderr.write(f"error: {name}: {error}\n")
-                record_failure(study, trial, str(error))
-                failures += 1
-                if failures == MAX_CONSECUTIVE_FAILURES:
-                    raise Seq2SeqError(f"{failures} trials in a row have failed, the last one with: {error}") from error
+        failures = 0
+        while (trial := self._next(study)) is not None:
+            error = self._run_or_record_failure(study, trial)
+            failures = failures + 1 if error else 0
+            if failures == MAX_CONSECUTIVE_FAILURES:
+                raise Seq2SeqError(f"{failures} trials in a row have failed, the last one with: {error}") from error
 
     def print_result(self, study: Study) -> None:
         """Write the table and the commands that evaluate the best model and train with its settings to stdout.
@@ -86,6 +70,35 @@ class Search:
             arguments = shlex.join(self.settings.train_arguments(best[0].params))
             sys.stdout.write(f"\nBest model so far: {run}\n  python -m seq2seq.evaluate {run}\n")
             sys.stdout.write(f"To train with these settings:\n  python -m seq2seq.train {arguments}\n")
+
+    def _next(self, study: Study) -> Trial | None:
+        """Return the next trial, or None if the search is finished; log which, unless `tune.trials` have finished."""
+        tune, count = self.config.tune, len(finished_trials(study))
+        if count >= tune.trials:
+            return None
+        if tune.max_minutes is not None and minutes_spent(study, self.folder) >= tune.max_minutes:
+            sys.stderr.write(f"tune.max_minutes={tune.max_minutes:g} reached: {count} of {tune.trials} trials\n")
+            return None
+        trial = next_trial(study, self.folder, tune, self.settings.space, self.settings.baseline)
+        if trial is None:
+            sys.stderr.write(f"every point of the space has been tried: {count} of {tune.trials} trials\n")
+            return None
+        point = format_point(trial.params)
+        sys.stderr.write(f"\n{trial_folder(trial)} ({count + 1} of {tune.trials}): {point}\n")
+        return trial
+
+    def _run_or_record_failure(self, study: Study, trial: Trial) -> Seq2SeqError | None:
+        """Run a trial and log how it ended; return the error if it failed."""
+        name = trial_folder(trial)
+        try:
+            sys.stderr.write(f"{name}: {self._run(study, trial)}\n")
+        except (StorageError, DownloadError):  # a fault of the machine: the trial is resumed by the next call
+            raise
+        except Seq2SeqError as error:
+            sys.stderr.write(f"error: {name}: {error}\n")
+            record_failure(study, trial, str(error))
+            return error
+        return None
 
     def _run(self, study: Study, trial: Trial) -> str:
         """Run or resume a trial, record that it is complete or pruned, and return a message that says so.
