@@ -17,8 +17,8 @@ import numpy
 import pytest
 import torch
 
-from seq2seq.atomic_files import provenance
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.storage import provenance
 from seq2seq.storage.provenance import code_state, fingerprint, make_facts, record
 from seq2seq.version import __version__
 
