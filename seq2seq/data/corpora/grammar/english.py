@@ -44,7 +44,7 @@ def _front(clause: Clause) -> str:
     if front is None:
         return ""
     if isinstance(front, Adverb):
-        return front.en + ("," if front.kind.endswith(",") or " " in front.en else "")
+        return front.en + ("," if front.comma or " " in front.en else "")
     return (_subordinate(front) if isinstance(front, Subordinate) else _prepositional(front)) + ","
 
 

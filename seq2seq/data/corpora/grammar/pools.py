@@ -73,7 +73,7 @@ def pronouns() -> tuple[Pronoun, ...]:
 @cache
 def adverbs(kind: str) -> tuple[Adverb, ...]:
     """List the adverbs of a kind."""
-    return tuple(adverb for adverb in lexicon().adverbs.values() if adverb.kind.rstrip(",") == kind)
+    return tuple(adverb for adverb in lexicon().adverbs.values() if adverb.kind == kind)
 
 
 @cache
