@@ -11,8 +11,10 @@ from typing import Any
 from seq2seq.atomic_files import new_folder
 from seq2seq.config.data import FilesConfig, TokenizerConfig
 from seq2seq.config.model import DropoutConfig, ModelConfig
+from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.grammar import splits
-from seq2seq.data.corpus import ParallelText, clean, read_parallel
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.reading import read_parallel
 from seq2seq.data.tokenizer import Tokenizer
 
 LANGUAGES = ("en", "de")
@@ -104,7 +106,7 @@ def file_names(part: str) -> tuple[str, str]:
 def read(folder: Path, part: str) -> ParallelText:
     """Read one part of the corpus as the training command would."""
     src, tgt = (str(folder / name) for name in file_names(part))
-    return clean(read_parallel(FilesConfig(src=src, tgt=tgt), part))[0]
+    return clean(read_parallel(FilesConfig(src=src, tgt=tgt), part))
 
 
 def make_tokenizer(text: ParallelText, vocab: int, cache: str) -> Tokenizer:

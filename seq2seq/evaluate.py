@@ -122,7 +122,7 @@ def check(args: argparse.Namespace) -> None:
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
     """Score one file against another."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     text = read_pair(hyp, ref)
@@ -131,7 +131,7 @@ def score_file(hyp: str, ref: str) -> dict[str, Scores]:
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate every test set and score it; each is reported on stderr as it is done."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     if args.output:

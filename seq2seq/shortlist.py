@@ -45,7 +45,7 @@ def make(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the two have different numbers of lines.
         ConfigError: an option out of range.
     """
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
 
     for name in ("best", "frequent"):
         if getattr(args, name) < 1:

@@ -44,14 +44,14 @@ def sha256(path: Path) -> str:
 
 
 def fetch_sdist(
-    project: str, version: str, digest: str, folder: Path, *, ways_on: str, index: str | None = None
+    project: str, version: str, digest: str, folder: Path, *, alternatives: str, index: str | None = None
 ) -> Path:
     """Return the source distribution of a Python package, downloading it if `folder` has no intact copy.
 
     `index` is the simple index to ask; by default PIP_INDEX_URL if that is set (users behind a mirror), else PyPI.
 
     Raises:
-        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+        DownloadError: the message ends with `alternatives`, what the user can do without the download.
     """
     import requests
     from pypi_simple import PyPISimple, tqdm_progress_factory
@@ -84,15 +84,15 @@ def fetch_sdist(
                 raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
             os.replace(part, target)
     except Exception as error:  # requests, urllib3, pypi_simple and the file system each have their own family
-        raise _failure(f"{project} {version}", error, ways_on) from error
+        raise _failure(f"{project} {version}", error, alternatives) from error
     return target
 
 
-def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, ways_on: str) -> None:
+def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, alternatives: str) -> None:
     """Make `folder` hold every named file of `base_url` with its digest, downloading what is missing or damaged.
 
     Raises:
-        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+        DownloadError: the message ends with `alternatives`, what the user can do without the download.
     """
     import pooch
 
@@ -107,7 +107,7 @@ def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, ways
         try:
             store.fetch(name, downloader=downloader)
         except Exception as error:  # as above
-            raise _failure(store.get_url(name), error, ways_on) from error
+            raise _failure(store.get_url(name), error, alternatives) from error
 
 
 def _intact(path: Path, digest: str) -> bool:
@@ -118,8 +118,8 @@ def _on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _failure(what: str, error: Exception, ways_on: str) -> DownloadError:
+def _failure(what: str, error: Exception, alternatives: str) -> DownloadError:
     cause = getattr(error.args[0], "reason", error) if error.args else error  # what requests wraps in three layers
     reason = " ".join(str(cause).split()) or type(error).__name__
     reason = re.sub(r"//[^/@\s]*@", "//", reason)  # a mirror's address may hold a password
-    return DownloadError(f"could not download {what}: {reason}; {ways_on}")
+    return DownloadError(f"could not download {what}: {reason}; {alternatives}")

@@ -94,6 +94,12 @@ def fold(text: ParallelText, part: int, parts: int) -> tuple[ParallelText, Paral
     return one, other
 
 
+def remove_overlap(text: ParallelText, held_out: ParallelText) -> ParallelText:
+    """Drop the pairs that share a sentence with `held_out`, on either side and ignoring case."""
+    src, tgt = ({line.lower() for line in side} for side in (held_out.src, held_out.tgt))
+    return ParallelText.from_pairs([pair for pair in text if pair[0].lower() not in src and pair[1].lower() not in tgt])
+
+
 def _components(pairs: list[Pair]) -> list[list[tuple[bytes, Pair]]]:
     """Group pairs connected by a (lower-cased) sentence; each group is sorted by the hash of its pairs."""
     parent = list(range(len(pairs)))

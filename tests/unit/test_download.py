@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnr
 
 CONTENT = b"the archive " * 10_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-WAYS_ON = "without it: data=grammar"
+ALTERNATIVES = "alternatives: data=grammar"
 NAME = "tiny-1.0.tar.gz"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
@@ -107,7 +107,7 @@ class Sdist:
 
     def __call__(self, server: Server, folder: Path) -> None:
         server.pages.setdefault("/simple/tiny/", [JSON_PAGE])
-        fetch_sdist("tiny", "1.0", DIGEST, folder, ways_on=WAYS_ON, index=f"{server.url}/simple/")
+        fetch_sdist("tiny", "1.0", DIGEST, folder, alternatives=ALTERNATIVES, index=f"{server.url}/simple/")
 
 
 class Files:
@@ -117,7 +117,7 @@ class Files:
     kept = "one.gz"
 
     def __call__(self, server: Server, folder: Path) -> None:
-        fetch_files(f"{server.url}/raw/", {"one.gz": DIGEST}, folder, ways_on=WAYS_ON)
+        fetch_files(f"{server.url}/raw/", {"one.gz": DIGEST}, folder, alternatives=ALTERNATIVES)
 
 
 either = pytest.mark.parametrize("fetch", [Sdist(), Files()], ids=["sdist", "files"])
@@ -163,7 +163,7 @@ def test_a_bad_download_is_one_line_and_leaves_nothing(
         fetch(server, tmp_path)
     message = str(caught.value)
     assert message.startswith("could not download")
-    assert message.endswith(WAYS_ON)
+    assert message.endswith(ALTERNATIVES)
     assert "\n" not in message
     assert len(message) < 500
     assert not list(tmp_path.iterdir())
@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, fetch: S
 def test_the_index_is_that_of_pip(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Reply) -> None:
     server.pages |= {"/mirror/tiny/": [page], Sdist.path: [Reply(CONTENT)]}
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/mirror")
-    path = fetch_sdist("tiny", "1.0", DIGEST, tmp_path, ways_on=WAYS_ON)
+    path = fetch_sdist("tiny", "1.0", DIGEST, tmp_path, alternatives=ALTERNATIVES)
     assert path.read_bytes() == CONTENT
 
 
@@ -217,7 +217,7 @@ def test_the_index_is_that_of_pip(server: Server, tmp_path: Path, monkeypatch: p
 )
 def test_an_index_without_the_project(server: Server, tmp_path: Path, page: Reply, message: str) -> None:
     server.pages["/simple/tiny/"] = [page]
-    with pytest.raises(DownloadError, match=rf"could not download tiny 1\.0: .*{message}.*{WAYS_ON}"):
+    with pytest.raises(DownloadError, match=rf"could not download tiny 1\.0: .*{message}.*{ALTERNATIVES}"):
         Sdist()(server, tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_a_password_in_the_address_stays_out_of_the_message(server: Server, tmp_
     secret = server.url.replace("//", "//me:hunter2@")
     server.pages["/simple/tiny/"] = [Reply(b"no", 403)]
     with pytest.raises(DownloadError) as caught:
-        fetch_sdist("tiny", "1.0", DIGEST, tmp_path, ways_on=WAYS_ON, index=f"{secret}/simple/")
+        fetch_sdist("tiny", "1.0", DIGEST, tmp_path, alternatives=ALTERNATIVES, index=f"{secret}/simple/")
     assert "hunter2" not in str(caught.value)
     assert "403" in str(caught.value)
 

@@ -64,7 +64,7 @@ def test_tatoeba_holds_out_the_same_pairs_in_both_directions(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("other.txt", b"", r"holds none of fra\.txt, fra-eng\.zip, nmt-0\.0\.6\.tar\.gz"),
+        ("other.txt", b"", r"contains none of fra\.txt, fra-eng\.zip, nmt-0\.0\.6\.tar\.gz"),
         ("fra-eng.zip", ZIP[:-30], r"cannot read fra\.txt"),
         ("fra-eng.zip", zipped(b"", "spa.txt"), r"cannot read fra\.txt"),
         ("nmt-0.0.6.tar.gz", SDIST[: len(SDIST) // 2], "damaged archive"),
@@ -85,10 +85,10 @@ def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, mes
 @pytest.mark.parametrize(
     ("name", "src", "tgt", "message"),
     [
-        (DataName.tatoeba, "en", "de", "data.src=en data.tgt=de: data=tatoeba holds en-fr, fr-en, en-es and es-en"),
+        (DataName.tatoeba, "en", "de", "data.src=en data.tgt=de: data=tatoeba has en-fr, fr-en, en-es and es-en"),
         (DataName.tatoeba, "fr", "es", "data.src=fr data.tgt=es"),
         (DataName.grammar, "en", "fr", "data.src=en data.tgt=fr: data=grammar makes en-de and de-en"),
-        (DataName.multi30k, "en", "it", "data.tgt=it: data=multi30k holds en, de, fr, cs"),
+        (DataName.multi30k, "en", "it", "data.tgt=it: data=multi30k has en, de, fr, cs"),
         (DataName.multi30k, "xx", "en", "data.src=xx"),
     ],
 )
@@ -103,6 +103,7 @@ def test_grammar_in_both_directions() -> None:
 
     one, other = load_corpus(grammar("en", "de", 30)), load_corpus(grammar("de", "en", 40))
     assert (len(one.train), len(one.valid), len(one.tests["test"])) == (30, 5, 7)
+    assert load_tests(grammar("en", "de", 30)) == one.tests
     assert one.train == other.train.swapped().first(30)
     assert (one.valid, one.tests["test"]) == (other.valid.swapped(), other.tests["test"].swapped())
 
@@ -153,7 +154,7 @@ def test_folds_divide_all_but_the_test_set(files: dict[str, FilesConfig], given:
         config.fold = f"{part}/3"
         corpus = load_corpus(config)
         assert corpus.tests == whole.tests == load_tests(config)
-        assert corpus.pieces is None  # the tokenizer learns from the training part
+        assert corpus.tokenizer_text is None  # the tokenizer learns from the training part
         assert {*corpus.train, *corpus.valid} == wanted
         assert not {*corpus.train} & {*corpus.valid}
         valid += corpus.valid
@@ -178,7 +179,7 @@ def test_to_overfit_every_part_is_the_first_training_pairs(files: dict[str, File
     assert corpus.train == corpus.valid
     assert [*corpus.tests.values()] == [corpus.train]
     assert load_tests(config) == corpus.tests  # not the given test file
-    assert corpus.pieces == whole  # the vocabulary stays that of the configuration
+    assert corpus.tokenizer_text == whole  # the vocabulary stays that of the configuration
 
 
 def test_to_overfit_names_what_no_network_could_memorise(
@@ -188,7 +189,7 @@ def test_to_overfit_names_what_no_network_could_memorise(
     (tmp_path / "train").write_text("a\tx\na\ty\nb\tz\nb\tz\n", encoding="utf-8")
     load_corpus(DataConfig(name=DataName.files, overfit_pairs=4, **files))
     assert "on the first 4 training pairs only" in caplog.messages[0]
-    assert caplog.messages[1].startswith("1 of them cannot be memorised")
+    assert caplog.messages[1].startswith("1 of these pairs cannot be memorised")
 
 
 def test_given_tests_need_no_training_text(files: dict[str, FilesConfig]) -> None:
@@ -212,7 +213,7 @@ def test_multi30k_from_a_folder(corpora: Path) -> None:
 
 def test_multi30k_from_a_wrong_folder(tmp_path: Path) -> None:
     config = DataConfig(name=DataName.multi30k, src="en", tgt="de", root=str(tmp_path))
-    with pytest.raises(DataError, match=r"data\.root=.*no train\.en\.gz there"):
+    with pytest.raises(DataError, match=r"data\.root=.*train\.en\.gz is missing"):
         load_corpus(config)
     (tmp_path / "train.en.gz").write_bytes(b"other")
     with pytest.raises(DataError, match=r"train\.en\.gz is not the published file"):

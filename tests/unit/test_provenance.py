@@ -17,8 +17,8 @@ import numpy
 import pytest
 import torch
 
-from seq2seq.atomic_files import provenance
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.storage import provenance
 from seq2seq.storage.provenance import code_state, fingerprint, make_facts, record
 from seq2seq.version import __version__
 
@@ -47,7 +47,7 @@ def slow_fingerprint(corpus: Corpus) -> str:
 def test_the_fingerprint_is_a_hash_of_the_texts_alone() -> None:
     corpus = make_corpus()
     assert fingerprint(corpus) == slow_fingerprint(corpus)
-    other = Corpus(corpus.train, corpus.valid, dict(reversed(corpus.tests.items())), pieces=corpus.valid)
+    other = Corpus(corpus.train, corpus.valid, dict(reversed(corpus.tests.items())), tokenizer_text=corpus.valid)
     assert fingerprint(other) == fingerprint(corpus)
     corpus.train = ParallelText([f"line {i}" for i in range(2**16 + 2)], ["x"] * (2**16 + 2))
     assert fingerprint(corpus) == slow_fingerprint(corpus)

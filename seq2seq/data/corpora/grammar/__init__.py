@@ -8,7 +8,8 @@ at what attention learns; it is not natural text, and a score on it says nothing
 it to `english.sentence` and `german.sentence`.
 """
 
+from seq2seq.data.corpora.grammar.corpus import load, load_tests
 from seq2seq.data.corpora.grammar.generate import generate, splits
 from seq2seq.data.corpora.grammar.lexicon import lemma_count, lexicon
 
-__all__ = ["generate", "lemma_count", "lexicon", "splits"]
+__all__ = ["generate", "lemma_count", "lexicon", "load", "load_tests", "splits"]

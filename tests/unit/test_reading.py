@@ -1,4 +1,4 @@
-"""Reading text: what a line is, and one clear message for every broken file."""
+"""Text files: only a line feed separates lines, and every broken file gives one clear error."""
 
 import gzip
 import itertools
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.config.data import FilesConfig
-from seq2seq.data.corpus import ParallelText, clean, read_lines, read_parallel
+from seq2seq.data.reading import read_lines, read_parallel
 from seq2seq.errors import ConfigError, DataError
 
 
@@ -97,10 +97,3 @@ def test_text_that_is_not_parallel_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         read_parallel(files(tmp_path, **texts), "data.valid")
-
-
-def test_cleaning_drops_blank_sides_and_only_strips() -> None:
-    text = ParallelText([" a ", "b", "\u3000", "", "c  \u2028 d"], ["A", " ", "x", "", "e\u0301"])
-    kept, dropped = clean(text)
-    assert list(kept) == [("a", "A"), ("c  \u2028 d", "e\u0301")]
-    assert dropped == 3
