@@ -166,9 +166,7 @@ def test_sentencepiece_samples_from_the_same_distribution(
     ],
     ids=lambda settings: ",".join(settings) or "ours",
 )
-def test_without_randomness_it_is_the_best_segmentation(
-    kind: PieceType, settings: dict[str, object]
-) -> None:
+def test_without_randomness_it_is_the_best_segmentation(kind: PieceType, settings: dict[str, object]) -> None:
     tokenizer = trained(kind, **settings)
     lines = [*TEXT.src[:100], *TEXT.tgt[:100], *ODD, "<2de> the dog<2de>dogs do", "日本 語x日"]
     best, expected = tokenizer.src_sampler(ALWAYS_BEST[kind]).encode(lines, [1]), tokenizer.encode_src(lines)
