@@ -1,4 +1,4 @@
-"""Write files atomically: a crash, a kill or a full disk leaves the old file intact, and no reader sees a partial one."""
+"""Write files atomically: after a crash, a kill or a full disk the old file is intact; no reader sees half a file."""
 
 from __future__ import annotations
 
