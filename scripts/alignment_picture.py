@@ -124,9 +124,7 @@ def draw(picture: Picture, path: str) -> None:
                     colour = "white" if weight > 0.6 else "black"
                     text = f"{weight:.1f}".lstrip("0")
                     axes.text(i + 0.5, j + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
-        metadata = (
-            {"Date": None} if path.endswith(".svg") else None
-        )  # without a date the same picture gives the same file
+        metadata = {"Date": None} if path.endswith(".svg") else None  # the same picture gives the same file
         try:
             figure.savefig(path, metadata=metadata, dpi=150)
         except (OSError, ValueError) as error:  # failed write; unknown ending

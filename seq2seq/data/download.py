@@ -23,7 +23,7 @@ RETRIES = 2
 
 
 def cache_dir(configured: str | None) -> Path:
-    """Return the folder of downloads and prepared data: as configured, else data/ of a checkout, else the user cache."""
+    """Return the folder of downloads and prepared data: as configured, else data/ in a checkout, else a user cache."""
     if configured:
         return Path(configured).expanduser()
     checkout = Path(__file__).resolve().parents[2]

@@ -110,8 +110,6 @@ def remove_stale(folder: Path) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process removes it at the same time
             files = [path, *path.iterdir()]
-            in_use = any(
-                file.name.startswith(".nfs") for file in files
-            )  # NFS renames open files to .nfs* when they are deleted
+            in_use = any(file.name.startswith(".nfs") for file in files)  # NFS renames deleted files that are open
             if not in_use and time.time() - max(file.stat().st_mtime for file in files) > STALE_SEC:
                 shutil.rmtree(path, ignore_errors=True)

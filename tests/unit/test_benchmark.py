@@ -159,9 +159,7 @@ def test_products_of_a_step_equal_the_count_of_torch(layers: int) -> None:
         logits, targets = network(batch)
         torch.nn.functional.cross_entropy(logits, targets).backward()  # type: ignore[no-untyped-call]
     products = gemm.training_products(model, VOCAB, gemm.BatchShape(rows, src_len, tgt_len, rows * tgt_len))
-    counted = [
-        product for product in products if "encoder" not in product.name
-    ]  # torch counts nn.LSTM as one operation
+    counted = [product for product in products if "encoder" not in product.name]  # torch cannot count inside nn.LSTM
     assert counter.get_total_flops() == sum(product.flops for product in counted)
 
 
@@ -173,9 +171,8 @@ def test_search_products_are_the_forward_products_of_live_hypotheses() -> None:
     wider = [steps[0], gemm.SearchStep(sentences=1, beam=4, src_len=3)]
     extra_macs = macs(gemm.search_products(TINY, 5, 2, 3, wider)) - macs(forward)
     decoder = ("words", "decoder recurrence, layer 1", "query", "energies", "context", "readout", "vocabulary")
-    assert extra_macs == {
-        name: macs(forward)[name] // 2 for name in decoder
-    }  # in one step of two, four rows instead of two
+    # One of the two steps has four rows instead of two.
+    assert extra_macs == {name: macs(forward)[name] // 2 for name in decoder}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
