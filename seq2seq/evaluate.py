@@ -115,7 +115,7 @@ def check(args: argparse.Namespace) -> None:
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
     """Score one file against another."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     text = read_pair(hyp, ref)
@@ -124,7 +124,7 @@ def score_file(hyp: str, ref: str) -> dict[str, Scores]:
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate and score every test set; log each on stderr."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     if args.output:

@@ -71,7 +71,7 @@ def score(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
         ConfigError: an option is out of range.
     """
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
 
     logging.basicConfig(format="warning: %(message)s")
     text = read_pair(args.src, args.tgt)

@@ -53,7 +53,7 @@ def make(args: argparse.Namespace) -> None:
     Raises:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
     """
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
 
     text = read_pair(args.src, args.tgt)
 

@@ -137,7 +137,7 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, start: Star
         ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
     """
     tokenizer = start.tokenizer or Tokenizer.train(
-        corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
+        corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, free_bytes(ranks))

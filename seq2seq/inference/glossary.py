@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from seq2seq.data.corpus import read_lines
+from seq2seq.data.reading import read_lines
 from seq2seq.errors import DataError
 
 # One letter for each character: word, mark, character of a script without spaces, space, other.

@@ -94,7 +94,7 @@ def shorten_tgt() -> None:
         (lambda: None, ["data.train={src: null, tgt: null, tsv: src}"], ["/src, line 1: no tab"]),
         (lambda: None, ["data.valid.src=src"], ["data.valid: give either data.valid.src and data.valid.tgt"]),
         (lambda: write("one", b"x\n"), ["data.test={src: src, tgt: one}"], ["/src has 40 lines but ", "/one has 1"]),
-        (lambda: None, ["data.max_length=2"], ["are longer than 2 pieces", "data.max_length"]),
+        (lambda: None, ["data.max_length=2"], ["are longer than 2 tokens", "data.max_length"]),
         (lambda: None, ["data.tokenizer.vocab_size=100000"], ["data.tokenizer.vocab_size=100000", "at most"]),
         (lambda: None, ["data.tokenizer.vocab_size=9"], ["data.tokenizer.vocab_size=9", "at least"]),
         (lambda: None, ["data.tokenizer.src_model=none.model"], ["/none.model: No such file"]),

@@ -60,7 +60,7 @@ def test_wheel_members(built: Path) -> None:
     members = {m for m in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in m}
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "seq2seq").rglob("*.py")}
     conf = {f"seq2seq/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "conf").rglob("*.yaml")}
-    assert {"seq2seq/conf/train.yaml", "seq2seq/py.typed", "seq2seq/data/grammar/lexicon.yaml"} <= members
+    assert {"seq2seq/conf/train.yaml", "seq2seq/py.typed", "seq2seq/data/corpora/grammar/lexicon.yaml"} <= members
     kernels = {path.name for path in (ROOT / "seq2seq/kernels").iterdir() if path.suffix in (".cpp", ".h")}
     assert {f"seq2seq/kernels/{name}" for name in kernels} <= members
     # All Python and YAML files and no others; other types of files of the package are allowed.
