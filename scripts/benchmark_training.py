@@ -42,8 +42,8 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
 from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training.run_log import NoLog, RunLog
-from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
+from seq2seq.training.run_log import NullLog, RunLog
+from seq2seq.training.trainer import EpochData, Trainer, Validation, ignore_validation
 
 NEVER = 10**9  # steps
 
@@ -115,7 +115,7 @@ class Stopwatch:
         return Step(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
 
 
-class SilentLog(NoLog):
+class SilentLog(NullLog):
     """Writes nothing; tells the stopwatch where an update ends."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
@@ -153,7 +153,7 @@ def make_trainer(
         data=data,
         validate=lambda: Validation(0.0, 1.0, 0.0, 0.0),
         keep=lambda path: None,
-        watch=watch_nothing,
+        watch=ignore_validation,
         run_log=log,
         folder=Path(settings.cache),
         pieces=tokenizer.fingerprint,

@@ -34,10 +34,10 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
-from seq2seq.training.fine_tuning import Start, load_start
-from seq2seq.training.memory import available_bytes, check_memory, check_weights, rough_bytes
-from seq2seq.training.run_log import NoLog, RunLog, Window, log, log_to
-from seq2seq.training.trainer import Trainer, Watch, watch_nothing
+from seq2seq.training.fine_tuning import Pretrained, load_pretrained
+from seq2seq.training.memory import available_bytes, check_memory, check_weights, estimated_bytes
+from seq2seq.training.run_log import NullLog, RunLog, Window, log, log_to
+from seq2seq.training.trainer import Trainer, ValidationCallback, ignore_validation
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
@@ -50,7 +50,7 @@ def main() -> None:
     sys.exit(launch(train))
 
 
-def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: bool = True) -> None:
+def train(config: Config, run: Launch, watch: ValidationCallback = ignore_validation, *, tested: bool = True) -> None:
     """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
 
     `watch` sees each validation as it is made; what it raises ends the run.
@@ -63,16 +63,16 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
     configure(config.runtime)
     device = ranks.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
-    if ranks.main:
+    if ranks.is_main:
         log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
 
     seed_everything(config.training.seed)
-    with ranks.first_alone():
-        start = load_start(config, run.folder if run.resumes else None)
+    with ranks.local_main_first():
+        start = load_pretrained(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, start, ranks.here)
+        model = make_model(config, corpus, device, start, ranks.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
@@ -84,7 +84,7 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
-    with RunLog(run.folder, config.training.log_every_steps, console) if ranks.main else NoLog() as run_log:
+    with RunLog(run.folder, config.training.log_every_steps, console) if ranks.is_main else NullLog() as run_log:
         trainer = Trainer(
             network,
             config.training,
@@ -101,7 +101,7 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
         begin(trainer, data, config, run, texts)
         with stop_on_signal(trainer):
             trainer.fit()
-        if ranks.main and tested:
+        if ranks.is_main and tested:
             test(run.folder, corpus, config, run_log)
 
 
@@ -119,15 +119,15 @@ def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, tex
     else:
         trainer.run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
     guard_memory(trainer, data, run.resumes)
-    if run.ranks.main:
+    if run.ranks.is_main:
         yaml = OmegaConf.create(to_dict(config))
         write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
-        device, dtype = trainer.update.device, trainer.update.dtype
-        facts = make_facts(config.training.seed, device, dtype, run.ranks.count, texts, trainer.progress.step)
+        device, dtype = trainer.accumulator.device, trainer.accumulator.dtype
+        facts = make_facts(config.training.seed, device, dtype, run.ranks.size, texts, trainer.progress.step)
         record(run.folder, facts, run.resumes)
 
 
-def make_model(config: Config, corpus: Corpus, device: torch.device, start: Start, ranks: int) -> Model:
+def make_model(config: Config, corpus: Corpus, device: torch.device, start: Pretrained, ranks: int) -> Model:
     """Return tokenizer and network as the run begins with them: new, or from `training.init_from`.
 
     Raises:
@@ -152,27 +152,27 @@ def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
         Seq2SeqError: there is not, on a GPU, even for one sentence.
     """
     network, config, ranks = trainer.network, trainer.config, trainer.ranks
-    worst = data.worst(trainer.progress.epoch, functools.partial(rough_bytes, network))
-    device = trainer.update.device.type
+    worst = data.worst(trainer.progress.epoch, functools.partial(estimated_bytes, network))
+    device = trainer.accumulator.device.type
     copies = 0 if resumed else 2  # Adam's moments
     if device == "cuda":
-        trainer.update.try_worst(worst, copies)
+        trainer.accumulator.fit_to_memory(worst, copies)
     refused = None
     if device == "cpu":
         try:
             check_memory(
-                trainer.update.part_gradient,
+                trainer.accumulator.accumulate_part,
                 network,
                 worst,
                 batch_tokens=config.batch_tokens,
-                available=free_bytes(ranks.here),
+                available=free_bytes(ranks.local_size),
                 micro_batches=config.micro_batches,
-                ranks=ranks.count,
+                ranks=ranks.size,
                 copies=copies,
             )
         except ConfigError as error:
             refused = error
-    if any(row[0] for row in ranks.gather([float(refused is not None)])):
+    if any(row[0] for row in ranks.all_gather([float(refused is not None)])):
         raise refused or ConfigError("another process of this run has too little memory, see its message")
 
 

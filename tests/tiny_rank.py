@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.training.distributed import joined
+from seq2seq.training.distributed import joined_group
 from tiny_trainer import random_data, tiny_trainer, weights_of
 
 
@@ -20,8 +20,8 @@ def main() -> None:
     """Train."""
     folder = Path(sys.argv[1])
     updates, rows, micro_batches = map(int, sys.argv[2:])
-    with joined() as ranks:
-        own, data = folder / str(ranks.number), random_data(4, rows=rows)
+    with joined_group() as ranks:
+        own, data = folder / str(ranks.rank), random_data(4, rows=rows)
         with tiny_trainer(own, data, max_steps=updates, micro_batches=micro_batches, ranks=ranks) as trainer:
             trainer.fit()
         torch.save(weights_of(trainer), own / "weights.pt")

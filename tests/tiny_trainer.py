@@ -15,7 +15,7 @@ import torch
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
     from seq2seq.data.batch import Batch
-    from seq2seq.training.distributed import Ranks
+    from seq2seq.training.distributed import ProcessGroup
     from seq2seq.training.trainer import EpochData, Trainer, Validation
 
 VOCAB = 12
@@ -46,7 +46,7 @@ def tiny_trainer(
     keep: Callable[[Path], None] = Path.touch,
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
     **settings: Any,
 ) -> Iterator[Trainer]:
     """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
@@ -56,7 +56,7 @@ def tiny_trainer(
     from seq2seq.config.training import TrainingConfig
     from seq2seq.model.network import Seq2Seq
     from seq2seq.training.run_log import RunLog
-    from seq2seq.training.trainer import Trainer, Validation, watch_nothing
+    from seq2seq.training.trainer import Trainer, Validation, ignore_validation
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def tiny_trainer(
             data,
             validate or (lambda: next(rising)),
             keep,
-            watch_nothing,
+            ignore_validation,
             log,
             folder,
             "pieces",

@@ -30,7 +30,7 @@ from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
 from seq2seq.storage.model_file import BEST_NAME
 from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training.distributed import Ranks, joined
+from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
 
 CONFIG_NAME = "config.yaml"
@@ -52,7 +52,7 @@ class Launch:
     folder: Path
     resumes: bool
     overrides: list[str]
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: ProcessGroup = field(default_factory=ProcessGroup)
 
 
 def launch(job: Callable[[Config, Launch], None]) -> int:
@@ -66,7 +66,7 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
         sys.stdout.write(help_text())
         return OK
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    ranks = Ranks()
+    ranks = ProcessGroup()
     sweep = Sweep(sys.argv[1:])
     OmegaConf.register_new_resolver("point_name", sweep.name, replace=True)
     failed: list[Exception] = []
@@ -96,8 +96,8 @@ def launch(job: Callable[[Config, Launch], None]) -> int:
 
     def body() -> int:
         nonlocal ranks
-        with joined() as ranks:
-            return in_one_line(lead) if ranks.main else _follow(job, ranks)
+        with joined_group() as ranks:
+            return in_one_line(lead) if ranks.is_main else _follow(job, ranks)
 
     return run(body)
 
@@ -124,22 +124,22 @@ def in_one_line(work: Callable[[], int], goes_on: str = "") -> int:
         raise Seq2SeqError(f"{place}{error.strerror or error}") from error
 
 
-def _tell(ranks: Ranks, config: Config, run: Launch) -> tuple[Config, Launch]:
+def _tell(ranks: ProcessGroup, config: Config, run: Launch) -> tuple[Config, Launch]:
     """Tell the other ranks what the first has composed; the folder, too, which may be named by the time.
 
     Raises:
         ConfigError: it is one point of a sweep.
     """
-    if ranks.count > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
+    if ranks.size > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError("a sweep (-m) cannot run in several processes: start its points one after another")
-    ranks.share((to_dict(config), run.folder, run.resumes))
+    ranks.broadcast((to_dict(config), run.folder, run.resumes))
     return config, replace(run, ranks=ranks)
 
 
-def _follow(job: Callable[[Config, Launch], None], ranks: Ranks) -> int:
+def _follow(job: Callable[[Config, Launch], None], ranks: ProcessGroup) -> int:
     """Run `job` as another rank than the first, with what that one has composed."""
     nothing: tuple[dict[str, Any], Path, bool] = {}, Path(), False
-    plain, folder, resumes = ranks.share(nothing)
+    plain, folder, resumes = ranks.broadcast(nothing)
     try:
         job(to_config(plain), Launch(folder, resumes, [], ranks))
     except Stopped as stop:  # the first one says it

@@ -27,12 +27,12 @@ def score_of(monitor: MonitorName, loss: float, bleu: float, chrf: float) -> tup
     return by if math.isfinite(by) else -math.inf, then if math.isfinite(then) else -math.inf
 
 
-def retains(config: TrainingConfig) -> bool:
+def keeps_step_models(config: TrainingConfig) -> bool:
     """Whether a run keeps models besides the best one."""
     return config.keep_best > 1 or config.keep_last > 0
 
 
-def retain(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list[Kept]:
+def update_kept(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list[Kept]:
     """Return what is kept of `kept` and `new`, in the order of the steps; of equal scores the earlier one is better."""
     known = sorted({one[0]: one for one in [*kept, new]}.values())
     best = sorted(known, key=lambda one: (*one[1:], -one[0]), reverse=True)[: config.keep_best]
@@ -51,7 +51,7 @@ def kept_models(run: Path) -> list[Path]:
     return [path for _, path in sorted((int(name[1]), path) for name, path in found if name)]
 
 
-def remove_others(run: Path, kept: Sequence[Kept]) -> None:
+def remove_unkept_models(run: Path, kept: Sequence[Kept]) -> None:
     """Delete the models of a run folder that are not kept."""
     names = {model_path(run, one[0]).name for one in kept}
     for path in kept_models(run):

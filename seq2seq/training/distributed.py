@@ -25,21 +25,21 @@ class RankLost(Seq2SeqError):
     """Another process of the run has ended; this one cannot go on."""
 
 
-class Ranks:
+class ProcessGroup:
     """What the processes of a run agree on. Every method but `main` is called by all of them, in the same order."""
 
-    def __init__(self, number: int = 0, count: int = 1) -> None:
-        self.number, self.count = number, count
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes files, validates and speaks."""
-        return self.number == 0
+        return self.rank == 0
 
     @property
-    def here(self) -> int:
+    def local_size(self) -> int:
         """How many of the processes share this machine."""
-        return 1 if self.count == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        return 1 if self.size == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
 
     def device(self, device: torch.device) -> torch.device:
         """Return the device of this process: of several GPUs on a machine, each has its own.
@@ -47,9 +47,9 @@ class Ranks:
         Raises:
             ConfigError: there are more processes on this machine than GPUs.
         """
-        if self.count == 1 or device.type != "cuda":
+        if self.size == 1 or device.type != "cuda":
             return device
-        local = int(os.environ.get("LOCAL_RANK", self.number))
+        local = int(os.environ.get("LOCAL_RANK", self.rank))
         if device.index is not None or local >= torch.cuda.device_count():
             raise ConfigError(
                 f"training.device={device}: process {local} of this machine needs a GPU of its own; say cuda, and "
@@ -58,9 +58,9 @@ class Ranks:
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the first rank's `value`."""
-        if self.count == 1:
+        if self.size == 1:
             return value
         box = [value]
         with _telling():
@@ -73,39 +73,39 @@ class Ranks:
         Raises:
             ConfigError: this one has another `value` than the first.
         """
-        if self.share(value) != value:
-            raise ConfigError(f"process {self.number} has another {what} than the first one: give all the same files")
+        if self.broadcast(value) != value:
+            raise ConfigError(f"process {self.rank} has another {what} than the first one: give all the same files")
 
-    def gather(self, values: Sequence[float]) -> list[list[float]]:
+    def all_gather(self, values: Sequence[float]) -> list[list[float]]:
         """Return the `values` of every rank."""
-        if self.count == 1:
+        if self.size == 1:
             return [list(values)]
         mine = torch.tensor(values, dtype=torch.float64)
-        rows = [torch.empty_like(mine) for _ in range(self.count)]
+        rows = [torch.empty_like(mine) for _ in range(self.size)]
         with _telling():
             dist.all_gather(rows, mine)
         return [row.tolist() for row in rows]
 
     @contextlib.contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def local_main_first(self) -> Iterator[None]:
         """Let the first process of every machine run the block before its others, which then find what it has made."""
-        first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.count == 1
+        first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.size == 1
         if not first:
-            self.gather([0.0])  # of nothing at all it would not wait
+            self.all_gather([0.0])  # of nothing at all it would not wait
         yield
         if first:
-            self.gather([0.0])
+            self.all_gather([0.0])
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return `module` so that its gradients are averaged over the ranks as they are made, weights made equal."""
-        if self.count == 1:
+        if self.size == 1:
             return module
         with _telling():
             return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss`; where the module is wrapped, this waits for the other ranks."""
-        if self.count == 1:
+        if self.size == 1:
             torch.autograd.backward(loss)
         else:
             with _telling():
@@ -113,7 +113,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Ranks]:
+def joined_group() -> Iterator[ProcessGroup]:
     """Join the other processes, if torchrun has started any, and leave them at the end of the block.
 
     Raises:
@@ -121,13 +121,13 @@ def joined() -> Iterator[Ranks]:
     """
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _telling():
         dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), count)
+        yield ProcessGroup(dist.get_rank(), count)
     finally:
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()

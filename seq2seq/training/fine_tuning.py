@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Start:
+class Pretrained:
     """What a run takes from the model it starts from; None: nothing, it has its own."""
 
     tokenizer: Tokenizer | None = None
@@ -45,7 +45,7 @@ class Start:
             copy_weights(self.weights, model)
 
 
-def load_start(config: Config, resumed: Path | None) -> Start:
+def load_pretrained(config: Config, resumed: Path | None) -> Pretrained:
     """Read what `training.init_from` asks for; of a run that is resumed in the folder `resumed`, not the weights.
 
     Raises:
@@ -55,28 +55,28 @@ def load_start(config: Config, resumed: Path | None) -> Start:
     """
     path, keep = config.training.init_from, config.training.init_vocabulary is VocabularyName.keep
     if path is None or (resumed is not None and not keep):
-        return Start()
+        return Pretrained()
     if resumed is not None:
-        return Start(_tokenizer_again(Path(path), resumed))
+        return Pretrained(_tokenizer_again(Path(path), resumed))
     try:
         parent = load_model(Path(path), CPU)
     except ModelFileError as error:
         raise ModelFileError(f"training.init_from: {error}") from error
     if not all(tensor.isfinite().all() for tensor in parent.network.state_dict().values()):
         raise ModelFileError(f"training.init_from: {path} holds weights that are not finite")
-    check_fit(parent, config)
+    check_compatible(parent, config)
     if not keep:
-        return Start(weights=parent)
+        return Pretrained(weights=parent)
     if config.model.tie_embeddings is TieName.three_way and not parent.tokenizer.joint:
         raise ConfigError(
             f"model.tie_embeddings=three_way needs one vocabulary, {path} has two: "
             "set model.tie_embeddings=two_way or training.init_vocabulary=replace"
         )
     log.info("the tokenizer is that of %s; data.tokenizer has no effect", path)
-    return Start(parent.tokenizer, parent)
+    return Pretrained(parent.tokenizer, parent)
 
 
-def check_fit(parent: Model, config: Config) -> None:
+def check_compatible(parent: Model, config: Config) -> None:
     """Warn where the weights of `parent` mean something else in a network made with `config`.
 
     Raises:

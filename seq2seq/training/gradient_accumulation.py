@@ -16,10 +16,10 @@ from seq2seq.data.batch import Batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
-from seq2seq.training.distributed import Ranks
+from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.loss import output_loss
 from seq2seq.training.r_drop import r_drop_loss
-from seq2seq.training.scheduled_sampling import choose_inputs
+from seq2seq.training.scheduled_sampling import mix_inputs
 
 log = logging.getLogger(__name__)
 
@@ -38,28 +38,28 @@ class BatchLoss(nn.Module):
         """
         smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(batch.src_ids.device, self.dtype):
-            batch = choose_inputs(self.network, batch, ratio)
+            batch = mix_inputs(self.network, batch, ratio)
             readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
             if alpha:
                 return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
             return output_loss(self.network.output, readouts, targets, smoothing)
 
 
-class Update:
+class GradientAccumulator:
     """Makes gradients. A batch is cut into ranks × micro-batches; part i goes to rank i mod ranks.
 
     The random numbers of a part (dropout, sampled inputs) are a function of (seed, step, number of the part). So N
     ranks with one part each and one rank with N parts make the same gradient up to rounding, and nothing need be saved.
     """
 
-    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, ranks: Ranks) -> None:
+    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, ranks: ProcessGroup) -> None:
         self._loss, self._config, self._ranks = BatchLoss(network, config, dtype), config, ranks
         self._shared: nn.Module | None = None
         self.splits = 1
         """Into how many times as many micro-batches as configured a batch is cut, for want of memory."""
         self.device, self.dtype = next(network.parameters()).device, dtype
 
-    def gradient(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
+    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
         """Add the gradient of `batch`, divided by all its tokens, and return the nll of this rank's share, summed.
 
         The decoder is fed a word of the reference with probability `ratio` (training/scheduled_sampling.py).
@@ -79,7 +79,7 @@ class Update:
                     raise
                 told = first_line(error)
             # Not in the handler: the exception keeps the tensors of the failed part alive.
-            if self._ranks.count > 1 or self._micro_batches >= len(batch.src_lengths):
+            if self._ranks.size > 1 or self._micro_batches >= len(batch.src_lengths):
                 raise Seq2SeqError(
                     f"out of memory ({told}): lower training.batch_tokens or raise training.micro_batches "
                     f"({self._micro_batches})"
@@ -90,12 +90,12 @@ class Update:
     def _micro_batches(self) -> int:
         return self._config.micro_batches * self.splits
 
-    def part_gradient(self, part: Batch) -> None:
+    def accumulate_part(self, part: Batch) -> None:
         """Add the gradient of one part, as `gradient` does; for measuring what it needs."""
         self._loss.train()
         self._backward(self._loss, part, part.tgt_tokens, last=True)
 
-    def try_worst(self, batch: Batch, copies: int) -> None:
+    def fit_to_memory(self, batch: Batch, copies: int) -> None:
         """Find out, before the first update, in how many parts the batch that needs most memory is computed.
 
         With room for so many `copies` of the weights that do not exist yet (Adam's moments). Nothing else is changed.
@@ -114,10 +114,10 @@ class Update:
                     raise
                 told = first_line(error)
             self._loss.zero_grad(set_to_none=True)
-            failed = max(row[0] for row in self._ranks.gather([float(bool(told))]))
+            failed = max(row[0] for row in self._ranks.all_gather([float(bool(told))]))
             if not failed:
                 break
-            if self._micro_batches * self._ranks.count >= len(batch.src_lengths):
+            if self._micro_batches * self._ranks.size >= len(batch.src_lengths):
                 told = told or "in another process"
                 raise Seq2SeqError(f"out of memory with a single sentence ({told}): lower data.max_length")
             self._split_further(told)
@@ -132,8 +132,8 @@ class Update:
 
     def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> float:
         ranks, tokens = self._ranks, batch.tgt_tokens
-        parts = batch.split(ranks.count * self._micro_batches)
-        mine = list(enumerate(parts))[ranks.number :: ranks.count]
+        parts = batch.split(ranks.size * self._micro_batches)
+        mine = list(enumerate(parts))[ranks.rank :: ranks.size]
         nll = torch.zeros((), device=self.device)
         for number, part in mine:
             self._seed(step, number)
@@ -149,7 +149,7 @@ class Update:
         waits = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if waits else module.no_sync():  # type: ignore[operator]
             losses: tuple[Tensor, Tensor] = module(part.to(self.device), ratio)
-            self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
+            self._ranks.backward(losses[0] * (weight * self._ranks.size / tokens))
         return losses[1]
 
     def _seed(self, step: int, part: int) -> None:

@@ -28,12 +28,12 @@ from seq2seq.training.loss import CHUNK_TOKENS
 
 Counts = NDArray[np.int64]
 GIB = 2**30
-ROUGH_FACTOR = 12.0
-"""A gradient needs less than this times `rough_bytes`, beside the weights' own: 0.1 to 11.8 were measured.
+ESTIMATE_FACTOR = 12.0
+"""A gradient needs less than this times `estimated_bytes`, beside the weights' own: 0.1 to 11.8 were measured.
 
 Most needs R-Drop with a large vocabulary: some ten matrices of logits at a time.
 """
-MARGIN, BESIDE = 1.4, 128 * 2**20
+MARGIN, OVERHEAD_BYTES = 1.4, 128 * 2**20
 """The process grows by so many times its tensors, and so many bytes more.
 
 The heap that `runtime.keep_freed_memory` sets up has gaps (times 1.0 to 1.5 were measured, most where many steps are
@@ -107,7 +107,7 @@ def _text(path: Path) -> str:
 # --- what a batch needs ----------------------------------------------------------------------------------------------
 
 
-def rough_bytes(network: Seq2Seq, rows: Counts, src_len: Counts, tgt_len: Counts) -> NDArray[Any]:
+def estimated_bytes(network: Seq2Seq, rows: Counts, src_len: Counts, tgt_len: Counts) -> NDArray[Any]:
     """Return roughly what the gradients of batches hold, from sizes alone: which one needs most.
 
     Every matrix reads and writes its sizes once for each position of its side; additive attention has a vector for each
@@ -152,11 +152,11 @@ class Need:
 
     def bytes(self, rows: int) -> float:
         """Return by how much the process grows with them."""
-        return MARGIN * self.tensors(rows) + BESIDE
+        return MARGIN * self.tensors(rows) + OVERHEAD_BYTES
 
     def rows(self, available: int) -> int:
         """Return how many rows fit."""
-        return max(0, math.floor(((available - BESIDE) / MARGIN - self.fixed) / max(self.per_row, 1.0)))
+        return max(0, math.floor(((available - OVERHEAD_BYTES) / MARGIN - self.fixed) / max(self.per_row, 1.0)))
 
 
 def measured_need(
@@ -253,8 +253,8 @@ def check_memory(
     resident = copies * weights
     if available is None or not torch.profiler.kineto_available():
         return
-    rough = float(rough_bytes(network, *np.array([[rows], [src_len], [tgt_len]]))[0])
-    if BESIDE + 2 * (resident + weights) + ROUGH_FACTOR * rough < available:
+    rough = float(estimated_bytes(network, *np.array([[rows], [src_len], [tgt_len]]))[0])
+    if OVERHEAD_BYTES + 2 * (resident + weights) + ESTIMATE_FACTOR * rough < available:
         return
     gc.collect()  # or torch warns of memory that it has not seen being taken
     with torch.random.fork_rng(devices=[]):

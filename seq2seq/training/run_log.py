@@ -238,7 +238,7 @@ class RunLog:
         print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
 
 
-class NoLog(RunLog):
+class NullLog(RunLog):
     """The log of a rank that writes nothing."""
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ class NoLog(RunLog):
     def _nothing(self, *args: Any, **fields: Any) -> None:
         pass
 
-    def __enter__(self) -> NoLog:
+    def __enter__(self) -> NullLog:
         return self
 
     __exit__ = rewind = sync = step = diagnose = progress = flush = validation = event = _nothing

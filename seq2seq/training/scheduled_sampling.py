@@ -45,7 +45,7 @@ def _inverse_sigmoid(done: float) -> float:
     return STEEPNESS / (STEEPNESS + math.pow(STEEPNESS, 2 * done))
 
 
-def choose_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
+def mix_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
     """Return the batch with some words of `tgt_in` replaced by those that the network says in their place.
 
     A coin is tossed for every word of every sentence, drawn from torch's generator: with probability `ratio` the word

@@ -20,11 +20,17 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import BEST_NAME
 from seq2seq.training.anomalies import is_spike, skip
 from seq2seq.training.checkpoint import LAST_NAME, PREVIOUS_NAME, Progress, read_checkpoint, restore, save_checkpoint
-from seq2seq.training.checkpoint_retention import model_path, remove_others, retain, retains, score_of
+from seq2seq.training.checkpoint_retention import (
+    keeps_step_models,
+    model_path,
+    remove_unkept_models,
+    score_of,
+    update_kept,
+)
 from seq2seq.training.diagnostics import diagnose
-from seq2seq.training.distributed import RankLost, Ranks
+from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import Update
+from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.records import AttentionMap, Sample
 from seq2seq.training.run_log import RunLog, Window
@@ -57,11 +63,11 @@ class Validation:
 NOTHING = Validation(math.nan, math.nan, math.nan, math.nan)  # of a rank that does not validate
 
 
-Watch = Callable[[int, Validation], None]
+ValidationCallback = Callable[[int, Validation], None]
 """What sees each validation with its step; an exception that it raises ends the run."""
 
 
-def watch_nothing(step: int, validation: Validation) -> None:
+def ignore_validation(step: int, validation: Validation) -> None:
     """Let the run go on."""
 
 
@@ -91,17 +97,17 @@ class Trainer:
         data: EpochData,
         validate: Callable[[], Validation],
         keep: Callable[[Path], None],
-        watch: Watch,
+        watch: ValidationCallback,
         run_log: RunLog,
         folder: Path,
         pieces: str,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
     ) -> None:
         self.network, self.config = network, config
         self.data, self.validate, self.keep, self.watch = data, validate, keep, watch
         self.run_log, self.folder, self.pieces = run_log, folder, pieces
-        self.ranks = ranks or Ranks()
-        self.update = Update(network, config, dtype, self.ranks)
+        self.ranks = ranks or ProcessGroup()
+        self.accumulator = GradientAccumulator(network, config, dtype, self.ranks)
         self.optimizer = make_optimizer(network.parameters(), config)
         self.average = None if config.ema is None else MovingAverage(network, config.ema)
         self.progress = Progress()
@@ -114,12 +120,12 @@ class Trainer:
         Raises:
             ModelFileError: it is missing or damaged, and so is the one before it, or it is that of another run.
         """
-        state = self.ranks.share(read_checkpoint(self.folder, self.pieces) if self.ranks.main else {})
+        state = self.ranks.broadcast(read_checkpoint(self.folder, self.pieces) if self.ranks.is_main else {})
         self.progress = restore(self.folder / LAST_NAME, state, self.network, self.optimizer, self.average)
-        self.update.splits = self.progress.splits
+        self.accumulator.splits = self.progress.splits
         self.run_log.rewind(self.progress.step, self.progress.validated_step, Window(**self.progress.window))
-        if self.ranks.main and retains(self.config):
-            remove_others(self.folder, self.progress.kept)
+        if self.ranks.is_main and keeps_step_models(self.config):
+            remove_unkept_models(self.folder, self.progress.kept)
         log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
 
     def fit(self) -> None:
@@ -137,7 +143,7 @@ class Trainer:
         try:
             self._train()
         except RankLost as error:
-            if self.ranks.main and self.progress.step:
+            if self.ranks.is_main and self.progress.step:
                 log.error("%s", error)
                 self._save()
             raise
@@ -158,7 +164,7 @@ class Trainer:
             self._save()
             self._validate()
         self._save()
-        if self.ranks.main:
+        if self.ranks.is_main:
             (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)  # there is no next save that could count on it
         self._stop_if_asked()
 
@@ -167,8 +173,8 @@ class Trainer:
         started, tokens, progress = time.monotonic(), batch.tgt_tokens, self.progress
         self.network.train()
         ratio = teacher_forcing_ratio(self.config.scheduled_sampling, self._share_done())
-        share = self.update.gradient(batch, progress.step + 1, ratio)
-        if self.config.diagnostics and self.ranks.main and (progress.step + 1) % self.config.log_every_steps == 0:
+        share = self.accumulator.accumulate(batch, progress.step + 1, ratio)
+        if self.config.diagnostics and self.ranks.is_main and (progress.step + 1) % self.config.log_every_steps == 0:
             self.run_log.diagnose(diagnose(self.network, batch))  # while the gradient is whole
         norm = float(clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf")))
         nll = self._agree(share)  # the last thing that can fail for want of another rank
@@ -193,7 +199,7 @@ class Trainer:
     def _agree(self, nll: float) -> float:
         """Return the sum of the ranks' nll; agree on the time that has passed and on whether to stop."""
         elapsed = time.monotonic() - self._started
-        rows = self.ranks.gather([nll, elapsed, float(self.stop_signal or 0)])
+        rows = self.ranks.all_gather([nll, elapsed, float(self.stop_signal or 0)])
         self.progress.elapsed_sec = rows[0][1]
         self._agreed_signal = int(max(row[2] for row in rows))
         return sum(row[0] for row in rows)
@@ -252,12 +258,12 @@ class Trainer:
         self.run_log.flush(self.progress.step)
         progress, config = self.progress, self.config
         with self.average.in_place() if self.average is not None else contextlib.nullcontext():
-            result = self.validate() if self.ranks.main else NOTHING
-            result, progress.elapsed_sec = self.ranks.share((result, time.monotonic() - self._started))
+            result = self.validate() if self.ranks.is_main else NOTHING
+            result, progress.elapsed_sec = self.ranks.broadcast((result, time.monotonic() - self._started))
             progress.validated_step = progress.step
             score = score_of(config.monitor, result.loss, result.bleu, result.chrf)
             better = progress.best is None or score > tuple(progress.best)
-            if self.ranks.main:
+            if self.ranks.is_main:
                 self._keep(score, better)
         if better:
             progress.best, progress.stale_validations, progress.plateau_stale = score, 0, 0
@@ -267,10 +273,10 @@ class Trainer:
         if progress.plateau_stale >= config.plateau_patience:
             progress.plateau_scale, progress.plateau_stale = progress.plateau_scale * config.plateau_factor, 0
         self.run_log.validation(progress.step, progress.elapsed_sec, result, better)
-        if retains(config) and self.ranks.main:
+        if keeps_step_models(config) and self.ranks.is_main:
             self._save()  # which names the models that are kept, before the others go
-            remove_others(self.folder, progress.kept)
-        if self.ranks.main:
+            remove_unkept_models(self.folder, progress.kept)
+        if self.ranks.is_main:
             self.watch(progress.step, result)
         self._agree(0.0)  # a signal may have come meanwhile
 
@@ -278,14 +284,14 @@ class Trainer:
         if better:
             self.keep(self.folder / BEST_NAME)
         step = self.progress.step
-        if retains(self.config):
-            self.progress.kept = retain(self.progress.kept, (step, *score), self.config)
+        if keeps_step_models(self.config):
+            self.progress.kept = update_kept(self.progress.kept, (step, *score), self.config)
             if step in {one[0] for one in self.progress.kept}:
                 self.keep(model_path(self.folder, step))
 
     def _save(self) -> None:
-        if self.ranks.main:
-            self.progress.window, self.progress.splits = asdict(self.run_log.window), self.update.splits
+        if self.ranks.is_main:
+            self.progress.window, self.progress.splits = asdict(self.run_log.window), self.accumulator.splits
             self.run_log.sync()
             last = self.folder / LAST_NAME
             save_checkpoint(last, self.network, self.optimizer, self.average, self.progress, self.pieces)

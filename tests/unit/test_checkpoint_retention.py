@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.config.training import MonitorName, TrainingConfig
-from seq2seq.training.checkpoint_retention import Kept, model_path, remove_others, retain, score_of
+from seq2seq.training.checkpoint_retention import Kept, model_path, remove_unkept_models, score_of, update_kept
 from seq2seq.training.trainer import Validation
 from tiny_trainer import events, random_data, tiny_trainer
 
@@ -17,7 +17,7 @@ def kept_after(scores: list[float], best: int, last: int) -> list[int]:
     config = TrainingConfig(keep_best=best, keep_last=last)
     kept: list[Kept] = []
     for step, score in enumerate(scores, start=1):
-        kept = retain(kept, (step, float(score), 0.0), config)
+        kept = update_kept(kept, (step, float(score), 0.0), config)
     return [one[0] for one in kept]
 
 
@@ -35,7 +35,7 @@ def test_of_equal_scores_the_earlier_stays() -> None:
 
 def test_a_validation_made_again_takes_its_own_place() -> None:
     config = TrainingConfig(keep_best=2)
-    assert retain([(1, 3.0, 0.0), (2, 2.0, 0.0)], (2, 2.0, 0.0), config) == [(1, 3.0, 0.0), (2, 2.0, 0.0)]
+    assert update_kept([(1, 3.0, 0.0), (2, 2.0, 0.0)], (2, 2.0, 0.0), config) == [(1, 3.0, 0.0), (2, 2.0, 0.0)]
 
 
 def test_every_monitor_prefers_what_is_better() -> None:
@@ -51,7 +51,7 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     for path in (model_path(tmp_path, 1), model_path(tmp_path, 2), tmp_path / "models" / "mine.safetensors"):
         path.touch()
-    remove_others(tmp_path, [(2, 1.0, 1.0)])
+    remove_unkept_models(tmp_path, [(2, 1.0, 1.0)])
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"step_0000002.safetensors", "mine.safetensors"}
 
 

@@ -24,7 +24,7 @@ def gradient(
     """The gradient of BATCH and its nll."""
     with tiny_trainer(folder, random_data(4), **settings) as trainer:
         change(trainer)
-        nll = trainer.update.gradient(BATCH, step)
+        nll = trainer.accumulator.accumulate(BATCH, step)
     weights = trainer.network.named_parameters()
     return {name: weight.grad for name, weight in weights if weight.grad is not None}, nll
 
@@ -44,8 +44,8 @@ def test_random_numbers_are_those_of_seed_and_step_and_nothing_else(tmp_path: Pa
 def test_every_part_has_random_numbers_of_its_own(tmp_path: Path) -> None:
     losses = []
     with tiny_trainer(tmp_path, random_data(1), micro_batches=3, dropout=0.5) as trainer:
-        trainer.update._loss.register_forward_hook(lambda module, inputs, output: losses.append(output[1].item()))
-        trainer.update.gradient(make_batch([[4, 5]] * 3, [[7, 8]] * 3), 1)
+        trainer.accumulator._loss.register_forward_hook(lambda module, inputs, output: losses.append(output[1].item()))
+        trainer.accumulator.accumulate(make_batch([[4, 5]] * 3, [[7, 8]] * 3), 1)
     assert len(set(losses)) == 3
 
 
@@ -59,7 +59,7 @@ def out_of_memory_above(trainer: Trainer, rows: int) -> None:
         if len(inputs[0].src_lengths) > rows and output[0].requires_grad:
             output[0].register_hook(fail)
 
-    trainer.update._loss.register_forward_hook(look)
+    trainer.accumulator._loss.register_forward_hook(look)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -79,17 +79,17 @@ def test_a_sentence_that_is_too_large_by_itself_ends_the_run_in_one_line(tmp_pat
 
 def test_another_error_is_not_taken_for_want_of_memory(tmp_path: Path) -> None:
     def break_it(trainer: Trainer) -> None:
-        trainer.update._loss.register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+        trainer.accumulator._loss.register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
 
     with pytest.raises(RuntimeError, match="size"):
         gradient(tmp_path, break_it)
 
 
 def test_trying_the_worst_batch_leaves_no_trace_but_the_number_of_parts(tmp_path: Path) -> None:
-    def try_worst(trainer: Trainer) -> None:
+    def fit_to_memory(trainer: Trainer) -> None:
         before = [weight.detach().clone() for weight in trainer.network.parameters()]
         out_of_memory_above(trainer, 2)
-        trainer.update.try_worst(BATCH, copies=2)
+        trainer.accumulator.fit_to_memory(BATCH, copies=2)
         assert all(weight.grad is None for weight in trainer.network.parameters())
         assert all(torch.equal(*pair) for pair in zip(before, trainer.network.parameters(), strict=True))
         assert not trainer.optimizer.state
@@ -102,5 +102,6 @@ def test_trying_the_worst_batch_leaves_no_trace_but_the_number_of_parts(tmp_path
 def test_a_worst_batch_of_one_sentence_that_is_too_large_is_told_before_the_first_update(tmp_path: Path) -> None:
     with pytest.raises(Seq2SeqError, match=r"single sentence.*data\.max_length"):
         gradient(
-            tmp_path, lambda trainer: (out_of_memory_above(trainer, 0), trainer.update.try_worst(BATCH, copies=2))[1]
+            tmp_path,
+            lambda trainer: (out_of_memory_above(trainer, 0), trainer.accumulator.fit_to_memory(BATCH, copies=2))[1],
         )

@@ -17,17 +17,17 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.training.distributed import Ranks
-from seq2seq.training.gradient_accumulation import Update
+from seq2seq.training.distributed import ProcessGroup
+from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.loss import output_loss
 from seq2seq.training.memory import (
-    BESIDE,
-    ROUGH_FACTOR,
+    ESTIMATE_FACTOR,
+    OVERHEAD_BYTES,
     available_bytes,
     check_memory,
     check_weights,
+    estimated_bytes,
     peak_bytes,
-    rough_bytes,
 )
 
 MIB, GIB = 2**20, 2**30
@@ -109,15 +109,18 @@ def test_the_peak_is_that_of_what_lives_at_once() -> None:
 
 def test_long_sentences_cost_more_where_pairs_of_positions_count() -> None:
     """Equal numbers of positions on both sides; without attention's vectors the two would be alike."""
-    short, long = rough_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
+    short, long = estimated_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
     assert long > short
 
 
 def test_r_drop_with_a_large_vocabulary_stays_below_the_factor_by_which_runs_are_let_through() -> None:
     model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
-    batch, update = some_batch(25, 10, 10), Update(model, TrainingConfig(r_drop=5.0), torch.float32, Ranks())
-    rough = rough_bytes(model, *np.array([[25], [10], [10]]))[0]
-    assert ROUGH_FACTOR / 2 < peak_bytes(lambda: update.part_gradient(batch)) / rough < ROUGH_FACTOR
+    batch, accumulator = (
+        some_batch(25, 10, 10),
+        GradientAccumulator(model, TrainingConfig(r_drop=5.0), torch.float32, ProcessGroup()),
+    )
+    rough = estimated_bytes(model, *np.array([[25], [10], [10]]))[0]
+    assert ESTIMATE_FACTOR / 2 < peak_bytes(lambda: accumulator.accumulate_part(batch)) / rough < ESTIMATE_FACTOR
 
 
 # --- refusing --------------------------------------------------------------------------------------------------------
@@ -181,15 +184,15 @@ def peak(batch: Batch) -> int:
 @pytest.fixture(scope="module")
 def half(peak: int) -> int:
     """Memory for about half of the batch."""
-    return BESIDE + peak // 2
+    return OVERHEAD_BYTES + peak // 2
 
 
 def test_the_need_is_the_measured_one(batch: Batch, peak: int) -> None:
     """Predicted from a part of the rows, it is that of the whole batch, and at most 1.5 times that."""
     model = network()
     weights = sum(weight.nbytes for weight in model.parameters())
-    assert not refusal(model, batch, int(1.5 * (peak + 2 * weights)) + BESIDE)
-    assert refusal(model, batch, peak + 2 * weights + BESIDE)
+    assert not refusal(model, batch, int(1.5 * (peak + 2 * weights)) + OVERHEAD_BYTES)
+    assert refusal(model, batch, peak + 2 * weights + OVERHEAD_BYTES)
 
 
 def test_the_budget_it_names_fits_and_a_larger_one_does_not(batch: Batch, half: int) -> None:

@@ -20,7 +20,7 @@ from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.gradient_accumulation import BatchLoss
-from seq2seq.training.scheduled_sampling import choose_inputs, teacher_forcing_ratio
+from seq2seq.training.scheduled_sampling import mix_inputs, teacher_forcing_ratio
 from seq2seq.training.trainer import Stopped, Trainer
 from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 
@@ -102,7 +102,7 @@ def test_the_ratio_never_rises(schedule: SamplingScheduleName) -> None:
 def test_at_ratio_1_nothing_is_computed_and_no_number_drawn() -> None:
     network, batch = make_network(), random_batch()
     before = torch.get_rng_state()
-    assert choose_inputs(network, batch, 1.0) is batch
+    assert mix_inputs(network, batch, 1.0) is batch
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -110,7 +110,7 @@ def test_at_ratio_1_nothing_is_computed_and_no_number_drawn() -> None:
 def test_at_ratio_0_it_is_greedy_decoding(kernels: None, parts: dict[str, Any]) -> None:
     """Up to each sentence's own length; where the network says a special token, it goes on from the reference."""
     network, batch = make_network(**parts), random_batch(rows=8)
-    found = choose_inputs(network, batch, 0.0)
+    found = mix_inputs(network, batch, 0.0)
     assert network.training
     assert not found.tgt_in.requires_grad
     network.eval()
@@ -131,13 +131,13 @@ def test_what_no_translation_goes_on_from_is_never_fed(special: int) -> None:
     network, batch = make_network(), random_batch()
     with torch.no_grad():
         network.output.bias[special] = 1000.0
-    assert torch.equal(choose_inputs(network, batch, 0.0).tgt_in, batch.tgt_in)
+    assert torch.equal(mix_inputs(network, batch, 0.0).tgt_in, batch.tgt_in)
 
 
 def test_in_between_each_word_is_the_reference_or_what_is_said_after_those_before_it() -> None:
     network, batch, ratio = make_network(), random_batch(rows=40), 0.7
     torch.manual_seed(2)
-    found = choose_inputs(network, batch, ratio)
+    found = mix_inputs(network, batch, ratio)
     network.eval()
     kept: list[bool] = []
     for row, fed in enumerate(found.tgt_in.tolist()):
@@ -172,7 +172,7 @@ def test_the_gradient_is_that_of_teacher_forcing_on_the_chosen_words(
     batch = random_batch()
     torch.manual_seed(3)
     with autocast(torch.device("cpu"), dtype):
-        chosen = choose_inputs(network, batch, 0.3)
+        chosen = mix_inputs(network, batch, 0.3)
     assert not torch.equal(chosen.tgt_in, batch.tgt_in)
     expected = gradient(network, config, dtype, chosen, 1.0)
     torch.manual_seed(3)

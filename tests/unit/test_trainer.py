@@ -447,7 +447,9 @@ def test_models_that_a_crash_has_left_are_removed(tmp_path: Path, monkeypatch: p
     settings: dict[str, Any] = {"max_steps": 4, "validate_every_steps": 2, "keep_last": 1}
     (tmp_path / "models").mkdir()
     with tiny_trainer(tmp_path, random_data(BATCHES), **settings) as trainer, monkeypatch.context() as patch:
-        patch.setattr("seq2seq.training.trainer.remove_others", lambda *_: trainer.progress.step == 4 and crash())
+        patch.setattr(
+            "seq2seq.training.trainer.remove_unkept_models", lambda *_: trainer.progress.step == 4 and crash()
+        )
         with pytest.raises(Crash):
             trainer.fit()
     assert len(list((tmp_path / "models").iterdir())) == 2
