@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from seq2seq.cli.exit_status import run
 from seq2seq.config.model import AttentionName
-from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure

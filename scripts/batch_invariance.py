@@ -12,7 +12,7 @@ import argparse
 import random
 import sys
 
-from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.corpus import read_lines
 from seq2seq.inference.translator import Translator

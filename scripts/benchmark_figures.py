@@ -13,7 +13,7 @@ import torch
 from benchmark_work import Settings
 from gemm import Product, measure
 
-from seq2seq.config.schema import AllocatorName, KernelsName, RuntimeConfig
+from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
 
 CPU = torch.device("cpu")
 SEED = 1

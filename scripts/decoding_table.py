@@ -15,7 +15,7 @@ import torch
 from sacrebleu import CHRF
 
 from seq2seq.config.decode import NormalizationName, SearchName, UtilityName
-from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.data.corpus import read_lines
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.inference.translator import Translator

@@ -16,7 +16,7 @@ import torch
 from benchmark_work import model_config
 from torch import Tensor
 
-from seq2seq.config.schema import RuntimeConfig
+from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import PrecisionName, TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.model.network import Seq2Seq

@@ -29,7 +29,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from seq2seq.config.schema import Config, RuntimeConfig, config_dir, to_config
+from seq2seq.config.loading import config_dir, to_config
+from seq2seq.config.runtime import RuntimeConfig
+from seq2seq.config.schema import Config
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.download import cache_dir

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.storage.run_folder import MODELS_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,12 +82,12 @@ def expand(path: Path, last: int | None = None) -> list[Path]:
     if not os.path.isdir(path):
         return [path]
 
-    from seq2seq.training.checkpoint_retention import FOLDER_NAME, kept_models
+    from seq2seq.training.checkpoint_retention import kept_models
 
     found = kept_models(path)
     if not found:
         raise ModelFileError(
-            f"no models in {path / FOLDER_NAME}: train with training.keep_best=K (at least 2) or training.keep_last=N, "
+            f"no models in {path / MODELS_NAME}: train with training.keep_best=K (at least 2) or training.keep_last=N, "
             "or name model files"
         )
     return found[-(last or len(found)) :]

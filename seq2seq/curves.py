@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.exit_status import run
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.storage.metrics_file import METRICS_NAME, read_events
+from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.run_folder import METRICS_NAME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Command: score a model on its test sets or on your own text, or score translations that exist already."""
+"""Command: score a model on its test sets or on other text, or score existing translations."""
 
 from __future__ import annotations
 
@@ -13,29 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.options import (
-    FIELDS,
-    add_search_options,
+from seq2seq.cli.options import FIELDS, add_search_options, flag_of, search_overrides
+from seq2seq.cli.process_options import (
+    add_ensemble_weights,
+    add_process_options,
     add_shortlist,
-    add_weights,
-    flag_of,
+    load_translator,
     model_list,
-    search_overrides,
 )
 from seq2seq.errors import ConfigError, DataError
 
-# Everything else is imported where it is used: --help costs nothing, and scoring files does not load torch.
+# Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
     from seq2seq.data.corpus import ParallelText
     from seq2seq.evaluation.metrics import Scores
-    from seq2seq.inference.translator import Translator
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
 
-  %(prog)s MODEL                     the test sets of the corpus the model was trained on
-  %(prog)s MODEL --src F --ref F     your own test set
-  %(prog)s --hyp F --ref F           translations made before, by any program
+  %(prog)s MODEL                     translate and score the test sets of the model's corpus
+  %(prog)s MODEL --src F --ref F     translate and score your own test set
+  %(prog)s --hyp F --ref F           score existing translations, by any program
 """
 WITH_MODEL = (*FIELDS, "weights", "shortlist", "device", "precision", "threads", "output")
 WITH_CORPUS = ("data_root", "cache_dir")
@@ -48,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line. Options left out are None, so that the model's own settings hold."""
+    """Return the argument parser; an option that is not given is None, and the model's own setting applies."""
     made = argparse.ArgumentParser(
         prog="seq2seq-evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,23 +54,20 @@ def parser() -> argparse.ArgumentParser:
         "model",
         nargs="?",
         metavar="MODEL",
-        help="model file or run folder; several, comma-separated, are asked together",
+        help="model file or run folder; several, comma-separated, form an ensemble",
     )
-    add_weights(made)
+    add_ensemble_weights(made)
     add_shortlist(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
     text.add_argument("--src", metavar="FILE", help="translate this file")
     text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
-    text.add_argument("--ref", metavar="FILE", help="reference translations, line by line")
-    text.add_argument("--data-root", metavar="DIR", help="read the model's corpus from this folder, without download")
+    text.add_argument("--ref", metavar="FILE", help="reference translations, line-aligned with --src or --hyp")
+    text.add_argument(
+        "--data-root", metavar="DIR", help="read the model's corpus from this folder instead of downloading it"
+    )
     text.add_argument("--cache-dir", metavar="DIR", help="keep downloads in this folder")
     add_search_options(made)
-    process = made.add_argument_group("process")
-    process.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
-    process.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16", "int8"), help="of matrix products (default: auto)"
-    )
-    process.add_argument("--threads", metavar="N", type=int, help="CPU threads (default: torch's choice)")
+    add_process_options(made)
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
@@ -80,10 +75,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Do what the command line says and print the scores.
+    """Run the evaluation of the command line and print the scores.
 
     Raises:
-        ConfigError: options that do not go together.
+        ConfigError: options that contradict each other.
     """
     logging.basicConfig(format="warning: %(message)s")
     check(args)
@@ -97,26 +92,24 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse options that contradict each other, would be ignored or mean nothing.
+    """Check that no option contradicts another or would be ignored.
 
     Raises:
-        ConfigError: names the options and what to give instead.
+        ConfigError: names the options.
     """
-    hyp, src, ref = (value is not None for value in (args.hyp, args.src, args.ref))  # an empty name is a name
+    hyp, src, ref = (value is not None for value in (args.hyp, args.src, args.ref))  # an empty name counts as given
     if hyp and (args.model or src):
-        raise ConfigError("--hyp scores translations that exist: give it with --ref alone, without MODEL and --src")
+        raise ConfigError("--hyp scores existing translations: give it with --ref only, without MODEL and --src")
     if hyp and not ref:
         raise ConfigError("--hyp needs --ref FILE, the reference translations")
     if not hyp and not args.model:
         raise ConfigError("nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE")
     if not hyp and src != ref:
-        raise ConfigError("--src and --ref go together: the text to translate and its reference translations")
+        raise ConfigError("--src and --ref need each other: the text to translate and its reference translations")
     ignored = (*WITH_MODEL, *WITH_CORPUS) if hyp else WITH_CORPUS if src else ()
     for name in ignored:
         if getattr(args, name) is not None:
-            raise ConfigError(f"{flag_of(name)} has no meaning with {'--hyp' if hyp else '--src'}")
-    if args.threads is not None and args.threads < 1:
-        raise ConfigError(f"--threads {args.threads} is not at least 1")
+            raise ConfigError(f"{flag_of(name)} has no effect with {'--hyp' if hyp else '--src'}")
     search_overrides(args)
 
 
@@ -130,14 +123,14 @@ def score_file(hyp: str, ref: str) -> dict[str, Scores]:
 
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
-    """Translate every test set and score it; each is reported on stderr as it is done."""
+    """Translate and score every test set; log each on stderr."""
     from seq2seq.data.corpus import read_pair
     from seq2seq.evaluation.metrics import score
 
     if args.output:
         make_folder(args.output)
-    given = None if args.src is None else read_pair(args.src, args.ref)  # before any time is spent on the model
-    translator = load(args)
+    given = None if args.src is None else read_pair(args.src, args.ref)  # before the model is loaded
+    translator = load_translator(args, model_list(args.model))
     overrides = search_overrides(args, translator.decode)
     tests = load_corpus_tests(args) if given is None else {"test": given}
     results = {}
@@ -152,22 +145,11 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     return results
 
 
-def load(args: argparse.Namespace) -> Translator:
-    """Load what the command line names."""
-    from seq2seq.config.schema import RuntimeConfig
-    from seq2seq.inference.translator import Translator
-    from seq2seq.runtime import configure
-
-    configure(RuntimeConfig(threads=args.threads))
-    models, device, precision = model_list(args.model), args.device or "auto", args.precision or "auto"
-    return Translator.load(*models, device=device, precision=precision, weights=args.weights, shortlist=args.shortlist)
-
-
 def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
-    """Read the test sets of the corpus that the (first) model was trained on.
+    """Read the test sets of the corpus that the first model was trained on.
 
     Raises:
-        ConfigError: `--data-root` for a corpus that is not read from such a folder.
+        ConfigError: `--data-root` for a corpus that is not read from a folder.
     """
     from seq2seq.config.data import DataName
     from seq2seq.data.corpora.load import load_tests
@@ -175,16 +157,16 @@ def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
 
     data = read_config(Path(model_list(args.model)[0])).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
-        raise ConfigError(f"--data-root has no meaning for a model trained on data={data.name.name}")
+        raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
     return load_tests(dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None}))
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder for translations before the work, not after it.
+    """Create the output folder before the work, so that an error costs no time.
 
     Raises:
-        DataError: it cannot be created.
+        DataError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,10 +175,10 @@ def make_folder(folder: Path) -> None:
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
-    """Write one line each.
+    """Write the lines to a file.
 
     Raises:
-        DataError: the disk refuses.
+        DataError: writing fails.
     """
     try:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")

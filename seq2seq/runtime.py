@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from seq2seq.config.schema import AllocatorName, KernelsName, RuntimeConfig
+from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 import signal
 import sys
@@ -10,14 +9,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.hydra_app import CONFIG_NAME, Launch, launch
-from seq2seq.config.schema import Config, to_dict
+from seq2seq.cli.hydra_app import run_app
+from seq2seq.cli.resume import RunContext
+from seq2seq.config.loading import to_dict
+from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpora.load import load_corpus
@@ -25,19 +27,22 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.metrics_file import EventKind
+from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
+from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
+from seq2seq.training.available_memory import available_bytes
+from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained
-from seq2seq.training.memory import available_bytes, check_memory, check_weights, estimated_bytes
-from seq2seq.training.run_log import NullLog, RunLog, Window, log, log_to
-from seq2seq.training.trainer import Trainer, ValidationCallback, ignore_validation
+from seq2seq.training.memory import check_weights
+from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
+from seq2seq.training.trainer import Trainer
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
@@ -47,13 +52,15 @@ ECHO_SEC = 2.0
 
 def main() -> None:
     """Run the command and exit with its status."""
-    sys.exit(launch(train))
+    sys.exit(run_app(train))
 
 
-def train(config: Config, run: Launch, watch: ValidationCallback = ignore_validation, *, tested: bool = True) -> None:
+def train(
+    config: Config, run: RunContext, watch: ValidationCallback = ignore_validation, *, tested: bool = True
+) -> None:
     """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
 
-    `watch` sees each validation as it is made; what it raises ends the run.
+    `watch` is called after each validation; an exception it raises ends the run.
 
     Raises:
         Seq2SeqError: bad input or settings; one line says what to change.
@@ -70,9 +77,9 @@ def train(config: Config, run: Launch, watch: ValidationCallback = ignore_valida
 
     seed_everything(config.training.seed)
     with ranks.local_main_first():
-        start = load_pretrained(config, run.folder if run.resumes else None)
+        pretrained = load_pretrained(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, start, ranks.local_size)
+        model = make_model(config, corpus, device, pretrained, ranks.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
@@ -84,102 +91,44 @@ def train(config: Config, run: Launch, watch: ValidationCallback = ignore_valida
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
-    with RunLog(run.folder, config.training.log_every_steps, console) if ranks.is_main else NullLog() as run_log:
-        trainer = Trainer(
-            network,
-            config.training,
-            dtype,
-            data=data,
-            validate=validate,
-            keep=lambda path: save_model(path, model),
-            watch=watch,
-            run_log=run_log,
-            folder=run.folder,
-            pieces=tokenizer.fingerprint,
-            ranks=ranks,
-        )
-        begin(trainer, data, config, run, texts)
+    with RunLog(run.folder, console) if ranks.is_main else NullLog() as run_log:
+        callbacks = Callbacks(validate, lambda path: save_model(path, model), watch)
+        output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
+        trainer = Trainer(network, config.training, dtype, data, callbacks, output, ranks)
+        step = trainer.begin(resume=run.resumes)
+        trainer.check_memory(data.worst)
+        if ranks.is_main:
+            exact = network.output.weight.device  # cuda:0 where `device` is cuda
+            facts = make_facts(config.training.seed, exact, dtype, ranks.size, texts, step)
+            write_settings(run, config, facts)
         with stop_on_signal(trainer):
             trainer.fit()
         if ranks.is_main and tested:
             test(run.folder, corpus, config, run_log)
 
 
-def begin(trainer: Trainer, data: EpochBatches, config: Config, run: Launch, texts: str) -> None:
-    """Bring the trainer to where the run stands, and write down in the folder what it is made with.
-
-    `texts` is the fingerprint of the corpus. A run that is refused has changed no setting in its folder.
-
-    Raises:
-        ModelFileError: the run cannot be resumed.
-        Seq2SeqError: there is too little memory.
-    """
-    if run.resumes:
-        trainer.resume()
-    else:
-        trainer.run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
-    guard_memory(trainer, data, run.resumes)
-    if run.ranks.is_main:
-        yaml = OmegaConf.create(to_dict(config))
-        write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
-        device, dtype = trainer.accumulator.device, trainer.accumulator.dtype
-        facts = make_facts(config.training.seed, device, dtype, run.ranks.size, texts, trainer.progress.step)
-        record(run.folder, facts, run.resumes)
+def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
+    """Write config.yaml and provenance.json, after all checks: a run that is refused leaves its folder unchanged."""
+    yaml = OmegaConf.create(to_dict(config))
+    write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
+    record(run.folder, facts, run.resumes)
 
 
-def make_model(config: Config, corpus: Corpus, device: torch.device, start: Pretrained, ranks: int) -> Model:
+def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
     """Return tokenizer and network as the run begins with them: new, or from `training.init_from`.
 
     Raises:
         ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
     """
-    tokenizer = start.tokenizer or Tokenizer.train(
+    tokenizer = pretrained.tokenizer or Tokenizer.train(
         corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )
     if device.type == "cpu":
-        check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, free_bytes(ranks))
+        check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     model = Model(network, tokenizer, config)
-    start.initialise(model)
+    pretrained.initialise(model)
     return model
-
-
-def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
-    """Find out before the first update whether there is memory for the worst batch; on a GPU, in how many parts.
-
-    Raises:
-        ConfigError: there is not, on a CPU; the message says what fits.
-        Seq2SeqError: there is not, on a GPU, even for one sentence.
-    """
-    network, config, ranks = trainer.network, trainer.config, trainer.ranks
-    worst = data.worst(trainer.progress.epoch, functools.partial(estimated_bytes, network))
-    device = trainer.accumulator.device.type
-    copies = 0 if resumed else 2  # Adam's moments
-    if device == "cuda":
-        trainer.accumulator.fit_to_memory(worst, copies)
-    refused = None
-    if device == "cpu":
-        try:
-            check_memory(
-                trainer.accumulator.accumulate_part,
-                network,
-                worst,
-                batch_tokens=config.batch_tokens,
-                available=free_bytes(ranks.local_size),
-                micro_batches=config.micro_batches,
-                ranks=ranks.size,
-                copies=copies,
-            )
-        except ConfigError as error:
-            refused = error
-    if any(row[0] for row in ranks.all_gather([float(refused is not None)])):
-        raise refused or ConfigError("another process of this run has too little memory, see its message")
-
-
-def free_bytes(processes: int) -> int | None:
-    """Return what each of so many processes on this machine may take; None where the system does not say."""
-    free = available_bytes()
-    return None if free is None else free // processes
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
@@ -219,14 +168,14 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
+def test(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> None:
     """Score the best model on every test set, show translations, and say what to do next (on standard output)."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     results = {}
     for name, text in corpus.tests.items():
         hypotheses = translator.translate(text.src)
         results[name] = score(hypotheses, text.tgt)
-        run_log.event("test", set=name, **results[name].to_dict())
+        run_log.event(EventKind.test, set=name, **results[name].to_dict())
         if name == next(iter(corpus.tests)):
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
                 print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")

@@ -14,9 +14,11 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from seq2seq.cli.exit_status import OK, run
-from seq2seq.cli.hydra_app import NO_MATTER, Launch, in_one_line
+from seq2seq.cli.hydra_errors import run_with_one_line_errors
+from seq2seq.cli.resume import RunContext, process_keys
 from seq2seq.config.help import help_text
-from seq2seq.config.schema import Config, config_dir
+from seq2seq.config.loading import config_dir
+from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import DownloadError, Seq2SeqError, StorageError
 from seq2seq.experiments.pruning import Pruned, Watcher
@@ -35,8 +37,8 @@ from seq2seq.experiments.study import (
 )
 from seq2seq.experiments.study_table import ranked, report, shown_point, shown_score
 from seq2seq.experiments.tune_settings import Settings
+from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import train
-from seq2seq.training.checkpoint import LAST_NAME
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -83,7 +85,7 @@ def tune(arguments: Sequence[str]) -> int:
         return OK
 
     try:
-        return in_one_line(search, "; the same command goes on with the search")
+        return run_with_one_line_errors(search, "; the same command goes on with the search")
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -116,7 +118,7 @@ class Search:
             Seq2SeqError: one trial after another fails.
         """
         settings = self.settings
-        check_same(study, self.folder, *settings.same_in_all(but=NO_MATTER), settings.space)
+        check_same(study, self.folder, *settings.same_in_all(but=process_keys()), settings.space)
         check_folder(study, self.folder)
         tune, failures = self.config.tune, 0
         if settings.own is None and not ended_trials(study):
@@ -178,7 +180,7 @@ class Search:
         folder.mkdir(exist_ok=True)
         watcher = Watcher(trial, config, folder)
         try:
-            train(config, Launch(folder, resumes, []), watcher, tested=False)
+            train(config, RunContext(folder, resumes, []), watcher, tested=False)
         except Pruned:
             study.tell(trial, state=TrialState.PRUNED)
             return f"pruned after {watcher.count} validations: the best of most others was better by then"

@@ -11,13 +11,13 @@ import pytest
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
-    from seq2seq.cli.hydra_app import Launch
+    from seq2seq.cli.resume import RunContext
     from seq2seq.config.schema import Config
 
 
 class Launched(NamedTuple):
     status: int
-    jobs: list[tuple[Config, Launch]]
+    jobs: list[tuple[Config, RunContext]]
     out: str
     err: str
 
@@ -29,24 +29,24 @@ class Launcher:
         self,
         patch: pytest.MonkeyPatch,
         capture: pytest.CaptureFixture[str],
-        job: Callable[[Config, Launch], None] = lambda config, run: None,
+        job: Callable[[Config, RunContext], None] = lambda config, run: None,
         fixed: tuple[str, ...] = (),
     ) -> None:
         self.patch, self.capture, self.job, self.fixed = patch, capture, job, fixed
 
     def __call__(self, *arguments: str) -> Launched:
-        from seq2seq.cli.hydra_app import launch
+        from seq2seq.cli.hydra_app import run_app
 
-        jobs: list[tuple[Config, Launch]] = []
+        jobs: list[tuple[Config, RunContext]] = []
 
-        def remember_and_do(config: Config, run: Launch) -> None:
+        def remember_and_do(config: Config, run: RunContext) -> None:
             jobs.append((config, run))
             self.job(config, run)
 
         self.patch.setattr(sys, "argv", ["seq2seq.train", *self.fixed, *arguments])
         self.capture.readouterr()
         try:
-            status = launch(remember_and_do)
+            status = run_app(remember_and_do)
         finally:
             self._close_logs()
         return Launched(status, jobs, *self.capture.readouterr())

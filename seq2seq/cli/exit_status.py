@@ -1,4 +1,4 @@
-"""What every command does with the ways it can end."""
+"""Exit statuses of the commands, and how errors become one line."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 from seq2seq.errors import DataError, Seq2SeqError
 
-OK, BUG, USER_ERROR = 0, 1, 2  # a bug is an exception nobody catches: Python prints its traceback and exits with 1
+OK, BUG, USER_ERROR = 0, 1, 2  # BUG: an uncaught exception, for which Python prints a traceback and exits with 1
 
 
 def run(body: Callable[[], int | None]) -> int:
     """Run the body of a command and return its exit status (None counts as success).
 
-    A mistake of the user is one line on stderr and 2; Ctrl-C is 130; a reader that has gone away (`| head -1`) ends
-    the command in silence with 141, as a shell reports a filter killed by SIGPIPE. Anything else is a bug and raised.
+    A user error prints one line on stderr and returns 2. Ctrl-C returns 130. A closed pipe (`| head -1`) returns 141
+    silently, as a shell reports a process that SIGPIPE killed. Any other exception is a bug and is raised.
     """
     try:
         status = body() or OK
@@ -37,7 +37,7 @@ def run(body: Callable[[], int | None]) -> int:
 
 @contextlib.contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Turn an error of the disk inside the block into one that names what was written.
+    """Convert an OSError inside the block to a DataError that names the file.
 
     Raises:
         DataError: the file cannot be opened or the disk is full.
@@ -51,7 +51,7 @@ def writing(name: str) -> Iterator[None]:
 
 
 def _drop_unwritten() -> None:
-    """Forget what standard output does not take; Python would try again at exit, and complain."""
+    """Discard unflushed output; at exit Python would try to write it again and print an error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,6 +1,6 @@
-"""What a line of input asks for and how its answer is written: text in columns between tabs, or JSON Lines.
+"""Formats of input and output lines: tab-separated text, or JSON Lines.
 
-One line out for each line in (text with n-best lists: one group of lines), whatever the line holds.
+Each input line gives exactly one output line, or one group of lines in n-best text, whatever it contains.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
     from seq2seq.inference.translator import Translation
 
-DIGITS = 6  # of scores in JSON; float32 has no more to say
+DIGITS = 6  # of scores in JSON; the precision of float32
 
 
 @dataclass(frozen=True)
 class Request:
-    """One line of input.
+    """One input line.
 
     Attributes:
         number: of the line, from 1.
-        src: what is translated.
-        prefix: how the output must begin.
-        terms: what the output must contain.
-        id: what the sender knows the line by, as JSON; None: nothing.
-        error: why there is no answer; None: there is one.
+        src: source text.
+        prefix: text that the output starts with.
+        terms: texts that the output contains.
+        id: the sender's identifier, as JSON; None if there is none.
+        error: why the line cannot be translated; None if it can.
     """
 
     number: int
@@ -42,17 +42,17 @@ class Request:
 
 
 def parse_json(number: int, line: str) -> Request:
-    """Read `{"src": …, "prefix": …, "terms": […], "id": …}`; other keys are ignored, mistakes become `error`."""
+    """Parse `{"src": …, "prefix": …, "terms": […], "id": …}`; other keys are ignored, invalid input sets `error`."""
     try:
-        found = json.loads(line, parse_constant=_no_number, parse_float=_finite)
-        id = json.dumps(found["id"]) if isinstance(found, dict) and "id" in found else None
+        fields = json.loads(line, parse_constant=_no_number, parse_float=_finite)
+        id = json.dumps(fields["id"]) if isinstance(fields, dict) and "id" in fields else None
     except (ValueError, RecursionError) as error:  # nested too deep, or a number of thousands of digits
         return Request(number, error=f"not JSON: {error}")
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return Request(number, error="not a JSON object")
-    src, prefix, terms = found.get("src"), found.get("prefix", ""), found.get("terms", [])
+    src, prefix, terms = fields.get("src"), fields.get("prefix", ""), fields.get("terms", [])
     if not isinstance(src, str):
-        return Request(number, id=id, error='"src" must be a string' if "src" in found else '"src" is missing')
+        return Request(number, id=id, error='"src" must be a string' if "src" in fields else '"src" is missing')
     if not isinstance(prefix, str):
         return Request(number, id=id, error='"prefix" must be a string')
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
@@ -74,44 +74,45 @@ def _finite(text: str) -> float:
 def text_answer(
     request: Request, outputs: Sequence[Translation], n_best: bool, scores: bool = False, alignments: bool = False
 ) -> str:
-    """Return a line for each output: number of the input line, score, alignment, text, each but the last on request."""
+    """Return one line per output: optionally the input line's number, score and alignment, then the text."""
     lines = []
-    for one in outputs:
+    for translation in outputs:
         columns = [str(request.number)] if n_best else []
-        columns += [f"{one.score:.4f}"] if n_best or scores else []
-        columns += [pharaoh(one.alignment or ())] if alignments else []
-        lines.append("\t".join([*columns, one.text]) + "\n")
+        columns += [f"{translation.score:.4f}"] if n_best or scores else []
+        columns += [pharaoh(translation.alignment or ())] if alignments else []
+        lines.append("\t".join([*columns, translation.text]) + "\n")
     return "".join(lines)
 
 
 def json_answer(
     request: Request, outputs: Sequence[Translation], tokenizer: Tokenizer, n_best: bool, alignments: bool = False
 ) -> str:
-    """Return one line with a JSON object: of the best output, with all of them as `n_best` on request, or `error`."""
+    """Return one JSON object on a line: the best output, with all outputs under `n_best` if asked for, or `error`."""
     if request.error is not None:
         answer: dict[str, Any] = {"error": request.error}
     else:
-        objects = [_object(one, tokenizer, alignments) for one in outputs]
+        objects = [_as_object(translation, tokenizer, alignments) for translation in outputs]
         answer = objects[0] | ({"n_best": objects} if n_best else {})
-    # ASCII only: a lone surrogate stays JSON, and no reader finds a line break (U+2028, U+0085) inside.
+    # ASCII only: a lone surrogate stays valid JSON, and U+2028 or U+0085 cannot be taken for a line break.
     text = json.dumps(answer, allow_nan=False)
     return (text if request.id is None else f'{{"id": {request.id}, {text[1:]}') + "\n"
 
 
-def _object(one: Translation, tokenizer: Tokenizer, alignments: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "text": one.text,
-        "score": _rounded(one.score),
-        "log_prob": _rounded(one.log_prob),
-        "pieces": tokenizer.tgt_pieces(one.ids),
-        "token_log_probs": [_rounded(value) for value in one.token_log_probs],
+def _as_object(translation: Translation, tokenizer: Tokenizer, alignments: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "text": translation.text,
+        "score": _rounded(translation.score),
+        "log_prob": _rounded(translation.log_prob),
+        "pieces": tokenizer.tgt_pieces(translation.ids),
+        "token_log_probs": [_rounded(value) for value in translation.token_log_probs],
     }
     if alignments:
-        made["alignment"] = pharaoh(one.alignment or ())
-        made["attention"] = one.attention and [[_rounded(value, 4) for value in row] for row in one.attention]
-    return made
+        attention = translation.attention
+        fields["alignment"] = pharaoh(translation.alignment or ())
+        fields["attention"] = attention and [[_rounded(value, 4) for value in row] for row in attention]
+    return fields
 
 
 def _rounded(value: float, digits: int = DIGITS) -> float | None:
-    """Return what JSON can hold: no NaN, no infinity, no -0."""
+    """Round to what JSON can represent: NaN and infinity become None, -0 becomes 0."""
     return round(value, digits) + 0.0 if math.isfinite(value) else None

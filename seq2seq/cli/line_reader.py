@@ -1,4 +1,4 @@
-"""Lines from files and pipes, read ahead in windows: large enough to sort, never waiting for what may not come."""
+"""Read lines from files and pipes, ahead of the translation, in windows that are large enough to sort by length."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WAIT_SEC = 0.2
 
 
 def check_inputs(names: Sequence[str]) -> None:
-    """Notice a missing input before any work is done (opening a named pipe to look would use it up).
+    """Check that the inputs can be read, before any work, without opening them (a named pipe opens only once).
 
     Raises:
-        DataError: one is missing, a folder, or closed to this user.
+        DataError: an input is missing, a folder, or not readable.
     """
     for name in names:
         if name == "-":
@@ -39,11 +39,11 @@ def check_inputs(names: Sequence[str]) -> None:
 def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[list[str]]:
     """Yield the lines of all inputs (`-` is standard input) in order, in lists of up to `size`.
 
-    A list ends early when the input pauses for `WAIT_SEC`, so a line sent into an open pipe is answered without a
-    second one. While the caller works on one list a thread reads the next.
+    A list ends early when the input pauses for `WAIT_SEC`, so that a line sent into an open pipe is answered at once.
+    A thread reads the next list while the caller works on one.
 
     Raises:
-        DataError: an input fails, or is not UTF-8 and `strict` is set; the lines before it are yielded first.
+        DataError: an input cannot be read, or is not UTF-8 and `strict` is set; the lines before it are yielded first.
     """
     lines: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=size)
     threading.Thread(target=_fill, args=(lines, names, strict), daemon=True).start()
@@ -69,10 +69,10 @@ def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[l
 
 
 def lines_of(name: str, strict: bool = False) -> Iterator[str]:
-    """Yield the lines of one input (`-` is standard input) without their ends.
+    """Yield the lines of one input (`-` is standard input) without their line ends.
 
     Raises:
-        DataError: it fails, or is not UTF-8 and `strict` is set.
+        DataError: the input cannot be read, or is not UTF-8 and `strict` is set.
     """
     shown = "standard input" if name == "-" else name
     try:
@@ -84,7 +84,7 @@ def lines_of(name: str, strict: bool = False) -> Iterator[str]:
 
 
 def count_lines(names: Sequence[str]) -> int | None:
-    """Return how many lines regular files hold together; None: an input is a pipe or a device, which only ends."""
+    """Return the total number of lines of regular files; None if an input is a pipe or a device."""
     count = 0
     for name in names:
         if name == "-" or not os.path.isfile(name):
@@ -98,10 +98,10 @@ def count_lines(names: Sequence[str]) -> int | None:
 
 
 def in_step(windows: Iterable[list[str]], name: str, strict: bool = False) -> Iterator[list[tuple[str, str]]]:
-    """Yield every line of the windows with the line of the file `name` that goes with it.
+    """Yield every line of the windows together with the line of the same number in the file `name`.
 
     Raises:
-        DataError: the file fails, or has another number of lines; the lines before it are yielded first.
+        DataError: the file cannot be read or has a different number of lines; the lines before that are yielded first.
     """
     partners = lines_of(name, strict)
     count = 0
@@ -111,13 +111,13 @@ def in_step(windows: Iterable[list[str]], name: str, strict: bool = False) -> It
         if pairs:
             yield pairs
         if len(pairs) < len(window):
-            raise DataError(f"{name} has {count} lines, fewer than the input")
+            raise DataError(f"{name} has {count} lines, fewer than the input: give one line per input line")
     if next(partners, None) is not None:
-        raise DataError(f"{name} has more lines than the input, which has {count}")
+        raise DataError(f"{name} has more lines than the input, which has {count}: give one line per input line")
 
 
 def prompted(windows: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Yield the windows, each after a prompt on stderr."""
+    """Print a prompt on stderr before each window."""
     try:
         while True:
             sys.stderr.write("> ")
@@ -140,7 +140,7 @@ def _fill(lines: queue.Queue[str | BaseException | None], names: Sequence[str], 
 
 
 def _decode(raw: bytes, name: str, number: int, strict: bool) -> str:
-    """Return the text of one line without its end; bytes that are not UTF-8 become U+FFFD."""
+    """Decode one line without its line end; bytes that are not UTF-8 become U+FFFD."""
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     if number == 1:
         raw = raw.removeprefix(codecs.BOM_UTF8)

@@ -1,4 +1,4 @@
-"""Lines to a file or pipe, each window at once, and what a run that was stopped has written before."""
+"""Write lines to a file or pipe, each window at once, and resume an output file that is incomplete."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _Line = TypeVar("_Line")
 
 @dataclass(frozen=True)
 class Written:
-    """What an output file holds already.
+    """The complete part of an output file.
 
     Attributes:
-        lines: lines of the input whose answers are complete.
-        begun: lines of the input that have any answer.
-        size: bytes of the complete answers; what follows is written again.
+        lines: number of input lines whose output is complete.
+        begun: number of input lines with any output.
+        size: bytes of the complete outputs; the rest of the file is written again.
     """
 
     lines: int = 0
@@ -30,10 +30,10 @@ class Written:
     size: int = 0
 
     def rest(self, windows: Iterable[list[_Line]], name: str) -> Iterator[list[_Line]]:
-        """Yield those lines of the input that have no complete answer in the file `name` yet.
+        """Yield the input lines that have no complete output in the file `name` yet.
 
         Raises:
-            DataError: the file has answers to more lines than there are.
+            DataError: the file has more outputs than there are input lines.
         """
         count = 0
         for window in windows:
@@ -42,22 +42,24 @@ class Written:
             if rest:
                 yield rest
         if count < self.begun:
-            raise DataError(f"{name} has answers to {self.begun} lines but the input has {count}")
+            raise DataError(
+                f"{name} has output for {self.begun} lines but the input has {count}: is it the same input?"
+            )
 
 
 def written(name: str, grouped: bool) -> Written:
-    """Look at the output of a run that was stopped; a last line without its end does not count.
+    """Return the complete part of an output file; a last line without line end is incomplete.
 
     Args:
         name: the file; it need not exist.
-        grouped: whether each line begins with the number of its input line and a tab. It is then unknown whether the
-            last group is complete, so it does not count, either.
+        grouped: each line starts with the number of its input line and a tab (n-best output). The last group may then
+            be incomplete, so it is written again.
 
     Raises:
-        DataError: it cannot be read, is not a regular file, or is not numbered as such output is.
+        DataError: the file cannot be read, is not a regular file, or has other line numbers than n-best output.
     """
     if os.path.exists(name) and not os.path.isfile(name):  # pathlib's raise for a name that is too long
-        raise DataError(f"--resume needs a regular file, which {name} is not")
+        raise DataError(f"--resume: {name} is not a regular file")
     lines = begun = size = end = 0
     try:
         with open(name, "rb") as content:
@@ -66,7 +68,9 @@ def written(name: str, grouped: bool) -> Written:
                     break
                 number = _number(raw) if grouped else row
                 if number not in (begun, begun + 1) or number == 0:
-                    raise DataError(f"{name}, line {row}: not the n-best output that --resume could go on with")
+                    raise DataError(
+                        f"{name}, line {row}: not n-best output of this command, so --resume cannot continue it"
+                    )
                 if number > begun:
                     lines, begun, size = begun, number, end
                 end += len(raw)
@@ -84,23 +88,23 @@ def _number(raw: bytes) -> int:
 
 @contextlib.contextmanager
 def output(name: str, inputs: Sequence[str], before: Written | None = None) -> Iterator[Callable[[str], None]]:
-    """Yield a function that writes text to the file (`-`: standard output) at once.
+    """Yield a function that writes text to the file (`-`: standard output) without buffering.
 
     Args:
-        name: the file, emptied first unless `before` is given.
-        inputs: files that must not be the same as it.
-        before: what of the file stays. The rest is cut off with the first write, so a resume that fails before it
-            changes nothing.
+        name: the file; it is emptied first unless `before` is given.
+        inputs: files that must differ from `name`.
+        before: the part of the file that stays. The rest is cut off at the first write, so that a resume that fails
+            earlier changes nothing.
 
     Raises:
-        DataError: the disk refuses, or an input is the output.
+        DataError: writing fails, or an input is also the output.
     """
     shown = "standard output" if name == "-" else name
     with contextlib.ExitStack() as stack:
         with writing(shown):
             if any(_same(name, other) for other in inputs):
                 raise DataError(f"{name} is both input and output")
-            # Unbuffered: what a full disk has refused is not tried again on closing.
+            # Unbuffered: closing must not write again what a full disk has refused.
             mode = "wb" if before is None else "ab"
             file = sys.stdout.buffer if name == "-" else stack.enter_context(open(name, mode, buffering=0))
 
@@ -116,7 +120,7 @@ def output(name: str, inputs: Sequence[str], before: Written | None = None) -> I
                 file.flush()
 
         yield write
-        write("")  # cuts off what is to be cut where no line was left to translate
+        write("")  # cuts off the incomplete rest if no line was left to translate
 
 
 def _same(one: str, other: str) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from typing import Any
 
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName
@@ -77,34 +76,3 @@ def search_overrides(args: argparse.Namespace, model: DecodeConfig | None = None
 def flag_of(name: str) -> str:
     """Return the flag of a setting, or of anything else that argparse stores under `name`."""
     return f"--{name.replace('_', '-')}"
-
-
-def model_list(name: str) -> list[str]:
-    """Return the models that `name` lists between commas; a comma in the name of a file that exists separates nothing.
-
-    Raises:
-        ConfigError: one of them has no name.
-    """
-    models = [name] if os.path.exists(name) else name.split(",")
-    if len(models) > 1 and not all(models):
-        raise ConfigError(f"{name}: a model without a name")
-    return models
-
-
-def weight_list(text: str) -> list[float]:
-    """Read `0.7,0.3`; an `argparse` type."""
-    return [float(weight) for weight in text.split(",")]
-
-
-def add_weights(parser: argparse._ActionsContainer) -> None:
-    """Add the flag that says how much each of several models counts."""
-    parser.add_argument(
-        "--weights", type=weight_list, metavar="W,W", help="how much each of several models counts (default: the same)"
-    )
-
-
-def add_shortlist(parser: argparse._ActionsContainer) -> None:
-    """Add the flag that names a vocabulary shortlist."""
-    parser.add_argument(
-        "--shortlist", metavar="FILE", help="say only what FILE, made by seq2seq.shortlist, lists for the source pieces"
-    )

@@ -1,4 +1,4 @@
-"""A bar for the person who waits, and nothing for anyone else."""
+"""A progress bar on stderr, only if a person watches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from seq2seq.cli.line_reader import count_lines
 
 @contextlib.contextmanager
 def progress(inputs: Sequence[str], output: str, done: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more lines are done.
+    """Yield a function that advances the progress bar by a number of lines.
 
-    A bar shows them where stderr is a terminal that the output is not written to, and the end of the inputs is known.
+    The bar is shown if stderr is a terminal that the output is not written to, and all inputs are regular files.
 
     Args:
-        inputs: the files.
-        output: where the lines go; -: standard output.
-        done: lines that were done before.
+        inputs: the input files.
+        output: the output file; -: standard output.
+        done: lines finished before (`--resume`).
     """
     watched = sys.stderr.isatty() and not (output == "-" and sys.stdout.isatty())
     total = count_lines(inputs) if watched and inputs else None

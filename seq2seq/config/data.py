@@ -1,4 +1,4 @@
-"""The settings of the data: which sentence pairs, how they are checked, and their pieces."""
+"""Schema of the data settings: corpus, checks, tokenizer, subword sampling."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from seq2seq.config.field import Choice, setting
+from seq2seq.config.field import Choice, Effect, config_field
 from seq2seq.errors import ConfigError
 
 
 class DataName(Choice):
-    """Where the sentence pairs come from."""
+    """Source of the sentence pairs."""
 
     tatoeba = "tatoeba"
     grammar = "grammar"
@@ -21,7 +21,7 @@ class DataName(Choice):
 
 
 class PieceType(Choice):
-    """SentencePiece's segmentation model (Kudo 2018 for unigram, Sennrich et al. 2016 for bpe)."""
+    """SentencePiece's segmentation model (unigram: Kudo 2018; bpe: Sennrich et al. 2016)."""
 
     unigram = "unigram"
     bpe = "bpe"
@@ -30,93 +30,106 @@ class PieceType(Choice):
 
 @dataclass
 class FilesConfig:
-    """One parallel text: either two line-aligned files or one tab-separated file, plain or .gz."""
+    """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
 
-    src: str | None = setting(None, "source-side file, one sentence a line (plain or .gz)", unit="path")
-    tgt: str | None = setting(None, "target-side file, line-aligned with src (plain or .gz)", unit="path")
-    tsv: str | None = setting(
-        None, "one file instead of two: source, tab, target; more columns are ignored", unit="path"
+    src: str | None = config_field(None, "source file, one sentence per line (plain or .gz)", unit="path")
+    tgt: str | None = config_field(None, "target file, line-aligned with src (plain or .gz)", unit="path")
+    tsv: str | None = config_field(
+        None, "one file instead of src and tgt: source, tab, target; further columns are ignored", unit="path"
     )
 
 
 @dataclass
 class TokenizerConfig:
-    """SentencePiece model, trained on the training text unless given."""
+    """SentencePiece model, trained on the training text unless a model file is given."""
 
-    type: PieceType = setting(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = setting(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
-    joint: bool = setting(True, "one vocabulary for both languages (needed by three-way tied embeddings)")
-    byte_fallback: bool = setting(True, "spell unknown characters as bytes, so that no input is lost (256 pieces)")
-    character_coverage: float = setting(
-        0.9995, "share of characters that get a piece of their own", at_least=0.98, at_most=1.0
+    type: PieceType = config_field(PieceType.unigram, "segmentation model: unigram, bpe or char")
+    vocab_size: int = config_field(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
+    joint: bool = config_field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
+    byte_fallback: bool = config_field(
+        True, "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces)"
     )
-    src_model: str | None = setting(None, "SentencePiece .model for the source instead of training one", unit="path")
-    tgt_model: str | None = setting(None, "the same for the target; leave null where joint", unit="path")
+    character_coverage: float = config_field(
+        0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
+    )
+    src_model: str | None = config_field(
+        None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
+    )
+    tgt_model: str | None = config_field(
+        None, "SentencePiece .model file for the target; leave null if joint", unit="path"
+    )
 
 
 @dataclass
 class SamplingConfig:
-    """Another segmentation of the training text in every epoch, by side.
+    """Subword sampling: a new segmentation of the training text in every epoch, per side.
 
-    unigram: pieces are drawn by p^alpha (Kudo 2018; 0.1 to 0.5, the smaller the more varied). bpe: alpha is the share
-    of merges left out (Provilkov et al. 2020; 0.1).
+    unigram: segmentations are drawn with p^alpha (Kudo 2018; 0.1 to 0.5, smaller varies more). bpe: alpha is the
+    probability of skipping a merge (BPE-dropout, Provilkov et al. 2020; 0.1).
     """
 
-    src: float | None = setting(
+    src: float | None = config_field(
         None, "alpha of the source side; null: always the best segmentation", at_least=0, at_most=1
     )
-    tgt: float | None = setting(
+    tgt: float | None = config_field(
         None, "alpha of the target side; null: always the best segmentation", at_least=0, at_most=1
     )
 
 
 @dataclass
 class DataConfig:
-    """Which sentence pairs, in which direction, cut into which pieces."""
+    """Sentence pairs, their direction and their tokenization."""
 
-    name: DataName = setting(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
-    src: str = setting(MISSING, "source language code")
-    tgt: str = setting(MISSING, "target language code")
-    root: str | None = setting(None, "read the corpus files from this folder instead of downloading them", unit="path")
-    cache_dir: str | None = setting(
+    name: DataName = config_field(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
+    src: str = config_field(MISSING, "source language code")
+    tgt: str = config_field(MISSING, "target language code")
+    root: str | None = config_field(None, "folder of the corpus files; null: download them", unit="path")
+    cache_dir: str | None = config_field(
         None,
-        "where downloads and prepared data are kept; null: data/ in a checkout, else the user's cache folder",
+        "folder of downloads and prepared data; null: data/ in a checkout, else the user's cache folder",
         unit="path",
+        effect=Effect.process,
     )
-    train: FilesConfig = setting(FilesConfig, "training text (data=files)")
-    valid: FilesConfig = setting(FilesConfig, "validation text (data=files); absent: held out of train")
-    test: FilesConfig = setting(FilesConfig, "test text (data=files); absent: held out of train")
-    train_pairs: int | None = setting(
-        None, "use only this many training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
+    train: FilesConfig = config_field(FilesConfig, "training text (data=files)")
+    valid: FilesConfig = config_field(FilesConfig, "validation text (data=files); if not given, held out of train")
+    test: FilesConfig = config_field(FilesConfig, "test text (data=files); if not given, held out of train")
+    train_pairs: int | None = config_field(
+        None, "use only the first N training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
     )
-    valid_pairs: int = setting(
-        2000, "pairs held out for validation where the corpus has no such set", unit="pairs", at_least=1
+    valid_pairs: int = config_field(
+        2000, "pairs held out for validation if the corpus has no validation set", unit="pairs", at_least=1
     )
-    test_pairs: int = setting(2000, "pairs held out for test where there is no such set", unit="pairs", at_least=1)
-    max_length: int = setting(
+    test_pairs: int = config_field(
+        2000, "pairs held out for test if the corpus has no test set", unit="pairs", at_least=1
+    )
+    max_length: int = config_field(
         100,
-        "longest side of a training pair, EOS included; longer pairs are dropped and counted",
+        "maximum length of either side of a training pair, EOS included; longer pairs are dropped and counted",
         unit="pieces",
         at_least=1,
     )
-    overfit_pairs: int | None = setting(
+    overfit_pairs: int | None = config_field(
         None,
-        "train, validate and test on the first so many training pairs: can the network memorise them? null: off",
+        "debugging: train, validate and test on the first N training pairs, which the network should memorise; "
+        "null: off",
         unit="pairs",
         at_least=1,
     )
-    fold: str | None = setting(
-        None, "K/N: cross-validation; of N parts of all but the test sets validate on part K, train on the others"
+    fold: str | None = config_field(
+        None,
+        "cross-validation, K/N: divide all pairs except the test sets into N parts, validate on part K, train "
+        "on the rest",
+        effect=Effect.fixed,
     )
-    tokenizer: TokenizerConfig = setting(TokenizerConfig, "subword segmentation")
-    sampling: SamplingConfig = setting(SamplingConfig, "subword sampling, BPE-dropout")
+    tokenizer: TokenizerConfig = config_field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
+    sampling: SamplingConfig = config_field(SamplingConfig, "subword sampling, BPE-dropout")
 
     @property
     def fold_of(self) -> tuple[int, int] | None:
-        """K and N of `fold`.
+        """K and N of `fold`; None without cross-validation.
 
         Raises:
-            ConfigError: there is no such part.
+            ConfigError: `fold` is not K/N with 1 ≤ K ≤ N and N ≥ 2.
         """
         if self.fold is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, check_ranges, setting
+from seq2seq.config.field import Choice, check_ranges, config_field
 from seq2seq.errors import ConfigError
 
 
@@ -35,59 +35,63 @@ class UtilityName(Choice):
 class DecodeConfig:
     """Search and its limits; stored in the model as the defaults of `translate` and `evaluate`."""
 
-    search: SearchName = setting(
+    search: SearchName = config_field(
         SearchName.beam,
         "beam, sample (draw from the model) or mbr (draw, keep what agrees most; Eikema and Aziz 2020)",
     )
-    beam_size: int = setting(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
-    length_normalization: NormalizationName = setting(
+    beam_size: int = config_field(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
+    length_normalization: NormalizationName = config_field(
         NormalizationName.gnmt,
         "score = log p / lp: gnmt, lp = ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); average, lp = length^alpha; "
         "none, lp = 1",
     )
-    length_penalty: float = setting(
+    length_penalty: float = config_field(
         1.0, "alpha of length_normalization; higher prefers longer outputs, 0: none", at_least=0, at_most=10
     )
-    coverage_penalty: float = setting(
+    coverage_penalty: float = config_field(
         0.0,
         "beta of the score's term beta * sum_i log(min(sum_j a_ij, 1)), which asks for attention to every source piece "
         "(Wu et al. 2016, eq. 14); 0: off",
         at_least=0,
         at_most=10,
     )
-    min_length_ratio: float = setting(
+    min_length_ratio: float = config_field(
         0.0, "shortest output = ratio × source pieces + min_length_extra, EOS counted", at_least=0, at_most=1000
     )
-    min_length_extra: int = setting(0, "see min_length_ratio", unit="pieces", at_least=0)
-    max_length_ratio: float = setting(
+    min_length_extra: int = config_field(0, "see min_length_ratio", unit="pieces", at_least=0)
+    max_length_ratio: float = config_field(
         2.0, "longest output = ratio × source pieces + max_length_extra, EOS counted", at_least=0, at_most=1000
     )
-    max_length_extra: int = setting(10, "see max_length_ratio", unit="pieces", at_least=1)
-    no_repeat_ngram: int = setting(
+    max_length_extra: int = config_field(10, "see max_length_ratio", unit="pieces", at_least=1)
+    no_repeat_ngram: int = config_field(
         0, "never say the same n pieces in a row twice (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
     )
-    repetition_penalty: float = setting(
+    repetition_penalty: float = config_field(
         1.0, "multiply log p of pieces said before by this (after Keskar et al. 2019); 1: off", at_least=1, at_most=10
     )
-    never_emit: list[str] = setting(list, "texts that are never said, each as the tokenizer cuts it")
-    samples: int = setting(
+    never_emit: list[str] = config_field(list, "texts that are never said, each as the tokenizer cuts it")
+    samples: int = config_field(
         32, "mbr: candidates drawn, which are also what they are compared with", at_least=1, at_most=1000
     )
-    temperature: float = setting(
+    temperature: float = config_field(
         1.0, "sample, mbr: draw from p^(1/T); below 1 is more careful", at_least=0.01, at_most=100
     )
-    top_k: int = setting(0, "sample, mbr: draw from the k likeliest pieces only (Fan et al. 2018); 0: all", at_least=0)
-    top_p: float = setting(
+    top_k: int = config_field(
+        0, "sample, mbr: draw from the k likeliest pieces only (Fan et al. 2018); 0: all", at_least=0
+    )
+    top_p: float = config_field(
         1.0,
         "sample, mbr: draw from the likeliest pieces that hold this much probability (Holtzman et al. 2020); 1: all",
         at_least=0.000001,
         at_most=1,
     )
-    seed: int = setting(
+    seed: int = config_field(
         1, "sample, mbr: what is drawn is a function of it and of the sentence alone", at_least=0, at_most=2**31 - 1
     )
-    mbr_utility: UtilityName = setting(UtilityName.chrf, "mbr: sentence-level similarity, chrf or bleu")
-    batch_tokens: int = setting(4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1)
+    mbr_utility: UtilityName = config_field(UtilityName.chrf, "mbr: sentence-level similarity, chrf or bleu")
+    batch_tokens: int = config_field(
+        4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1
+    )
 
 
 def check_decode(decode: DecodeConfig, prefix: str = "decode.") -> None:

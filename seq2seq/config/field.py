@@ -1,4 +1,4 @@
-"""How a setting is declared: its default, meaning, unit and range in one place, and what is done with all of them."""
+"""How a config field is declared, and what the declarations give: keys, range checks, effects of a change."""
 
 from __future__ import annotations
 
@@ -12,18 +12,75 @@ from typing import Any
 from seq2seq.errors import ConfigError
 
 
-def setting(
-    default: Any, doc: str, *, unit: str = "", at_least: int | float | None = None, at_most: int | float | None = None
+class Effect(enum.Enum):
+    """What another value of a field does to a run; decides about resuming and about the points of a sweep."""
+
+    result = "changes results; may change on resume"
+    fixed = "changes what the weights or the kept models mean; cannot change on resume"
+    limit = "ends the run earlier or later; may change on resume, and a sweep point may be extended by it"
+    process = "changes speed, memory or logging, not results"
+
+
+class Choice(enum.Enum):
+    """One of a few names; prints as its name (in messages, in the folder runs/${data.name})."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def config_field(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    effect: Effect | None = None,
 ) -> Any:
-    """Declare one config field: default (a dataclass nests a group, `list` is an empty list), meaning, unit, range."""
-    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most}
+    """Declare one config field.
+
+    Args:
+        default: the value; a dataclass nests a group of fields, `list` is an empty list.
+        doc: meaning, printed by `--help`.
+        unit: printed by `--help`; "path" marks a path, which is stored absolute.
+        at_least: smallest value allowed.
+        at_most: largest value allowed.
+        effect: of changing the value; None: that of the enclosing group, `Effect.result` at the top.
+    """
+    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most, "effect": effect}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def walk(group: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Yield every key (`model.hidden_size`) with its field, groups before their members."""
+    for field in dataclasses.fields(group):
+        key = f"{prefix}{field.name}"
+        yield key, field
+        if is_group(field):
+            yield from walk(field.default_factory, f"{key}.")  # type: ignore[arg-type]
+
+
+def is_group(field: dataclasses.Field[Any]) -> bool:
+    """Return True if the field nests a group of fields."""
+    return dataclasses.is_dataclass(field.default_factory)
+
+
+def effects(group: type) -> dict[str, Effect]:
+    """Return the effect of every key in `group`; a field without one inherits its group's."""
+    declared: dict[str, Effect] = {}
+    for key, field in walk(group):
+        declared[key] = field.metadata["effect"] or declared.get(key.rpartition(".")[0], Effect.result)
+    return {key: declared[key] for key, field in walk(group) if not is_group(field)}
+
+
 def check_ranges(group: Any, prefix: str = "") -> None:
-    """Raise ConfigError, naming the key, if a number in `group` or a group in it is outside its range or not finite."""
+    """Check every number in `group` and its nested groups.
+
+    Raises:
+        ConfigError: a number is outside its range or not finite; names the key.
+    """
     for key, field in walk(type(group), prefix):
         value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
         low, high = field.metadata["at_least"], field.metadata["at_most"]
@@ -39,24 +96,3 @@ def value_range(field: dataclasses.Field[Any]) -> str:
     if low is None and high is None:
         return ""
     return f"{'' if low is None else f'{low:g} ≤ '}{field.name}{'' if high is None else f' ≤ {high:g}'}"
-
-
-def walk(group: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Yield every key (`model.hidden_size`) with its field, groups before their members."""
-    for field in dataclasses.fields(group):
-        key = f"{prefix}{field.name}"
-        yield key, field
-        if is_group(field):
-            yield from walk(field.default_factory, f"{key}.")  # type: ignore[arg-type]
-
-
-def is_group(field: dataclasses.Field[Any]) -> bool:
-    """Whether the field nests a group of settings."""
-    return dataclasses.is_dataclass(field.default_factory)
-
-
-class Choice(enum.Enum):
-    """One of a few names, written as such wherever it is printed: in messages, in the folder runs/${data.name}."""
-
-    def __str__(self) -> str:
-        return self.name

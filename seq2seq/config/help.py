@@ -9,7 +9,8 @@ from pathlib import Path
 from omegaconf import ListConfig, OmegaConf
 
 from seq2seq.config.field import is_group, value_range, walk
-from seq2seq.config.schema import Config, config_dir
+from seq2seq.config.loading import config_dir
+from seq2seq.config.schema import Config
 
 _INTRO = """\
 usage: python -m seq2seq.train [GROUP=CHOICE | KEY=VALUE]...

@@ -1,17 +1,17 @@
-"""The schema of the network: sizes, parts, first weights and dropout, and which of them go together."""
+"""Schema of the network: sizes, cells, attention, dropout, initialisation, and which combinations are valid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, setting
+from seq2seq.config.field import Choice, config_field
 from seq2seq.errors import ConfigError
 
-MOST_UNITS, MOST_LAYERS = 65_536, 100  # more is a slip of the keyboard, and would be built before memory is looked at
+MAX_UNITS, MAX_LAYERS = 65_536, 100  # a larger value is a typo, and the network would be built before the memory check
 
 
 class CellName(Choice):
-    """The recurrent cell of every layer; model/cells.py has the equations."""
+    """The recurrent cell of every layer; the equations are in model/cells.py."""
 
     lstm = "lstm"
     peephole_lstm = "peephole_lstm"
@@ -20,7 +20,7 @@ class CellName(Choice):
 
 
 class AttentionName(Choice):
-    """How a source position is scored: Bahdanau's sum, Luong's two products, or no attention, for comparison."""
+    """Attention score: additive (Bahdanau), general or dot (Luong), or no attention for comparison."""
 
     additive = "additive"
     general = "general"
@@ -29,7 +29,7 @@ class AttentionName(Choice):
 
 
 class TieName(Choice):
-    """Which embedding matrices are one (Press and Wolf 2017): target input+output, or source too."""
+    """Which embedding matrices share weights (Press and Wolf 2017): target input and output, or the source too."""
 
     none = "none"
     two_way = "two_way"
@@ -37,7 +37,7 @@ class TieName(Choice):
 
 
 class MatrixInit(Choice):
-    """First values of a matrix: by its shape, as an orthogonal map, or from a fixed range."""
+    """Distribution that a weight matrix is initialised from."""
 
     xavier = "xavier"
     orthogonal = "orthogonal"
@@ -46,40 +46,49 @@ class MatrixInit(Choice):
 
 @dataclass
 class DropoutConfig:
-    """Probability of zeroing a unit in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
+    """Dropout probability in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
 
-    embedding: float = setting(0.1, "on word vectors entering encoder and decoder", at_least=0, at_most=0.95)
-    layers: float = setting(0.1, "on the output of every recurrent layer but the last", at_least=0, at_most=0.95)
-    context: float = setting(0.1, "on the encoder states that attention reads", at_least=0, at_most=0.95)
-    readout: float = setting(0.1, "on the readout before the vocabulary projection", at_least=0, at_most=0.95)
-    recurrent: float = setting(
-        0.0, "weight-drop: on the recurrent matrices, once a micro-batch (Merity et al. 2018)", at_least=0, at_most=0.95
+    embedding: float = config_field(0.1, "of the embeddings that encoder and decoder read", at_least=0, at_most=0.95)
+    layers: float = config_field(
+        0.1, "of the output of every recurrent layer except the last", at_least=0, at_most=0.95
     )
-    src_words: float = setting(
-        0.0, "on whole source pieces (Sennrich et al. 2016, Edinburgh's WMT16 systems)", at_least=0, at_most=0.95
+    context: float = config_field(0.1, "of the encoder states that attention reads", at_least=0, at_most=0.95)
+    readout: float = config_field(0.1, "of the readout before the vocabulary projection", at_least=0, at_most=0.95)
+    recurrent: float = config_field(
+        0.0,
+        "weight-drop: of the recurrent weights, one mask per micro-batch (Merity et al. 2018)",
+        at_least=0,
+        at_most=0.95,
     )
-    tgt_words: float = setting(0.0, "on whole pieces that the decoder reads", at_least=0, at_most=0.95)
-    variational: bool = setting(
-        False, "one mask for all positions of a sentence, in the first four places (Gal and Ghahramani 2016)"
+    src_words: float = config_field(
+        0.0, "of whole source tokens (Sennrich et al. 2016, Edinburgh's WMT16 systems)", at_least=0, at_most=0.95
+    )
+    tgt_words: float = config_field(0.0, "of whole target tokens that the decoder reads", at_least=0, at_most=0.95)
+    variational: bool = config_field(
+        False,
+        "variational dropout: embedding, layers, context and readout use one mask for all positions of a sentence "
+        "(Gal and Ghahramani 2016)",
     )
 
 
 @dataclass
 class InitialisationConfig:
-    """First values of the weights; word vectors are N(0, 1/emb_size)."""
+    """Weight initialisation; embeddings are drawn from N(0, 1/emb_size)."""
 
-    recurrent: MatrixInit = setting(
-        MatrixInit.orthogonal, "recurrent matrices, gate by gate: orthogonal (Saxe et al. 2014), xavier or uniform"
+    recurrent: MatrixInit = config_field(
+        MatrixInit.orthogonal,
+        "recurrent matrices, each gate separately: orthogonal (Saxe et al. 2014), xavier or uniform",
     )
-    matrices: MatrixInit = setting(
-        MatrixInit.xavier, "all others, gate by gate: xavier (Glorot and Bengio 2010), orthogonal or uniform"
+    matrices: MatrixInit = config_field(
+        MatrixInit.xavier,
+        "all other matrices, each gate separately: xavier (Glorot and Bengio 2010), orthogonal or uniform",
     )
-    uniform_range: float = setting(
-        0.08, "uniform: from minus to plus this (Sutskever et al. 2014)", at_least=0, at_most=10
+    uniform_range: float = config_field(
+        0.08, "uniform: range is [-uniform_range, uniform_range] (Sutskever et al. 2014)", at_least=0, at_most=10
     )
-    forget_bias: float = setting(
+    forget_bias: float = config_field(
         1.0,
-        "bias of the LSTMs' forget gates (Gers et al. 2000; Jozefowicz et al. 2015)",
+        "initial bias of the LSTM forget gates (Gers et al. 2000; Jozefowicz et al. 2015)",
         at_least=-100,
         at_most=100,
     )
@@ -87,59 +96,74 @@ class InitialisationConfig:
 
 @dataclass
 class ModelConfig:
-    """Sizes and parts of the network."""
+    """Sizes and components of the network."""
 
-    emb_size: int = setting(256, "word-vector size, also the readout's", unit="units", at_least=1, at_most=MOST_UNITS)
-    hidden_size: int = setting(512, "decoder state size", unit="units", at_least=1, at_most=MOST_UNITS)
-    encoder_hidden_size: int | None = setting(
+    emb_size: int = config_field(
+        256, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS
+    )
+    hidden_size: int = config_field(512, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
+    encoder_hidden_size: int | None = config_field(
         None,
-        "encoder state size per direction; null: half of hidden_size",
+        "size of the encoder state per direction; null: half of hidden_size",
         unit="units",
         at_least=1,
-        at_most=MOST_UNITS,
+        at_most=MAX_UNITS,
     )
-    attention_size: int = setting(
-        256, "hidden layer of the additive score, all heads", unit="units", at_least=1, at_most=MOST_UNITS
+    attention_size: int = config_field(
+        256,
+        "size of the hidden layer of the additive score, all heads together",
+        unit="units",
+        at_least=1,
+        at_most=MAX_UNITS,
     )
-    encoder_layers: int = setting(
-        1, "bidirectional recurrent layers of the encoder", unit="layers", at_least=1, at_most=MOST_LAYERS
+    encoder_layers: int = config_field(
+        1, "bidirectional recurrent layers of the encoder", unit="layers", at_least=1, at_most=MAX_LAYERS
     )
-    decoder_layers: int = setting(1, "recurrent layers of the decoder", unit="layers", at_least=1, at_most=MOST_LAYERS)
-    attention: AttentionName = setting(
+    decoder_layers: int = config_field(
+        1, "recurrent layers of the decoder", unit="layers", at_least=1, at_most=MAX_LAYERS
+    )
+    attention: AttentionName = config_field(
         AttentionName.additive,
-        "score: additive (Bahdanau et al. 2015), general, dot (Luong et al. 2015); none: one vector (Cho et al. 2014)",
+        "attention score: additive (Bahdanau et al. 2015), general or dot (Luong et al. 2015); none: the decoder "
+        "reads one summary vector (Cho et al. 2014)",
     )
-    tie_embeddings: TieName = setting(
-        TieName.three_way, "share word vectors: none, two_way (target in+out) or three_way (source too)"
+    tie_embeddings: TieName = config_field(
+        TieName.three_way, "share embedding weights: none, two_way (target input and output) or three_way (source too)"
     )
-    dropout: DropoutConfig = setting(DropoutConfig, "dropout by place")
-    cell: CellName = setting(CellName.lstm, "recurrent cell: lstm, peephole_lstm (Gers et al. 2002), gru or rnn (tanh)")
-    peephole_candidate: bool = setting(False, "peephole_lstm: let the candidate see the memory cell, too")
-    layer_norm: bool = setting(
-        False, "normalise every gate of every cell (Ba et al. 2016; RNMT+, Chen et al. 2018); step by step on a GPU"
+    dropout: DropoutConfig = config_field(DropoutConfig, "dropout by place")
+    cell: CellName = config_field(
+        CellName.lstm, "recurrent cell: lstm, peephole_lstm (Gers et al. 2002), gru or rnn (tanh)"
     )
-    residual: bool = setting(
-        False, "add to a layer's output the states below it, from the second layer on (Wu et al. 2016)"
+    peephole_candidate: bool = config_field(False, "peephole_lstm: the candidate also sees the memory cell")
+    layer_norm: bool = config_field(
+        False,
+        "layer normalisation of every gate (Ba et al. 2016; RNMT+, Chen et al. 2018); slow on a GPU, where it "
+        "runs step by step",
     )
-    attention_heads: int = setting(
-        1, "additive scores side by side, each weighing its share of the encoder state", unit="heads", at_least=1
+    residual: bool = config_field(False, "residual connections from the second layer on (Wu et al. 2016)")
+    attention_heads: int = config_field(
+        1, "attention heads (additive only), each over its share of the encoder state", unit="heads", at_least=1
     )
-    coverage: bool = setting(
-        False, "additive: the score sees the attention a position has had (Tu et al. 2016; See et al. 2017, eq. 11)"
+    coverage: bool = config_field(
+        False,
+        "additive only: the score depends on the attention a position has received (Tu et al. 2016; See et al. "
+        "2017, eq. 11)",
     )
-    input_feeding: bool = setting(
-        False, "the bottom decoder layer reads the previous readout, too (Luong et al. 2015, 3.3); runs step by step"
+    input_feeding: bool = config_field(
+        False,
+        "the bottom decoder layer also reads the previous readout (Luong et al. 2015, 3.3); slower, it runs "
+        "step by step",
     )
-    initialisation: InitialisationConfig = setting(InitialisationConfig, "first values of the weights")
+    initialisation: InitialisationConfig = config_field(InitialisationConfig, "weight initialisation")
 
     @property
     def encoder_size(self) -> int:
-        """Units per encoder direction."""
+        """Size of the encoder state per direction."""
         return self.encoder_hidden_size or max(1, self.hidden_size // 2)
 
     @property
     def drops_by_row(self) -> bool:
-        """Whether any dropout gives each row of a batch a mask of its own: the recurrent matrices are one for all."""
+        """True if any active dropout draws its own mask for each row of a batch (weight-drop shares one mask)."""
         dropout = self.dropout
         between = dropout.layers if max(self.encoder_layers, self.decoder_layers) > 1 else 0.0
         read = dropout.context if self.attention is not AttentionName.none else 0.0
@@ -147,12 +171,16 @@ class ModelConfig:
 
     @property
     def context_size(self) -> int:
-        """Units of an encoder state, both directions."""
+        """Size of an encoder state, both directions together."""
         return 2 * self.encoder_size
 
 
 def check_model(model: ModelConfig) -> None:
-    """Raise ConfigError, naming the key, where parts do not go together."""
+    """Check that the components fit together.
+
+    Raises:
+        ConfigError: they do not; names the key.
+    """
     additive = model.attention is AttentionName.additive
     heads, context = model.attention_heads, model.context_size
     if heads > 1 and not additive:
@@ -169,6 +197,6 @@ def check_model(model: ModelConfig) -> None:
         )
     for key, units in (("model.hidden_size", model.hidden_size), ("model.encoder_hidden_size", model.encoder_size)):
         if model.layer_norm and units == 1:
-            raise ConfigError(f"model.layer_norm=true makes every state the same where {key} is 1")
+            raise ConfigError(f"model.layer_norm=true needs {key} above 1: a layer of one unit always normalises to 0")
     if model.peephole_candidate and model.cell is not CellName.peephole_lstm:
         raise ConfigError(f"model.peephole_candidate=true needs model.cell=peephole_lstm, not {model.cell}")

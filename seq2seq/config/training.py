@@ -1,21 +1,21 @@
-"""The settings of training: optimisation, limits, guards, and what is kept."""
+"""Schema of training: optimisation, limits, validation, checkpoints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, setting
+from seq2seq.config.field import Choice, Effect, config_field
 
 
 class OptimizerName(Choice):
-    """Update rule."""
+    """Optimizer."""
 
     adam = "adam"
     adamw = "adamw"
 
 
 class ScheduleName(Choice):
-    """Learning-rate curve after warm-up."""
+    """Learning-rate schedule after warm-up."""
 
     constant = "constant"
     inverse_sqrt = "inverse_sqrt"
@@ -25,7 +25,7 @@ class ScheduleName(Choice):
 
 
 class SamplingScheduleName(Choice):
-    """How the teacher-forcing ratio falls (Bengio et al. 2015, section 2.4)."""
+    """Decay of the teacher-forcing ratio (Bengio et al. 2015, section 2.4)."""
 
     none = "none"
     linear = "linear"
@@ -34,14 +34,14 @@ class SamplingScheduleName(Choice):
 
 
 class VocabularyName(Choice):
-    """Which tokenizer a run that starts from another model has."""
+    """Tokenizer of a run that starts from another model."""
 
     keep = "keep"
     replace = "replace"
 
 
 class MonitorName(Choice):
-    """What makes one validation better than another."""
+    """Validation metric that model selection uses."""
 
     bleu = "bleu"
     chrf = "chrf"
@@ -49,7 +49,7 @@ class MonitorName(Choice):
 
 
 class PrecisionName(Choice):
-    """Type of the matrix products; softmax, loss, weights and optimizer state stay fp32."""
+    """Type of the matrix products; softmax, loss, weights and optimizer state stay in fp32."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -58,104 +58,155 @@ class PrecisionName(Choice):
 
 @dataclass
 class ScheduledSamplingConfig:
-    """Feed the decoder words that it said itself in place of those of the reference (Bengio et al. 2015)."""
+    """Feed the decoder its own predictions instead of some reference tokens (Bengio et al. 2015)."""
 
-    schedule: SamplingScheduleName = setting(
+    schedule: SamplingScheduleName = config_field(
         SamplingScheduleName.none,
-        "how the share of words that are the reference's falls: none (it is 1, teacher forcing), linear, exponential, "
-        "inverse_sigmoid",
+        "decay of the teacher-forcing ratio, the probability of feeding the reference token: none (1 throughout), "
+        "linear, exponential or inverse_sigmoid",
     )
-    final_ratio: float = setting(0.5, "that share at the end of the run; 1 at its beginning", at_least=0, at_most=1)
+    final_ratio: float = config_field(
+        0.5, "teacher-forcing ratio at the end of the run; it starts at 1", at_least=0, at_most=1
+    )
 
 
 @dataclass
 class TrainingConfig:
-    """How the weights are found."""
+    """Optimisation, limits, validation and checkpoints of a run."""
 
-    seed: int = setting(1, "fixes initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
-    max_steps: int | None = setting(None, "stop after this many updates", unit="updates", at_least=1)
-    max_epochs: int | None = setting(None, "stop after this many passes over the data", unit="epochs", at_least=1)
-    max_minutes: float | None = setting(
-        8, "stop after this much time, all resumed parts counted", unit="minutes", at_least=0
+    seed: int = config_field(1, "seed of initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
+    max_steps: int | None = config_field(
+        None, "stop after this many updates", unit="updates", at_least=1, effect=Effect.limit
     )
-    batch_tokens: int = setting(
-        1536, "ceiling of rows × longest row (either side) of one update", unit="tokens", at_least=8
+    max_epochs: int | None = config_field(
+        None, "stop after this many epochs", unit="epochs", at_least=1, effect=Effect.limit
     )
-    micro_batches: int = setting(
-        1, "parts an update is computed in, to save memory; the gradient is the same", at_least=1
+    max_minutes: float | None = config_field(
+        8,
+        "stop after this much training time, resumed parts included",
+        unit="minutes",
+        at_least=0,
+        effect=Effect.limit,
     )
-    precision: PrecisionName = setting(PrecisionName.auto, "auto: bf16 where the hardware has it, else fp32")
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    optimizer: OptimizerName = setting(
-        OptimizerName.adam, "adam (Kingma and Ba 2015), adamw (Loshchilov and Hutter 2019)"
+    batch_tokens: int = config_field(
+        1536, "maximum batch size of an update: rows × longest row (either side)", unit="tokens", at_least=8
     )
-    learning_rate: float = setting(3e-3, "highest rate, reached after warm-up", at_least=0)
-    beta2: float = setting(0.98, "Adam's second-moment decay", at_least=0, at_most=0.999999)
-    weight_decay: float = setting(0.0, "Adam: L2 term in the gradient; AdamW: decoupled decay", at_least=0, at_most=10)
-    schedule: ScheduleName = setting(
+    micro_batches: int = config_field(
+        1,
+        "gradient accumulation: split each update into this many parts to save memory; the gradient is the same",
+        at_least=1,
+    )
+    precision: PrecisionName = config_field(
+        PrecisionName.auto, "type of the matrix products; auto: bf16 if the hardware has it, else fp32"
+    )
+    device: str = config_field("auto", "auto, cpu, cuda, cuda:N or mps", effect=Effect.process)
+    optimizer: OptimizerName = config_field(
+        OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)"
+    )
+    learning_rate: float = config_field(3e-3, "peak learning rate, reached after warm-up", at_least=0)
+    beta2: float = config_field(0.98, "decay of Adam's second moment", at_least=0, at_most=0.999999)
+    weight_decay: float = config_field(
+        0.0, "adam: L2 term in the gradient; adamw: decoupled decay", at_least=0, at_most=10
+    )
+    schedule: ScheduleName = config_field(
         ScheduleName.linear,
-        "after warm-up: constant, inverse_sqrt, linear or cosine (both reach the floor when the run ends), plateau",
+        "learning-rate schedule after warm-up: constant, inverse_sqrt, plateau, or linear or cosine, which reach the "
+        "floor at the end of the run",
     )
-    warmup_steps: int = setting(200, "updates of linear warm-up from 0", unit="updates", at_least=0)
-    min_rate_ratio: float = setting(0.01, "floor of the rate, as a share of learning_rate", at_least=0, at_most=1)
-    plateau_factor: float = setting(0.5, "plateau: multiply the rate by this …", at_least=0.01, at_most=0.99)
-    plateau_patience: int = setting(
+    warmup_steps: int = config_field(200, "linear warm-up from 0", unit="updates", at_least=0)
+    min_rate_ratio: float = config_field(
+        0.01, "floor of the learning rate, as a fraction of learning_rate", at_least=0, at_most=1
+    )
+    plateau_factor: float = config_field(
+        0.5, "plateau: factor of each reduction of the learning rate", at_least=0.01, at_most=0.99
+    )
+    plateau_patience: int = config_field(
         2,
-        "plateau: … after this many validations without a better one",
+        "plateau: reduce the learning rate after this many validations without improvement",
         unit="validations",
         at_least=1,
     )
-    max_grad_norm: float = setting(1.0, "clip the gradient's L2 norm to this (Pascanu et al. 2013); 0: off", at_least=0)
-    max_skipped: int = setting(
+    max_grad_norm: float = config_field(
+        1.0, "gradient clipping: maximum L2 norm (Pascanu et al. 2013); 0: off", at_least=0
+    )
+    max_skipped: int = config_field(
         20,
-        "stop after this many updates in a row whose loss or gradient is not finite; each is skipped",
+        "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped)",
         unit="updates",
         at_least=1,
     )
-    label_smoothing: float = setting(
-        0.1, "probability mass spread over the vocabulary (Szegedy et al. 2016)", at_least=0, at_most=0.9
+    label_smoothing: float = config_field(
+        0.1,
+        "label smoothing: probability mass spread over the vocabulary (Szegedy et al. 2016)",
+        at_least=0,
+        at_most=0.9,
     )
-    r_drop: float = setting(
+    r_drop: float = config_field(
         0.0,
-        "weight of the divergence of two passes with other dropout masks (Liang et al. 2021, alpha); 0: one pass",
+        "R-Drop: weight alpha of the divergence between two passes with different dropout masks (Liang et al. "
+        "2021); 0: off",
         at_least=0,
     )
-    scheduled_sampling: ScheduledSamplingConfig = setting(ScheduledSamplingConfig, "words the decoder said itself")
-    validate_every_steps: int | None = setting(
-        1000, "updates between validations; null: once an epoch", unit="updates", at_least=1
+    scheduled_sampling: ScheduledSamplingConfig = config_field(
+        ScheduledSamplingConfig, "scheduled sampling: feed the decoder its own predictions"
     )
-    validate_sentences: int | None = setting(
-        500, "sentences translated for the validation BLEU (perplexity uses all); null: all", unit="pairs", at_least=1
+    validate_every_steps: int | None = config_field(
+        1000, "updates between validations; null: once per epoch", unit="updates", at_least=1
     )
-    early_stopping: int | None = setting(
-        None, "stop after this many validations without a better one (see monitor)", unit="validations", at_least=1
+    validate_sentences: int | None = config_field(
+        500,
+        "sentences translated for the validation BLEU (perplexity always uses all); null: all",
+        unit="pairs",
+        at_least=1,
     )
-    monitor: MonitorName = setting(
-        MonitorName.bleu, "what the best validation is best in: bleu or chrf (higher), loss (lower)"
-    )
-    keep_best: int = setting(
-        1, "models of the best validations to keep; more than 1: in the folder models/", unit="models", at_least=1
-    )
-    keep_last: int = setting(0, "models of the last validations to keep, in models/", unit="models", at_least=0)
-    ema: float | None = setting(
+    early_stopping: int | None = config_field(
         None,
-        "decay of an exponential moving average of the weights, which is then what is validated and kept; null: none",
+        "stop after this many validations without improvement of the monitored metric; null: off",
+        unit="validations",
+        at_least=1,
+        effect=Effect.limit,
+    )
+    monitor: MonitorName = config_field(
+        MonitorName.bleu, "metric that selects the best model: bleu, chrf (higher) or loss (lower)", effect=Effect.fixed
+    )
+    keep_best: int = config_field(
+        1, "number of best models to keep; if more than 1, in the folder models/", unit="models", at_least=1
+    )
+    keep_last: int = config_field(0, "number of last models to keep, in the folder models/", unit="models", at_least=0)
+    ema: float | None = config_field(
+        None,
+        "decay of an exponential moving average of the weights, which is then validated and saved as the model; "
+        "null: off",
         at_least=0,
         at_most=0.999999,
+        effect=Effect.fixed,
     )
-    save_every_steps: int | None = setting(
-        None, "updates between saves of last.pt; null: every 45 seconds", unit="updates", at_least=1
+    save_every_steps: int | None = config_field(
+        None,
+        "updates between checkpoints (last.pt); null: every 45 seconds",
+        unit="updates",
+        at_least=1,
+        effect=Effect.process,
     )
-    log_every_steps: int = setting(100, "updates between log lines and TensorBoard points", unit="updates", at_least=1)
-    diagnostics: bool = setting(
+    log_every_steps: int = config_field(
+        100, "updates between log lines and TensorBoard points", unit="updates", at_least=1, effect=Effect.process
+    )
+    diagnostics: bool = config_field(
         False,
-        "every log_every_steps updates, log gradient norms by layer and over time, attention entropy, gate saturation",
+        "log gradient norms by layer and over time, attention entropy and gate saturation every log_every_steps "
+        "updates",
     )
-    init_from: str | None = setting(
-        None, "model file or run folder whose weights the run starts from (fine-tuning)", unit="path"
+    init_from: str | None = config_field(
+        None, "fine-tuning: model file or run folder whose weights the run starts from", unit="path"
     )
-    init_vocabulary: VocabularyName = setting(
+    init_vocabulary: VocabularyName = config_field(
         VocabularyName.keep,
-        "init_from: keep its tokenizer; replace: learn one from this text and copy the rows of pieces that both have",
+        "fine-tuning: keep the tokenizer of init_from; replace: train one on this text and copy the embeddings of the "
+        "tokens that both have",
+        effect=Effect.fixed,
     )
-    resume: str | None = setting(None, "null: fresh run; RUN: continue that folder; auto: continue hydra.run.dir")
+    resume: str | None = config_field(
+        None,
+        "null: new run; RUN: continue the run in that folder; auto: continue the run in hydra.run.dir, or start one",
+        effect=Effect.process,
+    )

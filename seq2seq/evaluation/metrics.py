@@ -91,7 +91,9 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references):
-        raise DataError(f"{len(hypotheses)} hypotheses but {len(references)} references: give one line of each per sentence")
+        raise DataError(
+            f"{len(hypotheses)} hypotheses but {len(references)} references: give one line of each per sentence"
+        )
     if not hypotheses:
         raise DataError("nothing to score: there are no hypotheses")
 

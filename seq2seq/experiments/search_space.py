@@ -12,8 +12,9 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq.config.error_messages import nearest_key
 from seq2seq.config.field import Choice, value_range, walk
-from seq2seq.config.schema import Config, nearest_key
+from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 
 NEVER = ("hydra", "experiment", "tune", "training.monitor", "training.resume")

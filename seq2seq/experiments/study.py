@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import first_line
-from seq2seq.config.schema import TuneConfig
+from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError, StorageError
 from seq2seq.experiments.search_space import Point, Space, holds, size
 from seq2seq.experiments.sweep_results import read_result
-from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.storage.run_folder import LAST_NAME
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

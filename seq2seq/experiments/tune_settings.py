@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.field import is_group, walk
-from seq2seq.config.schema import Config, absolute_paths, to_config, to_dict
+from seq2seq.config.loading import absolute_paths, to_config, to_dict
+from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.search_space import (
     Point,

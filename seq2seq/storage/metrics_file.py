@@ -1,4 +1,4 @@
-"""metrics.jsonl: the events of a run, one JSON object per line. Every writer and reader of the file uses this module."""
+"""metrics.jsonl: the events of a run, one JSON object per line. All writers and readers use this module."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.atomic_files import write_atomically
+from seq2seq.storage.run_folder import METRICS_NAME
 
-METRICS_NAME = "metrics.jsonl"
 Event = dict[str, Any]
 
 

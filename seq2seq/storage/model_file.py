@@ -15,16 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seq2seq.atomic_files import first_line, write_atomically
-from seq2seq.config.schema import Config, to_config, to_dict
+from seq2seq.config.loading import to_config, to_dict
+from seq2seq.config.schema import Config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq, without_weights
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
 FORMAT_VERSION = 2
 READABLE = {"1", "2"}  # 1: before cells and attentions could be chosen; what it does not say has its default
-BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
 
 

@@ -25,9 +25,9 @@ import torch
 from seq2seq.atomic_files import first_line, write_atomically
 from seq2seq.data.corpus import Corpus
 from seq2seq.kernels import calls
+from seq2seq.storage.run_folder import PROVENANCE_NAME
 from seq2seq.version import __version__
 
-PROVENANCE_NAME = "provenance.json"
 PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "hydra-core", "torchtext", "safetensors")
 GIT_SEC = 2.0  # on a slow network drive a run does not wait longer for each answer
 LINES = 1 << 16  # hashed at a time: a large corpus is not in memory twice

@@ -13,10 +13,10 @@ import torch
 
 from seq2seq.atomic_files import first_line, write_atomically
 from seq2seq.errors import ModelFileError
+from seq2seq.storage.run_folder import LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.progress import Progress
 
-LAST_NAME, PREVIOUS_NAME = "last.pt", "previous.pt"
 FORMAT_VERSION = 2  # version 1 also held the state of torch's random number generator
 log = logging.getLogger(__name__)
 

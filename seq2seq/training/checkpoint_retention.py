@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.config.training import TrainingConfig
+from seq2seq.storage.run_folder import MODELS_NAME
 from seq2seq.training.progress import Kept
-
-FOLDER_NAME = "models"
 
 
 def keeps_step_models(config: TrainingConfig) -> bool:
@@ -27,12 +26,12 @@ def update_kept(kept: Sequence[Kept], new: Kept, config: TrainingConfig) -> list
 
 def model_path(run: Path, step: int) -> Path:
     """Return the path of a step's model in a run folder; file names sort by step."""
-    return run / FOLDER_NAME / f"step_{step:07d}.safetensors"
+    return run / MODELS_NAME / f"step_{step:07d}.safetensors"
 
 
 def kept_models(run: Path) -> list[Path]:
     """Return the models in a run folder's models/, by step."""
-    matches = ((re.fullmatch(r"step_(\d+)\.safetensors", path.name), path) for path in (run / FOLDER_NAME).glob("*"))
+    matches = ((re.fullmatch(r"step_(\d+)\.safetensors", path.name), path) for path in (run / MODELS_NAME).glob("*"))
     return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
 
 

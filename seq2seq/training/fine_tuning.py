@@ -20,7 +20,8 @@ from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.storage.model_file import BEST_NAME, Model, load_model
+from seq2seq.storage.model_file import Model, load_model
+from seq2seq.storage.run_folder import BEST_NAME
 
 SIDE = {"output.bias": "tgt", "src_embedding.weight": "src", "output.weight": "tgt", "tgt_embedding.weight": "tgt"}
 """Side of the vocabulary that each tensor has a row per token of, in the order in which they are copied.
@@ -93,7 +94,7 @@ def check_compatible(parent: Model, config: Config) -> None:
 
 
 def copy_weights(parent: Model, child: Model) -> None:
-    """Copy the weights of `parent` into `child`; of embeddings and output, the rows of tokens that both vocabularies have.
+    """Copy the weights of `parent` into `child`; of embeddings and output, the rows of tokens common to both.
 
     The models may tie their embeddings differently: a state dict has a tied matrix under each of its names.
     """
@@ -167,8 +168,8 @@ def _newly_tied(new: ModelConfig, old: ModelConfig) -> list[str]:
     if order.index(new.tie_embeddings) <= order.index(old.tie_embeddings):
         return []
     return [
-        f"model.tie_embeddings is {new.tie_embeddings}, in the file {old.tie_embeddings}: a tied matrix gets the rows of "
-        "the target embedding"
+        f"model.tie_embeddings is {new.tie_embeddings}, in the file {old.tie_embeddings}: a tied matrix gets the "
+        "rows of the target embedding"
     ]
 
 

@@ -22,7 +22,7 @@ class Progress:
     epoch: int = 0
     """Completed passes over the data."""
     position: int = 0
-    """Batches of the current epoch already used. The order is a function of (seed, epoch), so a resume needs no more."""
+    """Batches of the current epoch already used; their order is a function of (seed, epoch)."""
     elapsed_sec: float = 0.0
     """Training time over all parts of the run."""
     best: tuple[float, float] | None = None

@@ -41,8 +41,8 @@ def r_drop_cross_entropy(
     """Return (training loss, negative log-likelihood) of the logits of two passes, both summed over tokens, in nats.
 
     The loss of R-Drop (Liang, Wu et al. 2021, eq. 4) is L1 + L2 + alpha * (KL(p1 || p2) + KL(p2 || p1)) / 2, where L1
-    and L2 are the cross entropies of the passes (eq. 3), here with label smoothing. The result is halved, so that it has
-    the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes.
+    and L2 are the cross entropies of the passes (eq. 3), here with label smoothing. The result is halved, so that it
+    has the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes.
     """
     passes = [logits.float() if logits.dtype == torch.bfloat16 else logits for logits in (logits1, logits2)]
     (loss1, nll1), (loss2, nll2) = (smoothed_cross_entropy(logits, targets, smoothing) for logits in passes)
@@ -72,8 +72,8 @@ class ProjectedRDrop(torch.autograd.Function):
         for start in range(0, len(targets), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             with torch.enable_grad():
-                logits = [linear(half[rows], *inputs[1:]) for half in inputs[0].chunk(2)]
-                chunk_loss, chunk_nll = r_drop_cross_entropy(*logits, targets[rows], smoothing, alpha)
+                logits1, logits2 = (linear(half[rows], *inputs[1:]) for half in inputs[0].chunk(2))
+                chunk_loss, chunk_nll = r_drop_cross_entropy(logits1, logits2, targets[rows], smoothing, alpha)
             for total, gradient in zip(gradients, torch.autograd.grad(chunk_loss, inputs), strict=True):
                 total += gradient
             loss, nll = loss + chunk_loss.detach(), nll + chunk_nll

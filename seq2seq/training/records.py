@@ -111,9 +111,7 @@ class Validation:
 def samples_as_markdown(samples: Sequence[Sample]) -> str:
     """Return source, translation and reference of each sample."""
     blocks = (
-        _verbatim(
-            [("source", sample.source), ("translation", sample.translation), ("reference", sample.reference)]
-        )
+        _verbatim([("source", sample.source), ("translation", sample.translation), ("reference", sample.reference)])
         for sample in samples
     )
     return "\n    \n".join(blocks)

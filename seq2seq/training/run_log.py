@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from seq2seq.errors import StorageError
 from seq2seq.storage.metrics_file import Event, EventKind, MetricsFile, map_floats
+from seq2seq.storage.run_folder import LOG_NAME, TENSORBOARD_NAME
 from seq2seq.training.diagnostics import Diagnosis
 from seq2seq.training.progress import Progress
 from seq2seq.training.records import Validation, samples_as_markdown
@@ -102,7 +103,7 @@ class RunLog:
         self._metrics.close()
 
     def _open_board(self, next_step: int | None = None) -> None:
-        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
+        self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
 
     def rewind(self, progress: Progress) -> None:
         """Drop updates after `progress.step`, validations after `progress.validated_step`, tests and the end.
@@ -218,7 +219,7 @@ class LogFile(logging.FileHandler):
 
 def log_to(folder: Path, console: Console) -> None:
     """Send the package's log to `folder`/train.log and to the console (standard error)."""
-    file = LogFile(folder / "train.log", encoding="utf-8")
+    file = LogFile(folder / LOG_NAME, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen: logging.Handler = logging.StreamHandler(console.file)
     if console.is_terminal:

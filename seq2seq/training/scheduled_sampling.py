@@ -63,7 +63,8 @@ def mix_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
         step = step_of(network, network.step)
         memory, state = network.encode(batch.src_ids, batch.src_lengths)
         fed = [batch.tgt_in[:, :1]]
-        for reference, replace in zip(batch.tgt_in[:, 1:].split(1, dim=1), replaced[:, 1:].split(1, dim=1), strict=True):
+        columns = (tensor[:, 1:].split(1, dim=1) for tensor in (batch.tgt_in, replaced))
+        for reference, replace in zip(*columns, strict=True):
             logits, state, _ = step(fed[-1], state, memory)
             predicted = logits.argmax(dim=2)
             fed.append(torch.where(replace & (predicted > EOS_ID), predicted, reference))

@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -17,12 +17,10 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.batching import Cost
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.metrics_file import EventKind
-from seq2seq.storage.model_file import BEST_NAME
+from seq2seq.storage.run_folder import BEST_NAME, LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.anomalies import record_loss, record_skip
 from seq2seq.training.callbacks import Callbacks, EpochData, RunOutput
 from seq2seq.training.checkpoint import (
-    LAST_NAME,
-    PREVIOUS_NAME,
     TrainingState,
     read_checkpoint,
     restore,

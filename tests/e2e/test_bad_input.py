@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from hydra_cli import Launched, Launcher
+from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import train
-from seq2seq.training.checkpoint import LAST_NAME
 
 TINY = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=src", "data.train.tgt=tgt", "data.cache_dir=cache",
@@ -124,7 +124,7 @@ def test_a_gpu_that_is_not_there(start: Launcher) -> None:
 
 def test_a_network_that_memory_does_not_hold(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine of any size, also one that does not say how large it is."""
-    monkeypatch.setattr("seq2seq.train.available_bytes", lambda: 2**30)
+    monkeypatch.setattr("seq2seq.train.available_bytes", lambda processes: 2**30)
     assert_told(start("model.hidden_size=65536"), " weights, ", "1.00 GiB are available: lower model.hidden_size")
 
 

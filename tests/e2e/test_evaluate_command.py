@@ -56,7 +56,7 @@ def fox(tmp_path: Path) -> tuple[str, ...]:
 
 def save_random_model(path: Path, data: dict[str, Any]) -> Path:
     """Write a model with random weights whose config says that it was trained on `data`."""
-    from seq2seq.config.schema import to_config, to_dict
+    from seq2seq.config.loading import to_config, to_dict
     from seq2seq.storage.model_file import save_model
 
     model = make_model(path.parent / "cache")

@@ -82,7 +82,8 @@ def test_every_setting_named_is_one() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config.schema import Config, config_dir, to_config
+    from seq2seq.config.loading import config_dir, to_config
+    from seq2seq.config.schema import Config
 
     ConfigStore.instance().store(name="train_schema", node=Config)
     quoted = re.findall(r"`([^`\n]+)`", README)

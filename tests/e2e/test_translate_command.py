@@ -24,7 +24,8 @@ from seq2seq.inference import translator as translator_module
 from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.translator import Translation, Translator
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -120,7 +121,7 @@ def object_of(one: Translation, translator: Translator) -> dict[str, Any]:
     }
 
 
-# --- text in, text out ------------------------------------------------------------------------------------------------
+# --- text in, text out -----------------------------------------------------------------------------------------------
 
 
 def test_one_line_out_per_line_in_in_order_over_windows(run: Run, expected: dict[str, str]) -> None:
@@ -211,7 +212,7 @@ def test_alignments_of_a_model_that_looks_nowhere_are_refused(run: Run, model: M
     assert run(b"a fox\n", "--alignments", models=[tmp_path]) == (2, b"", message)
 
 
-# --- the search -------------------------------------------------------------------------------------------------------
+# --- the search ------------------------------------------------------------------------------------------------------
 
 
 def test_search_options_reach_the_search(run: Run, translator: Translator) -> None:
@@ -306,7 +307,7 @@ def test_minimum_bayes_risk_chooses_among_samples(run: Run, translator: Translat
     assert run(text_of(LINES), *flags, "--n-best", 6) == (2, b"", message)
 
 
-# --- several models ---------------------------------------------------------------------------------------------------
+# --- several models --------------------------------------------------------------------------------------------------
 
 
 def test_several_models_are_asked_together(run: Run, run_folder: Path, other: Path, expected: dict[str, str]) -> None:
@@ -343,7 +344,7 @@ def test_models_of_other_vocabularies_are_no_ensemble(run: Run, run_folder: Path
     assert run(b"x\n", models=[run_folder, tmp_path]) == (2, b"", message)
 
 
-# --- JSON Lines -------------------------------------------------------------------------------------------------------
+# --- JSON Lines ------------------------------------------------------------------------------------------------------
 
 
 def test_an_object_for_each_line(run: Run, translator: Translator) -> None:
@@ -468,7 +469,7 @@ def test_text_on_the_command_line_is_text_whatever_is_written(run: Run, expected
     assert found["text"] == expected["a fox"]
 
 
-# --- demands on the output --------------------------------------------------------------------------------------------
+# --- demands on the output -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("window", [1, 2, 2000])
@@ -497,7 +498,7 @@ def test_a_glossary_says_what_must_follow(run: Run, translator: Translator, tmp_
     assert (status, out, err) == (2, b"", "error: terms that must appear need search=beam, not sample\n")
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_output_goes_to_a_file(run: Run, run_folder: Path, tmp_path: Path, expected: dict[str, str]) -> None:
@@ -589,7 +590,7 @@ def test_a_resume_that_is_refused_changes_nothing(
     assert (tmp_path / "out").read_bytes() == there
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------------
+# --- mistakes --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -644,7 +645,7 @@ def test_a_word_that_is_no_number_is_refused(run: Run) -> None:
             run(None, *flags)
 
 
-# --- processes, pipes and terminals -----------------------------------------------------------------------------------
+# --- processes, pipes and terminals ----------------------------------------------------------------------------------
 
 
 def start(*arguments: object, **streams: object) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from seq2seq.curves import METRICS, interpolated, main, read_run, run_names
-from seq2seq.storage.metrics_file import METRICS_NAME
+from seq2seq.storage.run_folder import METRICS_NAME
 
 
 def step(number: int, loss: float | None, **more: Any) -> dict[str, Any]:

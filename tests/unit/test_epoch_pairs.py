@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from seq2seq.config.data import DataConfig, PieceType, SamplingConfig, TokenizerConfig
-from seq2seq.config.schema import Config, to_dict
+from seq2seq.config.loading import to_dict
+from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data import binarised
 from seq2seq.data.batch import Batch
@@ -196,7 +197,7 @@ def test_the_batches_of_a_resumed_run_are_those_of_the_run(tmp_path: Path, kind:
 import pickle, sys
 sys.path += sys.argv[2:]
 from test_epochs import as_lists, batches_of
-from seq2seq.config.schema import to_config
+from seq2seq.config.loading import to_config
 with open(sys.argv[1], "rb") as file:
     print(as_lists(batches_of(to_config(pickle.load(file)), 2, start=1)))
 """

@@ -29,7 +29,8 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.training.fine_tuning import check_compatible, copy_weights, load_pretrained
 
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4}

@@ -15,14 +15,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seq2seq.config.loading import to_dict
 from seq2seq.config.model import AttentionName, CellName, TieName
-from seq2seq.config.schema import to_dict
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
 from seq2seq.inference.forced_scoring import score_pairs
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import BEST_NAME, Model, load_model, save_model
+from seq2seq.storage.model_file import Model, load_model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from tiny_model import make_model
 
 CPU = torch.device("cpu")

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_cli import Launcher
-from seq2seq.cli.hydra_app import CONFIG_NAME, Launch
-from seq2seq.config.schema import Config, to_dict
+from seq2seq.cli.resume import RunContext
+from seq2seq.config.loading import to_dict
+from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.experiments.sweep_points import Point, Status, Sweep, point_name, swept_keys
 from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
-from seq2seq.storage.metrics_file import METRICS_NAME
-from seq2seq.training.checkpoint import LAST_NAME
+from seq2seq.storage.run_folder import CONFIG_NAME, LAST_NAME, METRICS_NAME
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def scored(bleu: float = 10.0) -> dict[str, Any]:
     return {"event": "test", "set": "test", "bleu": bleu}
 
 
-def pretend(config: Config, run: Launch) -> None:
+def pretend(config: Config, run: RunContext) -> None:
     """Leave in the folder what a run does, but for the model."""
     training = config.training
     text = yaml.safe_dump(to_dict(config))
@@ -102,7 +102,7 @@ def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     return Launcher(monkeypatch, capsys, pretend, ("-m", "training.max_steps=10", "hydra.sweep.dir=sweep"))
 
 
-def names(jobs: list[tuple[Config, Launch]]) -> list[str]:
+def names(jobs: list[tuple[Config, RunContext]]) -> list[str]:
     return [run.folder.relative_to("sweep").as_posix() for _, run in jobs]
 
 

@@ -29,7 +29,8 @@ from seq2seq.inference.translator import Translation, Translator
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW, batches
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]

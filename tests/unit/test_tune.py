@@ -13,15 +13,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from seq2seq.config.data import DataConfig
-from seq2seq.config.schema import Config, TuneConfig
+from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName, TrainingConfig
+from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
 from seq2seq.experiments.pruning import Pruned, Watcher
 from seq2seq.experiments.search_space import Point, Space, own_point, search_space, size
 from seq2seq.experiments.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
 from seq2seq.experiments.tune_settings import Settings
-from seq2seq.training.checkpoint import LAST_NAME
-from seq2seq.training.trainer import Validation
+from seq2seq.storage.run_folder import LAST_NAME
+from seq2seq.training.records import Validation
 from seq2seq.tune import tune
 
 GROUPS = {"model": "small", "data": "tatoeba"}
@@ -347,7 +348,7 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config.schema import config_dir
+    from seq2seq.config.loading import config_dir
 
     (tmp_path / "model").mkdir()
     mine = tmp_path / "model" / "mine.yaml"

@@ -14,7 +14,7 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.evaluation.validation import END, MOST_PIECES, SAMPLES, Validator
 from seq2seq.inference.translator import Translator
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 from tiny_model import SENTENCES, make_model, make_network
 
 TEXT = ParallelText(SENTENCES, SENTENCES[::-1])

@@ -1,0 +1,56 @@
+"""Errors of Hydra, OmegaConf and the file system as one line, in the commands that Hydra composes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.config.error_messages import explain, nearest_key
+from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.training.trainer import Stopped
+
+
+def run_with_one_line_errors(work: Callable[[], int], stop_hint: str = "") -> int:
+    """Return the exit status of `work`; 130 or 143 after SIGINT or SIGTERM.
+
+    Args:
+        work: returns an exit status.
+        stop_hint: printed after the message of a run that a signal stopped: how it continues.
+
+    Raises:
+        Seq2SeqError: in place of an exception of Hydra, OmegaConf or the file system.
+    """
+    try:
+        return work()
+    except Stopped as stop:
+        sys.stderr.write(f"{stop}{stop_hint}\n")
+        return 128 + stop.signal_number
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
+    except OSError as error:  # the run folder cannot be created, the disk is full
+        if isinstance(error, BrokenPipeError):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        raise Seq2SeqError(f"{place}{error.strerror or error}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of a Seq2SeqError, Hydra or OmegaConf error as one line, with the nearest valid key."""
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        error = error.__cause__
+    if isinstance(error, OmegaConfBaseException):
+        return explain(error)
+    message = str(error).partition("Config search path")[0]
+    if isinstance(error, Seq2SeqError) or "Available options" in message:
+        return " ".join(message.split())
+    first = message.splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"cannot parse {error.override!r} ({first}): write KEY=VALUE, and quote special characters"
+    if first.startswith("Ambiguous"):
+        return " ".join(message.split())
+    key = first.split("'")[1] if "'" in first else ""
+    near = nearest_key(key)
+    return first + (f" Did you mean {near!r}?" if near and near != key else "")

@@ -1,0 +1,55 @@
+"""The points of a sweep (`-m`): each runs as a job of its own, and the sweep continues if one fails."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.cli.exit_status import BUG, OK, USER_ERROR
+from seq2seq.cli.hydra_errors import one_line
+from seq2seq.cli.resume import RunContext, prepare_run, same_settings
+from seq2seq.config.schema import Config
+from seq2seq.errors import Seq2SeqError
+from seq2seq.experiments.sweep_points import Point, Status, Sweep
+from seq2seq.experiments.sweep_results import mark_end, read_result
+from seq2seq.storage.run_folder import CONFIG_NAME, FAILED_NAME
+
+
+def run_point(job: Callable[[Config, RunContext], None], raw: DictConfig, point: Point) -> None:
+    """Run or resume a point; skip it if it is finished; record its error if it fails."""
+    try:
+        (point.folder / FAILED_NAME).unlink(missing_ok=True)
+        config, context = prepare_run(raw, point.folder.absolute())
+        point.monitor = config.training.monitor
+        if _is_finished(config, point.folder):
+            sys.stderr.write(f"{point.folder}: already finished, skipped\n")
+        else:
+            job(config, context)
+            mark_end(point.folder)
+        point.status = Status.finished
+    except Exception as error:
+        expected = isinstance(error, Seq2SeqError | OmegaConfBaseException)
+        point.status = Status.failed if expected else Status.broken
+        message = f"error: {one_line(error)}\n" if expected else "".join(traceback.format_exception(error))
+        (point.folder / FAILED_NAME).write_text(message, encoding="utf-8")
+        sys.stderr.write(message)
+
+
+def exit_status(sweep: Sweep) -> int:
+    """Return the exit status of a sweep (0 without one), and print which points failed."""
+    failed = [point for point in sweep.points.values() if point.status in (Status.failed, Status.broken)]
+    if not failed:
+        return OK
+    names = ", ".join(str(point.folder) for point in failed)
+    sys.stderr.write(f"error: {len(failed)} of {len(sweep.points)} points of the sweep failed: {names}\n")
+    return BUG if any(point.status is Status.broken for point in failed) else USER_ERROR
+
+
+def _is_finished(config: Config, folder: Path) -> bool:
+    """Return True if a run with the same settings has ended in `folder`."""
+    return (folder / CONFIG_NAME).is_file() and read_result(folder).ended and same_settings(config, folder)

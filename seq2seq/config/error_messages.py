@@ -1,0 +1,33 @@
+"""One-line messages for unknown keys and wrong values, with the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.config.field import walk
+from seq2seq.config.schema import Config
+
+
+def nearest_key(key: str) -> str | None:
+    """Return the known key that looks most like `key`, if any does."""
+    keys = [known for known, _ in walk(Config)]
+    same_name = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+    match = difflib.get_close_matches(key, same_name, n=1, cutoff=0) or difflib.get_close_matches(key, keys, n=1)
+    if match:
+        return match[0]
+    last = difflib.get_close_matches(key.rpartition(".")[2], [k.rpartition(".")[2] for k in keys], n=1, cutoff=0.6)
+    return next((k for k in keys if last and k.rpartition(".")[2] == last[0]), None)
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """Turn OmegaConf's several lines into one that names the key and the nearest valid one."""
+    message = (error.msg or str(error)).strip().splitlines()[0]
+    key = error.full_key
+    if not key:
+        return message
+    near = nearest_key(key)
+    if any(known == key for known, _ in walk(Config)):
+        return f"{key}: {message}"
+    return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")

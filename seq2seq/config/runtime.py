@@ -1,0 +1,36 @@
+"""Schema of the process settings: threads, allocator, kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seq2seq.config.field import Choice, config_field
+
+
+class AllocatorName(Choice):
+    """What glibc does with freed memory."""
+
+    auto = "auto"
+    default = "default"
+
+
+class KernelsName(Choice):
+    """Implementation of the recurrent layers on a CPU."""
+
+    auto = "auto"
+    plain = "plain"
+
+
+@dataclass
+class RuntimeConfig:
+    """Threads, memory and kernels. Changes speed, not results; only the dropout masks depend on `kernels`."""
+
+    allocator: AllocatorName = config_field(
+        AllocatorName.auto,
+        "auto: on glibc, keep freed memory for the next tensor (faster); default: return it to the system",
+    )
+    kernels: KernelsName = config_field(
+        KernelsName.auto,
+        "auto: compiled kernels in the recurrent layers where the CPU has a C++ compiler; plain: torch operations only",
+    )
+    threads: int | None = config_field(None, "CPU threads; null: torch's default", at_least=1)
