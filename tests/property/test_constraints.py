@@ -32,7 +32,7 @@ SIZE = EOS_ID + 1 + len(WORDS)
 Tokens = tuple[int, ...]
 
 
-# --- the plain definition --------------------------------------------------------------------------------------------
+# --- the plain definition ---------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def make_output(said: Tokens, log_prob: float, alpha: float) -> reference.Output
     return reference.Output([*said], log_prob, log_prob / reference.penalty("gnmt", alpha)(len(said) + 1))
 
 
-# --- models ----------------------------------------------------------------------------------------------------------
+# --- models -----------------------------------------------------------------------------------------------------------
 
 
 def search(
@@ -127,7 +127,7 @@ def room_for(phrases: Sequence[Sequence[int]]) -> int:
     return sum(map(len, phrases)) + 1
 
 
-# --- what must hold --------------------------------------------------------------------------------------------------
+# --- what must hold ---------------------------------------------------------------------------------------------------
 
 
 @EXAMPLES
@@ -280,7 +280,7 @@ def test_phrases_go_together_with_a_given_beginning(
         assert lacking(tuple(output), tuple(phrases)) == 0
 
 
-# --- worked out by hand ----------------------------------------------------------------------------------------------
+# --- worked out by hand -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def found(line: str, *terms: str) -> list[str]:
     return [target[1:-1] for target in Glossary({term: f"[{term}]" for term in terms}).terms_for(line)]
 
 
-# --- which terms stand in a line -------------------------------------------------------------------------------------
+# --- which terms stand in a line --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_large_glossary_and_a_long_line_take_no_time(large: Glossary, line: st
     assert len(large.terms_for(line)) == expected
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
