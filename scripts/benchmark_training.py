@@ -40,10 +40,12 @@ from seq2seq.data.binarised import prepare
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
+from seq2seq.training.callbacks import Callbacks, EpochData, RunOutput
 from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training.run_log import NoLog, RunLog
-from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
+from seq2seq.training.records import Validation
+from seq2seq.training.run_log import NullLog, RunLog, TrainingLog
+from seq2seq.training.trainer import Trainer
 
 NEVER = 10**9  # steps
 
@@ -115,15 +117,16 @@ class Stopwatch:
         return Update(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
 
 
-class SilentLog(NoLog):
-    """Writes nothing; signals the end of an update to the stopwatch."""
+class SilentLog(NullLog):
+    """Writes nothing; the stopwatch ticks after every update."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
 
-    def step(self, *figures: Any, **named: Any) -> None:
-        """Handle the end of an update."""
-        self._stopwatch.tick()
+    def show_progress(self, share_done: float) -> None:
+        """Tick, except before the first update."""
+        if share_done:
+            self._stopwatch.tick()
 
 
 def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
@@ -143,20 +146,21 @@ def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
 
 
 def make_trainer(
-    settings: Settings, config: TrainingConfig, dtype: torch.dtype, tokenizer: Tokenizer, data: EpochData, log: RunLog
+    settings: Settings,
+    config: TrainingConfig,
+    dtype: torch.dtype,
+    tokenizer: Tokenizer,
+    data: EpochData,
+    log: TrainingLog,
 ) -> Trainer:
     """Return a trainer of a new network that neither validates nor saves."""
     return Trainer(
         Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size),
         config,
         dtype,
-        data=data,
-        validate=lambda: Validation(0.0, 1.0, 0.0, 0.0),
-        keep=lambda path: None,
-        watch=watch_nothing,
-        run_log=log,
-        folder=Path(settings.cache),
-        pieces=tokenizer.fingerprint,
+        data,
+        Callbacks(validate=lambda: Validation(0.0, 1.0, 0.0, 0.0), save_model=lambda path: None),
+        RunOutput(Path(settings.cache), log, tokenizer.fingerprint),
     )
 
 
@@ -193,7 +197,7 @@ def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
     with (
         contextlib.suppress(TimeUp),
         tempfile.TemporaryDirectory() as name,
-        RunLog(Path(name), config.log_every_steps, Console(file=io.StringIO())) as log,
+        RunLog(Path(name), Console(file=io.StringIO())) as log,
     ):
         trainer = make_trainer(settings, config, dtype, tokenizer, in_turn, log)
         batch_loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import Seq2SeqError
-from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.metrics_file import EventKind, read_events
 from seq2seq.storage.run_folder import METRICS_NAME
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -32,7 +32,7 @@ class PruningCallback:
         self._trial, self._config = trial, config
         self._scores: dict[int, float] = {}
         for event in read_events(folder / METRICS_NAME):  # of the run before it was interrupted
-            if event["event"] == "validation":
+            if event["event"] == EventKind.validation:
                 score = event[config.training.monitor.name]
                 self._report(event["step"], math.nan if score is None else score)
 

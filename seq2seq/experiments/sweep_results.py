@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.metrics_file import EventKind, MetricsFile, read_events
 from seq2seq.storage.run_folder import METRICS_NAME
-
-END = "end"
 
 
 @dataclass
@@ -30,8 +26,8 @@ class RunResult:
 
 def mark_end(folder: Path) -> None:
     """Log the end of a run; a test event does not mark it, since another test set may follow."""
-    with open(folder / METRICS_NAME, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"event": END, "time": round(time.time(), 1)}) + "\n")
+    with MetricsFile(folder) as file:
+        file.write(EventKind.end)
 
 
 def read_result(folder: Path) -> RunResult:
@@ -39,7 +35,7 @@ def read_result(folder: Path) -> RunResult:
 
     A step that does not increase starts a new attempt in the same folder; earlier events are dropped.
     """
-    result, last_step = RunResult(), {"step": 0, "validation": 0}
+    result, last_step = RunResult(), {EventKind.step.value: 0, EventKind.validation.value: 0}
     for event in read_events(folder / METRICS_NAME):
         kind = event["event"]
         if kind in last_step:
@@ -49,10 +45,10 @@ def read_result(folder: Path) -> RunResult:
             last_step[kind] = step
             result.updates, result.minutes = step, float(event["elapsed_sec"]) / 60
             result.tests, result.ended = {}, False
-        if kind == "validation" and event["best"]:
+        if kind == EventKind.validation and event["best"]:
             result.validation = event
-        elif kind == "test":
+        elif kind == EventKind.test:
             result.tests[event["set"]] = event["bleu"]
-        elif kind == END:
+        elif kind == EventKind.end:
             result.ended = True
     return result

@@ -125,7 +125,7 @@ def test_missing_gpu(start: Launcher) -> None:
 
 def test_network_larger_than_memory(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """The available memory is set, so that the test does not depend on the machine."""
-    monkeypatch.setattr("seq2seq.train.available_bytes", lambda: 2**30)
+    monkeypatch.setattr("seq2seq.train.available_bytes", lambda processes: 2**30)
     assert_error(start("model.hidden_size=65536"), " weights, ", "1.00 GiB are available: lower model.hidden_size")
 
 

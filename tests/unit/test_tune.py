@@ -24,7 +24,7 @@ from seq2seq.experiments.study import ATTEMPTS, finished_trials, open_study, rec
 from seq2seq.experiments.study_checks import check_run_folders, check_same_search
 from seq2seq.experiments.study_settings import StudySettings
 from seq2seq.storage.run_folder import LAST_NAME
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 from seq2seq.tune import tune
 
 GROUPS = {"model": "small", "data": "tatoeba"}
