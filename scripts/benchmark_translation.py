@@ -33,7 +33,7 @@ from torch import Tensor
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.inference.ensemble import Predictor, PredictorState
+from seq2seq.inference.ensemble import Ensemble, EnsembleState
 from seq2seq.inference.translator import INT8, Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
@@ -99,7 +99,7 @@ def textbook_translate(
     outputs: list[list[int]] = [[] for _ in lines]
     for start in range(0, len(order), TEXTBOOK_SENTENCES):
         batch = order[start : start + TEXTBOOK_SENTENCES]
-        limits = [batched_search.Source(sources[i], [], []).longest(decode) for i in batch]
+        limits = [batched_search.SearchInput(sources[i], [], []).max_length(decode) for i in batch]
         found = textbook.beam_search(network, [sources[i] for i in batch], limits, beam_size, decode.length_penalty)
         for i, ids in zip(batch, found, strict=True):
             outputs[i] = ids
@@ -126,29 +126,29 @@ def translation_figures(
 def search_shares(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:
     """Return the share that the least matrix products have of the beam search of some batches."""
     lengths = [len(ids) + 1 for ids in translator.tokenizer.encode_src(lines)]
-    beam_size, predictor = BEAMS["beam"], translator.predictor
+    beam_size, ensemble = BEAMS["beam"], translator.ensemble
     model, vocab = translator.network.config, translator.tokenizer.tgt_size
     together = list(batched_search.batches(lengths, translator.decode.batch_tokens, beam_size))
     work = []
     for batch in spread_over(together, settings.samples):
         chosen = [lines[i] for i in batch]
         sec, _ = timed(functools.partial(translator.translate, chosen, beam_size=beam_size))
-        translator.predictor = counting = CountingPredictor(predictor.networks, int8=predictor.int8)
+        translator.ensemble = counting = CountingEnsemble(ensemble.networks, int8=ensemble.int8)
         translator.translate(chosen, beam_size=beam_size)
-        translator.predictor = predictor
+        translator.ensemble = ensemble
         longest = lengths[batch[0]]
         work.append((search_products(model, vocab, len(batch), longest, counting.steps), sec))
     return shares(work, translator.dtype)
 
 
-class CountingPredictor(Predictor):
+class CountingEnsemble(Ensemble):
     """Notes the size of every step that a search takes."""
 
     def __init__(self, networks: Sequence[Seq2Seq], int8: bool) -> None:
         super().__init__(networks, int8=int8)
         self.steps: list[SearchStep] = []
 
-    def step(self, last: Tensor, state: PredictorState) -> tuple[Prediction, PredictorState]:
+    def step(self, last: Tensor, state: EnsembleState) -> tuple[Prediction, EnsembleState]:
         """Note the size, then do what is asked."""
         sentences, beam = last.shape
         self.steps.append(SearchStep(sentences, beam, state.memories[0].mask.shape[1]))

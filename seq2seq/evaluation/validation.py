@@ -53,10 +53,10 @@ class Validator:
         (source,) = tokenizer.encode_src([valid_unicode(line)])
         target = output.ids[:MOST_PIECES]
         blind = translator.network.config.attention is AttentionName.none
-        if blind or not target or not 0 < len(source) <= translator.longest_part:
+        if blind or not target or not 0 < len(source) <= translator.max_part_tokens:
             return None
         with translator.ready():
-            (forced,) = translator.predictor.force([source], [target], translator.device)
+            (forced,) = translator.ensemble.force_decode([source], [target], translator.device)
         weights = forced.attn_weights[:MOST_PIECES, :MOST_PIECES].tolist()
         columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
         return AttentionMap(columns[:MOST_PIECES], rows[:MOST_PIECES], weights)

@@ -1,7 +1,7 @@
 """What one network, or several together, say next: the step function of every search, and forced decoding.
 
 Results do not depend on which other sentences share a batch. How a row of a matrix product is rounded depends on the
-number of rows only below `ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
+number of rows only below `MIN_ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
 sentence. Not in bf16 and int8, whose rounding differs more: there a lone sentence is answered in half the time instead.
 """
 
@@ -28,11 +28,11 @@ from seq2seq.model.stepping import FastStep, Step, step_of
 from seq2seq.search.length_penalty import coverage_penalty
 from seq2seq.search.protocols import Prediction
 
-ROWS = 16
+MIN_ROWS = 16
 
 
 @dataclass(frozen=True)
-class PredictorState:
+class EnsembleState:
     """Every network's decoder state, and its memory: without beam dimension, as every beam reads the same.
 
     The first `sentences` rows are real, the rest fills the batch up to `least` hypotheses. `coverage` is the attention
@@ -48,7 +48,7 @@ class PredictorState:
     words: Int[Tensor, " words"] | None = None
     outputs: tuple[Product | None, ...] = ()
 
-    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
+    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
         state = self
         if self.least:
@@ -62,7 +62,7 @@ class PredictorState:
 
         return state._map(chosen)
 
-    def keep(self, sentences: Int[Tensor, " kept"]) -> PredictorState:
+    def keep(self, sentences: Int[Tensor, " kept"]) -> EnsembleState:
         """Return the state of these sentences only, in this order."""
         beam = self.decoders[0].hidden.shape[1]
         state = self._select(filled(sentences, beam, self.least))
@@ -73,25 +73,25 @@ class PredictorState:
         """Sentences, the filling ones included."""
         return len(self.decoders[0].hidden)
 
-    def _select(self, rows: Tensor) -> PredictorState:
+    def _select(self, rows: Tensor) -> EnsembleState:
         memories = tuple(AttentionMemory(*(tensor[rows] for tensor in memory)) for memory in self.memories)
         return dataclasses.replace(self._map(lambda tensor: tensor[rows]), memories=memories)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> PredictorState:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> EnsembleState:
         decoders = tuple(DecoderState(*map(change, decoder)) for decoder in self.decoders)
         coverage = None if self.coverage is None else change(self.coverage)
         return dataclasses.replace(self, decoders=decoders, coverage=coverage)
 
 
 @dataclass(frozen=True)
-class Forced:
+class ForcedDecoding:
     """What the model thinks of a given output: log p of each token and EOS, and where it looked to say them."""
 
     token_log_probs: list[float]
     attn_weights: Float[Tensor, "tgt_len src_len"]
 
 
-class Predictor:
+class Ensemble:
     """Networks that share a vocabulary, asked together: the weighted mean of their log-probabilities, renormalised.
 
     That is the normalised geometric mean of their distributions. Attention is their weighted arithmetic mean.
@@ -106,10 +106,10 @@ class Predictor:
     ) -> None:
         weights = weights or [1.0] * len(networks)
         self.networks, self.int8, self.shortlist = list(networks), int8, shortlist
-        self.forget()
+        self.invalidate()
         self.weights = [weight / math.fsum(weights) for weight in weights]
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Prepare the weights anew at the next start: they may have changed."""
         self._steps: list[Step] = [network.step for network in self.networks]
 
@@ -118,18 +118,18 @@ class Predictor:
         sources: Sequence[Sequence[int]],
         device: torch.device,
         coverage: bool = False,
-        wanted: Iterable[int] = (),
-    ) -> PredictorState:
+        required: Iterable[int] = (),
+    ) -> EnsembleState:
         """Read the sources (ids without EOS) and return the state before the first token.
 
         Args:
             sources: the batch.
             device: where the networks are.
             coverage: whether the state is to hold the attention that each source position has got.
-            wanted: target ids that the shortlist must hold.
+            required: target ids that the shortlist must hold.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
+        least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
         rows = filled(torch.arange(len(sources)), 1, least)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
@@ -138,13 +138,13 @@ class Predictor:
             step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
         ]
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        words = self.shortlist.words(sources, wanted).to(device) if self.shortlist else None
+        words = self.shortlist.tokens_for(sources, required).to(device) if self.shortlist else None
         outputs = tuple(
             step.output_of(words) if words is not None and isinstance(step, FastStep) else None for step in self._steps
         )
-        return PredictorState(len(sources), least, decoders, memories, received, words, outputs)
+        return EnsembleState(len(sources), least, decoders, memories, received, words, outputs)
 
-    def step(self, last: Int[Tensor, "batch beam"], state: PredictorState) -> tuple[Prediction, PredictorState]:
+    def step(self, last: Int[Tensor, "batch beam"], state: EnsembleState) -> tuple[Prediction, EnsembleState]:
         """Return what comes next, and the new state."""
         if len(last) < state.rows:  # what fills the batch up
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
@@ -157,16 +157,16 @@ class Predictor:
             prediction = dataclasses.replace(prediction, tokens=state.words, vocab=vocab)
         return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
-    def coverage_penalty(self, state: PredictorState) -> Float[Tensor, "batch beam"]:
+    def coverage_penalty(self, state: EnsembleState) -> Float[Tensor, "batch beam"]:
         """Return `ranking.coverage_penalty` of every hypothesis that ends here."""
         assert state.coverage is not None
         return coverage_penalty(state.coverage, state.memories[0].mask)[: state.sentences]
 
-    def force(
+    def force_decode(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
-    ) -> list[Forced]:
+    ) -> list[ForcedDecoding]:
         """Run the decoder over given outputs (teacher forcing); ids come without EOS, whose log p is the last."""
-        rows = filled(torch.arange(len(sources)), 1, ROWS).tolist()
+        rows = filled(torch.arange(len(sources)), 1, MIN_ROWS).tolist()
         batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
         logits, tokens, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
         log_probs = self._prediction([one[None] for one in logits]).log_probs[0].gather(1, tokens[0][:, None])[:, 0]
@@ -174,7 +174,10 @@ class Predictor:
         said = torch.split(log_probs[: sum(lengths)], lengths)  # padding has been left out
         same = all(one.shape == attn_weights[0].shape for one in attn_weights)  # not where one has no attention
         looked = self._mean(attn_weights) if same else attn_weights[0][..., :0]
-        return [Forced(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1]) for i in range(len(sources))]
+        return [
+            ForcedDecoding(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1])
+            for i in range(len(sources))
+        ]
 
     def _prediction(self, logits: Sequence[Tensor]) -> Prediction:
         if len(logits) > 1:

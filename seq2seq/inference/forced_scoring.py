@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from seq2seq.inference.text import valid_unicode
-from seq2seq.inference.translator import LONGEST_PART, Translator
+from seq2seq.inference.translator import MAX_PART_TOKENS, Translator
 from seq2seq.search.batched_search import batches
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def score_pairs(translator: Translator, src: Sequence[str], tgt: Sequence[str]) 
     """Score `tgt` as translations of `src`, line by line; an empty line is an empty sentence.
 
     The same text can be cut into pieces in several ways; what is scored is the tokenizer's own.
-    A pair with more than `LONGEST_PART` pieces on a side is not scored, and warned about.
+    A pair with more than `MAX_PART_TOKENS` pieces on a side is not scored, and warned about.
     """
     tokenizer = translator.tokenizer
     sources = tokenizer.encode_src([valid_unicode(line) for line in src])
@@ -45,13 +45,13 @@ def score_pairs(translator: Translator, src: Sequence[str], tgt: Sequence[str]) 
     names = [[*tokenizer.tgt_pieces(ids), EOS_NAME] for ids in targets]
     lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
     scores = [PairScore(pieces, []) for pieces in names]
-    short = [i for i, length in enumerate(lengths) if length <= LONGEST_PART + 1]  # EOS
+    short = [i for i, length in enumerate(lengths) if length <= MAX_PART_TOKENS + 1]  # EOS
     if len(short) < len(lengths):
-        log.warning("pairs of more than %d pieces are not scored: %d", LONGEST_PART, len(lengths) - len(short))
+        log.warning("pairs of more than %d pieces are not scored: %d", MAX_PART_TOKENS, len(lengths) - len(short))
     with translator.ready():
         for batch in batches([lengths[i] for i in short], translator.decode.batch_tokens):
             rows = [short[i] for i in batch]
-            forced = translator.predictor.force(
+            forced = translator.ensemble.force_decode(
                 [sources[i] for i in rows], [targets[i] for i in rows], translator.device
             )
             for i, one in zip(rows, forced, strict=True):

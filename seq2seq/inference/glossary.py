@@ -22,7 +22,7 @@ _WITHOUT_SPACES = re.compile(
 
 
 class Glossary:
-    """Source terms and the target term that each must be translated by.
+    """SearchInput terms and the target term that each must be translated by.
 
     Text is matched in units: words, and single characters of scripts that are written without spaces and of everything
     that is no word. A term stands in a line where its units do, one after the other, so "art" is not in "party" nor

@@ -20,7 +20,7 @@ from seq2seq.data.special_ids import UNK_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.inference.alignment import hard_alignment, word_attention
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
@@ -28,11 +28,11 @@ from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import has_fast_step
-from seq2seq.search.batched_search import Source, batches, search, width_of
+from seq2seq.search.batched_search import SearchInput, batches, num_hypotheses, search
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.model_file import load_model
 
-LONGEST_PART = 1000
+MAX_PART_TOKENS = 1000
 """Most source pieces ever translated as one; a longer line is cut into parts (time and memory grow with the square)."""
 INT8 = "int8"
 
@@ -68,7 +68,7 @@ class _Part:
 
     text: str
     words: int
-    source: Source
+    source: SearchInput
 
 
 class Translator:
@@ -85,7 +85,7 @@ class Translator:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         weights: Sequence[float] | None = None,
-        longest_part: int | None = None,
+        max_part_tokens: int | None = None,
         int8: bool = False,
         shortlist: Shortlist | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class Translator:
             device: where the networks are.
             dtype: of matrix products.
             weights: of each network in the ensemble; absent: all the same.
-            longest_part: source pieces beyond which a line is cut into parts, at most `LONGEST_PART`. What is longer
+            max_part_tokens: source pieces beyond which a line is cut into parts, at most `MAX_PART_TOKENS`. What is longer
                 than all training text comes out badly: lines of 900 pieces lose nearly everything they say.
             int8: whether the decoder's products are computed in 8 bits; what is not a product stays in `dtype`.
             shortlist: which target pieces a batch may need; absent: all.
@@ -109,8 +109,8 @@ class Translator:
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
         if int8 and not all(map(has_fast_step, networks)):
             raise ConfigError("precision int8 is not for networks with model.input_feeding=true")
-        self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
-        self.predictor = Predictor(networks, weights, int8, shortlist)
+        self.max_part_tokens = min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS)
+        self.ensemble = Ensemble(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self.device = torch.device(device)
@@ -119,7 +119,7 @@ class Translator:
     @property
     def network(self) -> Seq2Seq:
         """The network; of an ensemble, the first."""
-        return self.predictor.networks[0]
+        return self.ensemble.networks[0]
 
     @classmethod
     def load(
@@ -220,7 +220,7 @@ class Translator:
         return [join([next(found) for _ in line_parts]) for line_parts in parts]
 
     def _check(self, decode: DecodeConfig, n_best: int, constrained: bool, alignments: bool) -> None:
-        width = width_of(decode, n_best)
+        width = num_hypotheses(decode, n_best)
         if not 1 <= n_best <= width:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={width}")
@@ -229,7 +229,7 @@ class Translator:
         for name in ("no_repeat_ngram", "never_emit"):
             if constrained and getattr(decode, name):
                 raise ConfigError(f"{name} could forbid terms that must appear: give one or the other")
-        blind = any(network.config.attention is AttentionName.none for network in self.predictor.networks)
+        blind = any(network.config.attention is AttentionName.none for network in self.ensemble.networks)
         if blind and (alignments or decode.coverage_penalty):
             asked = "alignments" if alignments else "coverage_penalty"
             raise ConfigError(f"{asked} without attention: the model was trained with model.attention=none")
@@ -239,7 +239,7 @@ class Translator:
     ) -> list[_Part]:
         """Return what of the line is translated as one: nothing if it is blank, all of it unless it is very long."""
         cut = [(text, ids)]
-        if len(ids) > self.longest_part:
+        if len(ids) > self.max_part_tokens:
             cut = self._cut(text)
             log.warning("a line of %d characters is translated in %d parts", len(text), len(cut))
         parts: list[_Part] = []
@@ -248,13 +248,13 @@ class Translator:
             if ids:
                 wanted = [*(() if parts else terms), *(glossary.terms_for(part) if glossary else ())]
                 phrases = [ids for ids in map(self._phrase, wanted) if ids]
-                source = Source(ids, self._target_ids("" if parts else prefix), phrases)
+                source = SearchInput(ids, self._target_ids("" if parts else prefix), phrases)
                 parts.append(_Part(part, words_before(text, start), source))
             start += len(part)
         return parts
 
     def _cut(self, text: str) -> list[tuple[str, list[int]]]:
-        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.longest_part)
+        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.max_part_tokens)
         return list(zip(texts, self.tokenizer.encode_src(texts), strict=True))
 
     def _phrase(self, term: str) -> list[int]:
@@ -277,9 +277,9 @@ class Translator:
         never += [ids[1:] for ids in never if len(ids) > 1 and self.tokenizer.tgt_pieces(ids[:1]) == ["▁"]]
         lengths = [len(part.source.ids) + 1 for part in parts]
         with self.ready():
-            for batch in batches(lengths, decode.batch_tokens, width_of(decode, n_best)):
+            for batch in batches(lengths, decode.batch_tokens, num_hypotheses(decode, n_best)):
                 sources = [parts[i].source for i in batch]
-                rows = search(self.predictor, sources, decode, n_best=n_best, never=never, device=self.device)
+                rows = search(self.ensemble, sources, decode, n_best=n_best, banned_sequences=never, device=self.device)
                 for i, hypotheses in zip(batch, rows, strict=True):
                     found[i] = self._outputs(hypotheses, n_best, decode)
                 if alignments:
@@ -304,7 +304,7 @@ class Translator:
         """Look where the model looks when it is made to say these outputs, and note it in them."""
         rows = [(part, outputs, k) for part, outputs in batch for k in range(len(outputs))]
         targets = [outputs[k].ids for _, outputs, k in rows]
-        forced = self.predictor.force([part.source.ids for part, *_ in rows], targets, self.device)
+        forced = self.ensemble.force_decode([part.source.ids for part, *_ in rows], targets, self.device)
         for (part, outputs, k), looked in zip(rows, forced, strict=True):
             one = outputs[k]
             src_words, tgt_words = self.tokenizer.src_words(part.text), self.tokenizer.tgt_words(one.ids, one.text)
@@ -317,10 +317,10 @@ class Translator:
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Inside the block the networks are in evaluation mode and compute in this translator's precision."""
-        if any(network.training for network in self.predictor.networks):
-            self.predictor.forget()
+        if any(network.training for network in self.ensemble.networks):
+            self.ensemble.invalidate()
         with contextlib.ExitStack() as stack:
-            for network in self.predictor.networks:
+            for network in self.ensemble.networks:
                 stack.enter_context(runtime.evaluating(network))
             stack.enter_context(torch.inference_mode())
             stack.enter_context(runtime.autocast(self.device, self.dtype))

@@ -40,9 +40,9 @@ class Shortlist:
         table = likeliest_translations(zip(src, tgt, strict=True), src_vocab, best)
         return cls(torch.from_numpy(table), torch.from_numpy(commonest))
 
-    def words(self, sources: Sequence[Sequence[int]], wanted: Iterable[int] = ()) -> Int[Tensor, " words"]:
-        """Return the target ids that a batch may say, ascending: special and frequent ones, `wanted`, translations."""
-        said = torch.tensor(sorted({*wanted, *range(EOS_ID + 1)}), dtype=torch.long)
+    def tokens_for(self, sources: Sequence[Sequence[int]], required: Iterable[int] = ()) -> Int[Tensor, " words"]:
+        """Return the target ids that a batch may say, ascending: special and frequent ones, `required`, translations."""
+        said = torch.tensor(sorted({*required, *range(EOS_ID + 1)}), dtype=torch.long)
         read = torch.tensor(sorted({EOS_ID}.union(*sources)), dtype=torch.long)
         words: Tensor = torch.cat([said, self.frequent, self.table[read].flatten()]).unique()
         return words

@@ -21,9 +21,9 @@ from torch import Tensor
 from seq2seq.data.special_ids import BOS_ID, EOS_ID
 from seq2seq.errors import NotFiniteError
 from seq2seq.search.length_penalty import LengthPenalty
-from seq2seq.search.logits_processors import NeverSay, apply_rules
-from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
-from seq2seq.search.top_k import NAN, Choice, Continuations, best_continuations, chosen, permitted
+from seq2seq.search.logits_processors import BannedSequences, apply_processors
+from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, LogitsProcessor, State, StepFunction
+from seq2seq.search.top_k import NAN, Continuations, TopKSelector, best_continuations, mask_totals, select_continuations
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class SearchResult:
 
 
 def beam_search(
-    step: Step[State],
+    step: StepFunction[State],
     state: State,
     max_length: Int[Tensor, " batch"],
     *,
     beam_size: int,
     penalty: LengthPenalty,
     n_best: int = 1,
-    never: Sequence[int] = NEVER_EMITTED,
-    rules: Sequence[Rule] = (),
+    banned_tokens: Sequence[int] = NEVER_EMITTED,
+    processors: Sequence[LogitsProcessor] = (),
     bonus: Callable[[State], Tensor] | None = None,
-    choice: Choice | None = None,
+    selector: TopKSelector | None = None,
 ) -> SearchResult:
     """Search the highest-scoring outputs of a batch of sentences.
 
@@ -68,11 +68,11 @@ def beam_search(
         beam_size: continuations kept per sentence and step.
         penalty: what the log p of so many tokens is divided by; must not fall.
         n_best: hypotheses returned per sentence, at most `beam_size`; fewer exist when the beam dies out.
-        never: token ids that are never emitted, unless a `ForcedPrefix` asks for one.
-        rules: what else may not be said, or counts less.
+        banned_tokens: token ids that are never emitted, unless a `ForcedPrefix` asks for one.
+        processors: what else may not be said, or counts less.
         bonus: from the state after a step, what is added to the score of each hypothesis that ends there [batch, beam];
             must not be above 0.
-        choice: keeps other continuations than the best ones.
+        selector: keeps other continuations than the best ones.
 
     Raises:
         ValueError: an option out of range.
@@ -82,29 +82,33 @@ def beam_search(
         raise ValueError(f"n_best={n_best} must be between 1 and beam_size={beam_size}")
     if len(max_length) == 0:
         return SearchResult([], 0, [])
-    if rules:  # then what is never emitted is the first of them, so that they know when nothing is left
-        rules, never = [NeverSay([[token] for token in never]), *rules], ()
+    if processors:  # then what is never emitted is the first of them, so that they know when nothing is left
+        processors, banned_tokens = [BannedSequences([[token] for token in banned_tokens]), *processors], ()
     search = _Search(max_length.tolist(), n_best, penalty)
     last = torch.full((len(max_length), 1), BOS_ID, device=max_length.device)
-    said = torch.empty(*last.shape, 0, dtype=torch.long, device=last.device)  # what rules look at: empty without any
+    said = torch.empty(
+        *last.shape, 0, dtype=torch.long, device=last.device
+    )  # what processors look at: empty without any
     live: Tensor | None = None  # log p [batch, beam] of the hypotheses, -inf where one has ended
     while len(last):
         prediction, state = step(last, state)
         live = torch.zeros_like(prediction.normaliser) if live is None else live
-        if rules or choice:
+        if processors or selector:
             prediction = prediction.whole()
-            allowed = apply_rules(rules, prediction.log_probs, said) if rules else prediction.log_probs
-            best = chosen(prediction, permitted(allowed, live, never, search.at_limit()), beam_size, choice)
+            allowed = apply_processors(processors, prediction.log_probs, said) if processors else prediction.log_probs
+            best = select_continuations(
+                prediction, mask_totals(allowed, live, banned_tokens, search.at_limit()), beam_size, selector
+            )
         else:
-            best = best_continuations(prediction, live, beam_size, never, search.at_limit())
+            best = best_continuations(prediction, live, beam_size, banned_tokens, search.at_limit())
         kept = search.advance(best, bonus(state).gather(1, best.parents) if bonus else None)
-        if rules:
+        if processors:
             said = _lengthened(said, best)
         if kept is not None:
             best, said, state = best.keep(kept), said[kept[: len(said)]], state.keep(kept)
-            rules = [rule.keep(kept) for rule in rules]
-            if choice:
-                choice.keep(kept)
+            processors = [processor.keep(kept) for processor in processors]
+            if selector:
+                selector.keep(kept)
         last, live = best.tokens, best.totals.masked_fill(best.tokens == EOS_ID, -torch.inf)
         if len(last):
             state = state.reorder(best.parents)
@@ -116,7 +120,7 @@ def _lengthened(said: Tensor, best: Continuations) -> Int[Tensor, "batch best sa
     return torch.cat([before, best.tokens[:, :, None]], dim=2)
 
 
-class _Step(NamedTuple):
+class _BeamStep(NamedTuple):
     """The hypotheses of one sentence after a step, best first: plain lists, which are quicker to look at one by one."""
 
     totals: list[float]
@@ -130,7 +134,7 @@ class _Sentence:
 
     def __init__(self, place: int, limit: int) -> None:
         self.place, self.limit = place, limit  # in the results; most tokens
-        self.steps: list[_Step] = []
+        self.steps: list[_BeamStep] = []
         self.best_live = 0.0  # log p
         self.finished: list[tuple[float, int, int]] = []  # score, steps, beam; best first, equal ones by age
         self.settled = 0  # step of the last change of the answer
@@ -172,7 +176,7 @@ class _Search:
         self.steps += 1
         added = itertools.repeat(None) if bonus is None else bonus.tolist()
         for sentence, more, *step in zip(self.rows, added, *(part.tolist() for part in best)):  # noqa: B905
-            self._lengthen(sentence, _Step(*step), more)
+            self._lengthen(sentence, _BeamStep(*step), more)
         decided = [self._decided(sentence) for sentence in self.rows]
         if not any(decided):
             return None
@@ -182,7 +186,7 @@ class _Search:
         self.rows = [self.rows[row] for row in kept]
         return torch.tensor(kept, dtype=torch.long, device=best.tokens.device)
 
-    def _lengthen(self, sentence: _Sentence, step: _Step, bonus: list[float] | None) -> None:
+    def _lengthen(self, sentence: _Sentence, step: _BeamStep, bonus: list[float] | None) -> None:
         if step.totals[0] != step.totals[0]:
             raise NotFiniteError(NAN)
         sentence.steps.append(step)

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.search.top_k import best_of
+from seq2seq.search.top_k import stable_top_k
 
 MAX_READINGS = 16  # of each kind, in a hypothesis; only phrases made of one another's tokens have more than a few
 
@@ -125,7 +125,7 @@ class _Candidate(NamedTuple):
 
 
 class DynamicBeamAllocation:
-    """A `Choice` under which outputs contain their sentence's phrases as runs of tokens that do not overlap.
+    """A `TopKSelector` under which outputs contain their sentence's phrases as runs of tokens that do not overlap.
 
     Candidates are the best continuations overall and, of every live hypothesis, its best one and those that bring it
     nearer to its phrases. The places of the beam are dealt to the numbers of constraint tokens met in turn, the highest
@@ -134,7 +134,7 @@ class DynamicBeamAllocation:
     says phrases early: the paper takes at least as many places as constraint tokens.
 
     EOS is permitted once everything is said, and no hypothesis may say what would leave its phrases no room, so none
-    gets stuck as long as the model and the rules of the search permit the phrases' tokens.
+    gets stuck as long as the model and the processors of the search permit the phrases' tokens.
 
     Args:
         phrases: per sentence the token ids of each phrase; one that is given twice must appear twice. Phrases for
@@ -154,14 +154,14 @@ class DynamicBeamAllocation:
             _beams_at_start(sentence, limit - 1) for sentence, limit in zip(phrases, max_length, strict=True)
         ]
 
-    def choose(
+    def select(
         self, totals: Float[Tensor, "batch beam vocab"], k: int
     ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"], Int[Tensor, "batch best"]]:
         """Return log p, parent beam and token of at most k continuations, best first (-inf: an empty place)."""
         rows = [row for row, beams in enumerate(self._beams) if beams]
         if rows:
             totals = self._permitted(totals)
-        scores, choices = best_of(totals.flatten(1), k)
+        scores, choices = stable_top_k(totals.flatten(1), k)
         parents, tokens = choices // totals.shape[2], choices % totals.shape[2]
         if rows:
             found = self._candidates(rows, totals, parents, tokens)
@@ -213,7 +213,7 @@ class DynamicBeamAllocation:
         """Return for each row the continuations that may be chosen; `parents` and `tokens` are those of the k best."""
         chosen = torch.stack([parents[rows], tokens[rows]], dim=2).tolist()
         places = {(row, beam, token) for row, pairs in zip(rows, chosen, strict=True) for beam, token in pairs}
-        single: list[list[int]] = best_of(totals.flatten(0, 1), 1)[1].view(totals.shape[:2]).tolist()
+        single: list[list[int]] = stable_top_k(totals.flatten(0, 1), 1)[1].view(totals.shape[:2]).tolist()
         for row, beam, progress in self._constrained():
             places |= {(row, beam, token) for token in (single[row][beam], *progress.advances)}
         index = list(places)

@@ -1,4 +1,4 @@
-"""What may be said next: rules that forbid tokens, or make them count less, by what a hypothesis has said so far."""
+"""What may be said next: processors that forbid tokens, or make them count less, by what a hypothesis has said so far."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.search.protocols import Rule
+from seq2seq.search.protocols import LogitsProcessor
 
 _R = TypeVar("_R")  # typing.Self needs Python 3.11
 
 
-def apply_rules(
-    rules: Sequence[Rule], log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]
+def apply_processors(
+    processors: Sequence[LogitsProcessor],
+    log_probs: Float[Tensor, "batch beam vocab"],
+    tokens: Int[Tensor, "batch beam said"],
 ) -> Float[Tensor, "batch beam vocab"]:
-    """Return `log_probs` after all rules, as a copy; without rules the same tensor.
+    """Return `log_probs` after all processors, as a copy; without processors the same tensor.
 
-    Where `ForcedPrefix` has something to say, no other rule counts. A hypothesis to which the rules leave nothing may
+    Where `ForcedPrefix` has something to say, no other processor counts. A hypothesis to which the processors leave nothing may
     end, with the log p of EOS that it had: no search runs dry. One that had nothing before gets nothing.
     """
-    if not rules:
+    if not processors:
         return log_probs
     changed = log_probs.clone()
-    for rule in rules:
-        rule.apply(changed, tokens)
-    for rule in rules:
-        if isinstance(rule, ForcedPrefix):
-            rule.force(changed, log_probs, tokens.shape[2])
+    for processor in processors:
+        processor.apply(changed, tokens)
+    for processor in processors:
+        if isinstance(processor, ForcedPrefix):
+            processor.force(changed, log_probs, tokens.shape[2])
     stuck = changed.amax(dim=2) == -torch.inf
     changed[:, :, EOS_ID] = torch.where(stuck, log_probs[:, :, EOS_ID], changed[:, :, EOS_ID])
     return changed
@@ -48,15 +50,15 @@ class MinLength:
         log_probs[:, :, EOS_ID].masked_fill_(too_short[:, None], -torch.inf)
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> MinLength:
-        """Return the rule for these sentences only, in this order."""
+        """Return the processor for these sentences only, in this order."""
         return MinLength(self.min_length[sentences])
 
 
 class _OfNoSentence:
-    """A rule that is the same for every sentence."""
+    """A processor that is the same for every sentence."""
 
     def keep(self: _R, sentences: Int[Tensor, " kept"]) -> _R:
-        """Return the rule itself."""
+        """Return the processor itself."""
         return self
 
 
@@ -101,7 +103,7 @@ class RepetitionPenalty(_OfNoSentence):
         log_probs.scatter_(2, tokens, log_probs.gather(2, tokens) * self.factor)
 
 
-class NeverSay(_OfNoSentence):
+class BannedSequences(_OfNoSentence):
     """Never completes one of these sequences of token ids.
 
     Raises:
@@ -138,7 +140,7 @@ class ForcedPrefix:
     def force(
         self, log_probs: Float[Tensor, "batch beam vocab"], original: Float[Tensor, "batch beam vocab"], said: int
     ) -> None:
-        """Do so in `log_probs`, giving that token the log p it has in `original`, whatever other rules made of it."""
+        """Do so in `log_probs`, giving that token the log p it has in `original`, whatever other processors made of it."""
         rows = [row for row, prefix in enumerate(self.prefixes) if said < len(prefix)]
         if not rows:
             return
@@ -148,7 +150,7 @@ class ForcedPrefix:
         log_probs[rows, :, forced] = values
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> ForcedPrefix:
-        """Return the rule for these sentences only, in this order."""
+        """Return the processor for these sentences only, in this order."""
         return ForcedPrefix([self.prefixes[sentence] for sentence in sentences.tolist()])
 
 

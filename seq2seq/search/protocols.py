@@ -1,4 +1,4 @@
-"""What a search, the model it asks and the rules it obeys agree on; tensors by sentence and beam, no text."""
+"""What a search, the model it asks and the processors it obeys agree on; tensors by sentence and beam, no text."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Prediction:
 
 State = TypeVar("State", bound=SearchState)
 # (last tokens [batch, beam], state) -> (what comes next, new state)
-Step = Callable[[Tensor, State], tuple[Prediction, State]]
+StepFunction = Callable[[Tensor, State], tuple[Prediction, State]]
 
 
 @runtime_checkable
@@ -73,7 +73,11 @@ class StepModel(Protocol[State]):
     """A model as the search sees it: a state for a batch of sources, and a step function over that state."""
 
     def start(
-        self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False, wanted: Iterable[int] = ()
+        self,
+        sources: Sequence[Sequence[int]],
+        device: torch.device,
+        coverage: bool = False,
+        required: Iterable[int] = (),
     ) -> State:
         """Encode the sources (ids without EOS) and return the state before the first token.
 
@@ -81,7 +85,7 @@ class StepModel(Protocol[State]):
             sources: the batch.
             device: where the model is.
             coverage: whether the state keeps the attention that each source position received.
-            wanted: target ids that a vocabulary shortlist must include.
+            required: target ids that a vocabulary shortlist must include.
         """
         ...
 
@@ -95,7 +99,7 @@ class StepModel(Protocol[State]):
 
 
 @runtime_checkable
-class Rule(Protocol):
+class LogitsProcessor(Protocol):
     """Changes what may be said next, or how much it counts, by what a hypothesis has said so far."""
 
     def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:

@@ -13,15 +13,17 @@ from torch.nn.functional import pad
 from seq2seq.data.special_ids import BOS_ID, EOS_ID
 from seq2seq.errors import NotFiniteError
 from seq2seq.search.length_penalty import LengthPenalty
-from seq2seq.search.logits_processors import NeverSay, apply_rules
-from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
-from seq2seq.search.top_k import NAN, best_of
+from seq2seq.search.logits_processors import BannedSequences, apply_processors
+from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, LogitsProcessor, State, StepFunction
+from seq2seq.search.top_k import NAN, stable_top_k
 
-FEW = 64  # likeliest tokens among which top_p is tried first; sorting a whole vocabulary takes longer than the model
+TOP_P_CANDIDATES = (
+    64  # likeliest tokens among which top_p is tried first; sorting a whole vocabulary takes longer than the model
+)
 
 
 def sample(
-    step: Step[State],
+    step: StepFunction[State],
     state: State,
     max_length: Int[Tensor, " batch"],
     *,
@@ -30,13 +32,13 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     seeds: Sequence[int],
-    never: Sequence[int] = NEVER_EMITTED,
-    rules: Sequence[Rule] = (),
+    banned_tokens: Sequence[int] = NEVER_EMITTED,
+    processors: Sequence[LogitsProcessor] = (),
     penalty: LengthPenalty,
 ) -> list[list[Hypothesis]]:
     """Draw `samples` independent outputs for every sentence of a batch; return them in the order of drawing.
 
-    What is drawn for a sentence depends on its seed, on what the model and the rules say, and on `samples`: never on
+    What is drawn for a sentence depends on its seed, on what the model and the processors say, and on `samples`: never on
     the other sentences of the batch. Equal outputs all stay. Log p is the model's own, whatever was drawn from.
 
     Args:
@@ -50,8 +52,8 @@ def sample(
         top_p: draws from the fewest of the likeliest tokens that hold this much probability after temperature and
             `top_k` (Holtzman et al. 2020); 1: from all.
         seeds: one for each sentence, of which the lower 32 bits count.
-        never: token ids that are never drawn, unless a `ForcedPrefix` asks for one.
-        rules: what else may not be said, or is drawn less often.
+        banned_tokens: token ids that are never drawn, unless a `ForcedPrefix` asks for one.
+        processors: what else may not be said, or is drawn less often.
         penalty: what the log p of so many tokens is divided by for the score.
 
     Raises:
@@ -59,7 +61,7 @@ def sample(
         NotFiniteError: the step function returned NaN.
     """
     _check(max_length, samples, temperature, top_k, top_p, seeds)
-    rules = [NeverSay([[token] for token in never]), *rules]
+    processors = [BannedSequences([[token] for token in banned_tokens]), *processors]
     drawn = _Samples(max_length, samples, seeds, penalty)
     last = torch.full_like(drawn.finished, BOS_ID, dtype=torch.long)
     if len(last):
@@ -69,22 +71,22 @@ def sample(
         log_probs = prediction.log_probs
         if log_probs.amax(dim=2).isnan().any():  # CPU–GPU sync
             raise NotFiniteError(NAN)
-        allowed = apply_rules(rules, log_probs, drawn.tokens)
-        last = draw(allowed.flatten(0, 1), drawn.numbers().to(allowed), temperature, top_k, top_p).view_as(last)
+        allowed = apply_processors(processors, log_probs, drawn.tokens)
+        last = draw_tokens(allowed.flatten(0, 1), drawn.numbers().to(allowed), temperature, top_k, top_p).view_as(last)
         last = drawn.advance(last, allowed, log_probs)
         kept = drawn.retire()
         if kept is not None:
-            last, state, rules = last[kept], state.keep(kept), [rule.keep(kept) for rule in rules]
+            last, state, processors = last[kept], state.keep(kept), [processor.keep(kept) for processor in processors]
     return drawn.results
 
 
-def draw(
+def draw_tokens(
     log_probs: Float[Tensor, "draws vocab"],
     numbers: Float[Tensor, " draws"],
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    few: int = FEW,
+    candidates: int = TOP_P_CANDIDATES,
 ) -> Int[Tensor, " draws"]:
     """Return for each number in (0, 1] the token whose piece of the unit interval it falls into (inverse CDF).
 
@@ -93,23 +95,23 @@ def draw(
     """
     best = log_probs.amax(dim=1, keepdim=True).clamp_min(torch.finfo(log_probs.dtype).min)  # no -inf - -inf
     if not top_k and top_p == 1:
-        return _piece_of(((log_probs - best) / temperature).exp(), numbers)
-    width = min(top_k or few, log_probs.shape[1])
-    values, ids = best_of(log_probs, width)
+        return _inverse_cdf(((log_probs - best) / temperature).exp(), numbers)
+    width = min(top_k or candidates, log_probs.shape[1])
+    values, ids = stable_top_k(log_probs, width)
     shares = ((values - best) / temperature).exp()
     everything = shares if top_k else ((log_probs - best) / temperature).exp()
     wanted, held = top_p * everything.sum(dim=1), shares.cumsum(dim=1)
     if top_p < 1:
         shares = shares.masked_fill(pad(held[:, :-1], (1, 0)) >= wanted[:, None], 0.0)
-    tokens = ids.gather(1, _piece_of(shares, numbers)[:, None])[:, 0]
+    tokens = ids.gather(1, _inverse_cdf(shares, numbers)[:, None])[:, 0]
     if not top_k and width < log_probs.shape[1]:
         more = held[:, -1] < wanted
         if more.any():  # CPU–GPU sync
-            tokens[more] = draw(log_probs[more], numbers[more], temperature, top_k, top_p, 8 * few)
+            tokens[more] = draw_tokens(log_probs[more], numbers[more], temperature, top_k, top_p, 8 * candidates)
     return tokens
 
 
-def _piece_of(shares: Float[Tensor, "draws choices"], numbers: Float[Tensor, " draws"]) -> Int[Tensor, " draws"]:
+def _inverse_cdf(shares: Float[Tensor, "draws choices"], numbers: Float[Tensor, " draws"]) -> Int[Tensor, " draws"]:
     """Return the first choice up to which the shares sum to `numbers` of all."""
     sums = shares.cumsum(dim=1)
     index = torch.searchsorted(sums, numbers[:, None] * sums[:, -1:])

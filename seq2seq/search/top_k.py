@@ -22,7 +22,7 @@ BLOCK = 64  # scores whose maximum decides whether topk looks at them
 class Continuations(NamedTuple):
     """Of each sentence at most `best` hypotheses with one more token, best first (log p of -inf: an empty place)."""
 
-    totals: Float[Tensor, "batch best"]  # log p of all tokens, as far as rules and choice leave it
+    totals: Float[Tensor, "batch best"]  # log p of all tokens, as far as processors and selector leave it
     parents: Int[Tensor, "batch best"]  # beams that they continue
     tokens: Int[Tensor, "batch best"]
     log_probs: Float[Tensor, "batch best"]  # of the token, by the model alone
@@ -33,10 +33,10 @@ class Continuations(NamedTuple):
 
 
 @runtime_checkable
-class Choice(Protocol):
+class TopKSelector(Protocol):
     """Keeps other continuations than the best ones; may remember what its earlier choices have led to."""
 
-    def choose(
+    def select(
         self, totals: Float[Tensor, "batch beam vocab"], k: int
     ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"], Int[Tensor, "batch best"]]:
         """Return log p, parent beam and token of at most k continuations, best first (-inf: an empty place).
@@ -54,7 +54,7 @@ def best_continuations(
     prediction: Prediction,
     live: Float[Tensor, "batch beam"],
     k: int,
-    never: Sequence[int],
+    banned_tokens: Sequence[int],
     only_eos: Sequence[int],
 ) -> Continuations:
     """Return the best continuations by one token; equal ones are ordered by beam, then by token.
@@ -63,7 +63,7 @@ def best_continuations(
         prediction: what the model says.
         live: log p of every hypothesis, -inf where there is none.
         k: the most to return.
-        never: tokens that may not be said.
+        banned_tokens: tokens that may not be said.
         only_eos: sentences that may only end.
 
     Raises:
@@ -72,7 +72,9 @@ def best_continuations(
     batch, beam, vocab = prediction.logits.shape
     if not calls.usable(prediction.logits):
         prediction = prediction.whole()
-        return chosen(prediction, permitted(prediction.log_probs, live, never, only_eos), k, None)
+        return select_continuations(
+            prediction, mask_totals(prediction.log_probs, live, banned_tokens, only_eos), k, None
+        )
     exact = calls.sum_dtype(prediction.logits.dtype)
     normaliser, live = (values.to(exact).contiguous() for values in (prediction.normaliser, live))
     kept = (batch, min(k, beam * vocab))
@@ -80,9 +82,9 @@ def best_continuations(
     parents, tokens = (torch.empty(kept, dtype=torch.long) for _ in range(2))
     ends = _flags(batch, tuple(only_eos)) if only_eos else None
     if prediction.tokens is None:
-        forbidden = _flags(vocab, tuple(never))
+        forbidden = _flags(vocab, tuple(banned_tokens))
     else:
-        forbidden = _flags(prediction.vocab, tuple(never))[prediction.tokens]
+        forbidden = _flags(prediction.vocab, tuple(banned_tokens))[prediction.tokens]
     calls.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
         *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
@@ -98,15 +100,15 @@ def _flags(size: int, places: tuple[int, ...]) -> Bool[Tensor, " size"]:
     return flags
 
 
-def permitted(
+def mask_totals(
     log_probs: Float[Tensor, "batch beam vocab"],
     live: Float[Tensor, "batch beam"],
-    never: Sequence[int],
+    banned_tokens: Sequence[int],
     only_eos: Sequence[int],
 ) -> Float[Tensor, "batch beam vocab"]:
     """Return log p of every live hypothesis followed by every token, -inf where that is not permitted."""
     totals = log_probs + live[:, :, None]
-    totals[:, :, list(never)] = -torch.inf
+    totals[:, :, list(banned_tokens)] = -torch.inf
     if only_eos:
         rows = list(only_eos)
         ends = totals[rows, :, EOS_ID]
@@ -115,21 +117,21 @@ def permitted(
     return totals
 
 
-def chosen(
-    prediction: Prediction, totals: Float[Tensor, "batch beam vocab"], k: int, choice: Choice | None
+def select_continuations(
+    prediction: Prediction, totals: Float[Tensor, "batch beam vocab"], k: int, selector: TopKSelector | None
 ) -> Continuations:
-    """Return the k best of `totals`, or those that `choice` keeps."""
-    if choice is None:
-        scores, places = best_of(totals.flatten(1), k)
+    """Return the k best of `totals`, or those that `selector` keeps."""
+    if selector is None:
+        scores, places = stable_top_k(totals.flatten(1), k)
         parents, tokens = places // totals.shape[2], places % totals.shape[2]
     else:
-        scores, parents, tokens = choice.choose(totals, k)
+        scores, parents, tokens = selector.select(totals, k)
     rows = torch.arange(len(totals), device=totals.device)[:, None]
     log_probs = prediction.logits[rows, parents, tokens].to(prediction.normaliser.dtype)
     return Continuations(scores, parents, tokens, log_probs - prediction.normaliser[rows, parents])
 
 
-def best_of(
+def stable_top_k(
     scores: Float[Tensor, "batch choices"], k: int
 ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"]]:
     """Return the k best scores and their indices, best first and equal ones by index (`topk` promises no tie order)."""

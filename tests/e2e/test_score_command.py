@@ -80,7 +80,7 @@ def test_a_pair_is_scored_alike_alone_and_in_a_batch(
 def test_what_is_too_long_is_reported_not_scored(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced_scoring, "LONGEST_PART", 20)
+    monkeypatch.setattr(forced_scoring, "MAX_PART_TOKENS", 20)
     src, tgt = write(tmp_path / "src", ["a fox", "a fox"]), write(tmp_path / "tgt", ["dog", "dog " * 9])
     assert run(model, src, tgt) == 0
     out, err = capsys.readouterr()

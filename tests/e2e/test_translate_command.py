@@ -444,8 +444,8 @@ def test_objects_hold_alignment_and_attention(
     assert one["alignment"] == pharaoh(wanted.alignment)
     assert len(one["attention"]) == len(one["text"].split())
     assert one["attention"] == [[round(weight, 4) for weight in row] for row in wanted.attention]
-    monkeypatch.setattr(translator_module, "LONGEST_PART", 30)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    monkeypatch.setattr(translator_module, "MAX_PART_TOKENS", 30)
+    monkeypatch.setattr(translator, "max_part_tokens", 30)
     status, out, _ = run(json_of({"src": line}, {"src": ""}), "--alignments", "--format", "jsonl")
     cut, blank = parsed(out)
     assert (status, cut["attention"], blank["attention"], blank["alignment"]) == (0, None, None, "")

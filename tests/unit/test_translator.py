@@ -20,7 +20,7 @@ from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, U
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError, ModelFileError
-from seq2seq.inference.ensemble import ROWS
+from seq2seq.inference.ensemble import MIN_ROWS
 from seq2seq.inference.forced_scoring import score_pairs
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.mbr import expected_utilities
@@ -28,7 +28,7 @@ from seq2seq.inference.text import one_line, split_long, valid_unicode, words_be
 from seq2seq.inference.translator import Translation, Translator
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
-from seq2seq.search.batched_search import NARROW, batches
+from seq2seq.search.batched_search import NARROW_BEAM, batches
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -69,9 +69,9 @@ def test_blank_lines_do_not_reach_the_network(translator: Translator, counted: l
 
 def test_batches_obey_the_budget_of_the_call(translator: Translator, counted: list[int]) -> None:
     one_line_each = translator.translate(LINES * 3, batch_tokens=1)
-    assert counted == [ROWS] * 18  # a smaller batch is filled up
+    assert counted == [MIN_ROWS] * 18  # a smaller batch is filled up
     assert translator.translate(LINES * 3, batch_tokens=10_000) == one_line_each
-    assert counted == [ROWS] * 18 + [18]
+    assert counted == [MIN_ROWS] * 18 + [18]
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 200), width=st.integers(1, 40))
@@ -80,7 +80,7 @@ def test_every_line_is_in_one_batch_within_the_budget(lengths: list[int], budget
     assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
     for batch in made:
         slots = len(batch) * max(lengths[i] for i in batch)
-        assert len(batch) == 1 or slots * max(width, NARROW) <= budget * NARROW
+        assert len(batch) == 1 or slots * max(width, NARROW_BEAM) <= budget * NARROW_BEAM
 
 
 def test_n_best_are_different_and_the_first_is_the_translation(translator: Translator) -> None:
@@ -207,7 +207,7 @@ def test_a_very_long_line_is_translated_in_parts(
 ) -> None:
     parts = ["the quick brown fox. ", "jumps over a lazy dog."]
     expected = translator.translate(parts)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    monkeypatch.setattr(translator, "max_part_tokens", 30)
     assert translator.translate(["a fox", "".join(parts)]) == [*translator.translate(["a fox"]), " ".join(expected)]
     assert "in 2 parts" in caplog.text
     (row,) = translator.translate_n_best(["".join(parts)], n_best=2)
@@ -319,7 +319,7 @@ def test_alignments_link_words_of_line_and_output(translator: Translator, monkey
             assert one.attention[tgt][src] == max(one.attention[tgt])
         assert [len(row) for row in one.attention] == [len(line.split())] * len(one.text.split())
         assert all(0 < sum(row) <= 1 + 1e-5 for row in one.attention)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    monkeypatch.setattr(translator, "max_part_tokens", 30)
     ((joined,),) = translator.translate_n_best([" ".join(lines)], alignments=True)
     words = len(whole[0].text.split())
     moved = [(src + 4, tgt + words) for src, tgt in whole[1].alignment or ()]
