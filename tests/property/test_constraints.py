@@ -357,7 +357,7 @@ def test_phrases_without_room_are_left_out_one_by_one() -> None:
 
 def test_a_phrase_that_may_not_be_said_leaves_no_output_to_its_sentence_alone() -> None:
     tables = random_tables(0, 3, len(WORDS))
-    found = search(tables, [[(A, B)], [(C,)], []], [6, 6, 6], beam_size=3, never=(*NEVER_EMITTED, B))
+    found = search(tables, [[(A, B)], [(C,)], []], [6, 6, 6], beam_size=3, banned_tokens=(*NEVER_EMITTED, B))
     assert [len(row) for row in found.hypotheses] == [0, 1, 1]
     assert C in found.hypotheses[1][0].tokens
 
