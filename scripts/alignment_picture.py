@@ -84,8 +84,7 @@ def by_pieces(translator: Translator, text: str) -> Picture:
     target = translator.translate_n_best([text])[0][0].ids
     if not source or not target:
         return Picture([], [], [])
-    with translator.ready():
-        (forced,) = translator.ensemble.force_decode([source], [target], translator.device)
+    (forced,) = translator.force_decode([source], [target])
     names = translator.tokenizer.src_pieces(source), translator.tokenizer.tgt_pieces(target)
     return Picture([*names[0], END], [*names[1], END], forced.attn_weights.tolist())
 

@@ -30,13 +30,12 @@ from benchmark_work import Settings, make_tokenizer, model_config, read
 from gemm import SearchStep, search_products
 from torch import Tensor
 
-from seq2seq.config.decode import DecodeConfig
-from seq2seq.config.training import PrecisionName
+from seq2seq.config.decode import DecodeConfig, override
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import Ensemble, EnsembleState
-from seq2seq.inference.translator import INT8, Translator
+from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import configure, resolve_precision, seed_everything
+from seq2seq.runtime import configure, seed_everything
 from seq2seq.search import batched_search
 from seq2seq.search.protocols import Prediction
 
@@ -80,9 +79,7 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     seed_everything(SEED)
     network = Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size)
     decode = DecodeConfig(max_length_ratio=1.0, max_length_extra=1)
-    int8 = precision == INT8
-    dtype = resolve_precision(PrecisionName("auto" if int8 else precision), CPU)
-    return lines, Translator(network, tokenizer, decode, CPU, dtype, int8=int8)
+    return lines, Translator(network, tokenizer, decode, CPU, precision)
 
 
 def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
@@ -125,31 +122,33 @@ def translation_figures(
 
 def search_shares(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:
     """Return the share that the least matrix products have of the beam search of some batches."""
-    lengths = [len(ids) + 1 for ids in translator.tokenizer.encode_src(lines)]
-    beam_size, ensemble = BEAMS["beam"], translator.ensemble
+    sources = translator.tokenizer.encode_src(lines)
+    lengths = [len(ids) + 1 for ids in sources]
+    beam_size, counting = BEAMS["beam"], CountingEnsemble(translator.ensemble)
+    decode = override(translator.decode, {"beam_size": beam_size})
     model, vocab = translator.network.config, translator.tokenizer.tgt_size
-    together = list(batched_search.batches(lengths, translator.decode.batch_tokens, beam_size))
+    together = list(batched_search.batches(lengths, decode.batch_tokens, beam_size))
     work = []
     for batch in spread_over(together, settings.samples):
         chosen = [lines[i] for i in batch]
         sec, _ = timed(functools.partial(translator.translate, chosen, beam_size=beam_size))
-        translator.ensemble = counting = CountingEnsemble(ensemble.networks, int8=ensemble.int8)
-        translator.translate(chosen, beam_size=beam_size)
-        translator.ensemble = ensemble
+        with translator.inference_mode():
+            counting.steps = []
+            batched_search.search(counting, [batched_search.SearchInput(sources[i], [], []) for i in batch], decode)
         longest = lengths[batch[0]]
         work.append((search_products(model, vocab, len(batch), longest, counting.steps), sec))
     return shares(work, translator.dtype)
 
 
 class CountingEnsemble(Ensemble):
-    """Notes the size of every step that a search takes."""
+    """Records the size of every step of a search with the networks of another ensemble."""
 
-    def __init__(self, networks: Sequence[Seq2Seq], int8: bool) -> None:
-        super().__init__(networks, int8=int8)
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__(ensemble.networks, int8=ensemble.int8)
         self.steps: list[SearchStep] = []
 
     def step(self, last: Tensor, state: EnsembleState) -> tuple[Prediction, EnsembleState]:
-        """Note the size, then do what is asked."""
+        """Record the size, then take the step."""
         sentences, beam = last.shape
         self.steps.append(SearchStep(sentences, beam, state.memories[0].mask.shape[1]))
         return super().step(last, state)

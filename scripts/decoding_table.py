@@ -91,7 +91,7 @@ def exact_stopping(translator: Translator, src: list[str]) -> tuple[int, int]:
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     steps = extra = 0
     for ids in translator.tokenizer.encode_src(src):
-        with translator.ready():
+        with translator.inference_mode():
             found = beam_search(
                 ensemble.step,
                 ensemble.start([ids], translator.device),

@@ -69,8 +69,8 @@ def score(args: argparse.Namespace) -> None:
 
     from seq2seq import runtime
     from seq2seq.config.schema import RuntimeConfig
-    from seq2seq.inference.forced_scoring import perplexity, score_pairs
-    from seq2seq.inference.translator import Translator, override
+    from seq2seq.inference.forced_scoring import perplexity
+    from seq2seq.inference.translator import Translator
 
     if args.threads is not None and args.threads < 1:
         raise ConfigError(f"--threads {args.threads} is not at least 1")
@@ -78,12 +78,10 @@ def score(args: argparse.Namespace) -> None:
     translator = Translator.load(
         *model_list(args.model), device=args.device, precision=args.precision, weights=args.weights
     )
-    if args.batch_tokens is not None:
-        translator.decode = override(translator.decode, {"batch_tokens": args.batch_tokens})
     scores: list[PairScore] = []
     for start in range(0, len(text), WINDOW):
         window = slice(start, start + WINDOW)
-        found = score_pairs(translator, text.src[window], text.tgt[window])
+        found = translator.score(text.src[window], text.tgt[window], batch_tokens=args.batch_tokens)
         sys.stdout.writelines(f"{line_of(one, args.format)}\n" for one in found)
         scores += found
     pieces = sum(len(one.token_log_probs) for one in scores)

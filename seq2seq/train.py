@@ -75,7 +75,9 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
         model = make_model(config, corpus, device, start, ranks.here)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
-        validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+        validate = make_validator(
+            config, corpus, Translator(network, tokenizer, config.decode, device, config.training.precision)
+        )
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")

@@ -13,10 +13,20 @@ from seq2seq.errors import ConfigError
 
 
 def setting(
-    default: Any, doc: str, *, unit: str = "", at_least: int | float | None = None, at_most: int | float | None = None
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    at_least: int | float | None = None,
+    at_most: int | float | None = None,
+    used_by: tuple[Choice, ...] | None = None,
 ) -> Any:
-    """Declare one config field: default (a dataclass nests a group, `list` is an empty list), meaning, unit, range."""
-    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most}
+    """Declare one config field: default (a dataclass nests a group, `list` is an empty list), meaning, unit, range.
+
+    `used_by` are the algorithms that read the field; their names begin its help (None: all of them).
+    """
+    doc = doc if used_by is None else f"{', '.join(map(str, used_by))}: {doc}"
+    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most, "used_by": used_by}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

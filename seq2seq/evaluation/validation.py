@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from seq2seq.config.decode import users_of
 from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu, chrf
 from seq2seq.inference.text import valid_unicode
-from seq2seq.inference.translator import Translation, Translator
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import autocast, evaluating
 from seq2seq.training.loss import output_loss
 from seq2seq.training.records import AttentionMap, Sample
@@ -30,12 +32,13 @@ class Validator:
     def __init__(
         self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
     ) -> None:
-        self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
+        self._translator, self._batches, self._text = translator, batches, text
+        self._options = {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
 
     def __call__(self) -> Validation:
         """Return mean negative log-likelihood, perplexity, BLEU and chrF, with the first translations to look at."""
         loss = self._loss()
-        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, beam_size=self._beam_size)]
+        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, **self._options)]
         hypotheses = [one.text for one in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf
         scores = bleu(hypotheses, self._text.tgt), chrf(hypotheses, self._text.tgt)
@@ -55,8 +58,7 @@ class Validator:
         blind = translator.network.config.attention is AttentionName.none
         if blind or not target or not 0 < len(source) <= translator.max_part_tokens:
             return None
-        with translator.ready():
-            (forced,) = translator.ensemble.force_decode([source], [target], translator.device)
+        (forced,) = translator.force_decode([source], [target])
         weights = forced.attn_weights[:MOST_PIECES, :MOST_PIECES].tolist()
         columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
         return AttentionMap(columns[:MOST_PIECES], rows[:MOST_PIECES], weights)

@@ -23,7 +23,8 @@ from seq2seq.config.model import AttentionName
 from seq2seq.inference import translator as translator_module
 from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.glossary import Glossary
-from seq2seq.inference.translator import Translation, Translator
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
@@ -207,7 +208,7 @@ def test_alignments_of_a_model_that_looks_nowhere_are_refused(run: Run, model: M
     network = make_network(model.tokenizer.src_size, attention=AttentionName.none)
     config = dataclasses.replace(model.config, model=network.config)
     save_model(tmp_path / BEST_NAME, dataclasses.replace(model, network=network, config=config))
-    message = "error: alignments without attention: the model was trained with model.attention=none\n"
+    message = "error: alignments needs attention: the model was trained with model.attention=none\n"
     assert run(b"a fox\n", "--alignments", models=[tmp_path]) == (2, b"", message)
 
 
@@ -258,8 +259,8 @@ def test_every_setting_of_the_search_has_its_flag(name: str) -> None:
         ("--search beam --temperature 1", {}, "--temperature needs --search sample or mbr, not beam"),
         ("--seed 3", {}, "--seed needs --search sample or mbr, not beam"),  # what the model stores counts, too
         ("--beam-size 3", {"search": SearchName.mbr}, "--beam-size needs --search beam, not mbr"),
-        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no meaning with --length-norm"),
-        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no meaning"),
+        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no effect with --length-norm"),
+        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no effect"),
         ("--beam-size 0", None, "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         ("--temperature nan", None, "decode.temperature=nan is not a finite number"),
     ],
@@ -339,7 +340,7 @@ def test_a_name_after_the_text_is_text(run: Run, run_folder: Path) -> None:
 
 def test_models_of_other_vocabularies_are_no_ensemble(run: Run, run_folder: Path, tmp_path: Path) -> None:
     save_model(tmp_path / BEST_NAME, make_model(tmp_path, byte_fallback=True))
-    message = f"error: {tmp_path} and {run_folder} have different vocabularies, so they are no ensemble\n"
+    message = f"error: {tmp_path} and {run_folder} have different vocabularies: they cannot form an ensemble\n"
     assert run(b"x\n", models=[run_folder, tmp_path]) == (2, b"", message)
 
 
@@ -427,7 +428,7 @@ def test_a_line_that_is_no_such_object_is_answered_by_its_error(run: Run) -> Non
 def test_terms_that_the_search_cannot_heed_are_an_error_of_their_line(run: Run, translator: Translator) -> None:
     content = json_of({"src": "a fox"}, {"src": "x", "terms": ["dog"], "id": 7}, {"src": "how", "terms": []})
     status, out, err = run(content, "--format", "jsonl", "--search", "sample")
-    message = "terms that must appear need search=beam, not sample"
+    message = "terms and glossaries need search=beam, not sample"
     first, second, third = parsed(out)
     assert (status, err, second) == (0, f"warning: line 2: {message}\n", {"id": 7, "error": message})
     assert [first["text"], third["text"]] == translator.translate(["a fox", "how"], search=SearchName.sample)
@@ -445,7 +446,7 @@ def test_objects_hold_alignment_and_attention(
     assert len(one["attention"]) == len(one["text"].split())
     assert one["attention"] == [[round(weight, 4) for weight in row] for row in wanted.attention]
     monkeypatch.setattr(translator_module, "MAX_PART_TOKENS", 30)
-    monkeypatch.setattr(translator, "max_part_tokens", 30)
+    translator = Translator(translator.network, translator.tokenizer, translator.decode, max_part_tokens=30)
     status, out, _ = run(json_of({"src": line}, {"src": ""}), "--alignments", "--format", "jsonl")
     cut, blank = parsed(out)
     assert (status, cut["attention"], blank["attention"], blank["alignment"]) == (0, None, None, "")
@@ -494,7 +495,7 @@ def test_a_glossary_says_what_must_follow(run: Run, translator: Translator, tmp_
     assert ["dog" in wanted[0], "quick jugs" in wanted[1]] == [True, True]
     assert run(text_of(lines), "--glossary", tmp_path / "glossary") == (0, text_of(wanted), "")
     status, out, err = run(text_of(lines), "--glossary", tmp_path / "glossary", "--search", "sample")
-    assert (status, out, err) == (2, b"", "error: terms that must appear need search=beam, not sample\n")
+    assert (status, out, err) == (2, b"", "error: terms and glossaries need search=beam, not sample\n")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

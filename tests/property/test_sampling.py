@@ -262,7 +262,7 @@ def test_every_processor_is_obeyed(seed: int, sentences: int, options: dict[str,
     words = range(EOS_ID + 1, EOS_ID + 9)
     drawn_list = st.lists(st.sampled_from(words[:6]), max_size=3, unique=True)
     limits, shortest, prefixes = (
-        data.draw_tokens(st.lists(one, min_size=sentences, max_size=sentences))
+        data.draw(st.lists(one, min_size=sentences, max_size=sentences))
         for one in (st.integers(1, 8), st.integers(0, 6), drawn_list)
     )
     forbidden = [[words[7]], [words[6], words[0]], [words[1], words[6], words[2]]]

@@ -19,7 +19,6 @@ from seq2seq.config.model import AttentionName, CellName, TieName
 from seq2seq.config.schema import to_dict
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
-from seq2seq.inference.forced_scoring import score_pairs
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import BEST_NAME, Model, load_model, save_model
@@ -186,7 +185,7 @@ def test_a_file_says_what_it_said_to_the_program_that_wrote_it(name: str, then: 
     path = MODEL_FILES / f"{name}.safetensors"
     assert read(path)[1]["format_version"] == name.removeprefix("version_")
     translator = Translator.load(path, precision="fp32")
-    for score, expected in zip(score_pairs(translator, *PAIRS), then["log_probs"], strict=True):
+    for score, expected in zip(translator.score(*PAIRS), then["log_probs"], strict=True):
         assert score.token_log_probs == pytest.approx(expected, abs=1e-4)
     assert translator.translate(PAIRS[0]) == then["translations"]
 
