@@ -75,9 +75,8 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
         model = make_model(config, corpus, device, start, ranks.here)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
-        validate = make_validator(
-            config, corpus, Translator(network, tokenizer, config.decode, device, config.training.precision)
-        )
+        translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
+        validate = make_validator(config, corpus, translator)
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")

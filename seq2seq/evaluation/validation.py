@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -33,7 +34,7 @@ class Validator:
         self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
     ) -> None:
         self._translator, self._batches, self._text = translator, batches, text
-        self._options = {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
+        self._options: dict[str, Any] = {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
 
     def __call__(self) -> Validation:
         """Return mean negative log-likelihood, perplexity, BLEU and chrF, with the first translations to look at."""
