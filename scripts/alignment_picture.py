@@ -74,7 +74,7 @@ def by_words(translator: Translator, text: str) -> Picture:
     best = translator.translate_n_best([text], alignments=True)[0][0]
     if best.attention is None and best.text:
         raise DataError(
-            f"the text has more than {translator.longest_part} tokens and is translated in parts: shorten it"
+            f"the text has more than {translator.max_part_tokens} tokens and is translated in parts: shorten it"
         )
     return Picture(text.split(), best.text.split(), best.attention or [])
 
@@ -85,8 +85,7 @@ def by_pieces(translator: Translator, text: str) -> Picture:
     target = translator.translate_n_best([text])[0][0].ids
     if not source or not target:
         return Picture([], [], [])
-    with translator.ready():
-        (forced,) = translator.predictor.force([source], [target], translator.device)
+    (forced,) = translator.force_decode([source], [target])
     names = translator.tokenizer.src_pieces(source), translator.tokenizer.tgt_pieces(target)
     return Picture([*names[0], END], [*names[1], END], forced.attn_weights.tolist())
 

@@ -20,7 +20,7 @@ from seq2seq.data.reading import read_lines
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
-from seq2seq.search.batched_search import Source
+from seq2seq.search.batched_search import SearchInput
 from seq2seq.search.beam import beam_search
 from seq2seq.search.length_penalty import length_penalty
 
@@ -88,16 +88,16 @@ def timed(translator: Translator, src: list[str], options: dict[str, Any]) -> tu
 
 
 def exact_stopping(translator: Translator, src: list[str]) -> tuple[int, int]:
-    """Return the number of search steps of all sentences, and of those after the last change of the best hypothesis."""
-    decode, predictor = translator.decode, translator.predictor
+    """Return the steps that all sentences were searched for, and how many came after the last change of the answer."""
+    decode, ensemble = translator.decode, translator.ensemble
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     steps = extra = 0
     for ids in translator.tokenizer.encode_src(src):
-        with translator.ready():
+        with translator.inference_mode():
             result = beam_search(
-                predictor.step,
-                predictor.start([ids], translator.device),
-                torch.tensor([Source(ids, [], []).longest(decode)]),
+                ensemble.step,
+                ensemble.start([ids], translator.device),
+                torch.tensor([SearchInput(ids, [], []).max_length(decode)]),
                 beam_size=decode.beam_size,
                 penalty=penalty,
             )

@@ -76,16 +76,13 @@ def score(args: argparse.Namespace) -> None:
     logging.basicConfig(format="warning: %(message)s")
     text = read_pair(args.src, args.tgt)
 
-    from seq2seq.inference.forced_scoring import perplexity, score_pairs
-    from seq2seq.inference.translator import override
+    from seq2seq.inference.forced_scoring import perplexity
 
     translator = load_translator(args, model_list(args.model))
-    if args.batch_tokens is not None:
-        translator.decode = override(translator.decode, {"batch_tokens": args.batch_tokens})
     scores: list[PairScore] = []
     for start in range(0, len(text), WINDOW):
         window = slice(start, start + WINDOW)
-        window_scores = score_pairs(translator, text.src[window], text.tgt[window])
+        window_scores = translator.score(text.src[window], text.tgt[window], batch_tokens=args.batch_tokens)
         sys.stdout.writelines(f"{output_line(pair, args.format)}\n" for pair in window_scores)
         scores += window_scores
     pieces = sum(len(pair.token_log_probs) for pair in scores)

@@ -82,7 +82,8 @@ def train(
         model = make_model(config, corpus, device, pretrained, ranks.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
-        validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+        translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
+        validate = make_validator(config, corpus, translator)
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")

@@ -32,7 +32,8 @@ from seq2seq.storage.run_folder import BEST_NAME
 
 # Importing torch takes a second. It is imported where it is used, so that --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
-    from seq2seq.inference.translator import Translation, Translator
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
 
 BUFFER_LINES = 2000
 
@@ -141,7 +142,7 @@ def translate(args: argparse.Namespace) -> None:
     glossary = Glossary.read(args.glossary) if args.glossary else None
     translator = load_translator(args, models)
     options = _options(args, translator) | {"glossary": glossary}
-    translator.translate_n_best([], **options)  # checks the options before the output file is emptied
+    translator.check_options(**options)  # before the output file is emptied
     answers = functools.partial(_answers, translator, options)
     grouped = args.n_best > 1 and args.format == "text"
     before = written(args.output, grouped) if args.resume else Written()

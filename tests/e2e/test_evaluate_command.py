@@ -132,7 +132,7 @@ def test_lines_end_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
         ("m --search sample --beam-size 2", "--beam-size needs --search beam, not sample"),
         (
             "m --length-normalization none --length-penalty 1",
-            "--length-penalty has no meaning with --length-normalization none",
+            "--length-penalty has no effect with --length-normalization none",
         ),
         ("m --top-p 0", "decode.top_p=0.0 is out of range: 1e-06 ≤ top_p ≤ 1"),
         ("m,", "m,: an empty model name; write MODEL,MODEL"),

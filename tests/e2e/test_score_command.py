@@ -78,7 +78,7 @@ def test_pair_has_the_same_score_alone_and_in_a_batch(
 def test_too_long_pair_has_no_score(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced_scoring, "LONGEST_PART", 20)
+    monkeypatch.setattr(forced_scoring, "MAX_PART_TOKENS", 20)
     src, tgt = write(tmp_path / "src", ["a fox", "a fox"]), write(tmp_path / "tgt", ["dog", "dog " * 9])
     assert run(model, src, tgt) == 0
     out, err = capsys.readouterr()

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.cli.line_reader import lines_of
-from seq2seq.inference.translator import Translation, Translator
-from seq2seq.storage.model_file import save_model
-from seq2seq.storage.run_folder import BEST_NAME
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
+from seq2seq.storage.model_file import BEST_NAME, save_model
 from seq2seq.translate import main
 from tiny_model import make_model
 

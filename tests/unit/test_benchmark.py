@@ -21,9 +21,9 @@ from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, DropoutConfig, ModelConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.model.network import Seq2Seq
-from seq2seq.search.batched_search import Source, search
+from seq2seq.search.batched_search import SearchInput, search
 from seq2seq.training.loss import smoothed_cross_entropy
 from tiny_model import make_network
 
@@ -85,13 +85,13 @@ def test_textbook_greedy_search_equals_ours() -> None:
     network = make_network(VOCAB, layers=2).double().eval()
     network.output.bias.data[EOS_ID] = 2.0  # so that some outputs end before their limit
     decode = DecodeConfig(beam_size=1, max_length_ratio=1.5)
-    sources = [Source(ids, [], []) for ids in random_ids(12, longest=10)]
+    sources = [SearchInput(ids, [], []) for ids in random_ids(12, longest=10)]
     with torch.inference_mode():
-        expected = [best.tokens for best, *_ in search(Predictor([network]), sources, decode)]
-    limits = [source.longest(decode) for source in sources]
-    outputs = textbook.beam_search(textbook.copy_of(network), [source.ids for source in sources], limits, 1, 1.0)
-    assert outputs == expected
-    assert len({limit - len(ids) for ids, limit in zip(outputs, limits, strict=True)}) > 1
+        expected = [best.tokens for best, *_ in search(Ensemble([network]), sources, decode)]
+    limits = [source.max_length(decode) for source in sources]
+    found = textbook.beam_search(textbook.copy_of(network), [source.ids for source in sources], limits, 1, 1.0)
+    assert found == expected
+    assert len({limit - len(ids) for ids, limit in zip(found, limits, strict=True)}) > 1
 
 
 def test_a_larger_textbook_beam_finds_likelier_outputs() -> None:
@@ -101,8 +101,8 @@ def test_a_larger_textbook_beam_finds_likelier_outputs() -> None:
     for beam_size in (1, 5):
         outputs = textbook.beam_search(textbook.copy_of(network), sources, [12] * 12, beam_size, 0.0)
         with torch.inference_mode():
-            forced = Predictor([network]).force(sources, outputs, torch.device("cpu"))
-        means.append(sum(sum(scores.token_log_probs) for scores in forced))
+            forced = Ensemble([network]).force_decode(sources, outputs, torch.device("cpu"))
+        means.append(sum(sum(one.token_log_probs) for one in forced))
     assert means[1] > means[0]
 
 

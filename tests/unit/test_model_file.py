@@ -19,7 +19,6 @@ from seq2seq.config.loading import to_dict
 from seq2seq.config.model import AttentionName, CellName, TieName
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
-from seq2seq.inference.forced_scoring import score_pairs
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model, load_model, save_model
@@ -189,7 +188,7 @@ def test_a_file_of_an_earlier_version_gives_the_results_of_that_version(name: st
     path = MODEL_FILES / f"{name}.safetensors"
     assert read(path)[1]["format_version"] == name.removeprefix("version_")
     translator = Translator.load(path, precision="fp32")
-    for score, log_probs in zip(score_pairs(translator, *PAIRS), expected["log_probs"], strict=True):
+    for score, log_probs in zip(translator.score(*PAIRS), expected["log_probs"], strict=True):
         assert score.token_log_probs == pytest.approx(log_probs, abs=1e-4)
     assert translator.translate(PAIRS[0]) == expected["translations"]
 

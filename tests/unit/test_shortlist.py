@@ -66,7 +66,7 @@ def test_a_large_corpus_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_a_batch_may_say() -> None:
     table = torch.zeros(10, 2, dtype=torch.long)
     table[6], table[7] = torch.tensor([9, 4]), torch.tensor([9, 0])
-    words = Shortlist(table, torch.tensor([5])).words([[6, 7], [8]], wanted={12})
+    words = Shortlist(table, torch.tensor([5])).tokens_for([[6, 7], [8]], required={12})
     assert words.tolist() == [0, 1, 2, 3, 4, 5, 9, 12]
 
 

@@ -96,7 +96,7 @@ def test_what_does_not_fit_a_picture_is_left_out(translator: Translator) -> None
 @pytest.mark.parametrize("first", ["", "   ", "jugs and a box"])
 def test_no_picture_of_nothing_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
     text = ParallelText([first, *SENTENCES], ["a", *SENTENCES])
-    found = validate(Translator(translator.network, translator.tokenizer, longest_part=10), text)
+    found = validate(Translator(translator.network, translator.tokenizer, max_part_tokens=10), text)
     assert found.attention is None
     assert len(found.samples) == 4
 
