@@ -1,4 +1,4 @@
-"""What the README says works as written; training is shortened by overrides, nothing else is changed."""
+"""Commands and code of the README run as written, except that overrides shorten training."""
 
 import ast
 import os
@@ -22,18 +22,19 @@ SHORT = [
 
 
 def blocks(language: str) -> list[str]:
-    """Return the README's code blocks of a language, continued lines joined."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    return [block.replace("\\\n", " ") for block in found]
+    """Return the README's code blocks in a language, with continued lines joined."""
+    texts = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return [text.replace("\\\n", " ") for text in texts]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README names."""
+    """Return a folder with the files that the README names."""
     folder = tmp_path_factory.mktemp("readme")
-    program = "from seq2seq.data.corpora.grammar import splits; print(splits(400, 10, 10, 1))"  # no slow jaxtyping
-    made = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
-    splits = ast.literal_eval(made.stdout)
+    program = "from seq2seq.data.corpora.grammar import splits; print(splits(400, 10, 10, 1))"
+    # In a subprocess: the checks of jaxtyping make it slow here.
+    process = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
+    splits = ast.literal_eval(process.stdout)
     for name, part in (("train", "train"), ("new", "valid"), ("test", "test")):
         for side, language in enumerate(("en", "de")):
             lines = "".join(f"{pair[side]}\n" for pair in splits[part])
@@ -42,26 +43,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, place: Path) -> str:
-    """Run one shell command of the README and return what it prints."""
+    """Run a shell command of the README and return its stdout."""
     if "seq2seq.train" in command:
         command = f"{command} {shlex.join(SHORT)}"
     command = re.sub(r"\bpython\b", shlex.quote(sys.executable), command)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def own_data(place: Path) -> Path:
-    """The block “Your own data”, run line by line."""
+    """Run the block “Your own data” line by line."""
     (block,) = (block for block in blocks("sh") if "data.train.src" in block)
     for command in block.strip().splitlines():
         run(command, place)
     return place
 
 
-def test_own_data_in_five_lines(own_data: Path) -> None:
+def test_own_data_block_trains_and_translates(own_data: Path) -> None:
     assert (own_data / "runs/mine/best.safetensors").is_file()
     assert len((own_data / "new.de").read_text().splitlines()) == 10
 
@@ -70,24 +71,23 @@ def test_translation_session(own_data: Path) -> None:
     shutil.copytree(own_data / "runs/mine", own_data / "runs/tatoeba/DATE_TIME", dirs_exist_ok=True)
     (block,) = blocks("console")
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
-    lines = [run(command, own_data).splitlines() for command in commands if "evaluate" not in command]
-    assert [len(found) for found in lines] == [2, 3]
+    outputs = [run(command, own_data).splitlines() for command in commands if "evaluate" not in command]
+    assert [len(lines) for lines in outputs] == [2, 3]
     (python,) = blocks("python")
     *_, last = python.strip().splitlines()
-    shown = python.replace(last, f"print(*{last}, sep='\\n')")
-    assert len(run(f"python -c {shlex.quote(shown)}", own_data).splitlines()) == 2
+    printing = python.replace(last, f"print(*{last}, sep='\\n')")
+    assert len(run(f"python -c {shlex.quote(printing)}", own_data).splitlines()) == 2
 
 
-def test_every_setting_named_is_one() -> None:
+def test_quoted_overrides_compose() -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config.loading import config_dir, to_config
-    from seq2seq.config.schema import Config
+    from seq2seq.config.schema import Config, config_dir, to_config
 
     ConfigStore.instance().store(name="train_schema", node=Config)
     quoted = re.findall(r"`([^`\n]+)`", README)
-    pattern = re.compile(r"(?!hydra)[a-z_]+(\.[a-z_]+)*=[^\s,]+")  # of a sweep's values the first
+    pattern = re.compile(r"(?!hydra)[a-z_]+(\.[a-z_]+)*=[^\s,]+")  # the first value of a sweep
     commands = [[m[0] for m in map(pattern.match, text.split()) if m] for text in quoted]
     assert sum(map(len, commands)) > 10
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
@@ -95,7 +95,7 @@ def test_every_setting_named_is_one() -> None:
             to_config(compose("train", overrides=["data.src=en", "data.tgt=de", *overrides]))
 
 
-def test_make_targets_exist() -> None:
+def test_named_make_targets_exist() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in set(re.findall(r"\bmake ([a-z-]+)", README)) - {"help"}:
         assert re.search(rf"^  {target} ", listed, re.MULTILINE), target
