@@ -1,6 +1,7 @@
-"""Commands and code of the README run as written, except that overrides shorten training."""
+"""Commands and code of the README run as written, except that overrides shorten training; settings in guides exist."""
 
 import ast
+import dataclasses
 import os
 import re
 import shlex
@@ -15,6 +16,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+OVERRIDES = {"README": 10, "own-data": 40, "fine-tuning": 5, "experiments": 30}  # at least so many are checked
 SHORT = [
     *("data.valid_pairs=10", "data.test_pairs=10", "data.tokenizer.vocab_size=400", "model.hidden_size=16"),
     *("model.emb_size=16", "model.attention_size=16", "training.max_steps=3", "data.cache_dir=cache"),
@@ -79,7 +82,9 @@ def test_translation_session(own_data: Path) -> None:
     assert len(run(f"python -c {shlex.quote(printing)}", own_data).splitlines()) == 2
 
 
-def test_quoted_overrides_compose() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_overrides_compose(page: Path) -> None:
+    """Every `key=value` in inline code or a shell command is accepted, together with those beside it."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
@@ -87,10 +92,14 @@ def test_quoted_overrides_compose() -> None:
     from seq2seq.config.schema import Config
 
     ConfigStore.instance().store(name="train_schema", node=Config)
-    quoted = re.findall(r"`([^`\n]+)`", README)
-    pattern = re.compile(r"(?!hydra)[a-z_]+(\.[a-z_]+)*=[^\s,]+")  # the first value of a sweep
-    commands = [[m[0] for m in map(pattern.match, text.split()) if m] for text in quoted]
-    assert sum(map(len, commands)) > 10
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    quoted = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    groups = "|".join(field.name for field in dataclasses.fields(Config))
+    # Of a sweep's values the first; not a sweep such as interval(0,1), which only -m and tune read.
+    pattern = re.compile(rf"'?((?:{groups}|experiment)(?:\.\w+)*=[^\s,()\[']+)(?!\()(?=[\s,']|$)")
+    commands = [[m[1] for m in map(pattern.match, code.split()) if m] for code in [*quoted, *shell.splitlines()]]
+    assert sum(map(len, commands)) >= OVERRIDES.get(page.stem, 0)
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
         for overrides in filter(None, commands):
             to_config(compose("train", overrides=["data.src=en", "data.tgt=de", *overrides]))
