@@ -78,6 +78,17 @@ def test_a_seed_fixes_everything(start: Launcher, uninterrupted: tuple[Path, str
     assert not same(state_of(Path("other"))["network"], state_of(Path("run"))["network"])
 
 
+def test_bf16_without_compiler_or_avx512(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On such a CPU torch has no LSTM in bf16; training, validation and translation of the test set do without."""
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")  # which any x86 CPU then pretends to be
+    settings = ("training.precision=bf16", "training.max_steps=2")
+    status, out, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings).wait()
+    assert status == 0, err
+    assert "precision bfloat16" in err
+    assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)
+
+
 def test_a_validation_is_free_of_what_training_does_against_learning_by_heart(start: Launcher) -> None:
     places = ("embedding", "layers", "context", "readout", "recurrent", "src_words", "tgt_words")
     dropout = [f"model.dropout.{place}=0.4" for place in places] + ["model.dropout.variational=true"]
