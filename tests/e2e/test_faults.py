@@ -52,7 +52,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The folder of a run that nothing disturbed, and its settings behind it."""
     settings = (*EVERYTHING, *RUNS[request.param])
     folder = tmp_path_factory.mktemp("whole")
-    status, _, err = Process(cache, folder, "hydra.run.dir=run", *settings).wait()
+    status, _, err = Process(cache, folder, "hydra.run.dir=run", *settings, fresh=True).wait()
     assert status == 0, err
     return folder / "run", *settings
 

@@ -48,7 +48,7 @@ def resume(start: Launcher) -> Launcher:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str, str]:
     """The run that nothing disturbed: its folder and what it wrote to stdout and stderr."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    status, out, err = Process(cache, folder, "hydra.run.dir=run").wait()
+    status, out, err = Process(cache, folder, "hydra.run.dir=run", fresh=True).wait()
     assert status == 0, err
     return folder / "run", out, err
 
@@ -83,7 +83,7 @@ def test_bf16_without_compiler_or_avx512(tmp_path: Path, cache: Path, monkeypatc
     monkeypatch.setenv("CXX", "false")
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")  # which any x86 CPU then pretends to be
     settings = ("training.precision=bf16", "training.max_steps=2")
-    status, out, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings).wait()
+    status, out, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings, fresh=True).wait()
     assert status == 0, err
     assert "precision bfloat16" in err
     assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
 import random
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from forking import Child
 from launching import Launcher
-from run_folder import FILES, TINY, figures
+from run_folder import FILES, TINY, figures, started
 from scaling import scaled
 from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluate import main as evaluate
@@ -71,19 +69,13 @@ def search(
 
 
 class Process:
-    """The command in a process of its own."""
+    """The command in a process of its own; `fresh`: one whose interpreter starts for it."""
 
-    def __init__(self, cache: Path, folder: Path, *arguments: str) -> None:
+    def __init__(self, cache: Path, folder: Path, *arguments: str, fresh: bool = False) -> None:
         self.study = folder / "study"
-        package = str(Path(importlib.import_module("seq2seq").__file__ or "").parents[1])
-        self.child = subprocess.Popen(
-            [sys.executable, "-m", "seq2seq.tune", *arguments, f"data.cache_dir={cache}"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        arguments = (*arguments, f"data.cache_dir={cache}")
+        make = started if fresh else Child
+        self.child: Child | subprocess.Popen[str] = make("seq2seq.tune", folder, *arguments)
 
     def lines(self) -> int:
         return sum(path.read_text().count("\n") for path in self.study.glob("trial_*/metrics.jsonl"))
@@ -110,7 +102,7 @@ def table_of(out: str) -> list[str]:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Done]:
     """The search that nothing disturbed: its working folder, and what it printed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = Process(cache, folder, *SEARCH, f"tune.trials={TRIALS}").wait()
+    done = Process(cache, folder, *SEARCH, f"tune.trials={TRIALS}", fresh=True).wait()
     assert done.status == 0, done.err
     return folder, done
 
