@@ -1,10 +1,11 @@
 """Sequence-to-sequence translation with attentional LSTMs.
 
-`Translator` and `Translation` are imported on first use, so that `import seq2seq` and `--help` do not load torch.
+`Translator` translates, `train` trains. Both are imported on first use, so that `import seq2seq` is quick.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from seq2seq.version import __version__
@@ -12,17 +13,16 @@ from seq2seq.version import __version__
 if TYPE_CHECKING:
     from seq2seq.inference.translation import Translation
     from seq2seq.inference.translator import Translator
+    from seq2seq.train import train
 
-__all__ = ["Translation", "Translator", "__version__"]
+__all__ = ["Translation", "Translator", "__version__", "train"]
+
+_HOMES = {"Translation": "seq2seq.inference.translation", "Translator": "seq2seq.inference.translator"}
 
 
 def __getattr__(name: str) -> object:
-    if name == "Translator":
-        from seq2seq.inference.translator import Translator
-
-        return Translator
-    if name == "Translation":
-        from seq2seq.inference.translation import Translation
-
-        return Translation
+    if name == "train":  # a module that can be called
+        return importlib.import_module("seq2seq.train")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

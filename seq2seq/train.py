@@ -1,13 +1,13 @@
-"""Command: text in, trained and tested translator out. `python -m seq2seq.train --help` lists every key."""
+"""Command: train and test a translator. `python -m seq2seq.train --help` lists every key."""
 
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
-from seq2seq.cli.resume import RunContext
+from seq2seq.cli.hydra_errors import compose_config
+from seq2seq.cli.resume import RunContext, prepare_run
+from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
@@ -27,7 +29,7 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.evaluation.metrics import score
+from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
@@ -47,23 +49,67 @@ from seq2seq.training.trainer import Trainer
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
 VALIDATION_BATCH_TOKENS = 4096
-ECHO_SEC = 2.0
 
 
 def main() -> None:
     """Run the command and exit with its status."""
-    sys.exit(run_app(train))
+    sys.exit(run_app(run_training))
 
 
-def train(
-    config: Config, run: RunContext, watch: ValidationCallback = ignore_validation, *, tested: bool = True
-) -> None:
-    """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
 
-    `watch` is called after each validation; an exception it raises ends the run.
+    Attributes:
+        folder: the run folder.
+        scores: of the best model, by name of the test set.
+    """
+
+    folder: Path
+    scores: dict[str, Scores]
+
+    def translator(self, **options: Any) -> Translator:
+        """Load the best model; `options` are those of `Translator.load`."""
+        return Translator.load(self.folder, **options)
+
+
+def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Run:
+    """Train from Python, as `python -m seq2seq.train OVERRIDES` does, and return the finished run.
+
+    Available as `seq2seq.train(...)`.
+
+    Args:
+        overrides: as on the command line: `["data=grammar", "training.max_minutes=1"]`.
+        folder: the run folder; default: that of `training.resume`, else runs/CORPUS/DATE_TIME.
 
     Raises:
-        Seq2SeqError: bad input or settings; one line says what to change.
+        Seq2SeqError: invalid input or settings; the message says what to change.
+        Stopped: Ctrl-C or SIGTERM; the run can be resumed with `training.resume=auto`.
+    """
+    raw = compose_config(overrides)
+    resume = raw.training.resume
+    if folder is None:
+        now = time.strftime("%Y-%m-%d_%H-%M-%S")
+        folder = resume if resume not in (None, "auto") else Path("runs", raw.data.name.name, now)
+    path = Path(folder).absolute()
+    config, context = prepare_run(raw, path, list(overrides))
+    path.mkdir(parents=True, exist_ok=True)
+    return Run(context.folder, run_training(config, context))
+
+
+def run_training(
+    config: Config, run: RunContext, on_validation: ValidationCallback = ignore_validation, *, test: bool = True
+) -> dict[str, Scores]:
+    """Train as `config` says in `run.folder`, test the best model and return its scores by test set.
+
+    Args:
+        config: all settings.
+        run: folder, resuming, processes.
+        on_validation: called after each validation; an exception that it raises ends the run.
+        test: False: leave out the test, and return no scores.
+
+    Raises:
+        Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C or SIGTERM; the run can be resumed.
     """
     ranks, console = run.ranks, Console(stderr=True)
@@ -93,7 +139,7 @@ def train(
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
     with RunLog(run.folder, console) if ranks.is_main else NullLog() as run_log:
-        callbacks = Callbacks(validate, lambda path: save_model(path, model), watch)
+        callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, ranks)
         step = trainer.begin(resume=run.resumes)
@@ -104,8 +150,7 @@ def train(
             write_settings(run, config, facts)
         with stop_on_signal(trainer):
             trainer.fit()
-        if ranks.is_main and tested:
-            test(run.folder, corpus, config, run_log)
+        return test_best_model(run.folder, corpus, config, run_log) if ranks.is_main and test else {}
 
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
@@ -116,10 +161,10 @@ def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> No
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
-    """Return tokenizer and network as the run begins with them: new, or from `training.init_from`.
+    """Return a new tokenizer and network, or those of `training.init_from`.
 
     Raises:
-        ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
+        ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
     """
     tokenizer = pretrained.tokenizer or Tokenizer.train(
         corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
@@ -133,7 +178,7 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
-    """Return the validation of this run: perplexity of the whole set, greedy BLEU of its first sentences."""
+    """Return the validation: perplexity of the whole set, BLEU of greedy translations of its first sentences."""
     assert isinstance(translator.tokenizer, Tokenizer)
     pairs = prepare(corpus.valid, translator.tokenizer, None, cache_dir(config.data.cache_dir))
     return Validator(
@@ -144,35 +189,10 @@ def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Va
     )
 
 
-@contextmanager
-def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Ask the trainer to save and stop at the first SIGINT or SIGTERM; a second one acts at once.
-
-    Not one that follows within moments: what signals a whole group of processes reaches the ranks of a run twice, as
-    torchrun sends it on to them.
-    """
-    asked: float | None = None
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked is None:
-            trainer.stop_signal, asked = number, time.monotonic()
-        elif time.monotonic() - asked > ECHO_SEC:
-            signal.signal(number, before[signal.Signals(number)])
-            signal.raise_signal(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def test(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> None:
-    """Score the best model on every test set, show translations, and say what to do next (on standard output)."""
+def test_best_model(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> dict[str, Scores]:
+    """Score the best model on every test set; print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-    results = {}
+    results: dict[str, Scores] = {}
     for name, text in corpus.tests.items():
         hypotheses = translator.translate(text.src)
         results[name] = score(hypotheses, text.tgt)
@@ -186,12 +206,23 @@ def test(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> 
     example, run = shlex.quote(next(iter(corpus.tests.values())).src[0]), shlex.quote(str(folder))
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
+    return results
 
 
 def memorised(tokenizer: Tokenizer, hypotheses: list[str], references: list[str]) -> int:
-    """Count the translations that are their references; by pieces, since only the text of pieces is normalised."""
+    """Count the translations that equal their reference, compared as tokens: a tokenizer normalises the text."""
     rows = zip(tokenizer.encode_tgt(hypotheses), tokenizer.encode_tgt(references), strict=True)
-    return sum(said == wanted for said, wanted in rows)
+    return sum(hypothesis == reference for hypothesis, reference in rows)
+
+
+class _CallableModule(types.ModuleType):
+    """Makes `seq2seq.train(...)` work although `seq2seq.train` is this module: an import binds the name to it."""
+
+    def __call__(self, overrides: Sequence[str] = (), folder: str | Path | None = None) -> Run:
+        return train(overrides, folder)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 if __name__ == "__main__":

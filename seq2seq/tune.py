@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 
 from seq2seq.cli.exit_status import OK, run
 from seq2seq.cli.hydra_errors import run_with_one_line_errors
 from seq2seq.cli.resume import RunContext, process_keys
 from seq2seq.config.help import help_text
-from seq2seq.config.loading import config_dir
+from seq2seq.config.loading import config_dir, register_schema
 from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import Seq2SeqError
@@ -22,7 +21,7 @@ from seq2seq.experiments.pruning import PruningCallback
 from seq2seq.experiments.search import Search
 from seq2seq.experiments.study import open_study
 from seq2seq.experiments.study_settings import StudySettings
-from seq2seq.train import train
+from seq2seq.train import run_training
 
 INTRO = """\
 usage: python -m seq2seq.tune [GROUP=OPTION | KEY=VALUE | KEY=SWEEP]...
@@ -51,7 +50,7 @@ def tune(arguments: Sequence[str]) -> int:
     Raises:
         Seq2SeqError: invalid input or settings.
     """
-    ConfigStore.instance().store(name="train_schema", node=Config)
+    register_schema()
     args = _parser().parse_intermixed_args(arguments)
     if args.help:
         sys.stdout.write(help_text(INTRO))
@@ -84,7 +83,7 @@ def _study_folder(config: Config) -> Path:
 
 
 def _train_trial(config: Config, folder: Path, resumes: bool, callback: PruningCallback) -> None:
-    train(config, RunContext(folder, resumes, []), callback, tested=False)
+    run_training(config, RunContext(folder, resumes), callback, test=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +19,7 @@ from seq2seq.cli.exit_status import OK, run
 from seq2seq.cli.hydra_errors import run_with_one_line_errors
 from seq2seq.cli.resume import RunContext, add_run_dir, prepare_run, relative_path
 from seq2seq.config.help import help_text
-from seq2seq.config.loading import config_dir, to_config, to_dict
+from seq2seq.config.loading import config_dir, register_schema, to_config, to_dict
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import Sweep
@@ -28,7 +27,7 @@ from seq2seq.experiments.sweep_table import report
 from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
 
-Job = Callable[[Config, RunContext], None]
+Job = Callable[[Config, RunContext], object]
 
 
 def run_app(job: Job) -> int:
@@ -37,7 +36,7 @@ def run_app(job: Job) -> int:
     0: success. 1: a bug (traceback). 2: a user error (one line). 130, 143: stopped by SIGINT, SIGTERM. For a mistyped
     key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
     """
-    ConfigStore.instance().store(name="train_schema", node=Config)
+    register_schema()
     if {"--help", "-h"} & set(sys.argv[1:]):
         sys.stdout.write(help_text())
         return OK
@@ -68,7 +67,7 @@ def _run_first_rank(job: Job, ranks: ProcessGroup) -> int:
             multirun.run_point(lambda *prepared: job(*_share(ranks, *prepared)), raw, point)
             return
         try:
-            job(*_share(ranks, *prepare_run(raw, folder)))
+            job(*_share(ranks, *prepare_run(raw, folder, list(context.overrides.task))))
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 

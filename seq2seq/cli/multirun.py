@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli.exit_status import BUG, OK, USER_ERROR
 from seq2seq.cli.hydra_errors import one_line
-from seq2seq.cli.resume import RunContext, prepare_run, same_settings
+from seq2seq.cli.resume import RunContext, prepare_point, same_settings
 from seq2seq.config.schema import Config
 from seq2seq.errors import Seq2SeqError
 from seq2seq.experiments.sweep_points import Point, Status, Sweep
@@ -20,11 +20,11 @@ from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.storage.run_folder import CONFIG_NAME, FAILED_NAME
 
 
-def run_point(job: Callable[[Config, RunContext], None], raw: DictConfig, point: Point) -> None:
+def run_point(job: Callable[[Config, RunContext], object], raw: DictConfig, point: Point) -> None:
     """Run or resume a point; skip it if it is finished; record its error if it fails."""
     try:
         (point.folder / FAILED_NAME).unlink(missing_ok=True)
-        config, context = prepare_run(raw, point.folder.absolute())
+        config, context = prepare_point(raw, point.folder.absolute())
         point.monitor = config.training.monitor
         if _is_finished(config, point.folder):
             sys.stderr.write(f"{point.folder}: already finished, skipped\n")

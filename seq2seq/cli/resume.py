@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.atomic_files import first_line
@@ -57,18 +56,29 @@ def add_run_dir(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def prepare_run(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
+def prepare_point(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
+    """Do as `prepare_run` for a point of a sweep, which also continues without `training.resume`."""
+    overrides = list(HydraConfig.get().overrides.task)
+    if raw.training.resume is not None or not (folder / CONFIG_NAME).is_file():
+        return prepare_run(raw, folder, overrides)
+    absolute_paths(raw)
+    changes = _extend_point(raw, folder)
+    return to_config(raw), RunContext(relative_path(folder), (folder / LAST_NAME).is_file(), changes)
+
+
+def prepare_run(raw: DictConfig, folder: Path, overrides: list[str]) -> tuple[Config, RunContext]:
     """Return the checked config of the run in `folder`, and how the run starts.
+
+    Args:
+        raw: as Hydra composed it.
+        folder: the run folder.
+        overrides: what the user typed.
 
     Raises:
         ConfigError: an invalid config, a folder that already holds a run, or an override that cannot change on resume.
     """
-    overrides = list(HydraConfig.get().overrides.task)
     resume, has_last = raw.training.resume, (folder / LAST_NAME).is_file()
     absolute_paths(raw)
-    if resume is None and HydraConfig.get().mode is RunMode.MULTIRUN and (folder / CONFIG_NAME).is_file():
-        changes = _extend_point(raw, folder)
-        return to_config(raw), RunContext(relative_path(folder), has_last, changes)
     if resume is None and (has_last or (folder / BEST_NAME).is_file()):
         raise ConfigError(
             f"{relative_path(folder)} already holds a run: continue it with training.resume="

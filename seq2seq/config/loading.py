@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -52,6 +53,11 @@ def absolute_paths(raw: DictConfig) -> None:
             raise ConfigError(f"{key} is empty: null means that there is none")
         if path is not None:
             OmegaConf.update(raw, key, os.path.abspath(os.path.expanduser(path)))
+
+
+def register_schema() -> None:
+    """Register the root schema, under which conf/train.yaml names it, with Hydra."""
+    ConfigStore.instance().store(name="train_schema", node=Config)
 
 
 def config_dir() -> str:

@@ -15,7 +15,7 @@ import torch
 from hydra_cli import Launched, Launcher
 from run_folder import environment
 from seq2seq.storage.run_folder import LAST_NAME
-from seq2seq.train import train
+from seq2seq.train import run_training
 
 TINY = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=src", "data.train.tgt=tgt", "data.cache_dir=cache",
@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def start(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Launcher:
-    return Launcher(monkeypatch, capsys, train, (*TINY, "hydra.run.dir=run"))
+    return Launcher(monkeypatch, capsys, run_training, (*TINY, "hydra.run.dir=run"))
 
 
 def assert_error(result: Launched, *fragments: str) -> None:
@@ -154,7 +154,7 @@ def test_command_exits_with_one_error_line_and_status_2(here: Path) -> None:
 def trained(start: Launcher) -> Launcher:
     """Train in the folder `run` and return a launcher without that folder, for `training.resume=run`."""
     assert start().status == 0
-    return Launcher(start.patch, start.capture, train, TINY[-1:])
+    return Launcher(start.patch, start.capture, run_training, TINY[-1:])
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from seq2seq.data.corpora.grammar import generate
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import load_model, read_config
-from seq2seq.train import make_validator, train
+from seq2seq.train import make_validator, run_training
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def start(
 ) -> Launcher:
     """The command in this process, on the other text, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, train, (*TINY, f"data.cache_dir={cache}", *text))
+    return Launcher(monkeypatch, capsys, run_training, (*TINY, f"data.cache_dir={cache}", *text))
 
 
 def test_keep_begins_as_the_model_it_is_given(start: Launcher, parent: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 def test_where_a_run_began_cannot_change(start: Launcher, parent: Path, tmp_path: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     assert start("hydra.run.dir=run", f"training.init_from={parent}", *STILL).status == 0
-    resume = Launcher(start.patch, start.capture, train)
+    resume = Launcher(start.patch, start.capture, run_training)
     for folder, change, told in (
         ("new", f"training.init_from={parent}", "training.init_from (was None)"),
         ("run", "training.init_from=null", f"training.init_from (was {parent})"),

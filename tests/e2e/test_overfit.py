@@ -10,7 +10,7 @@ import pytest
 
 from hydra_cli import Launcher
 from seq2seq import evaluate
-from seq2seq.train import train
+from seq2seq.train import run_training
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ GRAMMAR = ("data.train_pairs=1000", "data.valid_pairs=10", "data.test_pairs=10")
 def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Launcher:
     """The command in this process, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, train, (*SMALL, f"data.cache_dir={tmp_path}/cache"))
+    return Launcher(monkeypatch, capsys, run_training, (*SMALL, f"data.cache_dir={tmp_path}/cache"))
 
 
 def test_a_network_that_learns_memorises_its_batch(start: Launcher, capsys: pytest.CaptureFixture[str]) -> None:

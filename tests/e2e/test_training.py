@@ -21,7 +21,7 @@ from seq2seq.data.batch import make_batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import load_model
-from seq2seq.train import train
+from seq2seq.train import run_training
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +35,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path) -> Launcher:
     """The command in this process, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, train, (*TINY, f"data.cache_dir={cache}"))
+    return Launcher(monkeypatch, capsys, run_training, (*TINY, f"data.cache_dir={cache}"))
 
 
 @pytest.fixture
 def resume(start: Launcher) -> Launcher:
     """The command without any setting: those of the run are in its folder."""
-    return Launcher(start.patch, start.capture, train)
+    return Launcher(start.patch, start.capture, run_training)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.data import DataConfig
 from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.train import stop_on_signal
 from tiny_model import make_model
 from tiny_trainer import random_data, tiny_trainer
 
@@ -53,7 +53,7 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_acts_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter([10.0, 10.5, 13.0, 20.0])
-    monkeypatch.setattr("seq2seq.train.time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr("seq2seq.cli.signals.time", types.SimpleNamespace(monotonic=lambda: next(now)))
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with tiny_trainer(tmp_path, random_data(2), max_steps=1) as trainer:
         with stop_on_signal(trainer):
