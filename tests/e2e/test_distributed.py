@@ -1,4 +1,4 @@
-"""`torchrun -m seq2seq.train`: several processes make the run of one, and end and go on together."""
+"""`torchrun -m seq2seq.train`: two ranks equal one, and stop and resume together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
 
 
 def rank_processes(launcher: int) -> dict[int, int]:
-    """The process of each rank that this torchrun has started."""
+    """The process id of each rank that this torchrun has started."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -44,7 +44,7 @@ def rank_processes(launcher: int) -> dict[int, int]:
 
 
 def assert_close_runs(folder: Path, other: Path) -> None:
-    """All that is logged but times, and the weights, up to rounding."""
+    """Logged figures except times, and weights, are equal up to rounding."""
     for event, expected in zip(figures(folder), figures(other), strict=True):
         assert event.keys() == expected.keys()
         for key, value in expected.items():
@@ -60,7 +60,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path
     return folder / "run"
 
 
-def test_two_ranks_make_the_run_of_one_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
+def test_two_ranks_equal_one_rank_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
     """Dropout included."""
     status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", "training.micro_batches=2").wait()
     assert status == 0, err
@@ -70,7 +70,7 @@ def test_two_ranks_make_the_run_of_one_with_two_micro_batches(tmp_path: Path, ca
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_rank_ends_all_with_a_message_and_the_run_can_be_resumed(
+def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(
     tmp_path: Path, cache: Path, uninterrupted: Path, killed: int
 ) -> None:
     settings = ("training.resume=auto", "training.save_every_steps=2")
@@ -88,7 +88,7 @@ def test_a_killed_rank_ends_all_with_a_message_and_the_run_can_be_resumed(
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_a_signal_saves_and_the_run_goes_on_with_another_number_of_ranks(
+def test_after_a_signal_the_run_can_be_resumed_with_another_number_of_ranks(
     tmp_path: Path, cache: Path, uninterrupted: Path
 ) -> None:
     process = two_ranks(cache, tmp_path)
@@ -104,7 +104,7 @@ def test_a_signal_saves_and_the_run_goes_on_with_another_number_of_ranks(
     assert_close_runs(tmp_path / "run", uninterrupted)
 
 
-def test_a_mistake_is_told_once(tmp_path: Path, cache: Path) -> None:
+def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
     status, out, err = two_ranks(cache, tmp_path, "model.hidden_sise=8").wait()
     assert (status, out) == (1, "")
     assert err.count("did you mean 'model.hidden_size'?") == 1

@@ -1,4 +1,4 @@
-"""The figures of a diagnosis against formulas, finite differences and forced weights; and that it changes nothing."""
+"""Diagnostics against formulas, finite differences and forced gates; and that they do not change the run."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def lengths_of(batch: Batch, layer: str) -> list[int]:
     return lengths
 
 
-def last_word_nll(network: Seq2Seq, batch: Batch) -> Tensor:
-    """-log p of each sentence's last word, from the network's own logits."""
+def last_token_nll(network: Seq2Seq, batch: Batch) -> Tensor:
+    """-log p of the last target token of each sentence."""
     logits, targets, _ = network(batch)
     nll = -logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
     return torch.stack([row[-1] for row in nll.split(lengths_of(batch, "decoder.1"))])
 
 
 def mean_by_distance(curves: list[list[float]]) -> list[float]:
-    """The mean over the curves that reach so far."""
+    """At each distance, the mean over the curves that are long enough."""
     reaching = [[curve[d] for curve in curves if d < len(curve)] for d in range(max(map(len, curves)))]
     return [sum(values) / len(values) for values in reaching]
 
@@ -63,7 +63,7 @@ def mean_by_distance(curves: list[list[float]]) -> list[float]:
 
 @torch.no_grad()
 def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float = 1e-6) -> list[float]:
-    """Push every unit of a layer's state at every step a little, and see what the last words' losses do."""
+    """Perturb every unit of a layer's hidden state at every step, and differentiate the loss of the last token."""
     cell, lengths = cells_of(network)[layer], lengths_of(batch, layer)
     for each in cells_of(network).values():
         each.watcher = lambda gates, state: None  # step by step
@@ -73,7 +73,7 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
             ends = []
             for push in (eps, -eps):
                 with pushed(cell, step, unit, push):
-                    ends.append(last_word_nll(network, batch))
+                    ends.append(last_token_nll(network, batch))
             gradients[:, step, unit] = (ends[0] - ends[1]) / (2 * eps)
     for each in cells_of(network).values():
         each.watcher = None
@@ -83,7 +83,7 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
 
 @contextlib.contextmanager
 def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
-    """Add to one unit of what the cell returns at its call number `step`."""
+    """Add `push` to one unit of the hidden state that the cell returns in its call number `step`."""
     calls = iter(range(10**6))
 
     def hook(module: nn.Module, inputs: Any, state: Any) -> Any:
@@ -109,7 +109,7 @@ def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
         {"coverage": True, "attention_heads": 2, "residual": True, "encoder_layers": 2, "decoder_layers": 2},
     ],
 )
-def test_the_gradient_over_time_is_what_a_push_at_each_step_does_to_the_last_loss(settings: dict[str, Any]) -> None:
+def test_the_gradient_over_time_equals_finite_differences(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
     found = diagnose(network, batch).gradient_back
     assert list(found) == list(cells_of(network))
@@ -143,8 +143,8 @@ def test_the_gradient_over_time_of_a_simple_decoder_by_its_formula() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
-def test_a_recurrent_matrix_that_scales_makes_the_gradient_vanish_or_explode_by_its_factor(factor: float) -> None:
-    """A state that is 0 has tanh' = 1, so that each step back multiplies by the recurrent matrix alone."""
+def test_a_recurrent_matrix_that_scales_gives_its_factor_as_the_slope(factor: float) -> None:
+    """At state 0, tanh' = 1, so that each step back multiplies by the recurrent matrix only."""
     network = network_of(cell=CellName.rnn, attention=AttentionName.none)
     scaled = factor * torch.eye(network.config.hidden_size, dtype=torch.float64)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_a_recurrent_matrix_that_scales_makes_the_gradient_vanish_or_explode_by_
         assert curve[0] > 0
         assert curve == pytest.approx([curve[0] * factor**d for d in range(steps)], rel=1e-9)
         assert found.gradient_slope[name] == pytest.approx(math.log10(factor), abs=1e-9)
-    uneven = diagnose(network, uneven_batch())  # other lengths and losses do not change it
+    uneven = diagnose(network, uneven_batch())  # the slope does not depend on lengths and losses
     assert list(uneven.gradient_slope.values()) == pytest.approx([math.log10(factor)] * 3, abs=1e-9)
 
 
@@ -210,7 +210,7 @@ def test_a_simple_cell_has_no_gates() -> None:
     assert "gates" not in simple.summary()
 
 
-def test_attention_that_cannot_tell_words_apart_has_the_entropy_of_its_choice() -> None:
+def test_uniform_attention_has_the_entropy_log_of_the_source_length() -> None:
     network, batch = network_of(), uneven_batch()
     with torch.no_grad():
         network.decoder.bottom.attention.energy.weight.zero_()
@@ -225,8 +225,10 @@ def test_attention_that_cannot_tell_words_apart_has_the_entropy_of_its_choice() 
 def test_attention_entropy_by_hand() -> None:
     weights = torch.tensor([[[0.5, 0.25, 0.25], [1, 0, 0]], [[1, 0, 0], [0.5, 0.5, 0]]], dtype=torch.float64)
     entropy, spread = attention_entropy(weights, torch.tensor([3, 1]), torch.tensor([2, 1]))
-    assert entropy == pytest.approx(1.5 * math.log(2) / 3)  # of 3 real words, one looks at more than one place
-    assert spread == pytest.approx(1.5 * math.log(2) / math.log(3) / 2)  # the second sentence has no choice
+    assert entropy == pytest.approx(
+        1.5 * math.log(2) / 3
+    )  # of 3 real target tokens, one attends to more than one source token
+    assert spread == pytest.approx(1.5 * math.log(2) / math.log(3) / 2)  # the second source has one token
 
 
 def test_without_attention_there_is_no_entropy() -> None:
@@ -242,7 +244,7 @@ def test_without_attention_there_is_no_entropy() -> None:
 @pytest.mark.parametrize("tie", TieName)
 def test_gradient_norms_are_those_of_the_parameters_of_each_part(tie: TieName) -> None:
     network, batch = network_of(encoder_layers=2, decoder_layers=2, layer_norm=True, tie_embeddings=tie), uneven_batch()
-    torch.autograd.backward(last_word_nll(network, batch).sum())
+    torch.autograd.backward(last_token_nll(network, batch).sum())
     encoder, decoder, bottom = network.encoder, network.decoder, network.decoder.bottom
     second = dict(encoder.layers[1].named_parameters())
     tied = tie is not TieName.none
@@ -265,22 +267,22 @@ def test_gradient_norms_are_those_of_the_parameters_of_each_part(tie: TieName) -
         squares = [float(parameter.grad.square().sum()) for parameter in parameters if parameter.grad is not None]
         assert found[part] == pytest.approx(math.sqrt(sum(squares)), rel=1e-9), part
     whole = float(torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf))
-    assert math.hypot(*found.values()) == pytest.approx(whole, rel=1e-9)  # nothing is left out or counted twice
+    assert math.hypot(*found.values()) == pytest.approx(whole, rel=1e-9)  # no parameter is left out or counted twice
 
 
-# --- which sentences, and no trace -----------------------------------------------------------------------------------
+# --- sentences; no side effects -------------------------------------------------------------------------------------
 
 
-def one_by_one(batch: Batch) -> list[Batch]:
+def single_sentences(batch: Batch) -> list[Batch]:
     return batch.split(len(batch.src_lengths))
 
 
 @pytest.mark.parametrize(
     "settings", [{"decoder_layers": 2}, {"cell": CellName.gru, "attention": AttentionName.general}]
 )
-def test_a_batch_is_the_mean_of_its_sentences_alone_so_padding_counts_for_nothing(settings: dict[str, Any]) -> None:
+def test_a_batch_has_the_mean_of_its_sentences_so_padding_has_no_effect(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
-    found, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in one_by_one(batch)]
+    found, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in single_sentences(batch)]
     for layer, curve in found.gradient_back.items():
         assert curve == pytest.approx(mean_by_distance([one.gradient_back[layer] for one in alone]), rel=1e-9)
         lengths = lengths_of(batch, layer)
@@ -296,7 +298,7 @@ def test_a_batch_is_the_mean_of_its_sentences_alone_so_padding_counts_for_nothin
 
 
 @pytest.mark.parametrize("rows", [2 * SENTENCES - 1, 2 * SENTENCES])
-def test_a_large_batch_is_judged_by_its_first_sentences(rows: int) -> None:
+def test_a_large_batch_is_diagnosed_by_its_first_sentences(rows: int) -> None:
     network, batch = network_of(), uneven_batch(rows)
     first = batch.split(2)[0]
     assert len(first.src_lengths) == SENTENCES
@@ -304,9 +306,9 @@ def test_a_large_batch_is_judged_by_its_first_sentences(rows: int) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_diagnosis_leaves_the_network_as_it_was(training: bool) -> None:
+def test_a_diagnosis_does_not_change_the_network(training: bool) -> None:
     network, batch = network_of(decoder_layers=2).train(training), uneven_batch()
-    torch.autograd.backward(last_word_nll(network, batch).sum())
+    torch.autograd.backward(last_token_nll(network, batch).sum())
 
     def everything() -> list[Tensor]:
         gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
@@ -319,7 +321,7 @@ def test_a_diagnosis_leaves_the_network_as_it_was(training: bool) -> None:
     assert {cell.stepwise for cell in cells_of(network).values()} == {False}
 
 
-def test_a_diagnosis_that_fails_leaves_the_network_as_it_was() -> None:
+def test_a_diagnosis_that_fails_does_not_change_the_network() -> None:
     network = network_of().train()
     with pytest.raises(IndexError):
         diagnose(network, make_batch([[VOCAB + 1]], [[4]]))
@@ -327,7 +329,7 @@ def test_a_diagnosis_that_fails_leaves_the_network_as_it_was() -> None:
     assert {cell.stepwise for cell in cells_of(network).values()} == {False}
 
 
-def test_a_run_with_diagnostics_is_the_run_without(tmp_path: Path) -> None:
+def test_a_run_with_diagnostics_equals_the_run_without(tmp_path: Path) -> None:
     runs = []
     for name, diagnostics in (("with", True), ("without", False)):
         with tiny_trainer(
@@ -344,7 +346,7 @@ def test_a_run_with_diagnostics_is_the_run_without(tmp_path: Path) -> None:
     assert events(tmp_path / "without", "diagnostics") == []
 
 
-def test_the_trainer_shows_the_gradient_of_the_whole_update_before_clipping(tmp_path: Path) -> None:
+def test_a_run_diagnoses_the_gradient_of_the_whole_update_before_clipping(tmp_path: Path) -> None:
     with tiny_trainer(
         tmp_path, random_data(4), max_steps=4, micro_batches=2, diagnostics=True, max_grad_norm=1e-3
     ) as trainer:
@@ -354,7 +356,7 @@ def test_the_trainer_shows_the_gradient_of_the_whole_update_before_clipping(tmp_
         assert math.hypot(*found["gradient_norm"].values()) == pytest.approx(step["grad_norm"], rel=1e-3)
 
 
-def test_a_summary_names_the_layer_whose_gradient_changes_most() -> None:
+def test_the_summary_names_the_layer_with_the_steepest_gradient() -> None:
     gates = {"decoder.1": {"input": {"closed": 0.0, "open": 0.5}, "output": {"closed": 0.1, "open": 0.0}}}
     back = {"encoder.1.forward": [1.0, 1.0], "decoder.1": [0.5, 0.25, 0.125]}
     found = Diagnosis({}, back, {"encoder.1.forward": 0.0, "decoder.1": -0.3}, gates, 1.234, 0.567)

@@ -1,4 +1,4 @@
-"""The loss of R-Drop: worked out by hand, in NumPy from the paper, and what two passes that agree make of it."""
+"""The loss of R-Drop: worked out by hand, in NumPy from the paper, and for two equal passes."""
 
 import math
 
@@ -39,19 +39,19 @@ def test_by_hand() -> None:
 def by_the_paper(
     logits: list[NDArray[np.float64]], targets: NDArray[np.int64], smoothing: float, alpha: float
 ) -> tuple[float, float]:
-    """Equations 1 to 4 token by token, and half of it."""
+    """Half of equations 1 to 4, token by token."""
     nll = cross_entropy = divergence = 0.0
     for rows in zip(*logits, targets, strict=True):
         p, q = (np.exp(row) / np.exp(row).sum() for row in rows[:2])
-        wanted = (1 - smoothing) * np.eye(VOCAB)[rows[2]] + smoothing / VOCAB
+        smoothed = (1 - smoothing) * np.eye(VOCAB)[rows[2]] + smoothing / VOCAB
         nll += -math.log(p[rows[2]]) - math.log(q[rows[2]])
-        cross_entropy += -(wanted * np.log(p)).sum() - (wanted * np.log(q)).sum()
+        cross_entropy += -(smoothed * np.log(p)).sum() - (smoothed * np.log(q)).sum()
         divergence += ((p * np.log(p / q)).sum() + (q * np.log(q / p)).sum()) / 2
     return (cross_entropy + alpha * divergence) / 2, nll / 2
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
-def test_is_the_formula_of_the_paper(smoothing: float, alpha: float) -> None:
+def test_equals_the_formula_of_the_paper(smoothing: float, alpha: float) -> None:
     one, two, targets = two_passes()
     found = r_drop_cross_entropy(one, two, targets, smoothing, alpha)
     expected = by_the_paper([one.numpy(), two.numpy()], targets.numpy(), smoothing, alpha)
@@ -76,7 +76,7 @@ def test_gradient_of_the_projection_in_chunks(monkeypatch: pytest.MonkeyPatch, s
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
-def test_passes_that_agree_have_the_loss_and_gradient_of_one(smoothing: float, alpha: float) -> None:
+def test_equal_passes_have_the_loss_and_gradient_of_one_pass(smoothing: float, alpha: float) -> None:
     one, _, targets = two_passes()
     loss, nll = smoothed_cross_entropy(one.requires_grad_(), targets, smoothing)
     (gradient,) = torch.autograd.grad(loss, one)
@@ -86,7 +86,7 @@ def test_passes_that_agree_have_the_loss_and_gradient_of_one(smoothing: float, a
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
-def test_some_rows_at_a_time_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_chunks_give_the_result_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(r_drop, "CHUNK_TOKENS", rows)
     output, readouts, targets = projected()
     inputs = (readouts, output.weight, output.bias)
@@ -100,7 +100,7 @@ def test_some_rows_at_a_time_give_what_all_at_once_give(monkeypatch: pytest.Monk
 
 
 def test_half_precision_logits_are_compared_in_single_precision() -> None:
-    """The log-probabilities of bf16 are off by per cents, and so would be their differences."""
+    """bf16 log-probabilities have errors of per cents, and so would their differences."""
     torch.manual_seed(2)
     one = torch.randn(400, 50).bfloat16()
     two, targets = one + 0.1 * torch.randn(400, 50).bfloat16(), torch.zeros(400, dtype=torch.int64)
@@ -110,7 +110,7 @@ def test_half_precision_logits_are_compared_in_single_precision() -> None:
     assert [value.item() for value in found] == pytest.approx([value.item() for value in exact], rel=1e-5)
 
 
-def test_under_autocast_the_gradient_is_that_of_single_precision_but_for_the_rounding_of_products() -> None:
+def test_under_autocast_the_gradient_equals_fp32_up_to_the_rounding_of_products() -> None:
     torch.manual_seed(3)
     output, readouts = nn.Linear(16, 30), torch.randn(80, 16, requires_grad=True)
     targets = torch.randint(30, (40,)).repeat(2)
