@@ -30,17 +30,17 @@ def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
 
 def rank_processes(launcher: int) -> dict[int, int]:
     """The process id of each rank that this torchrun has started."""
-    found = {}
+    pids = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 variables = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
             if parent == launcher:
-                found |= {int(v[5:]): int(entry.name) for v in variables if v.startswith(b"RANK=")}
-    return found
+                pids |= {int(v[5:]): int(entry.name) for v in variables if v.startswith(b"RANK=")}
+    return pids
 
 
 def assert_close_runs(folder: Path, other: Path) -> None:
@@ -112,13 +112,13 @@ def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
 
 def test_more_ranks_than_sentences(tmp_path: Path) -> None:
     """A rank without a sentence waits for the others and ends with their weights."""
-    found = {}
+    weights = {}
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
     for name, launcher in (("one", ()), ("two", TORCHRUN)):
         command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, "6", "1", "1"]
         done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
-    assert [len(weights) for weights in found.values()] == [1, 2]
-    assert same(found["two"][0], found["two"][1])
-    torch.testing.assert_close(found["two"][0], found["one"][0], rtol=1e-5, atol=1e-7)
+        weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
+    assert [len(ranks) for ranks in weights.values()] == [1, 2]
+    assert same(weights["two"][0], weights["two"][1])
+    torch.testing.assert_close(weights["two"][0], weights["one"][0], rtol=1e-5, atol=1e-7)

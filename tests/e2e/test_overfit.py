@@ -50,7 +50,7 @@ def test_a_network_that_did_not_learn_memorises_nothing(start: Launcher) -> None
 
 
 def test_own_files_and_text_that_the_tokenizer_normalises(start: Launcher, tmp_path: Path) -> None:
-    """A file may have double spaces or ligatures, which translations never have: such a line also counts as memorised."""
+    """Double spaces and ligatures, which a translation never has, do not keep a line from being memorised."""
     words = ["ﬁve", "dozen  jugs", "pack", "my", "box", "with"]
     pairs = [f"{a} {b}\t{b} so {a}\n" for a, b in itertools.permutations(words, 2)]
     (tmp_path / "own.tsv").write_text("".join(pairs), encoding="utf-8")

@@ -88,8 +88,8 @@ def test_a_validation_uses_no_regularisation(start: Launcher) -> None:
         "training.optimizer=adamw",
         "training.weight_decay=0.1",
     ]
-    found = start("hydra.run.dir=run", *dropout, *text, *loss, f"training.validate_every_steps={STEPS}")
-    assert found.status == 0, found.err
+    done = start("hydra.run.dir=run", *dropout, *text, *loss, f"training.validate_every_steps={STEPS}")
+    assert done.status == 0, done.err
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     (loss_logged,) = (line["loss"] for line in lines if line["event"] == "validation")
 
@@ -97,7 +97,7 @@ def test_a_validation_uses_no_regularisation(start: Launcher) -> None:
     plain = dataclasses.replace(model.network.config, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0))
     network = Seq2Seq(plain, model.tokenizer.src_size, model.tokenizer.tgt_size)
     network.load_state_dict(model.network.state_dict())
-    valid = load_corpus(found.jobs[0][0].data).valid
+    valid = load_corpus(done.jobs[0][0].data).valid
     batch = make_batch(model.tokenizer.encode_src(valid.src), model.tokenizer.encode_tgt(valid.tgt))
     with torch.no_grad():
         logits, targets, _ = network.train()(batch)
@@ -137,8 +137,8 @@ def test_a_signal_saves_and_stops_and_the_run_resumes_in_its_folder(
     process = Process(cache, tmp_path, "hydra.run.dir=run")
     process.wait_for(5)
     process.child.send_signal(number)
-    found, out, err = process.wait()
-    assert (found, out) == (status, "")
+    exit_status, out, err = process.wait()
+    assert (exit_status, out) == (status, "")
     assert err.splitlines()[-1] == f"stopped by signal {int(number)}; last.pt is saved"
     assert "Traceback" not in err
     step = state_of(tmp_path / "run")["progress"]["step"]
@@ -179,9 +179,9 @@ def test_a_sweep_continues_after_a_point_that_fails(tmp_path: Path, start: Launc
         folder = tmp_path / "sweep" / point
         assert (folder / BEST_NAME).exists() == (number < 2)
         assert (folder / "failed.txt").exists() == (number >= 2)
-    told = (tmp_path / "sweep" / points[2] / "failed.txt").read_text(encoding="utf-8")
-    assert told.startswith("error: data.tokenizer.vocab_size=1000000 is more than the training text allows: at most ")
-    assert told in done.err
+    error = (tmp_path / "sweep" / points[2] / "failed.txt").read_text(encoding="utf-8")
+    assert error.startswith("error: data.tokenizer.vocab_size=1000000 is more than the training text allows: at most ")
+    assert error in done.err
     assert done.err.splitlines()[-1] == (
         f"error: 2 of 4 points of the sweep failed: sweep/{points[2]}, sweep/{points[3]}"
     )

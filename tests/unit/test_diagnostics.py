@@ -111,9 +111,9 @@ def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
 )
 def test_the_gradient_over_time_equals_finite_differences(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
-    found = diagnose(network, batch).gradient_back
-    assert list(found) == list(cells_of(network))
-    for layer, curve in found.items():
+    curves = diagnose(network, batch).gradient_back
+    assert list(curves) == list(cells_of(network))
+    for layer, curve in curves.items():
         assert curve == pytest.approx(by_finite_differences(network.eval(), batch, layer), rel=1e-5, abs=1e-9), layer
 
 
@@ -156,12 +156,12 @@ def test_a_recurrent_matrix_that_scales_gives_its_factor_as_the_slope(factor: fl
         for recurrent in (layer.weight_hh_l0, layer.weight_hh_l0_reverse):
             recurrent.copy_(scaled[: len(recurrent), : len(recurrent)])
     long = make_batch([[4] * 9], [[5] * 7])
-    found = diagnose(network, long)
+    diagnosis = diagnose(network, long)
     for name, steps in (("encoder.1.forward", 10), ("encoder.1.backward", 10), ("decoder.1", 8)):
-        curve = found.gradient_back[name]
+        curve = diagnosis.gradient_back[name]
         assert curve[0] > 0
         assert curve == pytest.approx([curve[0] * factor**d for d in range(steps)], rel=1e-9)
-        assert found.gradient_slope[name] == pytest.approx(math.log10(factor), abs=1e-9)
+        assert diagnosis.gradient_slope[name] == pytest.approx(math.log10(factor), abs=1e-9)
     uneven = diagnose(network, uneven_batch())  # the slope does not depend on lengths and losses
     assert list(uneven.gradient_slope.values()) == pytest.approx([math.log10(factor)] * 3, abs=1e-9)
 
@@ -174,7 +174,7 @@ def test_a_recurrent_matrix_that_scales_gives_its_factor_as_the_slope(factor: fl
     [(CellName.lstm, 1, "forget"), (CellName.peephole_lstm, 3, "output"), (CellName.gru, 1, "update")],
 )
 def test_forced_gates_are_counted_as_open_and_closed(cell: CellName, row: int, gate: str) -> None:
-    """One unit of each layer is forced closed, the others open: three of four, two of three."""
+    """One unit of each layer is forced closed and the rest open: three of four, two of three."""
     network = network_of(cell=cell)
     layer, bottom = network.encoder.layers[0], network.decoder.bottom
     assert isinstance(layer, RecurrentLayer)
@@ -182,10 +182,10 @@ def test_forced_gates_are_counted_as_open_and_closed(cell: CellName, row: int, g
         for bias, size in ((layer.bias(0), 3), (layer.bias(1), 3), (bottom.word_gates.bias, 4)):
             bias[row * size : (row + 1) * size] = 50.0
             bias[row * size] = -50.0
-    found = diagnose(network, uneven_batch()).gates
-    assert found["decoder.1"][gate] == {"closed": 0.25, "open": 0.75}
-    for way in ("forward", "backward"):
-        assert found[f"encoder.1.{way}"][gate] == pytest.approx({"closed": 1 / 3, "open": 2 / 3})
+    gates = diagnose(network, uneven_batch()).gates
+    assert gates["decoder.1"][gate] == {"closed": 0.25, "open": 0.75}
+    for direction in ("forward", "backward"):
+        assert gates[f"encoder.1.{direction}"][gate] == pytest.approx({"closed": 1 / 3, "open": 2 / 3})
 
 
 @pytest.mark.parametrize(
@@ -214,28 +214,26 @@ def test_uniform_attention_has_the_entropy_log_of_the_source_length() -> None:
     network, batch = network_of(), uneven_batch()
     with torch.no_grad():
         network.decoder.bottom.attention.energy.weight.zero_()
-    found = diagnose(network, batch)
+    diagnosis = diagnose(network, batch)
     src, tgt = lengths_of(batch, "encoder"), lengths_of(batch, "decoder")
     assert len(set(src)) > 1
     nats = sum(math.log(n) * words for n, words in zip(src, tgt, strict=True)) / sum(tgt)
-    assert found.attention_entropy == pytest.approx(nats, rel=1e-6)
-    assert found.attention_spread == pytest.approx(1, rel=1e-6)
+    assert diagnosis.attention_entropy == pytest.approx(nats, rel=1e-6)
+    assert diagnosis.attention_spread == pytest.approx(1, rel=1e-6)
 
 
 def test_attention_entropy_by_hand() -> None:
     weights = torch.tensor([[[0.5, 0.25, 0.25], [1, 0, 0]], [[1, 0, 0], [0.5, 0.5, 0]]], dtype=torch.float64)
     entropy, spread = attention_entropy(weights, torch.tensor([3, 1]), torch.tensor([2, 1]))
-    assert entropy == pytest.approx(
-        1.5 * math.log(2) / 3
-    )  # of 3 real target tokens, one attends to more than one source token
+    assert entropy == pytest.approx(1.5 * math.log(2) / 3)  # one of 3 target tokens attends to two
     assert spread == pytest.approx(1.5 * math.log(2) / math.log(3) / 2)  # the second source has one token
 
 
 def test_without_attention_there_is_no_entropy() -> None:
-    found = diagnose(network_of(attention=AttentionName.none), uneven_batch())
-    assert (found.attention_entropy, found.attention_spread) == (None, None)
-    assert not [name for name in found.scalars() if "attention" in name]
-    assert "attention" not in found.summary()
+    diagnosis = diagnose(network_of(attention=AttentionName.none), uneven_batch())
+    assert (diagnosis.attention_entropy, diagnosis.attention_spread) == (None, None)
+    assert not [name for name in diagnosis.scalars() if "attention" in name]
+    assert "attention" not in diagnosis.summary()
 
 
 # --- gradient norms --------------------------------------------------------------------------------------------------
@@ -261,13 +259,13 @@ def test_gradient_norms_are_those_of_the_parameters_of_each_part(tie: TieName) -
         "embeddings": list({*network.src_embedding.parameters(), *network.tgt_embedding.parameters()}),
         "output": [network.output.bias] if tied else list(network.output.parameters()),
     }
-    found = diagnose(network, batch).gradient_norm
-    assert set(found) == {*parts, "encoder.1.forward", "encoder.1.backward"}
+    norms = diagnose(network, batch).gradient_norm
+    assert set(norms) == {*parts, "encoder.1.forward", "encoder.1.backward"}
     for part, parameters in parts.items():
         squares = [float(parameter.grad.square().sum()) for parameter in parameters if parameter.grad is not None]
-        assert found[part] == pytest.approx(math.sqrt(sum(squares)), rel=1e-9), part
+        assert norms[part] == pytest.approx(math.sqrt(sum(squares)), rel=1e-9), part
     whole = float(torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf))
-    assert math.hypot(*found.values()) == pytest.approx(whole, rel=1e-9)  # no parameter is left out or counted twice
+    assert math.hypot(*norms.values()) == pytest.approx(whole, rel=1e-9)  # no parameter is left out or counted twice
 
 
 # --- sentences; no side effects -------------------------------------------------------------------------------------
@@ -282,19 +280,19 @@ def single_sentences(batch: Batch) -> list[Batch]:
 )
 def test_a_batch_has_the_mean_of_its_sentences_so_padding_has_no_effect(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
-    found, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in single_sentences(batch)]
-    for layer, curve in found.gradient_back.items():
+    diagnosis, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in single_sentences(batch)]
+    for layer, curve in diagnosis.gradient_back.items():
         assert curve == pytest.approx(mean_by_distance([one.gradient_back[layer] for one in alone]), rel=1e-9)
         lengths = lengths_of(batch, layer)
         assert len(set(lengths)) > 1
-        for gate, ends in found.gates[layer].items():
+        for gate, ends in diagnosis.gates[layer].items():
             for how, share in ends.items():
                 counts = [one.gates[layer][gate][how] * n for one, n in zip(alone, lengths, strict=True)]
                 assert share == pytest.approx(sum(counts) / sum(lengths), abs=1e-12)
-    words = lengths_of(batch, "decoder.1")
+    tokens = lengths_of(batch, "decoder.1")
     for name in ("attention_entropy", "attention_spread"):
-        weighted = [getattr(one, name) * n for one, n in zip(alone, words, strict=True)]
-        assert getattr(found, name) == pytest.approx(sum(weighted) / sum(words), rel=1e-9)
+        weighted = [getattr(one, name) * n for one, n in zip(alone, tokens, strict=True)]
+        assert getattr(diagnosis, name) == pytest.approx(sum(weighted) / sum(tokens), rel=1e-9)
 
 
 @pytest.mark.parametrize("rows", [2 * SENTENCES - 1, 2 * SENTENCES])
@@ -351,16 +349,16 @@ def test_a_run_diagnoses_the_gradient_of_the_whole_update_before_clipping(tmp_pa
         tmp_path, random_data(4), max_steps=4, micro_batches=2, diagnostics=True, max_grad_norm=1e-3
     ) as trainer:
         trainer.fit()
-    for step, found in zip(events(tmp_path, "step"), events(tmp_path, "diagnostics"), strict=True):
+    for step, diagnosis in zip(events(tmp_path, "step"), events(tmp_path, "diagnostics"), strict=True):
         assert step["grad_norm"] > 1e-2
-        assert math.hypot(*found["gradient_norm"].values()) == pytest.approx(step["grad_norm"], rel=1e-3)
+        assert math.hypot(*diagnosis["gradient_norm"].values()) == pytest.approx(step["grad_norm"], rel=1e-3)
 
 
 def test_the_summary_names_the_layer_with_the_steepest_gradient() -> None:
     gates = {"decoder.1": {"input": {"closed": 0.0, "open": 0.5}, "output": {"closed": 0.1, "open": 0.0}}}
     back = {"encoder.1.forward": [1.0, 1.0], "decoder.1": [0.5, 0.25, 0.125]}
-    found = Diagnosis({}, back, {"encoder.1.forward": 0.0, "decoder.1": -0.3}, gates, 1.234, 0.567)
-    assert found.summary() == (
+    diagnosis = Diagnosis({}, back, {"encoder.1.forward": 0.0, "decoder.1": -0.3}, gates, 1.234, 0.567)
+    assert diagnosis.summary() == (
         "gradient 0.5, 2 steps back 0.12 (decoder.1); attention entropy 1.23 (0.57 of uniform); "
         "gates 5% closed, 25% open"
     )

@@ -176,7 +176,7 @@ def test_the_numbers_of_common_tokens_are_logged_by_side(tmp_path: Path, caplog:
     assert caplog.messages == ["copied the weights of FILE; common tokens: source 8 of 11, target 8 of 11"]
 
 
-# --- what must match ---------------------------------------------------------------------------------------------------
+# --- what must match -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

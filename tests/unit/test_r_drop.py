@@ -18,8 +18,8 @@ SETTINGS = [(0.0, 1.0), (0.1, 5.0), (0.3, 0.0)]  # label smoothing, alpha
 
 def two_passes() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(1)
-    one, two = 2 * torch.randn(2, TOKENS, VOCAB, dtype=torch.float64)
-    return one, two, torch.tensor([0, 4, 2, 2, 1, 3, 0])
+    first, second = 2 * torch.randn(2, TOKENS, VOCAB, dtype=torch.float64)
+    return first, second, torch.tensor([0, 4, 2, 2, 1, 3, 0])
 
 
 def projected() -> tuple[nn.Linear, Tensor, Tensor]:
@@ -52,18 +52,18 @@ def by_the_paper(
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
 def test_equals_the_formula_of_the_paper(smoothing: float, alpha: float) -> None:
-    one, two, targets = two_passes()
-    found = r_drop_cross_entropy(one, two, targets, smoothing, alpha)
-    expected = by_the_paper([one.numpy(), two.numpy()], targets.numpy(), smoothing, alpha)
-    assert [value.item() for value in found] == pytest.approx(expected, rel=1e-12)
+    first, second, targets = two_passes()
+    actual = r_drop_cross_entropy(first, second, targets, smoothing, alpha)
+    expected = by_the_paper([first.numpy(), second.numpy()], targets.numpy(), smoothing, alpha)
+    assert [value.item() for value in actual] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
 def test_gradient(smoothing: float, alpha: float) -> None:
-    one, two, targets = two_passes()
-    passes = (one.requires_grad_(), two.requires_grad_())
+    first, second, targets = two_passes()
+    passes = (first.requires_grad_(), second.requires_grad_())
     assert torch.autograd.gradcheck(lambda *z: r_drop_cross_entropy(*z, targets, smoothing, alpha)[0], passes)
-    assert not r_drop_cross_entropy(one, two, targets, smoothing, alpha)[1].requires_grad
+    assert not r_drop_cross_entropy(first, second, targets, smoothing, alpha)[1].requires_grad
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
@@ -77,12 +77,12 @@ def test_gradient_of_the_projection_in_chunks(monkeypatch: pytest.MonkeyPatch, s
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
 def test_equal_passes_have_the_loss_and_gradient_of_one_pass(smoothing: float, alpha: float) -> None:
-    one, _, targets = two_passes()
-    loss, nll = smoothed_cross_entropy(one.requires_grad_(), targets, smoothing)
-    (gradient,) = torch.autograd.grad(loss, one)
-    both = r_drop_cross_entropy(one, one, targets, smoothing, alpha)
+    first, _, targets = two_passes()
+    loss, nll = smoothed_cross_entropy(first.requires_grad_(), targets, smoothing)
+    (gradient,) = torch.autograd.grad(loss, first)
+    both = r_drop_cross_entropy(first, first, targets, smoothing, alpha)
     torch.testing.assert_close(both, (loss, nll), rtol=1e-12, atol=0)
-    torch.testing.assert_close(torch.autograd.grad(both[0], one)[0], gradient, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(torch.autograd.grad(both[0], first)[0], gradient, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
@@ -90,24 +90,24 @@ def test_chunks_give_the_result_of_all_rows_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(r_drop, "CHUNK_TOKENS", rows)
     output, readouts, targets = projected()
     inputs = (readouts, output.weight, output.bias)
-    found = r_drop_loss(output, readouts, targets, 0.1, 5.0)
-    one, two = output(readouts).chunk(2)
-    expected = r_drop_cross_entropy(one, two, targets[:TOKENS], 0.1, 5.0)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    gradients = [torch.autograd.grad(loss / 3, inputs) for loss in (found[0], expected[0])]
+    actual = r_drop_loss(output, readouts, targets, 0.1, 5.0)
+    first, second = output(readouts).chunk(2)
+    expected = r_drop_cross_entropy(first, second, targets[:TOKENS], 0.1, 5.0)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss / 3, inputs) for loss in (actual[0], expected[0])]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
-    assert not found[1].requires_grad  # kept over many steps: no graph
+    assert not actual[1].requires_grad  # kept over many steps: no graph
 
 
 def test_half_precision_logits_are_compared_in_single_precision() -> None:
     """bf16 log-probabilities have errors of per cents, and so would their differences."""
     torch.manual_seed(2)
-    one = torch.randn(400, 50).bfloat16()
-    two, targets = one + 0.1 * torch.randn(400, 50).bfloat16(), torch.zeros(400, dtype=torch.int64)
-    found = r_drop_cross_entropy(one, two, targets, 0.1, 5.0)
-    exact = r_drop_cross_entropy(one.double(), two.double(), targets, 0.1, 5.0)
-    assert {value.dtype for value in found} == {torch.float32}
-    assert [value.item() for value in found] == pytest.approx([value.item() for value in exact], rel=1e-5)
+    first = torch.randn(400, 50).bfloat16()
+    second, targets = first + 0.1 * torch.randn(400, 50).bfloat16(), torch.zeros(400, dtype=torch.int64)
+    actual = r_drop_cross_entropy(first, second, targets, 0.1, 5.0)
+    exact = r_drop_cross_entropy(first.double(), second.double(), targets, 0.1, 5.0)
+    assert {value.dtype for value in actual} == {torch.float32}
+    assert [value.item() for value in actual] == pytest.approx([value.item() for value in exact], rel=1e-5)
 
 
 def test_under_autocast_the_gradient_equals_fp32_up_to_the_rounding_of_products() -> None:
@@ -118,9 +118,9 @@ def test_under_autocast_the_gradient_equals_fp32_up_to_the_rounding_of_products(
     exact = torch.autograd.grad(r_drop_loss(output, readouts, targets, 0.1, 5.0)[0], inputs)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = r_drop_loss(output, readouts, targets, 0.1, 5.0)
-    for found, expected in zip(torch.autograd.grad(loss, inputs), exact, strict=True):
-        assert found.dtype == torch.float32
-        assert (found - expected).norm() < 0.02 * expected.norm()
+    for actual, expected in zip(torch.autograd.grad(loss, inputs), exact, strict=True):
+        assert actual.dtype == torch.float32
+        assert (actual - expected).norm() < 0.02 * expected.norm()
 
 
 def test_no_tokens_no_loss() -> None:
