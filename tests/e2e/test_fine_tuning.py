@@ -115,10 +115,13 @@ def test_replace_copies_the_rows_of_common_tokens_only(start: Launcher, parent: 
 
 def test_a_model_that_does_not_match_gives_a_one_line_error(start: Launcher, parent: Path) -> None:
     for settings, error in (
-        (("model.hidden_size=24",), f"training.init_from={parent}: model.hidden_size is 24, in the file 16"),
+        (
+            ("model.hidden_size=24",),
+            f"training.init_from={parent}: model.hidden_size is 24, in the file 16; use the values of the file",
+        ),
         (
             ("model.hidden_size=24", "training.init_vocabulary=replace"),
-            f"training.init_from={parent}: model.hidden_size is 24, in the file 16",
+            f"training.init_from={parent}: model.hidden_size is 24, in the file 16; use the values of the file",
         ),
         (
             ("training.init_from=none",),

@@ -203,7 +203,7 @@ def test_different_shapes_are_refused_with_their_keys(
     parent, child = make(tokenizer, **old), make(tokenizer, seed=2, init_from="FILE", **harmless, **new)
     with pytest.raises(ConfigError) as caught:
         check_compatible(parent, child.config)
-    assert str(caught.value) == f"training.init_from=FILE: {differences}"
+    assert str(caught.value) == f"training.init_from=FILE: {differences}; use the values of the file"
 
 
 def test_keys_that_change_no_tensor_may_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,7 +276,9 @@ def test_keep_loads_the_tokenizer_and_replace_does_not(tmp_path: Path, file: Pat
 
 @pytest.mark.parametrize("vocabulary", VocabularyName)
 def test_different_shapes_are_refused_by_load_pretrained(file: Path, vocabulary: VocabularyName) -> None:
-    with pytest.raises(ConfigError, match=r"training\.init_from=.*: model\.emb_size is 8, in the file 6$"):
+    with pytest.raises(
+        ConfigError, match=r"training\.init_from=.*: model\.emb_size is 8, in the file 6; use the values of the file$"
+    ):
         load_pretrained(config_with(file, vocabulary, emb_size=8), None)
 
 
