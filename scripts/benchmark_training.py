@@ -1,7 +1,7 @@
-"""The benchmark's training runs, each measured in a process of its own; figures are plain values.
+"""Measurements of the benchmark, each in its own process: training. Results are plain values.
 
-Every function sets up its system as its users would: ours with `runtime.configure` and its own precision, the textbook
-in fp32 with the allocator as it is. Both get the same batches in the same order.
+Each function sets up its system as users would: ours with `runtime.configure` and its precision, the textbook in fp32
+with the default allocator. Both get the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from benchmark_figures import (
     CPU,
     SEED,
     environment,
+    gemm_figures,
     peak_rss_mb,
     runtime_config,
     set_threads,
-    shares,
     spread_over,
     timed,
 )
@@ -50,8 +50,8 @@ from seq2seq.training.trainer import Trainer
 NEVER = 10**9  # steps
 
 
-class Step(NamedTuple):
-    """One measured update: sizes of its batch, seconds from the end of the one before, of which loading the batch."""
+class Update(NamedTuple):
+    """One measured update: batch sizes, seconds since the end of the previous update, and seconds of loading."""
 
     rows: int
     src_len: int
@@ -63,16 +63,16 @@ class Step(NamedTuple):
 
     @property
     def shape(self) -> BatchShape:
-        """Return the sizes that decide the matrix products."""
+        """Return the sizes that determine the matrix products."""
         return BatchShape(self.rows, self.src_len, self.tgt_len, self.tgt_tokens)
 
 
 class TimeUp(Exception):
-    """Enough has been measured."""
+    """The measurement is complete."""
 
 
 class Stopwatch:
-    """Notes the batches that go by and the end of every update; stops the run when the time is up."""
+    """Records batches and the end of each update; ends the run when the time is up."""
 
     def __init__(self, settings: Settings) -> None:
         self.seconds, self.warmup = settings.seconds, settings.warmup
@@ -83,17 +83,17 @@ class Stopwatch:
         self.epoch_batches = 1
 
     def watch(self, data: EpochData) -> EpochData:
-        """Return the same data, noting what is taken from it and how long that takes."""
+        """Return `data` such that each batch and the seconds of loading it are recorded."""
 
         def watched(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-            self.order_sec, (self.epoch_batches, made) = timed(lambda: data(epoch, start))
-            return self.epoch_batches, self._noted(made)
+            self.order_sec, (self.epoch_batches, batches) = timed(lambda: data(epoch, start))
+            return self.epoch_batches, self._recorded(batches)
 
         return watched
 
-    def _noted(self, made: Iterator[Batch]) -> Iterator[Batch]:
+    def _recorded(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while True:
-            sec, batch = timed(lambda: next(made, None))
+            sec, batch = timed(lambda: next(batches, None))
             if batch is None:
                 return
             self.batches.append(batch)
@@ -101,20 +101,20 @@ class Stopwatch:
             yield batch
 
     def tick(self) -> None:
-        """Note the end of an update; raises TimeUp after the last."""
+        """Record the end of an update; raise TimeUp after the last one."""
         self.ends.append(time.perf_counter())
         if len(self.ends) > self.warmup and self.ends[-1] - self.ends[self.warmup - 1] >= self.seconds:
             raise TimeUp
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Update]:
         """Return the updates after the warm-up."""
         return [self._step(i) for i in range(self.warmup, len(self.ends))]
 
-    def _step(self, i: int) -> Step:
+    def _step(self, i: int) -> Update:
         batch = self.batches[i]
         rows, src_len = batch.src_ids.shape
         tokens = int(batch.src_lengths.sum()), batch.tgt_tokens
-        return Step(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
+        return Update(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
 
 
 class SilentLog(NullLog):
@@ -130,7 +130,7 @@ class SilentLog(NullLog):
 
 
 def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Train with the real loop: loading, forward, backward, clipping, optimizer."""
+    """Train with the Trainer: loading, forward, backward, clipping, optimizer."""
     configure(runtime_config(settings))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)
@@ -153,7 +153,7 @@ def make_trainer(
     data: EpochData,
     log: TrainingLog,
 ) -> Trainer:
-    """Return a trainer of a new network that neither validates nor keeps anything."""
+    """Return a trainer of a new network that neither validates nor saves."""
     return Trainer(
         Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size),
         config,
@@ -165,7 +165,7 @@ def make_trainer(
 
 
 def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Make updates with all that the trainer does, and before each one its mathematics alone, on the same batch."""
+    """Run the trainer, and before each of its updates a bare update on the same batch."""
     configure(runtime_config(settings))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)
@@ -174,22 +174,22 @@ def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
     seconds: list[tuple[float, float]] = []
 
     def in_turn(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-        count, made = data(epoch, start)
-        return count, timed(made)
+        count, batches = data(epoch, start)
+        return count, alternating(batches)
 
-    def timed(made: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in made:
+    def alternating(batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             started = time.perf_counter()
-            bare(batch)
+            bare_update(batch)
             ended = time.perf_counter()
             yield batch
             seconds.append((time.perf_counter() - ended, ended - started))
             if sum(map(sum, seconds[settings.warmup :])) > settings.seconds:
                 raise TimeUp
 
-    def bare(batch: Batch) -> None:
-        summed, _ = loss(batch)
-        torch.autograd.backward(summed / batch.tgt_tokens)
+    def bare_update(batch: Batch) -> None:
+        loss, _ = batch_loss(batch)
+        torch.autograd.backward(loss / batch.tgt_tokens)
         torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -200,15 +200,15 @@ def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
         RunLog(Path(name), Console(file=io.StringIO())) as log,
     ):
         trainer = make_trainer(settings, config, dtype, tokenizer, in_turn, log)
-        loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())
+        batch_loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())
         optimizer = make_optimizer(weights, config)
         trainer.fit()
-    ratio = statistics.median(whole / alone for whole, alone in seconds[settings.warmup :])
+    ratio = statistics.median(trainer_sec / bare_sec for trainer_sec, bare_sec in seconds[settings.warmup :])
     return {"overhead_percent": 100 * (ratio - 1), **environment(dtype)}
 
 
 def train_textbook(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Train as a tutorial does, on the same batches."""
+    """Train the textbook network on the same batches."""
     set_threads(settings)
     tokenizer, data = training_data(settings, batch_tokens)
     seed_everything(SEED)
@@ -225,7 +225,7 @@ def train_textbook(settings: Settings, batch_tokens: int) -> dict[str, Any]:
 
 
 def training_data(settings: Settings, batch_tokens: int) -> tuple[Tokenizer, EpochData]:
-    """Return the vocabulary, and the batches of an epoch as the training command makes them."""
+    """Return the tokenizer and the batches by epoch, as in the train command."""
     text = read(Path(settings.data), "train")
     tokenizer = make_tokenizer(text, settings.vocab, settings.cache)
     pairs = prepare(text, tokenizer, min(MAX_LENGTH, batch_tokens), Path(settings.cache))
@@ -238,7 +238,7 @@ def training_data(settings: Settings, batch_tokens: int) -> tuple[Tokenizer, Epo
 
 
 def training_figures(settings: Settings, stopwatch: Stopwatch, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the measured updates, and the share that the least matrix products have of some of them."""
+    """Return the measured updates and, for a sample of them, the share of the minimal matrix products."""
     peak, steps = peak_rss_mb(), stopwatch.steps()
     model = model_config(settings.hidden)
     sample = spread_over(sorted(steps, key=lambda step: (step.tgt_len, step.src_len)), settings.samples)
@@ -247,6 +247,6 @@ def training_figures(settings: Settings, stopwatch: Stopwatch, dtype: torch.dtyp
         "steps": [step._asdict() for step in steps],
         "order_sec_a_step": stopwatch.order_sec / stopwatch.epoch_batches,
         "peak_rss_mb": peak,
-        **shares(pairs, dtype),
+        **gemm_figures(pairs, dtype),
         **environment(dtype),
     }

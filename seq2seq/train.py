@@ -82,7 +82,8 @@ def train(
         model = make_model(config, corpus, device, pretrained, ranks.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
-        validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+        translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
+        validate = make_validator(config, corpus, translator)
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")
@@ -121,7 +122,7 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
         ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
     """
     tokenizer = pretrained.tokenizer or Tokenizer.train(
-        corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
+        corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))

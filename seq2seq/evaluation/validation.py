@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
+from seq2seq.config.decode import users_of
 from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu, chrf
 from seq2seq.inference.text import valid_unicode
-from seq2seq.inference.translator import Translation, Translator
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import autocast, evaluating
 from seq2seq.training.loss import output_loss
 from seq2seq.training.records import AttentionMap, Sample, Validation
@@ -29,12 +32,15 @@ class Validator:
     def __init__(
         self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
     ) -> None:
-        self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
+        self._translator, self._batches, self._text = translator, batches, text
+        self._options: dict[str, Any] = (
+            {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
+        )
 
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, beam_size=self._beam_size)]
+        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, **self._options)]
         hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf
         scores = bleu(hypotheses, self._text.tgt), chrf(hypotheses, self._text.tgt)
@@ -52,10 +58,9 @@ class Validator:
         (source,) = tokenizer.encode_src([valid_unicode(line)])
         target = output.ids[:MAX_TOKENS]
         no_attention = translator.network.config.attention is AttentionName.none
-        if no_attention or not target or not 0 < len(source) <= translator.longest_part:
+        if no_attention or not target or not 0 < len(source) <= translator.max_part_tokens:
             return None
-        with translator.ready():
-            (forced,) = translator.predictor.force([source], [target], translator.device)
+        (forced,) = translator.force_decode([source], [target])
         weights = forced.attn_weights[:MAX_TOKENS, :MAX_TOKENS].tolist()
         columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
         return AttentionMap(columns[:MAX_TOKENS], rows[:MAX_TOKENS], weights)

@@ -23,9 +23,9 @@ from seq2seq.config.model import AttentionName
 from seq2seq.inference import translator as translator_module
 from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.glossary import Glossary
-from seq2seq.inference.translator import Translation, Translator
-from seq2seq.storage.model_file import Model, save_model
-from seq2seq.storage.run_folder import BEST_NAME
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -212,7 +212,7 @@ def test_alignments_of_a_model_without_attention_are_an_error(run: Run, model: M
     network = make_network(model.tokenizer.src_size, attention=AttentionName.none)
     config = dataclasses.replace(model.config, model=network.config)
     save_model(tmp_path / BEST_NAME, dataclasses.replace(model, network=network, config=config))
-    message = "error: alignments without attention: the model was trained with model.attention=none\n"
+    message = "error: alignments needs attention: the model was trained with model.attention=none\n"
     assert run(b"a fox\n", "--alignments", models=[tmp_path]) == (2, b"", message)
 
 
@@ -263,8 +263,8 @@ def test_every_search_setting_has_a_flag(name: str) -> None:
         ("--search beam --temperature 1", {}, "--temperature needs --search sample or mbr, not beam"),
         ("--seed 3", {}, "--seed needs --search sample or mbr, not beam"),  # beam is the search in the model's config
         ("--beam-size 3", {"search": SearchName.mbr}, "--beam-size needs --search beam, not mbr"),
-        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no meaning with --length-norm"),
-        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no meaning"),
+        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no effect with --length-norm"),
+        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no effect"),
         ("--beam-size 0", None, "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         ("--temperature nan", None, "decode.temperature=nan is not a finite number"),
     ],
@@ -341,7 +341,7 @@ def test_arguments_after_the_first_file_are_files(run: Run, run_folder: Path) ->
 
 def test_ensemble_of_different_vocabularies_is_an_error(run: Run, run_folder: Path, tmp_path: Path) -> None:
     save_model(tmp_path / BEST_NAME, make_model(tmp_path, byte_fallback=True))
-    message = f"error: {tmp_path} and {run_folder} have different vocabularies, so they are no ensemble\n"
+    message = f"error: {tmp_path} and {run_folder} have different vocabularies: they cannot form an ensemble\n"
     assert run(b"x\n", models=[run_folder, tmp_path]) == (2, b"", message)
 
 
@@ -430,7 +430,7 @@ def test_invalid_json_line_is_answered_by_its_error(run: Run) -> None:
 def test_terms_without_beam_search_are_an_error_of_their_line(run: Run, translator: Translator) -> None:
     content = json_of({"src": "a fox"}, {"src": "x", "terms": ["dog"], "id": 7}, {"src": "how", "terms": []})
     status, out, err = run(content, "--format", "jsonl", "--search", "sample")
-    message = "terms that must appear need search=beam, not sample"
+    message = "terms and glossaries need search=beam, not sample"
     first, second, third = parsed(out)
     assert (status, err, second) == (0, f"warning: line 2: {message}\n", {"id": 7, "error": message})
     assert [first["text"], third["text"]] == translator.translate(["a fox", "how"], search=SearchName.sample)
@@ -447,8 +447,8 @@ def test_objects_with_alignment_and_attention(
     assert answer["alignment"] == pharaoh(expected.alignment)
     assert len(answer["attention"]) == len(answer["text"].split())
     assert answer["attention"] == [[round(weight, 4) for weight in row] for row in expected.attention]
-    monkeypatch.setattr(translator_module, "LONGEST_PART", 30)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    monkeypatch.setattr(translator_module, "MAX_PART_TOKENS", 30)
+    translator = Translator(translator.network, translator.tokenizer, translator.decode, max_part_tokens=30)
     status, out, _ = run(json_of({"src": line}, {"src": ""}), "--alignments", "--format", "jsonl")
     split, blank = parsed(out)
     assert (status, split["attention"], blank["attention"], blank["alignment"]) == (0, None, None, "")
@@ -497,7 +497,7 @@ def test_glossary_terms_are_forced(run: Run, translator: Translator, tmp_path: P
     assert ["dog" in expected[0], "quick jugs" in expected[1]] == [True, True]
     assert run(text_of(lines), "--glossary", tmp_path / "glossary") == (0, text_of(expected), "")
     status, out, err = run(text_of(lines), "--glossary", tmp_path / "glossary", "--search", "sample")
-    assert (status, out, err) == (2, b"", "error: terms that must appear need search=beam, not sample\n")
+    assert (status, out, err) == (2, b"", "error: terms and glossaries need search=beam, not sample\n")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""docs/tour.md: every block of Python runs and prints what the text says; and the script that draws its picture."""
+"""The tour: every block of Python runs and prints what the text says; and the script that draws its picture."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from seq2seq.inference.translator import Translator
 from tiny_model import SENTENCES, make_model
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-TOUR = DOCS / "tour.md"
+ROOT = Path(__file__).resolve().parents[2]
+TOUR = ROOT / "docs" / "explanation" / "tour.md"
 SHOWN = "# > "  # begins a line that was printed
 NO_PLOTS = importlib.util.find_spec("matplotlib") is None
 CLOSE = 0.05  # of numbers: another CPU rounds otherwise
@@ -99,9 +99,9 @@ def test_the_figure_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_pictures_and_files_that_the_tour_names_are_there() -> None:
     text = TOUR.read_text(encoding="utf-8")
     for name in re.findall(r"\]\(([\w./]+)\)", text):
-        assert (DOCS / name).is_file(), name
+        assert (TOUR.parent / name).is_file(), name
     for name in re.findall(r"`((?:seq2seq|tests|scripts)/[\w./]+\.\w+)`", text):
-        assert (DOCS.parent / name).is_file(), name
+        assert (ROOT / name).is_file(), name
 
 
 def test_contents_lead_to_headings() -> None:

@@ -96,7 +96,7 @@ def test_a_large_attention_image_is_cut(translator: Translator) -> None:
 @pytest.mark.parametrize("first", ["", "   ", "jugs and a box"])
 def test_no_attention_of_an_empty_line_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
     text = ParallelText([first, *SENTENCES], ["a", *SENTENCES])
-    result = validate(Translator(translator.network, translator.tokenizer, longest_part=10), text)
+    result = validate(Translator(translator.network, translator.tokenizer, max_part_tokens=10), text)
     assert result.attention is None
     assert len(result.samples) == 4
 
