@@ -1,4 +1,4 @@
-"""Corpus metrics by sacreBLEU, with signatures that make them reproducible (Post 2018, A Call for Clarity ...).
+"""Corpus metrics by sacreBLEU, with the signatures that make them reproducible (Post 2018).
 
 Importing this module loads sacreBLEU but not torch.
 """

@@ -88,7 +88,9 @@ def check_compatible(parent: Model, config: Config) -> None:
     differences = _differences(new, old)
     child = without_weights(new, len(SPECIAL_IDS), len(SPECIAL_IDS))
     if _shapes(parent.network) != _shapes(child):
-        raise ConfigError(f"training.init_from={config.training.init_from}: {'; '.join(differences)}")
+        raise ConfigError(
+            f"training.init_from={config.training.init_from}: {'; '.join(differences)}; use the values of the file"
+        )
     for difference in differences + _newly_tied(new, old):
         log.warning("training.init_from: %s; the weights are copied anyway", difference)
 

@@ -1,4 +1,4 @@
-"""`torchrun -m seq2seq.train`: several processes make the run of one, and end and go on together."""
+"""`torchrun -m seq2seq.train`: two ranks equal one, and stop and resume together."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
 
 
 def rank_processes(launcher: int) -> dict[int, int]:
-    """The process of each rank that this torchrun has started."""
-    found = {}
+    """The process id of each rank that this torchrun has started."""
+    pids = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 variables = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
             if parent == launcher:
-                found |= {int(v[5:]): int(entry.name) for v in variables if v.startswith(b"RANK=")}
-    return found
+                pids |= {int(v[5:]): int(entry.name) for v in variables if v.startswith(b"RANK=")}
+    return pids
 
 
 def assert_close_runs(folder: Path, other: Path) -> None:
-    """All that is logged but times, and the weights, up to rounding."""
+    """Logged figures except times, and weights, are equal up to rounding."""
     for event, expected in zip(figures(folder), figures(other), strict=True):
         assert event.keys() == expected.keys()
         for key, value in expected.items():
@@ -60,7 +60,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path
     return folder / "run"
 
 
-def test_two_ranks_make_the_run_of_one_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
+def test_two_ranks_equal_one_rank_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
     """Dropout included."""
     status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", "training.micro_batches=2").wait()
     assert status == 0, err
@@ -70,7 +70,7 @@ def test_two_ranks_make_the_run_of_one_with_two_micro_batches(tmp_path: Path, ca
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_rank_ends_all_with_a_message_and_the_run_can_be_resumed(
+def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(
     tmp_path: Path, cache: Path, uninterrupted: Path, killed: int
 ) -> None:
     settings = ("training.resume=auto", "training.save_every_steps=2")
@@ -88,7 +88,7 @@ def test_a_killed_rank_ends_all_with_a_message_and_the_run_can_be_resumed(
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_a_signal_saves_and_the_run_goes_on_with_another_number_of_ranks(
+def test_after_a_signal_the_run_can_be_resumed_with_another_number_of_ranks(
     tmp_path: Path, cache: Path, uninterrupted: Path
 ) -> None:
     process = two_ranks(cache, tmp_path)
@@ -104,7 +104,7 @@ def test_a_signal_saves_and_the_run_goes_on_with_another_number_of_ranks(
     assert_close_runs(tmp_path / "run", uninterrupted)
 
 
-def test_a_mistake_is_told_once(tmp_path: Path, cache: Path) -> None:
+def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
     status, out, err = two_ranks(cache, tmp_path, "model.hidden_sise=8").wait()
     assert (status, out) == (1, "")
     assert err.count("did you mean 'model.hidden_size'?") == 1
@@ -112,13 +112,13 @@ def test_a_mistake_is_told_once(tmp_path: Path, cache: Path) -> None:
 
 def test_more_ranks_than_sentences(tmp_path: Path) -> None:
     """A rank without a sentence waits for the others and ends with their weights."""
-    found = {}
+    weights = {}
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
     for name, launcher in (("one", ()), ("two", TORCHRUN)):
         command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, "6", "1", "1"]
         done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
-    assert [len(weights) for weights in found.values()] == [1, 2]
-    assert same(found["two"][0], found["two"][1])
-    torch.testing.assert_close(found["two"][0], found["one"][0], rtol=1e-5, atol=1e-7)
+        weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
+    assert [len(ranks) for ranks in weights.values()] == [1, 2]
+    assert same(weights["two"][0], weights["two"][1])
+    torch.testing.assert_close(weights["two"][0], weights["one"][0], rtol=1e-5, atol=1e-7)

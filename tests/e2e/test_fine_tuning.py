@@ -1,4 +1,4 @@
-"""`python -m seq2seq.train training.init_from=MODEL`: where such a run begins, and that it survives being killed."""
+"""`python -m seq2seq.train training.init_from=MODEL`: the initial weights, and a run that is killed and resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seq2seq.train import make_validator, run_training
 pytestmark = pytest.mark.slow
 
 STILL = ("training.learning_rate=0", "training.max_steps=2", "training.validate_every_steps=1")
-"""A run that only shows where it began."""
+"""A run that does not change its weights."""
 CPU = torch.device("cpu")
 
 
@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The folder of a run on the grammar; not to be changed."""
+    """The folder of a run on the grammar; tests must not change it."""
     folder = tmp_path_factory.mktemp("parent")
     status, _, err = Process(cache, folder, "hydra.run.dir=run").wait()
     assert status == 0, err
@@ -41,7 +41,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Settings that name another text: other sentences, short ones, without capitals."""
+    """Settings for another text: other, shorter sentences in lower case."""
     path = tmp_path_factory.mktemp("text") / "own.tsv"
     pairs = [f"{src}\t{tgt}\n".lower() for src, tgt in generate(1500, seed=7) if len(src) < 50]
     path.write_text("".join(pairs[:320]), encoding="utf-8")
@@ -63,26 +63,25 @@ def start(
     return Launcher(monkeypatch, capsys, run_training, (*TINY, f"data.cache_dir={cache}", *text))
 
 
-def test_keep_begins_as_the_model_it_is_given(start: Launcher, parent: Path) -> None:
+def test_keep_starts_with_the_weights_and_tokenizer_of_the_model(start: Launcher, parent: Path) -> None:
     done = start("hydra.run.dir=run", f"training.init_from={parent}", *STILL)
     assert done.status == 0
-    assert f"the tokenizer is that of {parent}; data.tokenizer has no effect" in done.err
-    assert f"weights of {parent}; source: 400 of 400 pieces known, target: 400 of 400" in done.err
+    assert f"using the tokenizer of {parent}; data.tokenizer is ignored" in done.err
+    assert f"copied the weights of {parent}; common tokens: source 400 of 400, target 400 of 400" in done.err
     assert "vocabulary of" not in done.err  # none was trained
     tensors, given = model_of(Path("run"))[0], model_of(parent)[0]
     assert tensors.keys() == given.keys()  # the tokenizer's bytes are among them
     assert all(torch.equal(tensors[name], given[name]) for name in given)
 
     events = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    found = next(event for event in events if event["event"] == "validation")
+    validation = next(event for event in events if event["event"] == "validation")
     config = read_config(Path("run"))
     model = load_model(parent, CPU)
     expected = make_validator(config, load_corpus(config.data), Translator(model.network, model.tokenizer))()
-    assert (found["loss"], found["bleu"]) == pytest.approx((expected.loss, expected.bleu), rel=1e-5)
+    assert (validation["loss"], validation["bleu"]) == pytest.approx((expected.loss, expected.bleu), rel=1e-5)
 
 
-def test_keep_goes_on_from_there(start: Launcher, parent: Path) -> None:
-    """Another tie and other dropout are accepted, and the network learns."""
+def test_keep_with_other_ties_and_dropout_learns(start: Launcher, parent: Path) -> None:
     settings = ("model.tie_embeddings=none", "model.dropout.layers=0.3", "data.tokenizer.vocab_size=300")
     done = start("hydra.run.dir=run", f"training.init_from={parent / BEST_NAME}", *settings)
     assert done.status == 0
@@ -93,7 +92,7 @@ def test_keep_goes_on_from_there(start: Launcher, parent: Path) -> None:
     assert losses[-2] < losses[0]  # the last line is the test's
 
 
-def test_replace_copies_what_is_known_and_leaves_the_rest(start: Launcher, parent: Path) -> None:
+def test_replace_copies_the_rows_of_common_tokens_only(start: Launcher, parent: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     done = start("hydra.run.dir=run", f"training.init_from={parent}", "training.init_vocabulary=replace", *STILL)
     assert done.status == 0
@@ -103,23 +102,26 @@ def test_replace_copies_what_is_known_and_leaves_the_rest(start: Launcher, paren
     pieces = model.tokenizer.tgt_pieces(range(400))
     known = [piece for piece in pieces if piece in rows]
     assert 270 < len(known) < 400  # more than special ids and bytes, but not all
-    assert f"source: {len(known)} of 400 pieces known, target: {len(known)} of 400" in done.err
+    assert f"common tokens: source {len(known)} of 400, target {len(known)} of 400" in done.err
 
-    weights, unknown, old = (one.network.state_dict() for one in (model, new, given))
+    weights, fresh, old = (one.network.state_dict() for one in (model, new, given))
     for name, tensor in weights.items():
         if "embedding" not in name and "output" not in name:
             assert torch.equal(tensor, old[name])
             continue
         for row, piece in enumerate(pieces):
-            assert torch.equal(tensor[row], old[name][rows[piece]] if piece in rows else unknown[name][row])
+            assert torch.equal(tensor[row], old[name][rows[piece]] if piece in rows else fresh[name][row])
 
 
-def test_what_does_not_fit_is_one_line(start: Launcher, parent: Path) -> None:
-    for settings, told in (
-        (("model.hidden_size=24",), f"training.init_from={parent}: model.hidden_size is 24, in the file 16"),
+def test_a_model_that_does_not_match_gives_a_one_line_error(start: Launcher, parent: Path) -> None:
+    for settings, error in (
+        (
+            ("model.hidden_size=24",),
+            f"training.init_from={parent}: model.hidden_size is 24, in the file 16; use the values of the file",
+        ),
         (
             ("model.hidden_size=24", "training.init_vocabulary=replace"),
-            f"training.init_from={parent}: model.hidden_size is 24, in the file 16",
+            f"training.init_from={parent}: model.hidden_size is 24, in the file 16; use the values of the file",
         ),
         (
             ("training.init_from=none",),
@@ -128,15 +130,15 @@ def test_what_does_not_fit_is_one_line(start: Launcher, parent: Path) -> None:
     ):
         done = start("hydra.run.dir=run", f"training.init_from={parent}", *settings)
         assert (done.status, done.out) == (2, "")
-        assert done.err.splitlines()[-1] == f"error: {told}"
+        assert done.err.splitlines()[-1] == f"error: {error}"
         assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(("vocabulary", "updates"), [("keep", 5), ("keep", 11), ("replace", 5)])
-def test_a_killed_run_ends_as_if_it_had_not_been(
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     tmp_path: Path, cache: Path, parent: Path, text: tuple[str, ...], vocabulary: str, updates: int
 ) -> None:
-    """Also where the model it began from has gone: the run's own has the same tokenizer, once there is one."""
+    """Also if the initial model is gone: the run's own best model, once there is one, has the same tokenizer."""
     given = tmp_path / "parent.safetensors"
     shutil.copy(parent / BEST_NAME, given)
     command = (*text, "hydra.run.dir=run", f"training.init_from={given}", f"training.init_vocabulary={vocabulary}")
@@ -155,21 +157,21 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     given.unlink()
     if vocabulary == "keep" and not (killed / "run" / BEST_NAME).exists():
         status, _, err = Process(cache, killed, *command).wait()
-        told = f"error: no model at {given} (expected a file or a run folder); its tokenizer is needed to resume: "
-        assert (status, err.splitlines()[-1]) == (2, f"{told}training.init_from=PATH says where the model is now")
+        error = f"error: no model at {given} (expected a file or a run folder); its tokenizer is needed to resume: "
+        assert (status, err.splitlines()[-1]) == (2, f"{error}set training.init_from=PATH to where the model is now")
         shutil.copy(parent / BEST_NAME, given)
     resumed = Process(cache, killed, *command).wait()
     assert resumed[:2] == (0, out), resumed[2]
     assert "resumed at step" in resumed[2]
-    assert "pieces known" not in resumed[2]  # nothing was copied again
+    assert "common tokens" not in resumed[2]  # nothing was copied again
     assert_same_run(killed / "run", calm / "run")
 
 
-def test_where_a_run_began_cannot_change(start: Launcher, parent: Path, tmp_path: Path) -> None:
+def test_init_from_cannot_change_on_resume(start: Launcher, parent: Path, tmp_path: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     assert start("hydra.run.dir=run", f"training.init_from={parent}", *STILL).status == 0
     resume = Launcher(start.patch, start.capture, run_training)
-    for folder, change, told in (
+    for folder, change, error in (
         ("new", f"training.init_from={parent}", "training.init_from (was None)"),
         ("run", "training.init_from=null", f"training.init_from (was {parent})"),
         ("run", "training.init_vocabulary=replace", "training.init_vocabulary (was keep)"),
@@ -177,6 +179,6 @@ def test_where_a_run_began_cannot_change(start: Launcher, parent: Path, tmp_path
         done = resume(f"training.resume={folder}", change)
         assert done.status == 2
         assert "cannot change on resume" in done.err
-        assert told in done.err
+        assert error in done.err
     shutil.copy(parent / BEST_NAME, tmp_path / "moved")
     assert resume("training.resume=run", "training.init_from=moved").status == 0

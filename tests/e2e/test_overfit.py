@@ -1,4 +1,4 @@
-"""`experiment=debug_overfit`: says of a configuration whether it can memorise one batch."""
+"""`experiment=debug_overfit`: reports how much of one batch the configuration memorises."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_a_network_that_learns_memorises_its_batch(start: Launcher, capsys: pyte
     assert (scores["bleu"], scores["sentences"]) == (pytest.approx(100), PAIRS)  # the same pairs
 
 
-def test_a_network_that_did_not_learn_is_told_so(start: Launcher) -> None:
+def test_a_network_that_did_not_learn_memorises_nothing(start: Launcher) -> None:
     done = start(*GRAMMAR, "training.max_steps=1")
     assert done.status == 0
     assert f"memorised 0 of {PAIRS} sentences" in done.out.splitlines()
 
 
-def test_files_of_ones_own_and_text_that_the_tokenizer_normalises(start: Launcher, tmp_path: Path) -> None:
-    """A file may hold two spaces, or a ligature, where a translation never does: it is memorised all the same."""
+def test_own_files_and_text_that_the_tokenizer_normalises(start: Launcher, tmp_path: Path) -> None:
+    """Double spaces and ligatures, which a translation never has, do not keep a line from being memorised."""
     words = ["ﬁve", "dozen  jugs", "pack", "my", "box", "with"]
     pairs = [f"{a} {b}\t{b} so {a}\n" for a, b in itertools.permutations(words, 2)]
     (tmp_path / "own.tsv").write_text("".join(pairs), encoding="utf-8")

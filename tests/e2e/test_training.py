@@ -1,4 +1,4 @@
-"""`python -m seq2seq.train` to the end: stopped, killed, resumed, repeated."""
+"""`python -m seq2seq.train` from start to end: stopped, killed, resumed, repeated."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 @pytest.fixture
 def resume(start: Launcher) -> Launcher:
-    """The command without any setting: those of the run are in its folder."""
+    """The command without settings: a resumed run reads them from its folder."""
     return Launcher(start.patch, start.capture, run_training)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str, str]:
-    """The run that nothing disturbed: its folder and what it wrote to stdout and stderr."""
+    """The uninterrupted run: its folder, stdout and stderr."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     status, out, err = Process(cache, folder, "hydra.run.dir=run", fresh=True).wait()
     assert status == 0, err
@@ -71,7 +71,7 @@ def test_a_run_from_start_to_end(uninterrupted: tuple[Path, str, str]) -> None:
     assert err.splitlines() == [line.split(" INFO ", 1)[1] for line in logged.splitlines()]
 
 
-def test_a_seed_fixes_everything(start: Launcher, uninterrupted: tuple[Path, str, str]) -> None:
+def test_the_seed_determines_the_run(start: Launcher, uninterrupted: tuple[Path, str, str]) -> None:
     assert start("hydra.run.dir=run").status == 0
     assert_same_run(Path("run"), uninterrupted[0])
     assert start("hydra.run.dir=other", "training.seed=2").status == 0
@@ -89,7 +89,7 @@ def test_bf16_without_compiler_or_avx512(tmp_path: Path, cache: Path, monkeypatc
     assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)
 
 
-def test_a_validation_is_free_of_what_training_does_against_learning_by_heart(start: Launcher) -> None:
+def test_a_validation_uses_no_regularisation(start: Launcher) -> None:
     places = ("embedding", "layers", "context", "readout", "recurrent", "src_words", "tgt_words")
     dropout = [f"model.dropout.{place}=0.4" for place in places] + ["model.dropout.variational=true"]
     text = ["data.sampling.src=0.3", "data.sampling.tgt=0.3", "training.scheduled_sampling.schedule=linear"]
@@ -99,24 +99,24 @@ def test_a_validation_is_free_of_what_training_does_against_learning_by_heart(st
         "training.optimizer=adamw",
         "training.weight_decay=0.1",
     ]
-    found = start("hydra.run.dir=run", *dropout, *text, *loss, f"training.validate_every_steps={STEPS}")
-    assert found.status == 0, found.err
+    done = start("hydra.run.dir=run", *dropout, *text, *loss, f"training.validate_every_steps={STEPS}")
+    assert done.status == 0, done.err
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    (said,) = (line["loss"] for line in lines if line["event"] == "validation")
+    (loss_logged,) = (line["loss"] for line in lines if line["event"] == "validation")
 
     model = load_model(Path("run"), torch.device("cpu"))
     plain = dataclasses.replace(model.network.config, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0))
     network = Seq2Seq(plain, model.tokenizer.src_size, model.tokenizer.tgt_size)
     network.load_state_dict(model.network.state_dict())
-    valid = load_corpus(found.jobs[0][0].data).valid
+    valid = load_corpus(done.jobs[0][0].data).valid
     batch = make_batch(model.tokenizer.encode_src(valid.src), model.tokenizer.encode_tgt(valid.tgt))
     with torch.no_grad():
         logits, targets, _ = network.train()(batch)
-    assert said == pytest.approx(torch.nn.functional.cross_entropy(logits, targets).item(), rel=1e-5)
+    assert loss_logged == pytest.approx(torch.nn.functional.cross_entropy(logits, targets).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kills", [scaled(1, 5)])
-def test_a_killed_run_ends_as_if_it_had_not_been(
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     tmp_path: Path, cache: Path, uninterrupted: tuple[Path, str, str], kills: int
 ) -> None:
     command = ["hydra.run.dir=run", "training.resume=auto", "training.save_every_steps=1"]
@@ -133,11 +133,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert out == uninterrupted[1]
     assert_same_run(tmp_path / "run", uninterrupted[0])
     lines = [(folder / "metrics.jsonl").read_text().count("\n") for folder in (tmp_path / "run", uninterrupted[0])]
-    assert lines[0] == lines[1]  # what was made twice is there once
+    assert lines[0] == lines[1]  # nothing is logged twice
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_stops_and_the_run_goes_on_in_its_folder(
+def test_a_signal_saves_and_stops_and_the_run_resumes_in_its_folder(
     tmp_path: Path,
     cache: Path,
     resume: Launcher,
@@ -148,8 +148,8 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_in_its_folder(
     process = Process(cache, tmp_path, "hydra.run.dir=run")
     process.wait_for(5)
     process.child.send_signal(number)
-    found, out, err = process.wait()
-    assert (found, out) == (status, "")
+    exit_status, out, err = process.wait()
+    assert (exit_status, out) == (status, "")
     assert err.splitlines()[-1] == f"stopped by signal {int(number)}; last.pt is saved"
     assert "Traceback" not in err
     step = state_of(tmp_path / "run")["progress"]["step"]
@@ -168,7 +168,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on_in_its_folder(
     assert "hydra.run.dir=run" in started["command"]
 
 
-def test_a_finished_run_that_is_resumed_is_tested_again_and_not_changed(
+def test_resuming_a_finished_run_tests_it_again_and_does_not_change_it(
     start: Launcher, resume: Launcher, uninterrupted: tuple[Path, str, str]
 ) -> None:
     start("hydra.run.dir=run")
@@ -180,7 +180,7 @@ def test_a_finished_run_that_is_resumed_is_tested_again_and_not_changed(
     assert state_of(Path("run"))["progress"]["step"] == STEPS + 2
 
 
-def test_a_sweep_goes_on_after_a_point_that_fails(tmp_path: Path, start: Launcher) -> None:
+def test_a_sweep_continues_after_a_point_that_fails(tmp_path: Path, start: Launcher) -> None:
     points = ["training.max_steps=2", "data.tokenizer.vocab_size=400,1000000", "training.seed=1,2"]
     done = start(*points, "hydra.sweep.dir=sweep", "-m")
     assert done.status == 2
@@ -190,16 +190,16 @@ def test_a_sweep_goes_on_after_a_point_that_fails(tmp_path: Path, start: Launche
         folder = tmp_path / "sweep" / point
         assert (folder / BEST_NAME).exists() == (number < 2)
         assert (folder / "failed.txt").exists() == (number >= 2)
-    told = (tmp_path / "sweep" / points[2] / "failed.txt").read_text(encoding="utf-8")
-    assert told.startswith("error: data.tokenizer.vocab_size=1000000 is more than the training text allows: at most ")
-    assert told in done.err
+    error = (tmp_path / "sweep" / points[2] / "failed.txt").read_text(encoding="utf-8")
+    assert error.startswith("error: data.tokenizer.vocab_size=1000000 is more than the training text allows: at most ")
+    assert error in done.err
     assert done.err.splitlines()[-1] == (
         f"error: 2 of 4 points of the sweep failed: sweep/{points[2]}, sweep/{points[3]}"
     )
     assert "Traceback" not in done.err
 
 
-def test_a_killed_sweep_goes_on_and_gives_the_same_table(tmp_path: Path, cache: Path, start: Launcher) -> None:
+def test_a_killed_sweep_resumes_and_gives_the_same_table(tmp_path: Path, cache: Path, start: Launcher) -> None:
     command = ["data.fold=1/2,2/2", "hydra.sweep.dir=sweep", "training.save_every_steps=1", "-m"]
     process = Process(cache, tmp_path, *command)
     process.metrics = tmp_path / "sweep" / "fold-2of2" / "metrics.jsonl"
@@ -220,7 +220,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_table(tmp_path: Path, cache: 
     assert " hydra.sweep.dir=other " in whole.out.splitlines()[-1]
 
 
-def test_the_fold_of_a_run_does_not_change(start: Launcher, resume: Launcher) -> None:
+def test_the_fold_of_a_run_cannot_change(start: Launcher, resume: Launcher) -> None:
     assert start("hydra.run.dir=run", "training.max_steps=2", "data.fold=1/2").status == 0
     resumed = resume("training.resume=run", "data.fold=2/2")
     assert resumed.status == 2
@@ -228,7 +228,7 @@ def test_the_fold_of_a_run_does_not_change(start: Launcher, resume: Launcher) ->
     assert "data.fold (was 1/2)" in resumed.err
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(start: Launcher, tmp_path: Path) -> None:
+def test_the_folder_of_another_run_is_not_overwritten(start: Launcher, tmp_path: Path) -> None:
     assert start("hydra.run.dir=run", "training.max_steps=2").status == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     again = start("hydra.run.dir=run", "training.max_steps=3")
@@ -239,8 +239,8 @@ def test_a_folder_that_holds_a_run_is_not_written_over(start: Launcher, tmp_path
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_other_data_do_not_continue_a_run(start: Launcher, resume: Launcher) -> None:
-    """Another text is cut into other pieces: the weights would read ids that mean something else."""
+def test_a_run_cannot_be_resumed_with_other_data(start: Launcher, resume: Launcher) -> None:
+    """The tokenizer of another text gives the ids another meaning."""
     assert start("hydra.run.dir=run", "training.max_steps=2").status == 0
     resumed = resume("training.resume=run", "data.train_pairs=200")
     assert resumed.status == 2

@@ -1,4 +1,4 @@
-"""The figures of a diagnosis against formulas, finite differences and forced weights; and that it changes nothing."""
+"""Diagnostics against formulas, finite differences and forced gates; and that they do not change the run."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def lengths_of(batch: Batch, layer: str) -> list[int]:
     return lengths
 
 
-def last_word_nll(network: Seq2Seq, batch: Batch) -> Tensor:
-    """-log p of each sentence's last word, from the network's own logits."""
+def last_token_nll(network: Seq2Seq, batch: Batch) -> Tensor:
+    """-log p of the last target token of each sentence."""
     logits, targets, _ = network(batch)
     nll = -logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
     return torch.stack([row[-1] for row in nll.split(lengths_of(batch, "decoder.1"))])
 
 
 def mean_by_distance(curves: list[list[float]]) -> list[float]:
-    """The mean over the curves that reach so far."""
+    """At each distance, the mean over the curves that are long enough."""
     reaching = [[curve[d] for curve in curves if d < len(curve)] for d in range(max(map(len, curves)))]
     return [sum(values) / len(values) for values in reaching]
 
@@ -63,7 +63,7 @@ def mean_by_distance(curves: list[list[float]]) -> list[float]:
 
 @torch.no_grad()
 def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float = 1e-6) -> list[float]:
-    """Push every unit of a layer's state at every step a little, and see what the last words' losses do."""
+    """Perturb every unit of a layer's hidden state at every step, and differentiate the loss of the last token."""
     cell, lengths = cells_of(network)[layer], lengths_of(batch, layer)
     for each in cells_of(network).values():
         each.watcher = lambda gates, state: None  # step by step
@@ -73,7 +73,7 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
             ends = []
             for push in (eps, -eps):
                 with pushed(cell, step, unit, push):
-                    ends.append(last_word_nll(network, batch))
+                    ends.append(last_token_nll(network, batch))
             gradients[:, step, unit] = (ends[0] - ends[1]) / (2 * eps)
     for each in cells_of(network).values():
         each.watcher = None
@@ -83,7 +83,7 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
 
 @contextlib.contextmanager
 def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
-    """Add to one unit of what the cell returns at its call number `step`."""
+    """Add `push` to one unit of the hidden state that the cell returns in its call number `step`."""
     calls = iter(range(10**6))
 
     def hook(module: nn.Module, inputs: Any, state: Any) -> Any:
@@ -109,11 +109,11 @@ def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
         {"coverage": True, "attention_heads": 2, "residual": True, "encoder_layers": 2, "decoder_layers": 2},
     ],
 )
-def test_the_gradient_over_time_is_what_a_push_at_each_step_does_to_the_last_loss(settings: dict[str, Any]) -> None:
+def test_the_gradient_over_time_equals_finite_differences(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
-    found = diagnose(network, batch).gradient_back
-    assert list(found) == list(cells_of(network))
-    for layer, curve in found.items():
+    curves = diagnose(network, batch).gradient_back
+    assert list(curves) == list(cells_of(network))
+    for layer, curve in curves.items():
         assert curve == pytest.approx(by_finite_differences(network.eval(), batch, layer), rel=1e-5, abs=1e-9), layer
 
 
@@ -143,8 +143,8 @@ def test_the_gradient_over_time_of_a_simple_decoder_by_its_formula() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
-def test_a_recurrent_matrix_that_scales_makes_the_gradient_vanish_or_explode_by_its_factor(factor: float) -> None:
-    """A state that is 0 has tanh' = 1, so that each step back multiplies by the recurrent matrix alone."""
+def test_a_recurrent_matrix_that_scales_gives_its_factor_as_the_slope(factor: float) -> None:
+    """At state 0, tanh' = 1, so that each step back multiplies by the recurrent matrix only."""
     network = network_of(cell=CellName.rnn, attention=AttentionName.none)
     scaled = factor * torch.eye(network.config.hidden_size, dtype=torch.float64)
     with torch.no_grad():
@@ -156,13 +156,13 @@ def test_a_recurrent_matrix_that_scales_makes_the_gradient_vanish_or_explode_by_
         for recurrent in (layer.weight_hh_l0, layer.weight_hh_l0_reverse):
             recurrent.copy_(scaled[: len(recurrent), : len(recurrent)])
     long = make_batch([[4] * 9], [[5] * 7])
-    found = diagnose(network, long)
+    diagnosis = diagnose(network, long)
     for name, steps in (("encoder.1.forward", 10), ("encoder.1.backward", 10), ("decoder.1", 8)):
-        curve = found.gradient_back[name]
+        curve = diagnosis.gradient_back[name]
         assert curve[0] > 0
         assert curve == pytest.approx([curve[0] * factor**d for d in range(steps)], rel=1e-9)
-        assert found.gradient_slope[name] == pytest.approx(math.log10(factor), abs=1e-9)
-    uneven = diagnose(network, uneven_batch())  # other lengths and losses do not change it
+        assert diagnosis.gradient_slope[name] == pytest.approx(math.log10(factor), abs=1e-9)
+    uneven = diagnose(network, uneven_batch())  # the slope does not depend on lengths and losses
     assert list(uneven.gradient_slope.values()) == pytest.approx([math.log10(factor)] * 3, abs=1e-9)
 
 
@@ -174,7 +174,7 @@ def test_a_recurrent_matrix_that_scales_makes_the_gradient_vanish_or_explode_by_
     [(CellName.lstm, 1, "forget"), (CellName.peephole_lstm, 3, "output"), (CellName.gru, 1, "update")],
 )
 def test_forced_gates_are_counted_as_open_and_closed(cell: CellName, row: int, gate: str) -> None:
-    """One unit of each layer is forced closed, the others open: three of four, two of three."""
+    """One unit of each layer is forced closed and the rest open: three of four, two of three."""
     network = network_of(cell=cell)
     layer, bottom = network.encoder.layers[0], network.decoder.bottom
     assert isinstance(layer, RecurrentLayer)
@@ -182,10 +182,10 @@ def test_forced_gates_are_counted_as_open_and_closed(cell: CellName, row: int, g
         for bias, size in ((layer.bias(0), 3), (layer.bias(1), 3), (bottom.word_gates.bias, 4)):
             bias[row * size : (row + 1) * size] = 50.0
             bias[row * size] = -50.0
-    found = diagnose(network, uneven_batch()).gates
-    assert found["decoder.1"][gate] == {"closed": 0.25, "open": 0.75}
-    for way in ("forward", "backward"):
-        assert found[f"encoder.1.{way}"][gate] == pytest.approx({"closed": 1 / 3, "open": 2 / 3})
+    gates = diagnose(network, uneven_batch()).gates
+    assert gates["decoder.1"][gate] == {"closed": 0.25, "open": 0.75}
+    for direction in ("forward", "backward"):
+        assert gates[f"encoder.1.{direction}"][gate] == pytest.approx({"closed": 1 / 3, "open": 2 / 3})
 
 
 @pytest.mark.parametrize(
@@ -210,30 +210,30 @@ def test_a_simple_cell_has_no_gates() -> None:
     assert "gates" not in simple.summary()
 
 
-def test_attention_that_cannot_tell_words_apart_has_the_entropy_of_its_choice() -> None:
+def test_uniform_attention_has_the_entropy_log_of_the_source_length() -> None:
     network, batch = network_of(), uneven_batch()
     with torch.no_grad():
         network.decoder.bottom.attention.energy.weight.zero_()
-    found = diagnose(network, batch)
+    diagnosis = diagnose(network, batch)
     src, tgt = lengths_of(batch, "encoder"), lengths_of(batch, "decoder")
     assert len(set(src)) > 1
     nats = sum(math.log(n) * words for n, words in zip(src, tgt, strict=True)) / sum(tgt)
-    assert found.attention_entropy == pytest.approx(nats, rel=1e-6)
-    assert found.attention_spread == pytest.approx(1, rel=1e-6)
+    assert diagnosis.attention_entropy == pytest.approx(nats, rel=1e-6)
+    assert diagnosis.attention_spread == pytest.approx(1, rel=1e-6)
 
 
 def test_attention_entropy_by_hand() -> None:
     weights = torch.tensor([[[0.5, 0.25, 0.25], [1, 0, 0]], [[1, 0, 0], [0.5, 0.5, 0]]], dtype=torch.float64)
     entropy, spread = attention_entropy(weights, torch.tensor([3, 1]), torch.tensor([2, 1]))
-    assert entropy == pytest.approx(1.5 * math.log(2) / 3)  # of 3 real words, one looks at more than one place
-    assert spread == pytest.approx(1.5 * math.log(2) / math.log(3) / 2)  # the second sentence has no choice
+    assert entropy == pytest.approx(1.5 * math.log(2) / 3)  # one of 3 target tokens attends to two
+    assert spread == pytest.approx(1.5 * math.log(2) / math.log(3) / 2)  # the second source has one token
 
 
 def test_without_attention_there_is_no_entropy() -> None:
-    found = diagnose(network_of(attention=AttentionName.none), uneven_batch())
-    assert (found.attention_entropy, found.attention_spread) == (None, None)
-    assert not [name for name in found.scalars() if "attention" in name]
-    assert "attention" not in found.summary()
+    diagnosis = diagnose(network_of(attention=AttentionName.none), uneven_batch())
+    assert (diagnosis.attention_entropy, diagnosis.attention_spread) == (None, None)
+    assert not [name for name in diagnosis.scalars() if "attention" in name]
+    assert "attention" not in diagnosis.summary()
 
 
 # --- gradient norms --------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_without_attention_there_is_no_entropy() -> None:
 @pytest.mark.parametrize("tie", TieName)
 def test_gradient_norms_are_those_of_the_parameters_of_each_part(tie: TieName) -> None:
     network, batch = network_of(encoder_layers=2, decoder_layers=2, layer_norm=True, tie_embeddings=tie), uneven_batch()
-    torch.autograd.backward(last_word_nll(network, batch).sum())
+    torch.autograd.backward(last_token_nll(network, batch).sum())
     encoder, decoder, bottom = network.encoder, network.decoder, network.decoder.bottom
     second = dict(encoder.layers[1].named_parameters())
     tied = tie is not TieName.none
@@ -259,44 +259,44 @@ def test_gradient_norms_are_those_of_the_parameters_of_each_part(tie: TieName) -
         "embeddings": list({*network.src_embedding.parameters(), *network.tgt_embedding.parameters()}),
         "output": [network.output.bias] if tied else list(network.output.parameters()),
     }
-    found = diagnose(network, batch).gradient_norm
-    assert set(found) == {*parts, "encoder.1.forward", "encoder.1.backward"}
+    norms = diagnose(network, batch).gradient_norm
+    assert set(norms) == {*parts, "encoder.1.forward", "encoder.1.backward"}
     for part, parameters in parts.items():
         squares = [float(parameter.grad.square().sum()) for parameter in parameters if parameter.grad is not None]
-        assert found[part] == pytest.approx(math.sqrt(sum(squares)), rel=1e-9), part
+        assert norms[part] == pytest.approx(math.sqrt(sum(squares)), rel=1e-9), part
     whole = float(torch.nn.utils.clip_grad_norm_(network.parameters(), math.inf))
-    assert math.hypot(*found.values()) == pytest.approx(whole, rel=1e-9)  # nothing is left out or counted twice
+    assert math.hypot(*norms.values()) == pytest.approx(whole, rel=1e-9)  # no parameter is left out or counted twice
 
 
-# --- which sentences, and no trace -----------------------------------------------------------------------------------
+# --- sentences; no side effects -------------------------------------------------------------------------------------
 
 
-def one_by_one(batch: Batch) -> list[Batch]:
+def single_sentences(batch: Batch) -> list[Batch]:
     return batch.split(len(batch.src_lengths))
 
 
 @pytest.mark.parametrize(
     "settings", [{"decoder_layers": 2}, {"cell": CellName.gru, "attention": AttentionName.general}]
 )
-def test_a_batch_is_the_mean_of_its_sentences_alone_so_padding_counts_for_nothing(settings: dict[str, Any]) -> None:
+def test_a_batch_has_the_mean_of_its_sentences_so_padding_has_no_effect(settings: dict[str, Any]) -> None:
     network, batch = network_of(**settings), uneven_batch()
-    found, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in one_by_one(batch)]
-    for layer, curve in found.gradient_back.items():
+    diagnosis, alone = diagnose(network, batch), [diagnose(network, sentence) for sentence in single_sentences(batch)]
+    for layer, curve in diagnosis.gradient_back.items():
         assert curve == pytest.approx(mean_by_distance([one.gradient_back[layer] for one in alone]), rel=1e-9)
         lengths = lengths_of(batch, layer)
         assert len(set(lengths)) > 1
-        for gate, ends in found.gates[layer].items():
+        for gate, ends in diagnosis.gates[layer].items():
             for how, share in ends.items():
                 counts = [one.gates[layer][gate][how] * n for one, n in zip(alone, lengths, strict=True)]
                 assert share == pytest.approx(sum(counts) / sum(lengths), abs=1e-12)
-    words = lengths_of(batch, "decoder.1")
+    tokens = lengths_of(batch, "decoder.1")
     for name in ("attention_entropy", "attention_spread"):
-        weighted = [getattr(one, name) * n for one, n in zip(alone, words, strict=True)]
-        assert getattr(found, name) == pytest.approx(sum(weighted) / sum(words), rel=1e-9)
+        weighted = [getattr(one, name) * n for one, n in zip(alone, tokens, strict=True)]
+        assert getattr(diagnosis, name) == pytest.approx(sum(weighted) / sum(tokens), rel=1e-9)
 
 
 @pytest.mark.parametrize("rows", [2 * SENTENCES - 1, 2 * SENTENCES])
-def test_a_large_batch_is_judged_by_its_first_sentences(rows: int) -> None:
+def test_a_large_batch_is_diagnosed_by_its_first_sentences(rows: int) -> None:
     network, batch = network_of(), uneven_batch(rows)
     first = batch.split(2)[0]
     assert len(first.src_lengths) == SENTENCES
@@ -304,9 +304,9 @@ def test_a_large_batch_is_judged_by_its_first_sentences(rows: int) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_diagnosis_leaves_the_network_as_it_was(training: bool) -> None:
+def test_a_diagnosis_does_not_change_the_network(training: bool) -> None:
     network, batch = network_of(decoder_layers=2).train(training), uneven_batch()
-    torch.autograd.backward(last_word_nll(network, batch).sum())
+    torch.autograd.backward(last_token_nll(network, batch).sum())
 
     def everything() -> list[Tensor]:
         gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
@@ -319,7 +319,7 @@ def test_a_diagnosis_leaves_the_network_as_it_was(training: bool) -> None:
     assert {cell.stepwise for cell in cells_of(network).values()} == {False}
 
 
-def test_a_diagnosis_that_fails_leaves_the_network_as_it_was() -> None:
+def test_a_diagnosis_that_fails_does_not_change_the_network() -> None:
     network = network_of().train()
     with pytest.raises(IndexError):
         diagnose(network, make_batch([[VOCAB + 1]], [[4]]))
@@ -327,7 +327,7 @@ def test_a_diagnosis_that_fails_leaves_the_network_as_it_was() -> None:
     assert {cell.stepwise for cell in cells_of(network).values()} == {False}
 
 
-def test_a_run_with_diagnostics_is_the_run_without(tmp_path: Path) -> None:
+def test_a_run_with_diagnostics_equals_the_run_without(tmp_path: Path) -> None:
     runs = []
     for name, diagnostics in (("with", True), ("without", False)):
         with tiny_trainer(
@@ -344,21 +344,21 @@ def test_a_run_with_diagnostics_is_the_run_without(tmp_path: Path) -> None:
     assert events(tmp_path / "without", "diagnostics") == []
 
 
-def test_the_trainer_shows_the_gradient_of_the_whole_update_before_clipping(tmp_path: Path) -> None:
+def test_a_run_diagnoses_the_gradient_of_the_whole_update_before_clipping(tmp_path: Path) -> None:
     with tiny_trainer(
         tmp_path, random_data(4), max_steps=4, micro_batches=2, diagnostics=True, max_grad_norm=1e-3
     ) as trainer:
         trainer.fit()
-    for step, found in zip(events(tmp_path, "step"), events(tmp_path, "diagnostics"), strict=True):
+    for step, diagnosis in zip(events(tmp_path, "step"), events(tmp_path, "diagnostics"), strict=True):
         assert step["grad_norm"] > 1e-2
-        assert math.hypot(*found["gradient_norm"].values()) == pytest.approx(step["grad_norm"], rel=1e-3)
+        assert math.hypot(*diagnosis["gradient_norm"].values()) == pytest.approx(step["grad_norm"], rel=1e-3)
 
 
-def test_a_summary_names_the_layer_whose_gradient_changes_most() -> None:
+def test_the_summary_names_the_layer_with_the_steepest_gradient() -> None:
     gates = {"decoder.1": {"input": {"closed": 0.0, "open": 0.5}, "output": {"closed": 0.1, "open": 0.0}}}
     back = {"encoder.1.forward": [1.0, 1.0], "decoder.1": [0.5, 0.25, 0.125]}
-    found = Diagnosis({}, back, {"encoder.1.forward": 0.0, "decoder.1": -0.3}, gates, 1.234, 0.567)
-    assert found.summary() == (
+    diagnosis = Diagnosis({}, back, {"encoder.1.forward": 0.0, "decoder.1": -0.3}, gates, 1.234, 0.567)
+    assert diagnosis.summary() == (
         "gradient 0.5, 2 steps back 0.12 (decoder.1); attention entropy 1.23 (0.57 of uniform); "
         "gates 5% closed, 25% open"
     )

@@ -44,8 +44,8 @@ SHARED = {
 VOCABULARIES = [(tie, joint) for tie in TieName for joint in (True, False) if joint or tie is not TieName.three_way]
 
 
-def letters(cache: Path, src: str, tgt: str, joint: bool) -> Tokenizer:
-    """One piece for each letter, after the four special ones and ▁."""
+def letter_tokenizer(cache: Path, src: str, tgt: str, joint: bool) -> Tokenizer:
+    """One token per letter, after the four special tokens and ▁."""
 
     def config(texts: str) -> TokenizerConfig:
         size = len(set(texts)) + 5
@@ -60,7 +60,7 @@ def letters(cache: Path, src: str, tgt: str, joint: bool) -> Tokenizer:
 
 
 def make(tokenizer: Tokenizer, seed: int = 1, init_from: str | None = None, **settings: object) -> Model:
-    """A model in which no two weights are equal."""
+    """A random model in which no two weights are equal."""
     network_config = ModelConfig(**{**SIZES, **settings})  # type: ignore[arg-type]
     config = Config(
         data=DataConfig(src="en", tgt="de"),
@@ -80,7 +80,7 @@ def weights(model: Model) -> dict[str, Tensor]:
 
 
 def vocabulary(model: Model, name: str) -> dict[str, int]:
-    """Piece -> row of a tensor."""
+    """Row of a tensor by piece."""
     tokenizer = model.tokenizer
     if name.startswith("src"):
         pieces = tokenizer.src_pieces(range(tokenizer.src_size))
@@ -94,12 +94,12 @@ def vocabulary(model: Model, name: str) -> dict[str, int]:
 
 @pytest.mark.parametrize(("old", "old_joint"), VOCABULARIES)
 @pytest.mark.parametrize(("new", "new_joint"), VOCABULARIES)
-def test_every_row_is_that_of_its_piece(
+def test_every_row_is_copied_from_the_row_of_its_piece(
     tmp_path: Path, old: TieName, old_joint: bool, new: TieName, new_joint: bool
 ) -> None:
-    """Row by row: the file's own for this matrix, the target's before the source's where several are one matrix."""
-    parent = make(letters(tmp_path, *PARENT_TEXT, old_joint), tie_embeddings=old)
-    child = make(letters(tmp_path, *CHILD_TEXT, new_joint), seed=2, tie_embeddings=new)
+    """From the same matrix of the file; if it is tied in the new network, target embedding before source embedding."""
+    parent = make(letter_tokenizer(tmp_path, *PARENT_TEXT, old_joint), tie_embeddings=old)
+    child = make(letter_tokenizer(tmp_path, *CHILD_TEXT, new_joint), seed=2, tie_embeddings=new)
     given, before = weights(parent), weights(child)
     copy_weights(parent, child)
     after = weights(child)
@@ -125,20 +125,22 @@ def test_every_row_is_that_of_its_piece(
 
 
 @pytest.mark.parametrize(("new", "old"), [*itertools.combinations_with_replacement(TieName, 2)])
-def test_one_vocabulary_and_no_tighter_tie_is_the_same_network(tmp_path: Path, old: TieName, new: TieName) -> None:
-    tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
+def test_with_one_vocabulary_and_no_more_ties_the_network_computes_the_same(
+    tmp_path: Path, old: TieName, new: TieName
+) -> None:
+    tokenizer = letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)
     parent, child = make(tokenizer, tie_embeddings=old), make(tokenizer, seed=2, tie_embeddings=new)
     batch = make_batch([[5, 6, 7], [8, 4]], [[8, 9], [5, 6, 7]])
     with torch.no_grad():
         expected = parent.network(batch)[0]
         assert not torch.allclose(child.network(batch)[0], expected)
         copy_weights(parent, child)
-        # Not to the bit: a tensor elsewhere in memory may be multiplied in another order.
+        # Not bit for bit: the alignment of a tensor in memory may change the order of its sums.
         torch.testing.assert_close(child.network(batch)[0], expected)
 
 
-def test_the_copy_is_the_childs_own(tmp_path: Path) -> None:
-    tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
+def test_the_copied_weights_share_no_memory(tmp_path: Path) -> None:
+    tokenizer = letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)
     parent, child = make(tokenizer), make(tokenizer, seed=2)
     given = weights(parent)
     copy_weights(parent, child)
@@ -148,8 +150,8 @@ def test_the_copy_is_the_childs_own(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, given[name]) for name, tensor in weights(parent).items())
 
 
-def test_special_ids_are_the_same_whatever_they_are_called(tmp_path: Path) -> None:
-    """… and a piece that is written like another vocabulary's special one is not that."""
+def test_special_tokens_are_matched_by_id(tmp_path: Path) -> None:
+    """A piece that is spelled like a special token of the other vocabulary is not matched with it."""
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["abcde"]), model_prefix=str(tmp_path / "own"), model_type="char", vocab_size=10,
         pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="[PAD]", unk_piece="[UNK]", bos_piece="[B]", eos_piece="e",
@@ -157,7 +159,7 @@ def test_special_ids_are_the_same_whatever_they_are_called(tmp_path: Path) -> No
     )  # fmt: skip
     own = Tokenizer((tmp_path / "own.model").read_bytes())
     assert own.src_pieces(range(5)) == ["[PAD]", "[UNK]", "[B]", "e", "<s>"]
-    parent, child = make(letters(tmp_path, *PARENT_TEXT, joint=True)), make(own, seed=2)
+    parent, child = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)), make(own, seed=2)
     given, before = weights(parent)["output.weight"], weights(child)["output.weight"]
     copy_weights(parent, child)
     after = weights(child)["output.weight"]
@@ -165,20 +167,20 @@ def test_special_ids_are_the_same_whatever_they_are_called(tmp_path: Path) -> No
     assert torch.equal(after[4], before[4])
 
 
-def test_counts_are_told_by_side(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parent = make(letters(tmp_path, *PARENT_TEXT, joint=False), tie_embeddings=TieName.two_way)
-    child = make(letters(tmp_path, *CHILD_TEXT, joint=False), init_from="FILE", tie_embeddings=TieName.two_way)
+def test_the_numbers_of_common_tokens_are_logged_by_side(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parent = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=False), tie_embeddings=TieName.two_way)
+    child = make(letter_tokenizer(tmp_path, *CHILD_TEXT, joint=False), init_from="FILE", tie_embeddings=TieName.two_way)
     with caplog.at_level(logging.INFO, "seq2seq"):
         copy_weights(parent, child)
     # Four special ids and ▁; bcd of the source's bcdxyz, efh of the target's efhixy.
-    assert caplog.messages == ["weights of FILE; source: 8 of 11 pieces known, target: 8 of 11"]
+    assert caplog.messages == ["copied the weights of FILE; common tokens: source 8 of 11, target 8 of 11"]
 
 
-# --- what must fit ---------------------------------------------------------------------------------------------------
+# --- what must match -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "differences"),
     [
         ({}, {"hidden_size": 16}, "model.hidden_size is 16, in the file 8"),
         ({}, {"emb_size": 8}, "model.emb_size is 8, in the file 6"),
@@ -193,55 +195,55 @@ def test_counts_are_told_by_side(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ({"input_feeding": True}, {}, "model.input_feeding is false, in the file true"),
     ],
 )  # fmt: skip
-def test_other_shapes_are_refused_by_their_keys(
-    tmp_path: Path, old: dict[str, object], new: dict[str, object], told: str
+def test_different_shapes_are_refused_with_their_keys(
+    tmp_path: Path, old: dict[str, object], new: dict[str, object], differences: str
 ) -> None:
-    tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
+    tokenizer = letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)
     harmless = {"dropout": DropoutConfig(embedding=0.3), "tie_embeddings": TieName.none}
     parent, child = make(tokenizer, **old), make(tokenizer, seed=2, init_from="FILE", **harmless, **new)
     with pytest.raises(ConfigError) as caught:
         check_compatible(parent, child.config)
-    assert str(caught.value) == f"training.init_from=FILE: {told}"
+    assert str(caught.value) == f"training.init_from=FILE: {differences}; use the values of the file"
 
 
-def test_what_changes_no_tensor_may_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
+def test_keys_that_change_no_tensor_may_differ(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)
     parent = make(tokenizer)
     silent = {
         "dropout": DropoutConfig(embedding=0.4, context=0.0),
         "initialisation": InitialisationConfig(matrices=MatrixInit.uniform),
-        "encoder_hidden_size": 4,  # what null means in the file
+        "encoder_hidden_size": 4,  # the size that null means in the file
         "tie_embeddings": TieName.none,
     }
     check_compatible(parent, make(tokenizer, **silent).config)
     assert caplog.messages == []
     check_compatible(parent, make(tokenizer, residual=True, **silent).config)
     assert caplog.messages == [
-        "training.init_from: model.residual is true, in the file false; the weights are copied all the same"
+        "training.init_from: model.residual is true, in the file false; the weights are copied anyway"
     ]
 
 
-def test_matrices_that_become_one_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
+def test_a_warning_names_newly_tied_matrices(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True)
     check_compatible(
         make(tokenizer, tie_embeddings=TieName.none), make(tokenizer, tie_embeddings=TieName.two_way).config
     )
     (message,) = caplog.messages
-    assert "model.tie_embeddings is two_way, in the file none: of matrices that become one" in message
+    assert "model.tie_embeddings is two_way, in the file none: a tied matrix gets the rows of" in message
 
 
-# --- which tokenizer -------------------------------------------------------------------------------------------------
+# --- tokenizer -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A model with two vocabularies."""
     path = tmp_path / "parent" / BEST_NAME
-    save_model(path, make(letters(tmp_path, *PARENT_TEXT, joint=False), tie_embeddings=TieName.two_way))
+    save_model(path, make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=False), tie_embeddings=TieName.two_way))
     return path
 
 
-def asking(
+def config_with(
     path: Path | None,
     vocabulary: VocabularyName = VocabularyName.keep,
     tie: TieName = TieName.two_way,
@@ -256,65 +258,67 @@ def fingerprint(tokenizer: Tokenizer | None) -> str | None:
     return tokenizer and tokenizer.fingerprint
 
 
-def test_a_run_that_names_no_model_has_everything_of_its_own(tmp_path: Path) -> None:
+def test_without_init_from_nothing_is_loaded(tmp_path: Path) -> None:
     for resumed in (None, tmp_path):
-        start = load_pretrained(asking(None), resumed)
-        assert (start.tokenizer, start.weights) == (None, None)
+        pretrained = load_pretrained(config_with(None), resumed)
+        assert (pretrained.tokenizer, pretrained.weights) == (None, None)
 
 
-def test_keep_takes_the_tokenizer_and_replace_does_not(tmp_path: Path, file: Path) -> None:
+def test_keep_loads_the_tokenizer_and_replace_does_not(tmp_path: Path, file: Path) -> None:
     for path in (file, file.parent):
-        kept = load_pretrained(asking(path), None)
-        assert fingerprint(kept.tokenizer) == letters(tmp_path, *PARENT_TEXT, joint=False).fingerprint
+        kept = load_pretrained(config_with(path), None)
+        assert fingerprint(kept.tokenizer) == letter_tokenizer(tmp_path, *PARENT_TEXT, joint=False).fingerprint
         assert kept.weights is not None
-        replaced = load_pretrained(asking(path, VocabularyName.replace), None)
+        replaced = load_pretrained(config_with(path, VocabularyName.replace), None)
         assert replaced.tokenizer is None
         assert replaced.weights is not None
 
 
 @pytest.mark.parametrize("vocabulary", VocabularyName)
-def test_a_misfit_is_told_before_anything_is_made(file: Path, vocabulary: VocabularyName) -> None:
-    with pytest.raises(ConfigError, match=r"training\.init_from=.*: model\.emb_size is 8, in the file 6$"):
-        load_pretrained(asking(file, vocabulary, emb_size=8), None)
+def test_different_shapes_are_refused_by_load_pretrained(file: Path, vocabulary: VocabularyName) -> None:
+    with pytest.raises(
+        ConfigError, match=r"training\.init_from=.*: model\.emb_size is 8, in the file 6; use the values of the file$"
+    ):
+        load_pretrained(config_with(file, vocabulary, emb_size=8), None)
 
 
-def test_two_vocabularies_cannot_have_one_matrix(file: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"tie_embeddings=three_way needs one vocabulary, {file} has two"):
-        load_pretrained(asking(file, tie=TieName.three_way), None)
-    assert load_pretrained(asking(file, VocabularyName.replace, TieName.three_way), None).weights is not None
+def test_the_embeddings_of_two_vocabularies_cannot_be_tied(file: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"tie_embeddings=three_way needs a joint vocabulary, but {file} has two"):
+        load_pretrained(config_with(file, tie=TieName.three_way), None)
+    assert load_pretrained(config_with(file, VocabularyName.replace, TieName.three_way), None).weights is not None
 
 
-def test_a_resumed_run_has_its_weights_already(file: Path, tmp_path: Path) -> None:
-    kept = load_pretrained(asking(file), tmp_path)
+def test_a_resumed_run_loads_only_the_tokenizer(file: Path, tmp_path: Path) -> None:
+    kept = load_pretrained(config_with(file), tmp_path)
     assert kept.weights is None
-    assert fingerprint(kept.tokenizer) == letters(tmp_path, *PARENT_TEXT, joint=False).fingerprint
-    assert load_pretrained(asking(tmp_path / "gone", VocabularyName.replace), tmp_path).tokenizer is None
+    assert fingerprint(kept.tokenizer) == letter_tokenizer(tmp_path, *PARENT_TEXT, joint=False).fingerprint
+    assert load_pretrained(config_with(tmp_path / "gone", VocabularyName.replace), tmp_path).tokenizer is None
 
 
-def test_the_runs_own_model_has_its_tokenizer_when_the_other_has_gone(file: Path, tmp_path: Path) -> None:
-    own = make(letters(tmp_path, *CHILD_TEXT, joint=True))
+def test_a_resumed_run_loads_its_tokenizer_from_its_own_model_if_the_other_is_gone(file: Path, tmp_path: Path) -> None:
+    own = make(letter_tokenizer(tmp_path, *CHILD_TEXT, joint=True))
     save_model(tmp_path / BEST_NAME, own)
     file.unlink()
-    assert fingerprint(load_pretrained(asking(file), tmp_path).tokenizer) == own.tokenizer.fingerprint
+    assert fingerprint(load_pretrained(config_with(file), tmp_path).tokenizer) == own.tokenizer.fingerprint
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    broken = make(letters(tmp_path, *PARENT_TEXT, joint=True))
+    broken = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True))
     with torch.no_grad():
         broken.network.output.bias[5] = math.nan
     save_model(tmp_path / "broken.safetensors", broken)
-    with pytest.raises(ModelFileError, match=r"^training.init_from: .*broken.safetensors holds weights that are not"):
-        load_pretrained(asking(tmp_path / "broken.safetensors"), None)
+    with pytest.raises(ModelFileError, match=r"^training.init_from: .*broken.safetensors has weights that are not"):
+        load_pretrained(config_with(tmp_path / "broken.safetensors"), None)
 
 
-def test_a_model_that_is_not_there_or_damaged(file: Path, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_model(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=f"^training.init_from: no model at {tmp_path / 'none'}"):
-        load_pretrained(asking(tmp_path / "none"), None)
+        load_pretrained(config_with(tmp_path / "none"), None)
     with pytest.raises(
-        ModelFileError, match=r"^no model at .*none.*; its tokenizer is needed to resume: training.init_from=PATH"
+        ModelFileError, match=r"^no model at .*none.*; its tokenizer is needed to resume: set training.init_from=PATH"
     ):
-        load_pretrained(asking(tmp_path / "none"), tmp_path)
+        load_pretrained(config_with(tmp_path / "none"), tmp_path)
     file.write_bytes(file.read_bytes()[:1000])
     for vocabulary in VocabularyName:
         with pytest.raises(ModelFileError, match=f"^training.init_from: {file} is not a readable model file"):
-            load_pretrained(asking(file, vocabulary), None)
+            load_pretrained(config_with(file, vocabulary), None)

@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand and against sacreBLEU's own command."""
+"""Metrics against values worked out by hand and against the sacreBLEU command."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def test_bleu_adds_counts_over_the_corpus_before_dividing() -> None:
     assert bleu([FOX, "a b c d"], [FOX_REFERENCE, "a b c d"]) == pytest.approx(expected, abs=1e-9)
 
 
-def test_punctuation_is_cut_from_words_before_counting() -> None:
+def test_punctuation_is_tokenised() -> None:
     # on the old mat . | on the old mat !: five words each, of which the first four agree.
     expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
     assert bleu(["on the old mat."], ["on the old mat!"]) == pytest.approx(expected, abs=1e-9)
@@ -118,7 +118,7 @@ def test_scores_and_signatures_are_those_of_the_sacrebleu_command(tmp_path: Path
     assert [(plain[name], plain[f"{name}_signature"]) for name in names] == expected
 
 
-def test_signatures_say_version_case_and_tokenisation() -> None:
+def test_signatures_name_version_case_and_tokenisation() -> None:
     metrics = score(HYPOTHESES, REFERENCES).metrics()
     assert all(f"version:{sacrebleu.__version__}" in metric.signature for metric in metrics.values())
     assert "case:mixed" in metrics["bleu"].signature
@@ -134,7 +134,7 @@ def test_plain_values_survive_json_and_have_two_decimals() -> None:
 
 
 @pytest.mark.parametrize("function", [bleu, score])
-def test_unequal_counts_are_refused_with_both(function: Callable[[list[str], list[str]], object]) -> None:
+def test_different_numbers_of_sentences_are_refused(function: Callable[[list[str], list[str]], object]) -> None:
     with pytest.raises(DataError, match="3 hypotheses but 2 references"):
         function(["a"] * 3, ["a"] * 2)
 
@@ -146,7 +146,7 @@ def test_no_sentences_are_refused(function: Callable[[list[str], list[str]], obj
 
 
 @pytest.mark.slow
-def test_real_text_scores_as_in_sacrebleus_functions(corpora: Path) -> None:
+def test_real_text_has_the_scores_of_sacrebleu(corpora: Path) -> None:
     with gzip.open(corpora / "multi30k" / "test_2016_flickr.de.gz", "rt", encoding="utf-8", newline="\n") as file:
         references = file.read().removesuffix("\n").split("\n")
     hypotheses = [" ".join(line.split()[: max(1, len(line) // 7)]).capitalize() for line in references]

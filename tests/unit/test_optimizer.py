@@ -1,4 +1,4 @@
-"""The learning-rate curves at points worked out by hand, and what is handed to Adam."""
+"""Learning-rate schedules at points worked out by hand, and the updates of Adam and AdamW."""
 
 import math
 
@@ -13,7 +13,7 @@ PEAK, FLOOR, WARMUP = 0.4, 0.1, 100
 
 
 def rate(schedule: ScheduleName, step: int, progress: float, plateau_scale: float = 1.0, **settings: object) -> float:
-    """The rate as a share of the peak."""
+    """The learning rate as a share of the peak."""
     given = {"warmup_steps": WARMUP, "min_rate_ratio": FLOOR, "learning_rate": PEAK, **settings}
     return learning_rate(TrainingConfig(schedule=schedule, **given), step, progress, plateau_scale) / PEAK  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The loss of R-Drop: worked out by hand, in NumPy from the paper, and what two passes that agree make of it."""
+"""The loss of R-Drop: worked out by hand, in NumPy from the paper, and for two equal passes."""
 
 import math
 
@@ -18,8 +18,8 @@ SETTINGS = [(0.0, 1.0), (0.1, 5.0), (0.3, 0.0)]  # label smoothing, alpha
 
 def two_passes() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(1)
-    one, two = 2 * torch.randn(2, TOKENS, VOCAB, dtype=torch.float64)
-    return one, two, torch.tensor([0, 4, 2, 2, 1, 3, 0])
+    first, second = 2 * torch.randn(2, TOKENS, VOCAB, dtype=torch.float64)
+    return first, second, torch.tensor([0, 4, 2, 2, 1, 3, 0])
 
 
 def projected() -> tuple[nn.Linear, Tensor, Tensor]:
@@ -39,31 +39,31 @@ def test_by_hand() -> None:
 def by_the_paper(
     logits: list[NDArray[np.float64]], targets: NDArray[np.int64], smoothing: float, alpha: float
 ) -> tuple[float, float]:
-    """Equations 1 to 4 token by token, and half of it."""
+    """Half of equations 1 to 4, token by token."""
     nll = cross_entropy = divergence = 0.0
     for rows in zip(*logits, targets, strict=True):
         p, q = (np.exp(row) / np.exp(row).sum() for row in rows[:2])
-        wanted = (1 - smoothing) * np.eye(VOCAB)[rows[2]] + smoothing / VOCAB
+        smoothed = (1 - smoothing) * np.eye(VOCAB)[rows[2]] + smoothing / VOCAB
         nll += -math.log(p[rows[2]]) - math.log(q[rows[2]])
-        cross_entropy += -(wanted * np.log(p)).sum() - (wanted * np.log(q)).sum()
+        cross_entropy += -(smoothed * np.log(p)).sum() - (smoothed * np.log(q)).sum()
         divergence += ((p * np.log(p / q)).sum() + (q * np.log(q / p)).sum()) / 2
     return (cross_entropy + alpha * divergence) / 2, nll / 2
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
-def test_is_the_formula_of_the_paper(smoothing: float, alpha: float) -> None:
-    one, two, targets = two_passes()
-    found = r_drop_cross_entropy(one, two, targets, smoothing, alpha)
-    expected = by_the_paper([one.numpy(), two.numpy()], targets.numpy(), smoothing, alpha)
-    assert [value.item() for value in found] == pytest.approx(expected, rel=1e-12)
+def test_equals_the_formula_of_the_paper(smoothing: float, alpha: float) -> None:
+    first, second, targets = two_passes()
+    actual = r_drop_cross_entropy(first, second, targets, smoothing, alpha)
+    expected = by_the_paper([first.numpy(), second.numpy()], targets.numpy(), smoothing, alpha)
+    assert [value.item() for value in actual] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
 def test_gradient(smoothing: float, alpha: float) -> None:
-    one, two, targets = two_passes()
-    passes = (one.requires_grad_(), two.requires_grad_())
+    first, second, targets = two_passes()
+    passes = (first.requires_grad_(), second.requires_grad_())
     assert torch.autograd.gradcheck(lambda *z: r_drop_cross_entropy(*z, targets, smoothing, alpha)[0], passes)
-    assert not r_drop_cross_entropy(one, two, targets, smoothing, alpha)[1].requires_grad
+    assert not r_drop_cross_entropy(first, second, targets, smoothing, alpha)[1].requires_grad
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
@@ -76,41 +76,41 @@ def test_gradient_of_the_projection_in_chunks(monkeypatch: pytest.MonkeyPatch, s
 
 
 @pytest.mark.parametrize(("smoothing", "alpha"), SETTINGS)
-def test_passes_that_agree_have_the_loss_and_gradient_of_one(smoothing: float, alpha: float) -> None:
-    one, _, targets = two_passes()
-    loss, nll = smoothed_cross_entropy(one.requires_grad_(), targets, smoothing)
-    (gradient,) = torch.autograd.grad(loss, one)
-    both = r_drop_cross_entropy(one, one, targets, smoothing, alpha)
+def test_equal_passes_have_the_loss_and_gradient_of_one_pass(smoothing: float, alpha: float) -> None:
+    first, _, targets = two_passes()
+    loss, nll = smoothed_cross_entropy(first.requires_grad_(), targets, smoothing)
+    (gradient,) = torch.autograd.grad(loss, first)
+    both = r_drop_cross_entropy(first, first, targets, smoothing, alpha)
     torch.testing.assert_close(both, (loss, nll), rtol=1e-12, atol=0)
-    torch.testing.assert_close(torch.autograd.grad(both[0], one)[0], gradient, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(torch.autograd.grad(both[0], first)[0], gradient, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
-def test_some_rows_at_a_time_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_chunks_give_the_result_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(r_drop, "CHUNK_TOKENS", rows)
     output, readouts, targets = projected()
     inputs = (readouts, output.weight, output.bias)
-    found = r_drop_loss(output, readouts, targets, 0.1, 5.0)
-    one, two = output(readouts).chunk(2)
-    expected = r_drop_cross_entropy(one, two, targets[:TOKENS], 0.1, 5.0)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    gradients = [torch.autograd.grad(loss / 3, inputs) for loss in (found[0], expected[0])]
+    actual = r_drop_loss(output, readouts, targets, 0.1, 5.0)
+    first, second = output(readouts).chunk(2)
+    expected = r_drop_cross_entropy(first, second, targets[:TOKENS], 0.1, 5.0)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss / 3, inputs) for loss in (actual[0], expected[0])]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
-    assert not found[1].requires_grad  # kept over many steps: no graph
+    assert not actual[1].requires_grad  # kept over many steps: no graph
 
 
 def test_half_precision_logits_are_compared_in_single_precision() -> None:
-    """The log-probabilities of bf16 are off by per cents, and so would be their differences."""
+    """bf16 log-probabilities have errors of per cents, and so would their differences."""
     torch.manual_seed(2)
-    one = torch.randn(400, 50).bfloat16()
-    two, targets = one + 0.1 * torch.randn(400, 50).bfloat16(), torch.zeros(400, dtype=torch.int64)
-    found = r_drop_cross_entropy(one, two, targets, 0.1, 5.0)
-    exact = r_drop_cross_entropy(one.double(), two.double(), targets, 0.1, 5.0)
-    assert {value.dtype for value in found} == {torch.float32}
-    assert [value.item() for value in found] == pytest.approx([value.item() for value in exact], rel=1e-5)
+    first = torch.randn(400, 50).bfloat16()
+    second, targets = first + 0.1 * torch.randn(400, 50).bfloat16(), torch.zeros(400, dtype=torch.int64)
+    actual = r_drop_cross_entropy(first, second, targets, 0.1, 5.0)
+    exact = r_drop_cross_entropy(first.double(), second.double(), targets, 0.1, 5.0)
+    assert {value.dtype for value in actual} == {torch.float32}
+    assert [value.item() for value in actual] == pytest.approx([value.item() for value in exact], rel=1e-5)
 
 
-def test_under_autocast_the_gradient_is_that_of_single_precision_but_for_the_rounding_of_products() -> None:
+def test_under_autocast_the_gradient_equals_fp32_up_to_the_rounding_of_products() -> None:
     torch.manual_seed(3)
     output, readouts = nn.Linear(16, 30), torch.randn(80, 16, requires_grad=True)
     targets = torch.randint(30, (40,)).repeat(2)
@@ -118,9 +118,9 @@ def test_under_autocast_the_gradient_is_that_of_single_precision_but_for_the_rou
     exact = torch.autograd.grad(r_drop_loss(output, readouts, targets, 0.1, 5.0)[0], inputs)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = r_drop_loss(output, readouts, targets, 0.1, 5.0)
-    for found, expected in zip(torch.autograd.grad(loss, inputs), exact, strict=True):
-        assert found.dtype == torch.float32
-        assert (found - expected).norm() < 0.02 * expected.norm()
+    for actual, expected in zip(torch.autograd.grad(loss, inputs), exact, strict=True):
+        assert actual.dtype == torch.float32
+        assert (actual - expected).norm() < 0.02 * expected.norm()
 
 
 def test_no_tokens_no_loss() -> None:

@@ -1,4 +1,4 @@
-"""The table of scores, for eyes and for pipes."""
+"""The table of scores, on a terminal and in a pipe."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The figures of a validation: those of the text, not of how it is cut into batches."""
+"""The figures and examples of a validation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     return Translator(model.network, model.tokenizer)
 
 
-def test_figures_of_the_whole_text(translator: Translator) -> None:
+def test_the_figures_do_not_depend_on_the_batches(translator: Translator) -> None:
     tokenizer, network = translator.tokenizer, translator.network
     src, tgt = tokenizer.encode_src(TEXT.src), tokenizer.encode_tgt(TEXT.tgt)
     with torch.no_grad():
@@ -36,23 +36,23 @@ def test_figures_of_the_whole_text(translator: Translator) -> None:
     outputs = bleu(translator.translate(TEXT.src, beam_size=1), TEXT.tgt)
     for cut in (1, 2, 3):
         batches = [make_batch(src[i : i + cut], tgt[i : i + cut]) for i in range(0, len(src), cut)]
-        network.train()  # as in the middle of training: dropout must be off, and on again after it
-        found = Validator(translator, lambda: batches, TEXT, beam_size=1)()  # noqa: B023
+        network.train()  # dropout must be off during validation and on after it
+        result = Validator(translator, lambda: batches, TEXT, beam_size=1)()  # noqa: B023
         assert network.training
-        assert found.loss == pytest.approx(expected, rel=1e-5)
-        assert found.perplexity == pytest.approx(math.exp(expected), rel=1e-4)
-        assert found.bleu == pytest.approx(outputs)
+        assert result.loss == pytest.approx(expected, rel=1e-5)
+        assert result.perplexity == pytest.approx(math.exp(expected), rel=1e-4)
+        assert result.bleu == pytest.approx(outputs)
 
 
-def test_a_loss_beyond_all_measure_is_an_infinite_perplexity(translator: Translator) -> None:
+def test_a_huge_loss_has_infinite_perplexity(translator: Translator) -> None:
     output = translator.network.output
     with torch.no_grad():
-        output.bias[4] += 1e5  # a piece that the text does not hold
+        output.bias[4] += 1e5  # a token that is not in the text
         batch = make_batch([[5, 6]], [[7, 8]])
-        found = Validator(translator, lambda: [batch], TEXT, beam_size=1)()
+        result = Validator(translator, lambda: [batch], TEXT, beam_size=1)()
         output.bias[4] -= 1e5
-    assert found.loss > 1000
-    assert found.perplexity == math.inf
+    assert result.loss > 1000
+    assert result.perplexity == math.inf
 
 
 def validate(translator: Translator, text: ParallelText) -> Validation:
@@ -60,49 +60,49 @@ def validate(translator: Translator, text: ParallelText) -> Validation:
     return Validator(translator, lambda: [batch], text, beam_size=1)()
 
 
-def test_the_first_translations_are_shown_with_what_they_translate(translator: Translator) -> None:
+def test_samples_are_the_first_translations_with_source_and_reference(translator: Translator) -> None:
     lines = [f"{line} {n}" for n in range(3) for line in SENTENCES]
-    found = validate(translator, ParallelText(lines, lines[::-1])).samples
-    shown = [(one.source, one.translation, one.reference) for one in found]
+    samples = validate(translator, ParallelText(lines, lines[::-1])).samples
+    shown = [(sample.source, sample.translation, sample.reference) for sample in samples]
     assert shown == list(zip(lines, translator.translate(lines, beam_size=1), lines[::-1], strict=True))[:SAMPLES]
 
 
-def test_attention_is_that_of_the_first_translation(translator: Translator) -> None:
-    """Where the network looked in the search, and not where it looks for the reference, in words on both sides."""
+def test_attention_is_of_the_first_translation(translator: Translator) -> None:
+    """The weights of the translation, not of the reference, with tokens on both axes."""
     tokenizer, network = translator.tokenizer, translator.network
     network.train()  # dropout must be off
-    found = validate(translator, TEXT).attention
+    attention = validate(translator, TEXT).attention
     network.eval()
-    assert found is not None
+    assert attention is not None
     source = tokenizer.encode_src(TEXT.src[:1])[0]
     best = translator.translate_n_best(TEXT.src[:1], beam_size=1)[0][0]
-    assert found.source == [*tokenizer.src_pieces(source), END]
-    assert found.target == [*tokenizer.tgt_pieces(best.ids), END][:MAX_TOKENS]
+    assert attention.source == [*tokenizer.src_pieces(source), END]
+    assert attention.target == [*tokenizer.tgt_pieces(best.ids), END][:MAX_TOKENS]
     with torch.no_grad():
         (weights,) = network(make_batch([source], [best.ids]))[2]
-    torch.testing.assert_close(torch.tensor(found.weights), weights[: len(found.target)], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(attention.weights), weights[: len(attention.target)], rtol=1e-4, atol=1e-5)
 
 
-def test_what_does_not_fit_a_picture_is_left_out(translator: Translator) -> None:
+def test_a_large_attention_image_is_cut(translator: Translator) -> None:
     line = " ".join(SENTENCES * 2)
-    whole = validate(translator, ParallelText([line], [line])).attention
-    assert whole is not None
-    assert len(whole.source) == MAX_TOKENS
-    assert END not in whole.source
-    assert {len(row) for row in whole.weights} == {MAX_TOKENS}
-    assert len(whole.weights) == len(whole.target) <= MAX_TOKENS
+    attention = validate(translator, ParallelText([line], [line])).attention
+    assert attention is not None
+    assert len(attention.source) == MAX_TOKENS
+    assert END not in attention.source
+    assert {len(row) for row in attention.weights} == {MAX_TOKENS}
+    assert len(attention.weights) == len(attention.target) <= MAX_TOKENS
 
 
 @pytest.mark.parametrize("first", ["", "   ", "jugs and a box"])
-def test_no_picture_of_nothing_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
+def test_no_attention_of_an_empty_line_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
     text = ParallelText([first, *SENTENCES], ["a", *SENTENCES])
-    found = validate(Translator(translator.network, translator.tokenizer, max_part_tokens=10), text)
-    assert found.attention is None
-    assert len(found.samples) == 4
+    result = validate(Translator(translator.network, translator.tokenizer, max_part_tokens=10), text)
+    assert result.attention is None
+    assert len(result.samples) == 4
 
 
-def test_no_picture_of_a_network_without_attention(translator: Translator) -> None:
+def test_no_attention_of_a_network_without_attention(translator: Translator) -> None:
     network = make_network(translator.tokenizer.src_size, attention=AttentionName.none)
-    found = validate(Translator(network, translator.tokenizer), TEXT)
-    assert found.attention is None
-    assert len(found.samples) == len(SENTENCES)
+    result = validate(Translator(network, translator.tokenizer), TEXT)
+    assert result.attention is None
+    assert len(result.samples) == len(SENTENCES)
