@@ -33,9 +33,8 @@ class Validator:
         self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
     ) -> None:
         self._translator, self._batches, self._text = translator, batches, text
-        self._options: dict[str, Any] = (
-            {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
-        )
+        has_beam = translator.decode.search in users_of("beam_size")
+        self._options: dict[str, Any] = {"beam_size": beam_size} if has_beam else {}
 
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""

@@ -16,9 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName
+from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
+from seq2seq.data.batch import make_batch
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.inference.ensemble import MIN_ROWS
 from seq2seq.inference.glossary import Glossary
@@ -346,6 +347,29 @@ def test_options_that_exclude_each_other_are_named(
         translator.translate_n_best(["a fox"], **options)
 
 
+def test_check_options_says_what_a_translation_would_use_and_translates_nothing(
+    translator: Translator, counted: list[int]
+) -> None:
+    used = translator.check_options(2, prefixes=["a"], terms=[["fox"]], alignments=True, beam_size=3)
+    assert used == dataclasses.replace(translator.decode, beam_size=3)
+    assert translator.check_options(9, search="sample", top_k=3) == dataclasses.replace(
+        translator.decode, search=SearchName.sample, top_k=3
+    )
+    for options in (
+        {"n_best": 6},
+        {"beam_size": 0},
+        {"search": "sample", "beam_size": 3},
+        {"search": "mbr", "glossary": Glossary({"a": "b"})},
+        {"min_length_ratio": 3.0},
+    ):
+        with pytest.raises(ConfigError) as checked:
+            translator.check_options(**options)
+        with pytest.raises(ConfigError) as translated:
+            translator.translate_n_best(["a fox"], **options)
+        assert str(checked.value) == str(translated.value)
+    assert counted == []
+
+
 @pytest.mark.parametrize("options", [{"alignments": True}, {"coverage_penalty": 0.2}])
 def test_without_attention_there_is_nothing_to_align(model: Model, options: dict[str, Any]) -> None:
     blind = make_network(model.tokenizer.src_size, attention=AttentionName.none)
@@ -385,6 +409,41 @@ def test_models_with_different_vocabularies_are_no_ensemble(model: Model, tmp_pa
     save_model(tmp_path / "b.safetensors", make_model(tmp_path, byte_fallback=True))
     with pytest.raises(ConfigError, match=r"b\.safetensors and .*a\.safetensors have different vocabularies"):
         Translator.load(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+
+
+# --- scoring ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_is_the_log_probability_of_teacher_forcing(translator: Translator, model: Model) -> None:
+    sources, targets = ["a fox", "", "jumps over"], ["dog", "jugs", ""]
+    scores = translator.score(sources, targets)
+    for src, tgt, score in zip(sources, targets, scores, strict=True):
+        ids = [model.tokenizer.encode_src([src])[0]], [model.tokenizer.encode_tgt([tgt])[0]]
+        with torch.no_grad():
+            logits, expected, _ = model.network(make_batch(*ids))
+        losses = torch.nn.functional.cross_entropy(logits, expected, reduction="none")
+        assert score.token_log_probs == pytest.approx((-losses).tolist(), abs=1e-4)
+        assert score.log_prob == pytest.approx(-losses.sum().item(), abs=1e-3)
+        assert score.pieces == [*model.tokenizer.tgt_pieces(ids[1][0]), "</s>"]
+    assert translator.score(sources, targets, batch_tokens=1) == scores
+    with pytest.raises(ConfigError, match="batch_tokens=0"):
+        translator.score(sources, targets, batch_tokens=0)
+
+
+def test_an_output_scores_what_its_translation_scored(translator: Translator) -> None:
+    (best,), *_ = translator.translate_n_best(["a fox"])
+    (forced,) = translator.force_decode(translator.tokenizer.encode_src(["a fox"]), [best.ids])
+    assert forced.token_log_probs == pytest.approx(best.token_log_probs, abs=1e-4)
+
+
+def test_scoring_leaves_a_network_in_training_as_it_was(translator: Translator) -> None:
+    expected = translator.score(["a fox"], ["dog"])
+    translator.network.train()
+    try:
+        assert translator.score(["a fox"], ["dog"]) == expected  # without dropout
+        assert all(part.training for part in translator.network.modules())
+    finally:
+        translator.network.eval()
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -428,9 +487,23 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
         assert other.token_log_probs[:length] != one.token_log_probs[:length]
         pairs = zip(one.token_log_probs[:length], other.token_log_probs[:length], strict=True)
         assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
+    made = Translator(model.network, model.tokenizer, model.config.decode, precision="int8")
+    assert made.translate_n_best(SENTENCES, prefixes=SENTENCES) == rough
     feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
     with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
         Translator(feeding, model.tokenizer, precision="int8")
     monkeypatch.setattr("seq2seq.inference.precision.has_int8", lambda: False)
-    with pytest.raises(ConfigError, match="int8"):
-        Translator.load(model_file, precision="int8")
+    for refused in (
+        lambda: Translator.load(model_file, precision="int8"),
+        lambda: Translator(model.network, model.tokenizer, precision="int8"),
+    ):
+        with pytest.raises(ConfigError, match="int8"):
+            refused()
+
+
+def test_a_precision_may_be_a_name_or_one_of_either_enum(model: Model) -> None:
+    for precision in ("bf16", PrecisionName.bf16, InferencePrecisionName.bf16):
+        assert Translator(model.network, model.tokenizer, precision=precision).dtype == torch.bfloat16
+    assert Translator(model.network, model.tokenizer).dtype == torch.float32
+    with pytest.raises(ConfigError, match="'fp8' is unknown: use auto, fp32, bf16, int8"):
+        Translator(model.network, model.tokenizer, precision="fp8")
