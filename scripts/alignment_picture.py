@@ -1,10 +1,9 @@
-"""Where a model looks while it translates one sentence: a heat map, source across, target down.
+"""Draw the attention weights of one translation as a heat map: source words are columns, target words rows.
 
     python scripts/alignment_picture.py MODEL --text "A man is eating." --output alignment.svg
 
-Each row is an output word and sums to 1 less what went to the end of the sentence; `--pieces` shows what the network
-itself sees, pieces and the end, with rows that sum to 1. The darker, the more; from 0.1 on the weight is written, too.
-The same command writes the same file.
+A row sums to 1 minus the weight on EOS. `--pieces` draws the tokens of the network, EOS included, with rows that sum
+to 1. Darker cells have larger weights; weights from 0.1 are written as numbers. The same command writes the same file.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from seq2seq.runtime import configure
 
 END = "(end)"
 CELL_INCHES = 0.42
-LEAST_WRITTEN = 0.1
-SALT = "seq2seq"  # names in the SVG are hashes of it instead of random ones
+MIN_LABEL_WEIGHT = 0.1
+SALT = "seq2seq"  # ids in the SVG are hashes with this salt instead of random
 
 
 class Picture(NamedTuple):
-    """Attention of each target row to each source column, with what stands at the edges."""
+    """Attention weights [target, source] and the labels of columns and rows."""
 
     source: list[str]
     target: list[str]
@@ -38,21 +37,21 @@ class Picture(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="MODEL", help=".safetensors file, or a run folder that holds best.safetensors")
-    parser.add_argument("--text", required=True, help="the sentence to translate")
-    parser.add_argument("--output", required=True, metavar="FILE", help=".svg, .png or .pdf")
-    parser.add_argument("--pieces", action="store_true", help="show pieces and the end, not whole words")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("model", metavar="MODEL", help=".safetensors file, or a run folder with best.safetensors")
+    parser.add_argument("--text", required=True, help="sentence to translate")
+    parser.add_argument("--output", required=True, metavar="FILE", help="image to write: .svg, .png or .pdf")
+    parser.add_argument("--pieces", action="store_true", help="draw subword tokens and EOS instead of words")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: chosen by torch)")
     args = parser.parse_args(argv)
-    return run(lambda: make(args))
+    return run(lambda: translate_and_draw(args))
 
 
-def make(args: argparse.Namespace) -> None:
-    """Translate, print the translation, draw.
+def translate_and_draw(args: argparse.Namespace) -> None:
+    """Translate the text, print the translation and draw the weights.
 
     Raises:
         ConfigError: matplotlib is not installed, or the model has no attention.
-        DataError: there is nothing to draw.
+        DataError: the text or its translation is empty, or the text is too long.
     """
     check_matplotlib()
     configure(RuntimeConfig(threads=args.threads))
@@ -67,31 +66,32 @@ def make(args: argparse.Namespace) -> None:
 
 
 def by_words(translator: Translator, text: str) -> Picture:
-    """Return the attention between the words of the text and those of its best translation.
+    """Return the attention weights between the words of the text and of its best translation.
 
     Raises:
-        DataError: a text so long that it is translated in parts.
+        DataError: the text is so long that it is translated in parts.
     """
     best = translator.translate_n_best([text], alignments=True)[0][0]
     if best.attention is None and best.text:
-        raise DataError(f"the text has more than {translator.longest_part} pieces and is translated in parts")
+        raise DataError(
+            f"the text has more than {translator.max_part_tokens} tokens and is translated in parts: shorten it"
+        )
     return Picture(text.split(), best.text.split(), best.attention or [])
 
 
 def by_pieces(translator: Translator, text: str) -> Picture:
-    """Return the attention of every output piece, and of the end, to every source piece and the end."""
+    """Return the attention weights between the tokens of both sides, EOS included."""
     (source,) = translator.tokenizer.encode_src([text])
     target = translator.translate_n_best([text])[0][0].ids
     if not source or not target:
         return Picture([], [], [])
-    with translator.ready():
-        (forced,) = translator.predictor.force([source], [target], translator.device)
+    (forced,) = translator.force_decode([source], [target])
     names = translator.tokenizer.src_pieces(source), translator.tokenizer.tgt_pieces(target)
     return Picture([*names[0], END], [*names[1], END], forced.attn_weights.tolist())
 
 
 def draw(picture: Picture, path: str) -> None:
-    """Write the heat map to a file whose name ends in its format.
+    """Write the heat map to `path`, whose ending gives the format.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -104,7 +104,7 @@ def draw(picture: Picture, path: str) -> None:
     from matplotlib import pyplot
 
     columns, rows = len(picture.source), len(picture.target)
-    # Text stays text: smaller, and it can be searched.
+    # Keep text as text: smaller and searchable.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": SALT}):
         size = (CELL_INCHES * columns + 1.2, CELL_INCHES * rows + 0.9)
         figure, axes = pyplot.subplots(figsize=size, layout="constrained")
@@ -119,24 +119,20 @@ def draw(picture: Picture, path: str) -> None:
         axes.set_aspect("equal")
         for j, row in enumerate(picture.weights):
             for i, weight in enumerate(row):
-                if weight >= LEAST_WRITTEN:
+                if weight >= MIN_LABEL_WEIGHT:
                     colour = "white" if weight > 0.6 else "black"
                     text = f"{weight:.1f}".lstrip("0")
                     axes.text(i + 0.5, j + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
-        metadata = {"Date": None} if path.endswith(".svg") else None  # a date would make every file another one
+        metadata = {"Date": None} if path.endswith(".svg") else None  # the same picture gives the same file
         try:
             figure.savefig(path, metadata=metadata, dpi=150)
-        except (OSError, ValueError) as error:  # of the disk; of a name with an unknown ending
+        except (OSError, ValueError) as error:  # failed write; unknown ending
             raise DataError(f"cannot write {path}: {error}") from error
         pyplot.close(figure)
 
 
 def check_matplotlib() -> None:
-    """Refuse to begin without what draws.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
+    """Raise ConfigError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:

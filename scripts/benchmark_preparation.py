@@ -1,4 +1,4 @@
-"""The benchmark's preparation of a corpus, measured in a process of its own."""
+"""Measurement of the benchmark, in its own process: reading and encoding a corpus."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The benchmark's training runs, each measured in a process of its own; figures are plain values.
+"""Measurements of the benchmark, each in its own process: training. Results are plain values.
 
-Every function sets up its system as its users would: ours with `runtime.configure` and its own precision, the textbook
-in fp32 with the allocator as it is. Both get the same batches in the same order.
+Each function sets up its system as users would: ours with `runtime.configure` and its precision, the textbook in fp32
+with the default allocator. Both get the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from benchmark_figures import (
     CPU,
     SEED,
     environment,
+    gemm_figures,
     peak_rss_mb,
     runtime_config,
     set_threads,
-    shares,
     spread_over,
     timed,
 )
@@ -40,16 +40,18 @@ from seq2seq.data.binarised import prepare
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
+from seq2seq.training.callbacks import Callbacks, EpochData, RunOutput
 from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.optimizer import make_optimizer
-from seq2seq.training.run_log import NoLog, RunLog
-from seq2seq.training.trainer import EpochData, Trainer, Validation, watch_nothing
+from seq2seq.training.records import Validation
+from seq2seq.training.run_log import NullLog, RunLog, TrainingLog
+from seq2seq.training.trainer import Trainer
 
 NEVER = 10**9  # steps
 
 
-class Step(NamedTuple):
-    """One measured update: sizes of its batch, seconds from the end of the one before, of which loading the batch."""
+class Update(NamedTuple):
+    """One measured update: batch sizes, seconds since the end of the previous update, and seconds of loading."""
 
     rows: int
     src_len: int
@@ -61,16 +63,16 @@ class Step(NamedTuple):
 
     @property
     def shape(self) -> BatchShape:
-        """Return the sizes that decide the matrix products."""
+        """Return the sizes that determine the matrix products."""
         return BatchShape(self.rows, self.src_len, self.tgt_len, self.tgt_tokens)
 
 
 class TimeUp(Exception):
-    """Enough has been measured."""
+    """The measurement is complete."""
 
 
 class Stopwatch:
-    """Notes the batches that go by and the end of every update; stops the run when the time is up."""
+    """Records batches and the end of each update; ends the run when the time is up."""
 
     def __init__(self, settings: Settings) -> None:
         self.seconds, self.warmup = settings.seconds, settings.warmup
@@ -81,17 +83,17 @@ class Stopwatch:
         self.epoch_batches = 1
 
     def watch(self, data: EpochData) -> EpochData:
-        """Return the same data, noting what is taken from it and how long that takes."""
+        """Return `data` such that each batch and the seconds of loading it are recorded."""
 
         def watched(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-            self.order_sec, (self.epoch_batches, made) = timed(lambda: data(epoch, start))
-            return self.epoch_batches, self._noted(made)
+            self.order_sec, (self.epoch_batches, batches) = timed(lambda: data(epoch, start))
+            return self.epoch_batches, self._recorded(batches)
 
         return watched
 
-    def _noted(self, made: Iterator[Batch]) -> Iterator[Batch]:
+    def _recorded(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while True:
-            sec, batch = timed(lambda: next(made, None))
+            sec, batch = timed(lambda: next(batches, None))
             if batch is None:
                 return
             self.batches.append(batch)
@@ -99,35 +101,36 @@ class Stopwatch:
             yield batch
 
     def tick(self) -> None:
-        """Note the end of an update; raises TimeUp after the last."""
+        """Record the end of an update; raise TimeUp after the last one."""
         self.ends.append(time.perf_counter())
         if len(self.ends) > self.warmup and self.ends[-1] - self.ends[self.warmup - 1] >= self.seconds:
             raise TimeUp
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Update]:
         """Return the updates after the warm-up."""
         return [self._step(i) for i in range(self.warmup, len(self.ends))]
 
-    def _step(self, i: int) -> Step:
+    def _step(self, i: int) -> Update:
         batch = self.batches[i]
         rows, src_len = batch.src_ids.shape
         tokens = int(batch.src_lengths.sum()), batch.tgt_tokens
-        return Step(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
+        return Update(rows, src_len, batch.tgt_out.shape[1], *tokens, self.ends[i] - self.ends[i - 1], self.load_sec[i])
 
 
-class SilentLog(NoLog):
-    """Writes nothing; tells the stopwatch where an update ends."""
+class SilentLog(NullLog):
+    """Writes nothing; the stopwatch ticks after every update."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
 
-    def step(self, *figures: Any, **named: Any) -> None:
-        """Called after every update."""
-        self._stopwatch.tick()
+    def show_progress(self, share_done: float) -> None:
+        """Tick, except before the first update."""
+        if share_done:
+            self._stopwatch.tick()
 
 
 def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Train with the real loop: loading, forward, backward, clipping, optimizer."""
+    """Train with the Trainer: loading, forward, backward, clipping, optimizer."""
     configure(runtime_config(settings))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)
@@ -143,25 +146,26 @@ def train_ours(settings: Settings, batch_tokens: int) -> dict[str, Any]:
 
 
 def make_trainer(
-    settings: Settings, config: TrainingConfig, dtype: torch.dtype, tokenizer: Tokenizer, data: EpochData, log: RunLog
+    settings: Settings,
+    config: TrainingConfig,
+    dtype: torch.dtype,
+    tokenizer: Tokenizer,
+    data: EpochData,
+    log: TrainingLog,
 ) -> Trainer:
-    """Return a trainer of a new network that neither validates nor keeps anything."""
+    """Return a trainer of a new network that neither validates nor saves."""
     return Trainer(
         Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size),
         config,
         dtype,
-        data=data,
-        validate=lambda: Validation(0.0, 1.0, 0.0, 0.0),
-        keep=lambda path: None,
-        watch=watch_nothing,
-        run_log=log,
-        folder=Path(settings.cache),
-        pieces=tokenizer.fingerprint,
+        data,
+        Callbacks(validate=lambda: Validation(0.0, 1.0, 0.0, 0.0), save_model=lambda path: None),
+        RunOutput(Path(settings.cache), log, tokenizer.fingerprint),
     )
 
 
 def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Make updates with all that the trainer does, and before each one its mathematics alone, on the same batch."""
+    """Run the trainer, and before each of its updates a bare update on the same batch."""
     configure(runtime_config(settings))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)
@@ -170,22 +174,22 @@ def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
     seconds: list[tuple[float, float]] = []
 
     def in_turn(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-        count, made = data(epoch, start)
-        return count, timed(made)
+        count, batches = data(epoch, start)
+        return count, alternating(batches)
 
-    def timed(made: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in made:
+    def alternating(batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             started = time.perf_counter()
-            bare(batch)
+            bare_update(batch)
             ended = time.perf_counter()
             yield batch
             seconds.append((time.perf_counter() - ended, ended - started))
             if sum(map(sum, seconds[settings.warmup :])) > settings.seconds:
                 raise TimeUp
 
-    def bare(batch: Batch) -> None:
-        summed, _ = loss(batch)
-        torch.autograd.backward(summed / batch.tgt_tokens)
+    def bare_update(batch: Batch) -> None:
+        loss, _ = batch_loss(batch)
+        torch.autograd.backward(loss / batch.tgt_tokens)
         torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -193,18 +197,18 @@ def overhead(settings: Settings, batch_tokens: int) -> dict[str, Any]:
     with (
         contextlib.suppress(TimeUp),
         tempfile.TemporaryDirectory() as name,
-        RunLog(Path(name), config.log_every_steps, Console(file=io.StringIO())) as log,
+        RunLog(Path(name), Console(file=io.StringIO())) as log,
     ):
         trainer = make_trainer(settings, config, dtype, tokenizer, in_turn, log)
-        loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())
+        batch_loss, weights = BatchLoss(trainer.network, config, dtype), list(trainer.network.parameters())
         optimizer = make_optimizer(weights, config)
         trainer.fit()
-    ratio = statistics.median(whole / alone for whole, alone in seconds[settings.warmup :])
+    ratio = statistics.median(trainer_sec / bare_sec for trainer_sec, bare_sec in seconds[settings.warmup :])
     return {"overhead_percent": 100 * (ratio - 1), **environment(dtype)}
 
 
 def train_textbook(settings: Settings, batch_tokens: int) -> dict[str, Any]:
-    """Train as a tutorial does, on the same batches."""
+    """Train the textbook network on the same batches."""
     set_threads(settings)
     tokenizer, data = training_data(settings, batch_tokens)
     seed_everything(SEED)
@@ -221,7 +225,7 @@ def train_textbook(settings: Settings, batch_tokens: int) -> dict[str, Any]:
 
 
 def training_data(settings: Settings, batch_tokens: int) -> tuple[Tokenizer, EpochData]:
-    """Return the vocabulary, and the batches of an epoch as the training command makes them."""
+    """Return the tokenizer and the batches by epoch, as in the train command."""
     text = read(Path(settings.data), "train")
     tokenizer = make_tokenizer(text, settings.vocab, settings.cache)
     pairs = prepare(text, tokenizer, min(MAX_LENGTH, batch_tokens), Path(settings.cache))
@@ -234,7 +238,7 @@ def training_data(settings: Settings, batch_tokens: int) -> tuple[Tokenizer, Epo
 
 
 def training_figures(settings: Settings, stopwatch: Stopwatch, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the measured updates, and the share that the least matrix products have of some of them."""
+    """Return the measured updates and, for a sample of them, the share of the minimal matrix products."""
     peak, steps = peak_rss_mb(), stopwatch.steps()
     model = model_config(settings.hidden)
     sample = spread_over(sorted(steps, key=lambda step: (step.tgt_len, step.src_len)), settings.samples)
@@ -243,6 +247,6 @@ def training_figures(settings: Settings, stopwatch: Stopwatch, dtype: torch.dtyp
         "steps": [step._asdict() for step in steps],
         "order_sec_a_step": stopwatch.order_sec / stopwatch.epoch_batches,
         "peak_rss_mb": peak,
-        **shares(pairs, dtype),
+        **gemm_figures(pairs, dtype),
         **environment(dtype),
     }

@@ -1,7 +1,7 @@
-"""The benchmark's translations, measured in processes of their own; figures are plain values.
+"""Measurements of the benchmark, each in its own process: translation. Results are plain values.
 
-Every function sets up its system as its users would: ours with `runtime.configure` and its own precision, the textbook
-in fp32 with the allocator as it is. Both get the same sentences in the same order.
+Each function sets up its system as users would: ours with `runtime.configure` and its precision, the textbook in fp32
+with the default allocator. Both get the same sentences in the same order.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from benchmark_figures import (
     CPU,
     SEED,
     environment,
+    gemm_figures,
     peak_rss_mb,
     runtime_config,
     set_threads,
-    shares,
     spread_over,
     timed,
 )
@@ -30,23 +30,22 @@ from benchmark_work import Settings, make_tokenizer, model_config, read
 from gemm import SearchStep, search_products
 from torch import Tensor
 
-from seq2seq.config.decode import DecodeConfig
-from seq2seq.config.training import PrecisionName
+from seq2seq.config.decode import DecodeConfig, override
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.inference.ensemble import Predictor, PredictorState
-from seq2seq.inference.translator import INT8, Translator
+from seq2seq.inference.ensemble import Ensemble, EnsembleState
+from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import configure, resolve_precision, seed_everything
+from seq2seq.runtime import configure, seed_everything
 from seq2seq.search import batched_search
 from seq2seq.search.protocols import Prediction
 
 BEAMS = {"beam": 5, "greedy": 1}
-TEXTBOOK_SENTENCES = 64  # translated together, the most alike in length
+TEXTBOOK_SENTENCES = 64  # per batch, sorted by length
 WARM_UP_SENTENCES = 32
 
 
 def translate_ours(settings: Settings) -> dict[str, Any]:
-    """Translate with our search: together, and one by one."""
+    """Translate with the Translator, all sentences all_batches and one by one."""
     configure(runtime_config(settings))
     lines, translator = translation_work(settings, settings.precision)
     for start in range(0, len(lines), TEXTBOOK_SENTENCES):
@@ -56,11 +55,11 @@ def translate_ours(settings: Settings) -> dict[str, Any]:
         translate = functools.partial(our_translate, translator, beam_size)
         figures[name] = translation_figures(settings, lines, translate)
     figures["peak_rss_mb"] = peak_rss_mb()
-    return {**figures, **search_shares(settings, translator, lines), **environment(translator.dtype)}
+    return {**figures, **search_gemm_figures(settings, translator, lines), **environment(translator.dtype)}
 
 
 def translate_textbook(settings: Settings) -> dict[str, Any]:
-    """Translate as a tutorial does, with the same weights, limits and length penalty."""
+    """Translate with the textbook network, with the same weights, length limits and length penalty."""
     set_threads(settings)
     lines, translator = translation_work(settings, "fp32")
     network, figures = textbook.copy_of(translator.network).eval(), dict[str, Any]()
@@ -71,7 +70,7 @@ def translate_textbook(settings: Settings) -> dict[str, Any]:
 
 
 def translation_work(settings: Settings, precision: str) -> tuple[list[str], Translator]:
-    """Return the sentences, and the given model or a random one whose outputs are about as long as the source."""
+    """Return the sentences and the given model, or a random one whose outputs are about as long as the source."""
     folder = Path(settings.data)
     lines = read(folder, "val").src[: settings.sentences]
     if settings.model:
@@ -80,26 +79,24 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     seed_everything(SEED)
     network = Seq2Seq(model_config(settings.hidden), tokenizer.src_size, tokenizer.tgt_size)
     decode = DecodeConfig(max_length_ratio=1.0, max_length_extra=1)
-    int8 = precision == INT8
-    dtype = resolve_precision(PrecisionName("auto" if int8 else precision), CPU)
-    return lines, Translator(network, tokenizer, decode, CPU, dtype, int8=int8)
+    return lines, Translator(network, tokenizer, decode, CPU, precision)
 
 
 def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
-    """Translate `lines` with the project's translator; return ids without EOS."""
+    """Translate `lines` with the Translator; return ids without EOS."""
     return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size)]
 
 
 def textbook_translate(
     network: textbook.Textbook, tokenizer: Tokenizer, decode: DecodeConfig, beam_size: int, lines: Sequence[str]
 ) -> list[list[int]]:
-    """Translate `lines`, sorted by length, in batches of so many sentences; return ids without EOS."""
+    """Translate `lines` in batches of TEXTBOOK_SENTENCES, sorted by length; return ids without EOS."""
     sources = tokenizer.encode_src(lines)
     order = sorted(range(len(lines)), key=lambda i: len(sources[i]))
     outputs: list[list[int]] = [[] for _ in lines]
     for start in range(0, len(order), TEXTBOOK_SENTENCES):
         batch = order[start : start + TEXTBOOK_SENTENCES]
-        limits = [batched_search.Source(sources[i], [], []).longest(decode) for i in batch]
+        limits = [batched_search.SearchInput(sources[i], [], []).max_length(decode) for i in batch]
         found = textbook.beam_search(network, [sources[i] for i in batch], limits, beam_size, decode.length_penalty)
         for i, ids in zip(batch, found, strict=True):
             outputs[i] = ids
@@ -110,7 +107,7 @@ def textbook_translate(
 def translation_figures(
     settings: Settings, lines: Sequence[str], translate: Callable[[Sequence[str]], list[list[int]]]
 ) -> dict[str, float]:
-    """Return the rate of translating all lines together, and the latency of single ones."""
+    """Return the rate of translating all lines all_batches, and the latency of single sentences."""
     translate(lines[:WARM_UP_SENTENCES])
     sec, outputs = timed(lambda: translate(lines))
     singles = [[line] for line in spread_over(lines, settings.singles)]
@@ -123,33 +120,35 @@ def translation_figures(
     }
 
 
-def search_shares(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:
-    """Return the share that the least matrix products have of the beam search of some batches."""
-    lengths = [len(ids) + 1 for ids in translator.tokenizer.encode_src(lines)]
-    beam_size, predictor = BEAMS["beam"], translator.predictor
+def search_gemm_figures(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:
+    """Return the share of the minimal matrix products in the beam search of a sample of batches."""
+    sources = translator.tokenizer.encode_src(lines)
+    lengths = [len(ids) + 1 for ids in sources]
+    beam_size, counting = BEAMS["beam"], CountingEnsemble(translator.ensemble)
+    decode = override(translator.decode, {"beam_size": beam_size})
     model, vocab = translator.network.config, translator.tokenizer.tgt_size
-    together = list(batched_search.batches(lengths, translator.decode.batch_tokens, beam_size))
+    all_batches = list(batched_search.batches(lengths, decode.batch_tokens, beam_size))
     work = []
-    for batch in spread_over(together, settings.samples):
-        chosen = [lines[i] for i in batch]
-        sec, _ = timed(functools.partial(translator.translate, chosen, beam_size=beam_size))
-        translator.predictor = counting = CountingPredictor(predictor.networks, int8=predictor.int8)
-        translator.translate(chosen, beam_size=beam_size)
-        translator.predictor = predictor
+    for batch in spread_over(all_batches, settings.samples):
+        sentences = [lines[i] for i in batch]
+        sec, _ = timed(functools.partial(translator.translate, sentences, beam_size=beam_size))
+        with translator.inference_mode():
+            counting.steps = []
+            batched_search.search(counting, [batched_search.SearchInput(sources[i], [], []) for i in batch], decode)
         longest = lengths[batch[0]]
         work.append((search_products(model, vocab, len(batch), longest, counting.steps), sec))
-    return shares(work, translator.dtype)
+    return gemm_figures(work, translator.dtype)
 
 
-class CountingPredictor(Predictor):
-    """Notes the size of every step that a search takes."""
+class CountingEnsemble(Ensemble):
+    """Records the size of every step of a search with the networks of another ensemble."""
 
-    def __init__(self, networks: Sequence[Seq2Seq], int8: bool) -> None:
-        super().__init__(networks, int8=int8)
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__(ensemble.networks, int8=ensemble.int8)
         self.steps: list[SearchStep] = []
 
-    def step(self, last: Tensor, state: PredictorState) -> tuple[Prediction, PredictorState]:
-        """Note the size, then do what is asked."""
+    def step(self, last: Tensor, state: EnsembleState) -> tuple[Prediction, EnsembleState]:
+        """Record the size, then take the step."""
         sentences, beam = last.shape
         self.steps.append(SearchStep(sentences, beam, state.memories[0].mask.shape[1]))
         return super().step(last, state)

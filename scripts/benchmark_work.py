@@ -1,4 +1,4 @@
-"""The fixed work of the benchmark: one corpus, one vocabulary, one size of network. Imports no torch."""
+"""The fixed workload of the benchmark: one corpus, one vocabulary, one network size. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from typing import Any
 from seq2seq.atomic_files import new_folder
 from seq2seq.config.data import FilesConfig, TokenizerConfig
 from seq2seq.config.model import DropoutConfig, ModelConfig
+from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.grammar import splits
-from seq2seq.data.corpus import ParallelText, clean, read_parallel
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.reading import read_parallel
 from seq2seq.data.tokenizer import Tokenizer
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")
 DROPOUT = 0.2
 MAX_LENGTH = 100
-"""Longest side of a training pair, pieces with EOS."""
-GRAMMAR_VOCAB = 2000  # the synthetic text has not enough different words for more
+"""Longest side of a training pair, in tokens with EOS."""
+GRAMMAR_VOCAB = 2000  # the synthetic text has too few different words for a larger vocabulary
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a measuring process is told.
+    """Settings of a measuring process.
 
     Attributes:
         data: folder with train.en.gz, train.de.gz, val.en.gz and val.de.gz.
-        cache: folder of what is prepared once.
-        grammar_pairs: training pairs of the synthetic text that stands in for an absent corpus.
-        vocab: pieces of the joint vocabulary.
-        hidden: decoder state size; word vectors, encoder directions and attention have half of it.
-        threads: None: torch's choice.
-        precision: of our matrix products; the textbook's are fp32.
-        kernels: auto, or plain: ours without the compiled ones.
-        allocator: auto, or default: ours without telling glibc to keep memory.
-        seconds: of training measured, after `warmup` batches.
-        warmup: training batches before the clock starts.
-        samples: batches for which the least matrix products are timed.
-        sentences: validation sentences translated together.
-        singles: validation sentences translated one by one.
-        model: model file or run folder to translate with; None: random weights.
+        cache: folder for the vocabulary and prepared text.
+        grammar_pairs: training pairs of the synthetic text that replaces a missing corpus.
+        vocab: size of the joint vocabulary.
+        hidden: size of the decoder state; embeddings, encoder directions and attention have half of it.
+        threads: number of CPU threads; None: chosen by torch.
+        precision: of our matrix products; the textbook uses fp32.
+        kernels: runtime.kernels of ours: auto or plain.
+        allocator: runtime.allocator of ours: auto or default.
+        seconds: training time measured after the warm-up.
+        warmup: number of training batches before the measurement.
+        samples: number of batches whose minimal matrix products are timed.
+        sentences: number of validation sentences translated together.
+        singles: number of validation sentences translated one by one.
+        model: model file or run folder for translation; None: random weights.
     """
 
     data: str
@@ -63,7 +65,7 @@ class Settings:
 
 
 def set_up(settings: Settings) -> dict[str, Any]:
-    """Make what the measurements share, and return the corpus folder and vocabulary size that they will use."""
+    """Prepare corpus and vocabulary for all measurements; return the corpus folder and vocabulary size in use."""
     folder, corpus, vocab = Path(settings.data), f"files of {settings.data}", settings.vocab
     if not all((folder / name).is_file() for part in PARTS for name in file_names(part)):
         print(f"no Multi30k in {folder} (--data): the text is synthetic", file=sys.stderr)
@@ -77,16 +79,16 @@ def set_up(settings: Settings) -> dict[str, Any]:
 
 
 def write_grammar(folder: Path, train_pairs: int, valid_pairs: int) -> None:
-    """Write synthetic text under the names of the real one."""
-    made = splits(train_pairs, valid_pairs, 0, seed=1)
+    """Write synthetic text with the file names of Multi30k."""
+    parts = splits(train_pairs, valid_pairs, 0, seed=1)
     with new_folder(folder) as temporary:
-        for part, pairs in zip(PARTS, (made["train"], made["valid"]), strict=True):
+        for part, pairs in zip(PARTS, (parts["train"], parts["valid"]), strict=True):
             for name, lines in zip(file_names(part), zip(*pairs, strict=True), strict=True):
                 (temporary / name).write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
 
 
 def write_repeated(settings: Settings, folder: str, pairs: int) -> dict[str, Any]:
-    """Write the training text over and over into a new folder, `pairs` pairs in all, as files that `read` can read."""
+    """Repeat the training text until it has `pairs` pairs, and write it into a new folder in the format of `read`."""
     text = read(Path(settings.data), "train")
     Path(folder).mkdir()
     for name, lines in zip(file_names("train"), (text.src, text.tgt), strict=True):
@@ -96,15 +98,15 @@ def write_repeated(settings: Settings, folder: str, pairs: int) -> dict[str, Any
 
 
 def file_names(part: str) -> tuple[str, str]:
-    """Return the names of a part's source and target file."""
+    """Return the names of the source and target file of a part."""
     src, tgt = (f"{part}.{language}.gz" for language in LANGUAGES)
     return src, tgt
 
 
 def read(folder: Path, part: str) -> ParallelText:
-    """Read one part of the corpus as the training command would."""
+    """Read one part of the corpus as the train command does."""
     src, tgt = (str(folder / name) for name in file_names(part))
-    return clean(read_parallel(FilesConfig(src=src, tgt=tgt), part))[0]
+    return clean(read_parallel(FilesConfig(src=src, tgt=tgt), part))
 
 
 def make_tokenizer(text: ParallelText, vocab: int, cache: str) -> Tokenizer:
@@ -113,7 +115,7 @@ def make_tokenizer(text: ParallelText, vocab: int, cache: str) -> Tokenizer:
 
 
 def model_config(hidden: int) -> ModelConfig:
-    """Return the network: two layers in encoder and decoder, the same dropout everywhere."""
+    """Return the config of the network: two encoder and two decoder layers, the same dropout everywhere."""
     return ModelConfig(
         emb_size=hidden // 2,
         hidden_size=hidden,

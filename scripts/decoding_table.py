@@ -1,8 +1,8 @@
-"""What each search setting does to quality and speed: a Markdown table over one validation set.
+"""Print quality and speed of each search option as a Markdown table, measured on one validation set.
 
     python scripts/decoding_table.py MODEL[,MODEL...] --src val.en.gz --ref val.de.gz > table.md
 
-Speed is relative to the default search, timed before and after each row, so it holds where the machine drifts.
+Speed is relative to the default search, which is timed before and after each row to cancel a drift of the machine.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sacrebleu import CHRF
 
 from seq2seq.config.decode import NormalizationName, SearchName, UtilityName
 from seq2seq.config.runtime import RuntimeConfig
-from seq2seq.data.corpus import read_lines
+from seq2seq.data.reading import read_lines
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
-from seq2seq.search.batched_search import Source
+from seq2seq.search.batched_search import SearchInput
 from seq2seq.search.beam import beam_search
 from seq2seq.search.length_penalty import length_penalty
 
@@ -48,13 +48,13 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Print the table, a row as soon as it is known."""
+    """Print the table row by row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="model file or run folder; several, comma-separated: their ensemble is added")
-    parser.add_argument("--src", required=True)
-    parser.add_argument("--ref", required=True)
-    parser.add_argument("--sentences", type=int, help="the first N only")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("model", help="model file or run folder; comma-separated models add a row for their ensemble")
+    parser.add_argument("--src", required=True, help="source sentences, plain or .gz")
+    parser.add_argument("--ref", required=True, help="reference translations, line-aligned with --src")
+    parser.add_argument("--sentences", type=int, metavar="N", help="use the first N sentences (default: all)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: chosen by torch)")
     args = parser.parse_args()
     configure(RuntimeConfig(threads=args.threads))
     src, ref = (read_lines(path)[: args.sentences] for path in (args.src, args.ref))
@@ -64,7 +64,7 @@ def main() -> None:
     if len(paths) > 1:
         rows |= {f"model {i}": (Translator.load(path), {}) for i, path in enumerate(paths[1:], start=2)}
         rows[f"ensemble of {len(paths)}"] = Translator.load(*paths), {}
-    timed(first, src, {})  # warms up
+    timed(first, src, {})  # warm-up
     before, _ = timed(first, src, {})
     print("| setting | BLEU | chrF | length ratio | speed |\n|---|---|---|---|---|", flush=True)
     for name, (translator, options) in rows.items():
@@ -75,11 +75,13 @@ def main() -> None:
         chrf = CHRF().corpus_score(output, [ref]).score
         print(f"| {name} | {bleu(output, ref):.2f} | {chrf:.2f} | {ratio:.3f} | {speed:.2f} |", flush=True)
     steps, extra = exact_stopping(first, src)
-    print(f"\nexact stopping: {extra / len(src):.2f} of {steps / len(src):.2f} steps a sentence come after its answer")
+    print(
+        f"\nexact stopping: {extra / len(src):.2f} of {steps / len(src):.2f} steps per sentence follow its final result"
+    )
 
 
 def timed(translator: Translator, src: list[str], options: dict[str, Any]) -> tuple[float, list[str]]:
-    """Translate and return the seconds and the output."""
+    """Translate; return seconds and output."""
     start = time.perf_counter()
     output = translator.translate(src, **options)
     return time.perf_counter() - start, output
@@ -87,24 +89,24 @@ def timed(translator: Translator, src: list[str], options: dict[str, Any]) -> tu
 
 def exact_stopping(translator: Translator, src: list[str]) -> tuple[int, int]:
     """Return the steps that all sentences were searched for, and how many came after the last change of the answer."""
-    decode, predictor = translator.decode, translator.predictor
+    decode, ensemble = translator.decode, translator.ensemble
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     steps = extra = 0
     for ids in translator.tokenizer.encode_src(src):
-        with translator.ready():
-            found = beam_search(
-                predictor.step,
-                predictor.start([ids], translator.device),
-                torch.tensor([Source(ids, [], []).longest(decode)]),
+        with translator.inference_mode():
+            result = beam_search(
+                ensemble.step,
+                ensemble.start([ids], translator.device),
+                torch.tensor([SearchInput(ids, [], []).max_length(decode)]),
                 beam_size=decode.beam_size,
                 penalty=penalty,
             )
-        steps, extra = steps + found.steps, extra + found.extra_steps[0]
+        steps, extra = steps + result.steps, extra + result.extra_steps[0]
     return steps, extra
 
 
 def words(lines: list[str]) -> int:
-    """Count the words between white space."""
+    """Return the number of words separated by white space."""
     return sum(len(line.split()) for line in lines)
 
 

@@ -1,9 +1,9 @@
-"""The least matrix products that a step must make, and how long they take on their own: the ceiling of its speed.
+"""The minimal matrix products of a training or search step, and their time: an upper bound of its speed.
 
-A step's `share_gemm` is the time of these products, each timed hot by itself, divided by the time of the whole step.
-Products that do not depend on the recurrence are one over all positions; those that do are made at every time step,
-with their gradients to the input, while the gradient of a recurrent weight is one product over all steps. Nothing is
-counted twice, so what a step recomputes lowers its share.
+`share_gemm` of a step is the time of these products, each measured alone with a warm cache, divided by the time of the
+whole step. Products that do not depend on the recurrence are one product over all positions. The others are one product
+per time step, and so are their input gradients; the gradient of a recurrent weight is one product over all steps. No
+product is counted twice, so recomputation lowers the share.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from seq2seq.config.model import ModelConfig
 
-LEAST_SEC, LEAST_REPEATS = 0.01, 3
+MIN_SEC, MIN_REPEATS = 0.01, 3
 
 
 @dataclass(frozen=True)
 class Product:
-    """`count` times `batch` products [m, k] @ [k, n]; `flipped` names the operand that lies transposed in memory."""
+    """`count` times `batch` products [m, k] @ [k, n]; `transposed` names the operand ("a", "b") stored transposed."""
 
     name: str
     m: int
@@ -33,16 +33,16 @@ class Product:
     n: int
     count: int = 1
     batch: int = 1
-    flipped: str = ""
+    transposed: str = ""
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of all of them, a multiplication and an addition each counted."""
+        """Number of floating-point operations, counting multiplications and additions."""
         return 2 * self.m * self.k * self.n * self.count * self.batch
 
 
 class BatchShape(NamedTuple):
-    """Sizes of a padded training batch; `tgt_tokens` are the real ones, EOS included."""
+    """Sizes of a padded training batch; `tgt_tokens` excludes padding and includes EOS."""
 
     rows: int
     src_len: int
@@ -51,7 +51,7 @@ class BatchShape(NamedTuple):
 
 
 class SearchStep(NamedTuple):
-    """Sizes of one step of a search: sentences not yet finished, hypotheses of each, padded source length."""
+    """Sizes of one search step: unfinished sentences, hypotheses per sentence, padded source length."""
 
     sentences: int
     beam: int
@@ -59,7 +59,7 @@ class SearchStep(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """A weight matrix [outputs, inputs]; `copies` of that size are applied to inputs of the same shape."""
+    """`copies` weight matrices [outputs, inputs] that are applied to inputs of the same shape."""
 
     name: str
     inputs: int
@@ -68,18 +68,18 @@ class Matrix(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """The network's weight matrices, by what they are applied to."""
+    """The weight matrices of the network, grouped by what they are applied to."""
 
     src_positions: list[Matrix]
-    src_steps: list[Matrix]  # one after the other
+    src_steps: list[Matrix]  # sequential
     sentences: list[Matrix]
     tgt_positions: list[Matrix]
-    tgt_steps: list[Matrix]  # one after the other
-    tgt_tokens: list[Matrix]  # padding left out
+    tgt_steps: list[Matrix]  # sequential
+    tgt_tokens: list[Matrix]  # without padding
 
 
 def matrices(model: ModelConfig, vocab: int) -> Matrices:
-    """Return every matrix of a network with additive attention, but the energy's vector."""
+    """Return the matrices of a network with additive attention, except the vector of the energies."""
     emb, enc, hidden, context = model.emb_size, model.encoder_size, model.hidden_size, 2 * model.encoder_size
     layers, upper = model.encoder_layers, model.decoder_layers - 1
     return Matrices(
@@ -107,14 +107,14 @@ def matrices(model: ModelConfig, vocab: int) -> Matrices:
 def training_products(model: ModelConfig, vocab: int, shape: BatchShape) -> list[Product]:
     """Return the products of one training step: forward, gradients of the inputs, gradients of the weights."""
     rows, src_len, tgt_len, tgt_tokens = shape
-    read, written, parts = rows * src_len, rows * tgt_len, matrices(model, vocab)
-    at_once = [(read, parts.src_positions), (rows, parts.sentences), (written, parts.tgt_positions)]
-    at_once.append((tgt_tokens, parts.tgt_tokens))
-    in_turn = [(src_len, parts.src_steps), (tgt_len, parts.tgt_steps)]
+    src_positions, tgt_positions, parts = rows * src_len, rows * tgt_len, matrices(model, vocab)
+    parallel = [(src_positions, parts.src_positions), (rows, parts.sentences), (tgt_positions, parts.tgt_positions)]
+    parallel.append((tgt_tokens, parts.tgt_tokens))
+    sequential = [(src_len, parts.src_steps), (tgt_len, parts.tgt_steps)]
     return [
-        *(product for m, group in at_once for matrix in group for product in _trained(matrix, m)),
-        *(product for steps, group in in_turn for matrix in group for product in _trained(matrix, rows, steps)),
-        *_attention(read, model.attention_size, tgt_len),
+        *(product for m, group in parallel for matrix in group for product in _trained(matrix, m)),
+        *(product for steps, group in sequential for matrix in group for product in _trained(matrix, rows, steps)),
+        *_attention(src_positions, model.attention_size, tgt_len),
         Product("context", 1, src_len, 2 * model.encoder_size, tgt_len, rows),
         Product("context, gradient of the weights", 1, 2 * model.encoder_size, src_len, tgt_len, rows, "b"),
         Product("context, gradient of the states", src_len, tgt_len, 2 * model.encoder_size, 1, rows, "a"),
@@ -122,66 +122,66 @@ def training_products(model: ModelConfig, vocab: int, shape: BatchShape) -> list
 
 
 def _trained(matrix: Matrix, m: int, steps: int = 1) -> list[Product]:
-    """Return the three products of a matrix that is applied to `m` rows, `steps` times one after the other."""
+    """Return forward and gradient products of a matrix that is applied to `m` rows in each of `steps` steps."""
     name, inputs, outputs, copies = matrix
     return [
-        Product(name, m, inputs, outputs, steps * copies, flipped="b"),
+        Product(name, m, inputs, outputs, steps * copies, transposed="b"),
         Product(f"{name}, gradient of the input", m, outputs, inputs, steps * copies),
-        Product(f"{name}, gradient of the weight", outputs, m * steps, inputs, copies, flipped="a"),
+        Product(f"{name}, gradient of the weight", outputs, m * steps, inputs, copies, transposed="a"),
     ]
 
 
-def _attention(read: int, size: int, steps: int) -> list[Product]:
-    """Return the products with the energy's vector, one for each of `read` source positions and `steps`.
+def _attention(positions: int, size: int, steps: int) -> list[Product]:
+    """Return the products with the vector of the energies at `positions` source positions and each of `steps` steps.
 
-    Its gradient, too, is made at every step: all tanh layers together would be a tensor as large as all other memory.
+    Its gradient is computed in every step, too: keeping the tanh outputs of all steps would double the memory.
     """
     return [
-        Product("energies", read, size, 1, steps, flipped="b"),
-        Product("energies, gradient of the input", read, 1, size, steps),
-        Product("energies, gradient of the weight", 1, read, size, steps, flipped="a"),
+        Product("energies", positions, size, 1, steps, transposed="b"),
+        Product("energies, gradient of the input", positions, 1, size, steps),
+        Product("energies, gradient of the weight", 1, positions, size, steps, transposed="a"),
     ]
 
 
 def search_products(
     model: ModelConfig, vocab: int, rows: int, src_len: int, steps: Iterable[SearchStep]
 ) -> list[Product]:
-    """Return the products of translating `rows` sentences together, of which some are finished before others."""
+    """Return the products of translating `rows` sentences together with the given search steps."""
     parts = matrices(model, vocab)
-    at_once = [(rows * src_len, parts.src_positions), (rows, parts.sentences)]
-    products = [_applied(matrix, m) for m, group in at_once for matrix in group]
+    parallel = [(rows * src_len, parts.src_positions), (rows, parts.sentences)]
+    products = [_applied(matrix, m) for m, group in parallel for matrix in group]
     products += [_applied(matrix, rows, src_len) for matrix in parts.src_steps]
     for sentences, beam, positions in steps:
-        said = sentences * beam
-        products += [_applied(matrix, said) for group in parts[3:] for matrix in group]
-        products.append(Product("energies", said * positions, model.attention_size, 1, flipped="b"))
+        hypotheses = sentences * beam
+        products += [_applied(matrix, hypotheses) for group in parts[3:] for matrix in group]
+        products.append(Product("energies", hypotheses * positions, model.attention_size, 1, transposed="b"))
         products.append(Product("context", beam, positions, 2 * model.encoder_size, 1, sentences))
     return products
 
 
 def _applied(matrix: Matrix, m: int, steps: int = 1) -> Product:
-    return Product(matrix.name, m, matrix.inputs, matrix.outputs, steps * matrix.copies, flipped="b")
+    return Product(matrix.name, m, matrix.inputs, matrix.outputs, steps * matrix.copies, transposed="b")
 
 
 def measure(products: Iterable[Product], dtype: torch.dtype) -> float:
-    """Return the seconds that all products take, each kind timed by itself with its operands in place."""
-    return sum(one.count * _seconds(one.m, one.k, one.n, one.batch, one.flipped, dtype) for one in products)
+    """Return the seconds of all products; each distinct product is timed alone."""
+    return sum(p.count * _seconds(p.m, p.k, p.n, p.batch, p.transposed, dtype) for p in products)
 
 
 @functools.cache
-def _seconds(m: int, k: int, n: int, batch: int, flipped: str, dtype: torch.dtype) -> float:
-    a, b = _operand(batch, m, k, flipped == "a", dtype), _operand(batch, k, n, flipped == "b", dtype)
+def _seconds(m: int, k: int, n: int, batch: int, transposed: str, dtype: torch.dtype) -> float:
+    a, b = _operand(batch, m, k, transposed == "a", dtype), _operand(batch, k, n, transposed == "b", dtype)
     out = torch.empty(batch, m, n, dtype=dtype)
     multiply, a, b, out = (torch.bmm, a, b, out) if batch > 1 else (torch.mm, a[0], b[0], out[0])
-    times: list[float] = []  # the first one is cold, which does not move the median
-    while len(times) < LEAST_REPEATS or sum(times) < LEAST_SEC:
+    times: list[float] = []  # the first repeat has a cold cache, which does not change the median
+    while len(times) < MIN_REPEATS or sum(times) < MIN_SEC:
         start = time.perf_counter()
         multiply(a, b, out=out)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
-def _operand(batch: int, rows: int, columns: int, flipped: bool, dtype: torch.dtype) -> Tensor:
-    if flipped:
+def _operand(batch: int, rows: int, columns: int, transposed: bool, dtype: torch.dtype) -> Tensor:
+    if transposed:
         return torch.randn(batch, columns, rows).to(dtype).transpose(1, 2)
     return torch.randn(batch, rows, columns).to(dtype)

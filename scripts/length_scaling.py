@@ -1,9 +1,9 @@
-"""Does cost grow linearly? Training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: table and plot.
+"""Measure training speed at sentence lengths 10 to 80 and vocabularies 4k to 64k: table and plot.
 
     python scripts/length_scaling.py --threads 2 --plot docs/explanation/length_scaling.svg
 
-Random ids, every batch as full as it can be: what is measured is the update, not the text. Attention looks at every
-source position from every target position, so its share grows with the length; the vocabulary's with its size.
+Batches of random ids without padding fill the token budget. The cost of attention per token grows with the sentence
+length, because every target position attends to every source position; that of the output layer with the vocabulary.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Print a row for each vocabulary as soon as it is measured."""
+    """Print a row per vocabulary, as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--updates", type=int, default=5, help="measured for each figure, after two that warm up")
-    parser.add_argument("--plot", metavar="FILE", help="draw the table (.svg, .png); needs matplotlib")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: chosen by torch)")
+    parser.add_argument(
+        "--updates", type=int, default=5, help="measured updates per figure, after two warm-up updates (default: 5)"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="also draw the table to FILE (.svg, .png); needs matplotlib")
     args = parser.parse_args()
     configure(RuntimeConfig(threads=args.threads))
     dtype = resolve_precision(PrecisionName.auto, CPU)
@@ -51,19 +53,19 @@ def main() -> None:
 
 
 def plot(table: dict[int, list[float]], path: str) -> None:
-    """Draw seconds per 1,000 target tokens against the length, a line for each vocabulary."""
+    """Draw seconds per 1,000 target tokens against sentence length, one line per vocabulary."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for vocab, rates in table.items():
         axes.plot(LENGTHS, [1000 / rate for rate in rates], marker="o", label=f"{vocab:,}")
-    axes.set(xlabel="sentence length, pieces", ylabel="seconds for 1,000 target tokens", ylim=(0, None))
+    axes.set(xlabel="sentence length, tokens", ylabel="seconds per 1,000 target tokens", ylim=(0, None))
     axes.legend(title="vocabulary", fontsize="small")
     figure.savefig(path)
 
 
 def tokens_per_sec(vocab: int, length: int, dtype: torch.dtype, updates: int) -> float:
-    """Return the median speed of some updates with sentences of `length` pieces."""
+    """Return the median speed of `updates` updates with sentences of `length` tokens."""
     torch.manual_seed(0)
     network = Seq2Seq(model_config(512), vocab, vocab).train()
     optimizer = make_optimizer(network.parameters(), TrainingConfig())
@@ -83,7 +85,7 @@ def tokens_per_sec(vocab: int, length: int, dtype: torch.dtype, updates: int) ->
 
 
 def random_batch(rows: int, length: int, vocab: int) -> Batch:
-    """Return sentences of one length without padding."""
+    """Return random sentences of equal length, so without padding."""
 
     def ids() -> Tensor:
         return torch.randint(4, vocab, (rows, length))

@@ -1,13 +1,13 @@
-"""What each part of the network and each regulariser does: one factor at a time, equal updates, on a real corpus.
+"""Ablations of the network and its regularisers: one factor at a time, equal numbers of updates, on a real corpus.
 
     python scripts/parts_table.py run TABLE --folder runs/parts --data multi30k --seeds 1 2 --jobs 2
     python scripts/parts_table.py speed TABLE --data multi30k
     python scripts/parts_table.py show TABLE --folder runs/parts
 
-`run` trains every row that is not finished yet, each a normal run folder, `--jobs` at a time with a thread each.
-`speed` alternates updates of the default and of one row in one process, so the ratios hold where the machine drifts.
-`show` prints the scores and, with --plot FILE, draws the training losses (needs matplotlib). --data is a folder with
-Multi30k's files.
+`run` trains every unfinished row in its own run folder, `--jobs` rows at a time with one thread each. `speed`
+alternates updates of the default and of one row in one process, which cancels a drift of the machine. `show` prints the
+scores and, with --plot FILE, draws the training losses (needs matplotlib). --data is a folder with the files of
+Multi30k.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 CPU = torch.device("cpu")
-PLACES = ("embedding", "layers", "context", "readout")
+DROPOUT_PLACES = ("embedding", "layers", "context", "readout")
 SMALL = [
     *("data=multi30k", "data.tokenizer.vocab_size=4000", "model.emb_size=128", "model.hidden_size=256"),
     *("model.attention_size=128", "training.max_minutes=null", "training.batch_tokens=1024"),
@@ -53,16 +53,16 @@ SMALL = [
 
 
 def layers(count: int) -> str:
-    """Return the overrides of a deep network."""
+    """Return the overrides for a network with `count` encoder and decoder layers."""
     return f"model.encoder_layers={count} model.decoder_layers={count}"
 
 
 def dropout(value: float) -> str:
-    """Return the overrides of the four ordinary places."""
-    return " ".join(f"model.dropout.{place}={value}" for place in PLACES)
+    """Return the overrides for dropout in the four default places."""
+    return " ".join(f"model.dropout.{place}={value}" for place in DROPOUT_PLACES)
 
 
-# Table -> (settings of all rows, name of a row -> what differs from the first).
+# Table -> (overrides of all rows, row -> overrides that differ from the first row).
 TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
     "parts": (
         [*SMALL, "training.max_steps=1000", "training.validate_every_steps=250"],
@@ -117,17 +117,24 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the action of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["run", "speed", "show"])
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--folder", type=Path, default=Path("runs/parts"))
-    parser.add_argument("--data", help="folder with the corpus")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--rows", nargs="+", help="only rows whose name holds one of these")
-    parser.add_argument("--plot", help="show: draw the training losses into this file (.svg, .png)")
-    parser.add_argument("--updates", type=int, default=20, help="speed: of each network, after three that warm up")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/parts"), help="folder of the runs (default: runs/parts)"
+    )
+    parser.add_argument("--data", help="folder with the files of Multi30k")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="run: seeds of each row (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="run: rows trained at the same time (default: 1)")
+    parser.add_argument("--rows", nargs="+", help="only rows whose name contains one of these strings")
+    parser.add_argument("--plot", metavar="FILE", help="show: draw the training losses to FILE (.svg, .png)")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=20,
+        help="speed: measured updates of each network, after three warm-up updates (default: 20)",
+    )
     args = parser.parse_args()
     shared, rows = TABLES[args.table]
     shared = [word for words in shared for word in words.split()] + ([f"data.root={args.data}"] if args.data else [])
@@ -146,21 +153,21 @@ def main() -> None:
 
 
 def run_all(shared: list[str], rows: dict[str, str], folder: Path, seeds: list[int], jobs: int) -> None:
-    """Train every row with every seed, but for those that are finished."""
+    """Train every row with every seed, except finished runs."""
     commands = []
     for seed, (name, words) in itertools.product(seeds, rows.items()):
-        place = run_folder(folder, name, seed)
-        if not events(place, "test"):
+        run = run_folder(folder, name, seed)
+        if not events(run, "test"):
             command = [*shared, *words.split(), f"training.seed={seed}", "training.resume=auto"]
-            commands.append(([*command, f"hydra.run.dir='{place}'"], f"{name}, seed {seed}"))
+            commands.append(([*command, f"hydra.run.dir='{run}'"], f"{name}, seed {seed}"))
     with ThreadPoolExecutor(jobs) as pool:
         statuses = list(pool.map(lambda command: train(*command), commands))
     if any(statuses):
-        sys.exit("not all rows are trained")
+        sys.exit("the training of some rows failed")
 
 
 def train(overrides: list[str], name: str) -> int:
-    """Run one training command, say how it ended and return its exit status."""
+    """Run one training command, print its result and return its exit status."""
     started = time.monotonic()
     command = [sys.executable, "-m", "seq2seq.train", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -171,27 +178,27 @@ def train(overrides: list[str], name: str) -> int:
 
 
 def run_folder(folder: Path, name: str, seed: int) -> Path:
-    """Return where a run lies."""
+    """Return the folder of a run."""
     plain = "".join(char if char.isalnum() else "_" for char in name)
     return folder / f"{plain}-{seed}"
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the lines of one kind in a run's metrics."""
+    """Return the events of one kind in the metrics of a run."""
     path = run / "metrics.jsonl"
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
     return [event for event in lines if event["event"] == kind]
 
 
 def show(rows: dict[str, str], folder: Path) -> None:
-    """Print every finished row: best validation, and test scores seed by seed."""
+    """Print the finished rows: mean of the best validations, and test BLEU of each seed."""
     print("| row | validation perplexity | validation BLEU | test BLEU, by seed |\n|---|---|---|---|")
     for name in rows:
         runs = [run_folder(folder, name, seed) for seed in range(100)]
         finished = [run for run in runs if events(run, "test")]
         if finished:
-            best = [max(events(run, "validation"), key=lambda one: one["bleu"]) for run in finished]
-            perplexity, bleu = (statistics.mean(one[key] for one in best) for key in ("perplexity", "bleu"))
+            best = [max(events(run, "validation"), key=lambda event: event["bleu"]) for run in finished]
+            perplexity, bleu = (statistics.mean(event[key] for event in best) for key in ("perplexity", "bleu"))
             tests = ", ".join(f"{events(run, 'test')[0]['bleu']:.2f}" for run in finished)
             print(f"| {name} | {perplexity:.2f} | {bleu:.2f} | {tests} |")
 
@@ -202,11 +209,11 @@ def plot(rows: dict[str, str], folder: Path, path: str) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for number, name in enumerate(rows):
-        runs = [found for seed in range(100) if (found := events(run_folder(folder, name, seed), "step"))]
-        for count, steps in enumerate(runs):
-            label = name if count == 0 else None
+        runs = [steps for seed in range(100) if (steps := events(run_folder(folder, name, seed), "step"))]
+        for index, steps in enumerate(runs):
+            label = name if index == 0 else None
             axes.plot([s["step"] for s in steps], [s["loss"] for s in steps], color=f"C{number}", label=label)
-    axes.set(xlabel="updates", ylabel="training loss, nats per piece")
+    axes.set(xlabel="updates", ylabel="training loss, nats per token")
     axes.legend(fontsize="small")
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "seq2seq"}):
         figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
@@ -216,27 +223,27 @@ def plot(rows: dict[str, str], folder: Path, path: str) -> None:
 
 
 def speed(shared: list[str], rows: dict[str, str], updates: int) -> None:
-    """Print parameters and target tokens a second of every row, as a ratio to the first."""
+    """Print for each row the number of parameters and the speed relative to the first row."""
     configure(RuntimeConfig())
-    print("| row | parameters | tokens/s, ratio to the first |\n|---|---|---|")
+    print("| row | parameters | tokens/s, ratio to the first row |\n|---|---|---|")
     first = None
     for name, words in rows.items():
         size, update = updater(configured([*shared, *words.split()]))
         first = first or update
         seconds = [(first(number), update(number)) for number in range(updates + 3)][3:]
-        ratio = statistics.median(one / other for one, other in seconds)
+        ratio = statistics.median(first_sec / sec for first_sec, sec in seconds)
         print(f"| {name} | {size:,} | {ratio:.2f} |", flush=True)
 
 
 def configured(overrides: list[str]) -> Config:
-    """Return the config that the command line would give."""
+    """Return the config of a train command with these overrides."""
     ConfigStore.instance().store(name="train_schema", node=Config)
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
         return to_config(compose("train", overrides=overrides))
 
 
 def updater(config: Config) -> tuple[int, Callable[[int], float]]:
-    """Return the number of weights, and what makes an update on batch n of the first epoch and returns its seconds."""
+    """Return the number of parameters and a function that makes an update on batch n and returns its seconds."""
     corpus = load_corpus(config.data)
     tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).train()
@@ -244,10 +251,10 @@ def updater(config: Config) -> tuple[int, Callable[[int], float]]:
     count, batches = EpochBatches(config.data, config.training, corpus.train, tokenizer)(0, 0)
     batch_loss = BatchLoss(network, config.training, resolve_precision(config.training.precision, CPU))
     ratio = teacher_forcing_ratio(config.training.scheduled_sampling, 0.5)
-    made = [batch for _, batch in zip(range(min(count, 50)), batches, strict=False)]
+    first_batches = [batch for _, batch in zip(range(min(count, 50)), batches, strict=False)]
 
     def update(number: int) -> float:
-        batch: Batch = made[number % len(made)]
+        batch: Batch = first_batches[number % len(first_batches)]
         started = time.perf_counter()
         loss, _ = batch_loss(batch, ratio)
         torch.autograd.backward(loss / batch.tgt_tokens)

@@ -1,8 +1,9 @@
-"""The same network, training step and beam search as a good tutorial writes them: what ours is measured against.
+"""The same network, training step and beam search as a good tutorial writes them: the baseline of the benchmark.
 
-PyTorch's ready-made parts (`nn.LSTM` over packed sequences, `nn.LSTMCell` in a loop over time, `cross_entropy`), fp32,
-no tricks with memory, but none of the well-known wastes either: attention keys are projected once a sentence, and the
-vocabulary projection runs once, after the loop, over real positions. With the same weights it says what ours says.
+It uses PyTorch's modules (`nn.LSTM` over packed sequences, `nn.LSTMCell` in a loop over time, `cross_entropy`) in fp32,
+without memory optimisation but also without known waste: attention keys are projected once per sentence, and the
+vocabulary projection runs once, after the loop, over positions without padding. With the same weights it computes the
+same function as ours.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Cells = list[tuple[Tensor, Tensor]]  # (hidden, cell) of every decoder layer, ea
 
 
 class Textbook(nn.Module):
-    """Bidirectional LSTM encoder, additive attention, LSTM decoder; all word vectors and the output layer tied."""
+    """Bidirectional LSTM encoder, additive attention, LSTM decoder; both embeddings and the output layer are tied."""
 
     def __init__(self, config: ModelConfig, vocab: int) -> None:
         super().__init__()
@@ -54,14 +55,14 @@ class Textbook(nn.Module):
         self.readout_dropout = nn.Dropout(config.dropout.readout)
 
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows emb"]:
-        """Look the word vectors up, scaled to unit variance."""
-        words: Tensor = self.embedding_dropout(self.embedding(ids) * math.sqrt(self.embedding.embedding_dim))
-        return words
+        """Return embeddings scaled to unit variance."""
+        embeddings: Tensor = self.embedding_dropout(self.embedding(ids) * math.sqrt(self.embedding.embedding_dim))
+        return embeddings
 
     def encode(
         self, src_ids: Int[Tensor, "batch src_len"], src_lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch src_len enc"], Float[Tensor, "batch src_len attn"], Cells]:
-        """Return the encoder states, their attention keys and the decoder's first state."""
+        """Return encoder states, attention keys and the initial decoder state."""
         packed = pack_padded_sequence(self.embed(src_ids), src_lengths, batch_first=True, enforce_sorted=False)
         packed_states, (last, _) = self.encoder(packed)
         states, _ = pad_packed_sequence(packed_states, batch_first=True)
@@ -78,7 +79,7 @@ class Textbook(nn.Module):
         keys: Float[Tensor, "rows src_len attn"],
         mask: Bool[Tensor, "rows src_len"],
     ) -> tuple[Float[Tensor, "rows features"], Cells]:
-        """Advance the decoder by one word; return what the readout reads ([word; state; context]) and the new state."""
+        """Advance by one token; return the input of the readout, [embedding; state; context], and the new state."""
         context = self.attention(cells[0][0], states, keys, mask)
         new: Cells = []
         below = words
@@ -88,13 +89,13 @@ class Textbook(nn.Module):
             below = new[-1][0]
         return torch.cat([words, below, context], dim=-1), new
 
-    def say(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows vocab"]:
-        """Return the logits of the next word."""
+    def output_logits(self, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows vocab"]:
+        """Return the logits of the next token."""
         logits: Tensor = self.output(self.readout_dropout(torch.tanh(self.readout(features))))
         return logits
 
     def forward(self, batch: Batch) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]]:
-        """Teacher forcing: return the logits and targets of all real target positions."""
+        """Return logits and targets of all target positions without padding (teacher forcing)."""
         states, keys, cells = self.encode(batch.src_ids, batch.src_lengths)
         mask, words = batch.src_ids != PAD_ID, self.embed(batch.tgt_in)
         features = []
@@ -102,11 +103,11 @@ class Textbook(nn.Module):
             feature, cells = self.step(word, cells, states, keys, mask)
             features.append(feature)
         real = batch.tgt_out != PAD_ID
-        return self.say(torch.stack(features, dim=1)[real]), batch.tgt_out[real]
+        return self.output_logits(torch.stack(features, dim=1)[real]), batch.tgt_out[real]
 
 
 class Attention(nn.Module):
-    """Additive attention (Bahdanau et al. 2015) over keys that were projected before."""
+    """Additive attention (Bahdanau et al. 2015) with precomputed keys."""
 
     def __init__(self, query_size: int, encoder_size: int, attention_size: int) -> None:
         super().__init__()
@@ -121,7 +122,7 @@ class Attention(nn.Module):
         keys: Float[Tensor, "rows src_len attn"],
         mask: Bool[Tensor, "rows src_len"],
     ) -> Float[Tensor, "rows enc"]:
-        """Return the context: the mean of the states, weighted by how well their keys match the query."""
+        """Return the context, the attention-weighted mean of the states."""
         energies = self.energy(torch.tanh(self.query(query)[:, None] + keys)).squeeze(-1)
         weights = torch.softmax(energies.masked_fill(~mask, float("-inf")), dim=-1)
         return torch.bmm(weights[:, None], states).squeeze(1)
@@ -144,12 +145,12 @@ def beam_search(
 ) -> list[list[int]]:
     """Return the best output of each source, as ids without EOS, by log p / ((5 + length) / 6)^alpha.
 
-    The batch stops when every sentence has `beam_size` outputs that end, or is at its limit.
+    The search ends when every sentence has `beam_size` finished outputs or has reached its limit.
 
     Args:
         network: in evaluation mode.
         sources: ids without EOS.
-        limits: most tokens of each output, EOS included; the last one is always EOS.
+        limits: maximum length of each output, EOS included; EOS is forced at the limit.
         beam_size: hypotheses per sentence; 1 is greedy search.
         alpha: length penalty.
     """
@@ -160,16 +161,17 @@ def beam_search(
         log_probs[:, :, [PAD_ID, UNK_ID, BOS_ID]] = float("-inf")
         log_probs[limit == length] = only_eos(log_probs[limit == length])
         beams.advance(log_probs)
-        beams.set_aside(((5 + length) / 6) ** alpha)
-        if all(len(found) >= beam_size or limit <= length for found, limit in zip(beams.finished, limits, strict=True)):
+        beams.collect_finished(((5 + length) / 6) ** alpha)
+        if all(len(ended) >= beam_size or limit <= length for ended, limit in zip(beams.finished, limits, strict=True)):
             break
-    return [max(found)[1] for found in beams.finished]
+    return [max(ended)[1] for ended in beams.finished]
 
 
 class Beams:
-    """The hypotheses of a batch, each a row of it; the memory is repeated for each.
+    """The hypotheses of a batch, one per row; the encoder states are repeated for each hypothesis.
 
-    Those that end are noted in `finished` with their score and go on as dead rows: no sentence leaves the batch.
+    Finished hypotheses are appended to `finished` with their scores and remain as dead rows; no sentence leaves the
+    batch.
     """
 
     def __init__(self, network: Textbook, sources: Sequence[Sequence[int]], beam_size: int) -> None:
@@ -185,13 +187,13 @@ class Beams:
         self.finished: list[list[tuple[float, list[int]]]] = [[] for _ in sources]
 
     def log_probs(self) -> Float[Tensor, "sentences beam vocab"]:
-        """Return log p of every next token."""
-        words = self.network.embed(self.tokens[:, -1])
-        features, self.cells = self.network.step(words, self.cells, self.states, self.keys, self.mask)
-        return torch.log_softmax(self.network.say(features), dim=-1).view(*self.scores.shape, -1)
+        """Return the log probabilities of the next tokens."""
+        embeddings = self.network.embed(self.tokens[:, -1])
+        features, self.cells = self.network.step(embeddings, self.cells, self.states, self.keys, self.mask)
+        return torch.log_softmax(self.network.output_logits(features), dim=-1).view(*self.scores.shape, -1)
 
     def advance(self, log_probs: Float[Tensor, "sentences beam vocab"]) -> None:
-        """Keep the best continuations of each sentence."""
+        """Keep the `beam_size` best continuations of each sentence."""
         vocab = log_probs.shape[-1]
         self.scores, best = (self.scores[:, :, None] + log_probs).flatten(1).topk(self.beam_size)
         first_rows = torch.arange(len(best))[:, None] * self.beam_size
@@ -199,8 +201,8 @@ class Beams:
         self.tokens = torch.cat([self.tokens[parents], (best % vocab).view(-1, 1)], dim=1)
         self.cells = [(hidden.index_select(0, parents), cell.index_select(0, parents)) for hidden, cell in self.cells]
 
-    def set_aside(self, penalty: float) -> None:
-        """Note the hypotheses that have just ended, and let them die."""
+    def collect_finished(self, penalty: float) -> None:
+        """Move hypotheses that just ended to `finished` and mark their rows as dead."""
         ended = (self.tokens[:, -1].view_as(self.scores) == EOS_ID) & (self.scores > float("-inf"))
         for sentence, beam in ended.nonzero().tolist():
             output = self.tokens[sentence * self.beam_size + beam, 1:-1].tolist()
@@ -209,23 +211,23 @@ class Beams:
 
 
 def only_eos(log_probs: Float[Tensor, "rows beam vocab"]) -> Float[Tensor, "rows beam vocab"]:
-    """Forbid everything but EOS."""
+    """Mask every token except EOS."""
     forced = torch.full_like(log_probs, float("-inf"))
     forced[:, :, EOS_ID] = log_probs[:, :, EOS_ID]
     return forced
 
 
 def copy_of(network: Seq2Seq) -> Textbook:
-    """Return the textbook network with the weights of ours.
+    """Return the textbook network with the weights of `network`.
 
     Raises:
-        ValueError: ours has other parts than the default ones.
+        ValueError: the config of `network` differs from the default in a part that the textbook network lacks.
     """
     parts = ("cell", "attention", "attention_heads", "tie_embeddings", "layer_norm", "residual", "coverage")
     for part in (*parts, "input_feeding"):
-        value, usual = getattr(network.config, part), getattr(ModelConfig(), part)
-        if value != usual:
-            raise ValueError(f"the textbook network needs model.{part}={usual}, not {value}")
+        value, default = getattr(network.config, part), getattr(ModelConfig(), part)
+        if value != default:
+            raise ValueError(f"the textbook network needs model.{part}={default}, not {value}")
     ours = network.state_dict()
     copy = Textbook(network.config, len(ours["output.weight"]))
     context = 2 * network.config.encoder_size
@@ -235,7 +237,7 @@ def copy_of(network: Seq2Seq) -> Textbook:
         weights |= {f"{part}.{kind}": ours[f"decoder.{part}.{kind}"] for kind in ("weight", "bias")}
     for name in copy.attention.state_dict():
         weights[f"attention.{name}"] = ours[f"decoder.bottom.attention.{name}"]
-    for name in copy.encoder.state_dict():  # weight_ih_l1_reverse is weight_ih_l0_reverse of the layer 1 of ours
+    for name in copy.encoder.state_dict():  # weight_ih_l1_reverse is weight_ih_l0_reverse of our layer 1
         kind, _, place = name.partition("_l")
         weights[f"encoder.{name}"] = ours[f"encoder.layers.{place[0]}.{kind}_l0{place[1:]}"]
     recurrent = ours["decoder.bottom.recurrent.weight"]

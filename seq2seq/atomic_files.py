@@ -1,4 +1,4 @@
-"""Writing so that a crash, a kill or a full disk never costs what was there, and nobody reads half a file."""
+"""Write files atomically: after a crash, a kill or a full disk the old file is intact; no reader sees half a file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from seq2seq.errors import StorageError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it over `path`.
+    """Let `write` fill a temporary file in the folder of `path`, sync it to the disk, then rename it to `path`.
 
-    For files with one writer: what a killed process left half written is removed.
+    For files with one writer: temporary files of killed processes are removed.
 
     Raises:
-        StorageError: the file could not be written (disk full, no permission); what stood at `path` still does.
+        StorageError: the file could not be written (disk full, no permission); an old file at `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with telling(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             stale.unlink(missing_ok=True)
@@ -30,8 +30,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.touch()
             mode = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(mode)  # safetensors makes its files 0600
-            with open(temporary, "rb+") as file:  # Windows syncs only what may be written
+            temporary.chmod(mode)  # safetensors creates files with mode 0600
+            with open(temporary, "rb+") as file:  # Windows syncs only files opened for writing
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
@@ -41,15 +41,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` when the block ends well, unless another process was first.
+    """Yield a temporary folder that is renamed to `path` at the end of the block; if `path` exists then, it is kept.
 
-    For caches, which several processes may fill at once.
+    For caches, which several processes may fill at the same time.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the folder could not be written.
     """
-    with telling(path):
-        # Not tempfile: its 0700 would outlive the rename and shut out others who share the cache.
+    with storage_errors(path):
+        # Not tempfile: its mode 0700 would survive the rename and lock out other users of a shared cache.
         temporary = path.parent / f".part-{uuid.uuid4().hex}"
         temporary.mkdir(parents=True)
         try:
@@ -67,11 +67,11 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def telling(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses inside the block into one line about `path`.
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn write errors inside the block into one line about `path`.
 
     Raises:
-        StorageError: instead of OSError, and of what torch.save and safetensors make of one.
+        StorageError: instead of OSError and of the exceptions in which torch.save and safetensors wrap one.
     """
     try:
         yield
@@ -79,19 +79,16 @@ def telling(path: Path) -> Iterator[None]:
         reason = _write_error(error)
         if reason is None:
             raise
-        raise StorageError(f"cannot write {path}: {reason}; what was there is unchanged") from error
+        raise StorageError(f"cannot write {path}: {reason}; the old content is unchanged") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library's exception says in one line; the exception's name if it says nothing."""
+    """Return the first line of an exception's message, or its class name if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _write_error(error: Exception) -> str | None:
-    """Return the reason if `error` says that the disk refused, else None.
-
-    torch.save and safetensors wrap the system's OSError in exceptions of their own.
-    """
+    """Return the reason if `error` is a failed write, else None; torch.save and safetensors do not raise OSError."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     names = ("PytorchStreamWriter", "No space left", "I/O error", "unexpected pos")

@@ -1,4 +1,4 @@
-"""Draw the learning curves of runs: `python -m seq2seq.curves RUN...`, one panel a metric, one line a run."""
+"""Draw learning curves: `python -m seq2seq.curves RUN...`, one panel per metric, one line per run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.exit_status import run
+from seq2seq.cli import exit_status
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.metrics_file import read_events
 from seq2seq.storage.run_folder import METRICS_NAME
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Draw the learning curves of one or several runs, finished or not, from their metrics.jsonl.
 
-Training loss, learning rate and gradient norm are means over the updates since the last logged line; perplexity, BLEU
-and chrF are those of the validation set. A value that was not finite leaves a gap.
+Training loss, learning rate and gradient norm are means over the updates since the previous logged line; perplexity,
+BLEU and chrF are those of the validation set. A value that is not finite leaves a gap in the line.
 """
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a panel shows: a field of one kind of event."""
+    """A panel: one field of one kind of event."""
 
     event: str
     field: str
     title: str
-    logarithmic: bool = False  # where the values differ fivefold
+    logarithmic: bool = False  # if the values differ by more than a factor of 5
 
 
 METRICS = {
-    "loss": Metric("step", "loss", "training loss, nats per piece"),
+    "loss": Metric("step", "loss", "training loss, nats per token"),
     "perplexity": Metric("validation", "perplexity", "validation perplexity", logarithmic=True),
     "bleu": Metric("validation", "bleu", "validation BLEU"),
     "chrf": Metric("validation", "chrf", "validation chrF"),
@@ -51,110 +51,113 @@ METRICS = {
 }
 AXES = {"steps": "updates", "epochs": "epochs", "minutes": "minutes of training"}
 FORMATS = (".svg", ".png", ".pdf")
-# A date would make every file another one.
+# Without dates, so that the same curves give the same file.
 UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 PANEL_INCHES = 4.6, 2.7
-FEW_POINTS = 50  # up to here each is marked, so that one alone is seen
-LINE_STYLES = ("-", "--", ":", "-.")  # one more for every ten runs, as there are ten colours
+FEW_POINTS = 50  # lines of at most so many points have markers: a single point has no line
+LINE_STYLES = ("-", "--", ":", "-.")  # the next style after ten runs, because there are ten colours
 
 
 @dataclass
 class Curves:
-    """The events of a run by kind, each with its number of updates, in order."""
+    """The events of a run by kind, in the order of their steps."""
 
     name: str
     events: dict[str, list[dict[str, Any]]]
 
     def points(self, metric: Metric, axis: str) -> tuple[list[float], list[float]]:
-        """Return the places on the axis and the values there, NaN where one was not finite; nothing if all are NaN."""
+        """Return x and y values, y being NaN where it is not finite; two empty lists if no y is finite."""
         events = [event for event in self.events[metric.event] if metric.field in event]
         values = [_number(event[metric.field]) for event in events]
-        found = [(x, y) for x, y in zip(self._places(events, axis), values, strict=True) if math.isfinite(x)]
-        if all(math.isnan(y) for _, y in found):
+        points = [(x, y) for x, y in zip(self._positions(events, axis), values, strict=True) if math.isfinite(x)]
+        if all(math.isnan(y) for _, y in points):
             return [], []
-        return [x for x, _ in found], [y for _, y in found]
+        return [x for x, _ in points], [y for _, y in points]
 
-    def _places(self, events: Sequence[dict[str, Any]], axis: str) -> list[float]:
+    def _positions(self, events: Sequence[dict[str, Any]], axis: str) -> list[float]:
         if axis == "steps":
             return [float(event["step"]) for event in events]
         if axis == "minutes":
             return [_number(event.get("elapsed_sec")) / 60 for event in events]
-        known = {event["step"]: _number(event.get("epoch")) for event in self.events["step"]}
-        known = {0: 0.0} | {step: epoch for step, epoch in known.items() if not math.isnan(epoch)}
-        points = list(known.items())
-        return [interpolated(event["step"], points) for event in events]  # validations do not say their epochs
+        epochs = {event["step"]: _number(event.get("epoch")) for event in self.events["step"]}
+        epochs = {0: 0.0} | {step: epoch for step, epoch in epochs.items() if not math.isnan(epoch)}
+        points = list(epochs.items())
+        return [interpolate(event["step"], points) for event in events]  # validation events have no epoch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = parser().parse_args(argv)
-    return run(lambda: curves(args))
+    return exit_status.run(lambda: curves(args))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    made = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         prog="seq2seq-curves", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("runs", nargs="+", metavar="RUN", help="run folder; of a sweep: its points, runs/sweep_X/*/")
-    made.add_argument(
-        "--label", action="append", metavar="NAME", help="name of a run in the legend, once for every run, in order"
+    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/")
+    command.add_argument(
+        "--label", action="append", metavar="NAME", help="name of a run in the legend; repeat it for each run, in order"
     )
-    made.add_argument(
+    command.add_argument(
         "--metrics",
         metavar="A,B",
-        help=f"panels, of {', '.join(METRICS)}; default: all that have values",
+        help=f"panels to draw: {', '.join(METRICS)} (default: all metrics with values)",
     )
-    made.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
-    made.add_argument(
-        "--output", default="curves.svg", metavar="FILE", help=f"{', '.join(FORMATS)} (default: curves.svg)"
+    command.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
+    command.add_argument(
+        "--output",
+        default="curves.svg",
+        metavar="FILE",
+        help=f"image to write, {', '.join(FORMATS)} (default: curves.svg)",
     )
-    return made
+    return command
 
 
 def curves(args: argparse.Namespace) -> None:
-    """Read the runs, draw them, write the picture and print its name.
+    """Read the runs, draw their curves, write the image and print its name.
 
     Raises:
-        ConfigError: an option that does not fit, or matplotlib is not installed.
-        DataError: a folder is no run, or there is nothing to draw.
-        StorageError: the picture cannot be written.
+        ConfigError: an invalid option, or matplotlib is not installed.
+        DataError: a folder is not a run folder, or there is nothing to draw.
+        StorageError: the image cannot be written.
     """
     path = Path(args.output)
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
-    wanted = metric_names(args.metrics)
+    requested = metric_names(args.metrics)
     names = args.label or run_names(args.runs)
     if len(names) != len(args.runs):
-        raise ConfigError(f"{len(names)} times --label for {len(args.runs)} runs: give one for each or none")
+        raise ConfigError(f"--label: {len(names)} names for {len(args.runs)} runs; give one for each run or none")
     runs = [read_run(Path(folder), name) for folder, name in zip(args.runs, names, strict=True)]
-    shown = [name for name in wanted if any(run.points(METRICS[name], args.x)[0] for run in runs)]
-    if args.metrics and shown != wanted:
-        missing = ", ".join(name for name in wanted if name not in shown)
-        raise DataError(f"--metrics {missing}: no run has values of it")
+    shown = [name for name in requested if any(run.points(METRICS[name], args.x)[0] for run in runs)]
+    if args.metrics and shown != requested:
+        missing = ", ".join(name for name in requested if name not in shown)
+        raise DataError(f"--metrics {missing}: no run has values")
     if not shown:
         raise DataError(f"{', '.join(args.runs)}: nothing to draw, {METRICS_NAME} has no values yet")
-    picture = draw(runs, shown, args.x, ending)
-    write_atomically(path, lambda temporary: temporary.write_bytes(picture))
+    image = draw(runs, shown, args.x, ending)
+    write_atomically(path, lambda temporary: temporary.write_bytes(image))
     sys.stdout.write(f"{path}\n")
 
 
 def metric_names(text: str | None) -> list[str]:
-    """Return the metrics of a list between commas, each once; all without one.
+    """Return the metrics of a comma-separated list without duplicates; all metrics if `text` is None.
 
     Raises:
-        ConfigError: no such metric.
+        ConfigError: unknown metric.
     """
     names = list(dict.fromkeys(text.split(","))) if text is not None else list(METRICS)
     for name in names:
         if name not in METRICS:
-            raise ConfigError(f"--metrics {name}: is none of {', '.join(METRICS)}")
+            raise ConfigError(f"--metrics {name}: unknown; choose from {', '.join(METRICS)}")
     return names
 
 
 def run_names(folders: Sequence[str]) -> list[str]:
-    """Return the names of the folders, or what was given where two of them have the same."""
+    """Return the names of the folders, or the paths as given if two names are equal."""
     names = [Path(folder).resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else list(folders)
 
@@ -162,33 +165,33 @@ def run_names(folders: Sequence[str]) -> list[str]:
 def read_run(folder: Path, name: str) -> Curves:
     """Return the events of a run so far.
 
-    Steps that begin again from a smaller number are a new attempt in the same folder: what was before is forgotten.
+    A step number that does not increase starts a new attempt in the same folder: earlier events are dropped.
 
     Raises:
-        DataError: the folder holds no run, or it cannot be read.
+        DataError: the folder is not a run folder or cannot be read.
     """
     path = folder / METRICS_NAME
-    found = Curves(name, {"step": [], "validation": []})
+    run = Curves(name, {"step": [], "validation": []})
     try:
         if not path.is_file():
-            raise DataError(f"{folder} is no run folder: {path} does not exist")
+            raise DataError(f"{folder} is not a run folder: {path} does not exist")
         for event in read_events(path):
-            events, step = found.events.get(event["event"]), event.get("step")
+            events, step = run.events.get(event["event"]), event.get("step")
             if events is None or not isinstance(step, int):
                 continue
             if events and step <= events[-1]["step"]:
-                for one in found.events.values():
-                    one.clear()
+                for kind in run.events.values():
+                    kind.clear()
             events.append(event)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    return found
+    return run
 
 
-def interpolated(x: int, points: Sequence[tuple[int, float]]) -> float:
-    """Return y at x on the line through the points, whose x rise; behind the last it goes on straight from the first.
+def interpolate(x: int, points: Sequence[tuple[int, float]]) -> float:
+    """Return y at x by linear interpolation between points with ascending x.
 
-    NaN where one point alone makes no line.
+    After the last point, extrapolate along the line through the first and the last point. NaN for fewer than 2 points.
     """
     if len(points) < 2:
         return math.nan
@@ -198,7 +201,7 @@ def interpolated(x: int, points: Sequence[tuple[int, float]]) -> float:
 
 
 def _number(value: object) -> float:
-    """Return a finite number of an event, or NaN."""
+    """Return `value` if it is a finite number, else NaN."""
     number = float(value) if isinstance(value, int | float) else math.nan
     return number if math.isfinite(number) else math.nan
 
@@ -207,7 +210,7 @@ def _number(value: object) -> float:
 
 
 def draw(runs: Sequence[Curves], names: Sequence[str], axis: str, ending: str) -> bytes:
-    """Return the picture as a file of the format that `ending` says; the same curves are the same bytes.
+    """Return the bytes of an image in the format of `ending`; the same curves give the same bytes.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -219,13 +222,13 @@ def draw(runs: Sequence[Curves], names: Sequence[str], axis: str, ending: str) -
         raise ConfigError(f"drawing needs {error.name}: pip install 'seq2seq-lstm[plots]'") from error
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # not those of a matplotlibrc, which differs between machines
-        matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: smaller, and it can be searched
-        matplotlib.rcParams["svg.hashsalt"] = "seq2seq"  # names in the SVG are hashes of it instead of random ones
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a script that the font lacks
+        matplotlib.rcdefaults()  # ignore a matplotlibrc, which differs between machines
+        matplotlib.rcParams["svg.fonttype"] = "none"  # keep text as text: smaller and searchable
+        matplotlib.rcParams["svg.hashsalt"] = "seq2seq"  # ids in the SVG are hashes with this salt instead of random
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a run name in a script that the font lacks
         columns = min(2, len(names))
         rows = math.ceil(len(names) / columns)
-        # No pyplot, and so neither a window nor a backend: savefig takes the one of the format, for PNG that is Agg.
+        # Without pyplot no window or backend is needed: savefig uses that of the format, for PNG Agg.
         figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
         for panel, name in zip(panels, names, strict=False):
@@ -242,16 +245,16 @@ def _draw_panel(axes: Axes, runs: Sequence[Curves], metric: Metric, axis: str) -
     from matplotlib.ticker import LogLocator
 
     shown: list[float] = []
-    for number, one in enumerate(runs):
-        places, values = one.points(metric, axis)
-        style, marker = LINE_STYLES[number // 10 % len(LINE_STYLES)], "." if len(places) <= FEW_POINTS else ""
-        gid = f"{metric.field}-{number}"  # name of the line in an SVG
-        axes.plot(places, values, style, color=f"C{number % 10}", marker=marker, linewidth=1.2, gid=gid)
+    for number, run in enumerate(runs):
+        positions, values = run.points(metric, axis)
+        style, marker = LINE_STYLES[number // 10 % len(LINE_STYLES)], "." if len(positions) <= FEW_POINTS else ""
+        gid = f"{metric.field}-{number}"  # id of the line in an SVG
+        axes.plot(positions, values, style, color=f"C{number % 10}", marker=marker, linewidth=1.2, gid=gid)
         shown += [value for value in values if not math.isnan(value)]
-    least, most = min(shown), max(shown)
-    if metric.logarithmic and 0 < 5 * least < most:
+    low, high = min(shown), max(shown)
+    if metric.logarithmic and 0 < 5 * low < high:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if most < 1000 * least else (1,)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 1000 * low else (1,)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
     axes.set_title(metric.title, fontsize="medium")
@@ -261,16 +264,16 @@ def _draw_panel(axes: Axes, runs: Sequence[Curves], metric: Metric, axis: str) -
 
 
 def _name_runs(figure: Figure, panel: Axes, runs: Sequence[Curves]) -> None:
-    """Write the name of a single run above the panels, or a legend of several; a name may hold any sign."""
+    """Write the name of a single run above the panels, or a legend of several; names may contain any character."""
     if len(runs) == 1:
         figure.suptitle(runs[0].name, parse_math=False)
         return
     width, height = figure.get_size_inches()
-    columns = max(1, min(len(runs), int(width * 11) // (max(len(one.name) for one in runs) + 8)))
+    columns = max(1, min(len(runs), int(width * 11) // (max(len(run.name) for run in runs) + 8)))
     legend = figure.legend(panel.lines, [""] * len(runs), loc="outside upper center", ncols=columns, frameon=False)
-    for text, one in zip(legend.get_texts(), runs, strict=True):
+    for text, run in zip(legend.get_texts(), runs, strict=True):
         text.set_parse_math(False)
-        text.set_text(one.name)
+        text.set_text(run.name)
     figure.set_size_inches(width, height + 0.2 * math.ceil(len(runs) / columns))
 
 

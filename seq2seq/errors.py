@@ -1,12 +1,12 @@
-"""The exceptions users see: each is one clear line, and a command that meets one exits with status 2."""
+"""Exceptions caused by the user's input; a command prints their one line and exits with status 2."""
 
 
 class Seq2SeqError(Exception):
-    """A mistake in what the user gave us (a file, a key, a device), never a bug of ours."""
+    """Invalid input of the user (a file, a key, a device), not a bug of this program."""
 
 
 class ConfigError(Seq2SeqError):
-    """A setting is unknown, mistyped, out of range or contradicts another; the message names its key."""
+    """A config key is unknown, mistyped, out of range or contradicts another; the message names it."""
 
 
 class DataError(Seq2SeqError):
@@ -14,15 +14,15 @@ class DataError(Seq2SeqError):
 
 
 class DownloadError(Seq2SeqError):
-    """A corpus could not be fetched or its digest is wrong; the message names the ways on without it."""
+    """A corpus could not be downloaded or its digest is wrong; the message names the alternatives."""
 
 
 class StorageError(Seq2SeqError):
-    """The disk refused a write; what stood there before still does."""
+    """A file could not be written; an old file in its place is unchanged."""
 
 
 class NotFiniteError(Seq2SeqError, FloatingPointError):
-    """A network computes NaN: its weights are damaged or its training diverged."""
+    """A network computes NaN or infinity: its weights are damaged or its training diverged."""
 
 
 class ModelFileError(Seq2SeqError):

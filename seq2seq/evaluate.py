@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.cli.process_options import (
+    CommandParser,
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
@@ -41,13 +42,12 @@ WITH_CORPUS = ("data_root", "cache_dir")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return run(lambda: evaluate(args))
+    return run(lambda: evaluate(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser; an option that is not given is None, and the model's own setting applies."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="seq2seq-evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument(
@@ -115,7 +115,7 @@ def check(args: argparse.Namespace) -> None:
 
 def score_file(hyp: str, ref: str) -> dict[str, Scores]:
     """Score one file against another."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     text = read_pair(hyp, ref)
@@ -124,7 +124,7 @@ def score_file(hyp: str, ref: str) -> dict[str, Scores]:
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate and score every test set; log each on stderr."""
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
     from seq2seq.evaluation.metrics import score
 
     if args.output:

@@ -14,7 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.process_options import add_ensemble_weights, add_process_options, load_translator, model_list
+from seq2seq.cli.process_options import (
+    CommandParser,
+    add_ensemble_weights,
+    add_process_options,
+    load_translator,
+    model_list,
+)
 
 if TYPE_CHECKING:
     from seq2seq.inference.forced_scoring import PairScore
@@ -31,13 +37,12 @@ perplexity, exp(-mean log p of all pieces, EOS included). Logarithms are natural
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return run(lambda: score(args))
+    return run(lambda: score(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="seq2seq-score", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument(
@@ -66,21 +71,18 @@ def score(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
         ConfigError: an option is out of range.
     """
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
 
     logging.basicConfig(format="warning: %(message)s")
     text = read_pair(args.src, args.tgt)
 
-    from seq2seq.inference.forced_scoring import perplexity, score_pairs
-    from seq2seq.inference.translator import override
+    from seq2seq.inference.forced_scoring import perplexity
 
     translator = load_translator(args, model_list(args.model))
-    if args.batch_tokens is not None:
-        translator.decode = override(translator.decode, {"batch_tokens": args.batch_tokens})
     scores: list[PairScore] = []
     for start in range(0, len(text), WINDOW):
         window = slice(start, start + WINDOW)
-        window_scores = score_pairs(translator, text.src[window], text.tgt[window])
+        window_scores = translator.score(text.src[window], text.tgt[window], batch_tokens=args.batch_tokens)
         sys.stdout.writelines(f"{output_line(pair, args.format)}\n" for pair in window_scores)
         scores += window_scores
     pieces = sum(len(pair.token_log_probs) for pair in scores)

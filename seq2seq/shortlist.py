@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.process_options import positive
+from seq2seq.cli.process_options import CommandParser, positive
 from seq2seq.storage.run_folder import SHORTLIST_NAME
 
 DESCRIPTION = """\
@@ -20,13 +20,12 @@ saves more time with a larger vocabulary; an output can only contain candidates 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return run(lambda: make(args))
+    return run(lambda: make(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
-    made = argparse.ArgumentParser(
+    made = CommandParser(
         prog="seq2seq-shortlist", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("model", metavar="MODEL", help="model file or run folder")
@@ -54,7 +53,7 @@ def make(args: argparse.Namespace) -> None:
     Raises:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
     """
-    from seq2seq.data.corpus import read_pair
+    from seq2seq.data.reading import read_pair
 
     text = read_pair(args.src, args.tgt)
 

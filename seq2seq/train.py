@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 import signal
 import sys
@@ -10,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -27,20 +27,22 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
+from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
-from seq2seq.training.fine_tuning import Start, load_start
-from seq2seq.training.memory import available_bytes, check_memory, check_weights, rough_bytes
-from seq2seq.training.run_log import NoLog, RunLog, Window, log, log_to
-from seq2seq.training.trainer import Trainer, Watch, watch_nothing
+from seq2seq.training.available_memory import available_bytes
+from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
+from seq2seq.training.fine_tuning import Pretrained, load_pretrained
+from seq2seq.training.memory import check_weights
+from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
+from seq2seq.training.trainer import Trainer
 
 SAMPLES = 5
 LABELS = ("source", "translation", "reference")
@@ -53,10 +55,12 @@ def main() -> None:
     sys.exit(run_app(train))
 
 
-def train(config: Config, run: RunContext, watch: Watch = watch_nothing, *, tested: bool = True) -> None:
+def train(
+    config: Config, run: RunContext, watch: ValidationCallback = ignore_validation, *, tested: bool = True
+) -> None:
     """Train as `config` says in `run.folder`, then test the best model, unless `tested` is false.
 
-    `watch` sees each validation as it is made; what it raises ends the run.
+    `watch` is called after each validation; an exception it raises ends the run.
 
     Raises:
         Seq2SeqError: bad input or settings; one line says what to change.
@@ -66,19 +70,20 @@ def train(config: Config, run: RunContext, watch: Watch = watch_nothing, *, test
     configure(config.runtime)
     device = ranks.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
-    if ranks.main:
+    if ranks.is_main:
         log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
 
     seed_everything(config.training.seed)
-    with ranks.first_alone():
-        start = load_start(config, run.folder if run.resumes else None)
+    with ranks.local_main_first():
+        pretrained = load_pretrained(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, start, ranks.here)
+        model = make_model(config, corpus, device, pretrained, ranks.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
-        validate = make_validator(config, corpus, Translator(network, tokenizer, config.decode, device, dtype))
+        translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
+        validate = make_validator(config, corpus, translator)
     texts = fingerprint(corpus)
     ranks.check_same(tokenizer.fingerprint, "tokenizer")
     ranks.check_same(texts, "corpus")
@@ -87,102 +92,44 @@ def train(config: Config, run: RunContext, watch: Watch = watch_nothing, *, test
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
 
-    with RunLog(run.folder, config.training.log_every_steps, console) if ranks.main else NoLog() as run_log:
-        trainer = Trainer(
-            network,
-            config.training,
-            dtype,
-            data=data,
-            validate=validate,
-            keep=lambda path: save_model(path, model),
-            watch=watch,
-            run_log=run_log,
-            folder=run.folder,
-            pieces=tokenizer.fingerprint,
-            ranks=ranks,
-        )
-        begin(trainer, data, config, run, texts)
+    with RunLog(run.folder, console) if ranks.is_main else NullLog() as run_log:
+        callbacks = Callbacks(validate, lambda path: save_model(path, model), watch)
+        output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
+        trainer = Trainer(network, config.training, dtype, data, callbacks, output, ranks)
+        step = trainer.begin(resume=run.resumes)
+        trainer.check_memory(data.worst)
+        if ranks.is_main:
+            exact = network.output.weight.device  # cuda:0 where `device` is cuda
+            facts = make_facts(config.training.seed, exact, dtype, ranks.size, texts, step)
+            write_settings(run, config, facts)
         with stop_on_signal(trainer):
             trainer.fit()
-        if ranks.main and tested:
+        if ranks.is_main and tested:
             test(run.folder, corpus, config, run_log)
 
 
-def begin(trainer: Trainer, data: EpochBatches, config: Config, run: RunContext, texts: str) -> None:
-    """Bring the trainer to where the run stands, and write down in the folder what it is made with.
-
-    `texts` is the fingerprint of the corpus. A run that is refused has changed no setting in its folder.
-
-    Raises:
-        ModelFileError: the run cannot be resumed.
-        Seq2SeqError: there is too little memory.
-    """
-    if run.resumes:
-        trainer.resume()
-    else:
-        trainer.run_log.rewind(0, -1, Window())  # of a run in this folder that was killed before it saved anything
-    guard_memory(trainer, data, run.resumes)
-    if run.ranks.main:
-        yaml = OmegaConf.create(to_dict(config))
-        write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
-        device, dtype = trainer.update.device, trainer.update.dtype
-        facts = make_facts(config.training.seed, device, dtype, run.ranks.count, texts, trainer.progress.step)
-        record(run.folder, facts, run.resumes)
+def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
+    """Write config.yaml and provenance.json, after all checks: a run that is refused leaves its folder unchanged."""
+    yaml = OmegaConf.create(to_dict(config))
+    write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
+    record(run.folder, facts, run.resumes)
 
 
-def make_model(config: Config, corpus: Corpus, device: torch.device, start: Start, ranks: int) -> Model:
+def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
     """Return tokenizer and network as the run begins with them: new, or from `training.init_from`.
 
     Raises:
         ConfigError: on a CPU, whose memory `ranks` processes share, the network is too large to be trained.
     """
-    tokenizer = start.tokenizer or Tokenizer.train(
-        corpus.pieces or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
+    tokenizer = pretrained.tokenizer or Tokenizer.train(
+        corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
     )
     if device.type == "cpu":
-        check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, free_bytes(ranks))
+        check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     model = Model(network, tokenizer, config)
-    start.initialise(model)
+    pretrained.initialise(model)
     return model
-
-
-def guard_memory(trainer: Trainer, data: EpochBatches, resumed: bool) -> None:
-    """Find out before the first update whether there is memory for the worst batch; on a GPU, in how many parts.
-
-    Raises:
-        ConfigError: there is not, on a CPU; the message says what fits.
-        Seq2SeqError: there is not, on a GPU, even for one sentence.
-    """
-    network, config, ranks = trainer.network, trainer.config, trainer.ranks
-    worst = data.worst(trainer.progress.epoch, functools.partial(rough_bytes, network))
-    device = trainer.update.device.type
-    copies = 0 if resumed else 2  # Adam's moments
-    if device == "cuda":
-        trainer.update.try_worst(worst, copies)
-    refused = None
-    if device == "cpu":
-        try:
-            check_memory(
-                trainer.update.part_gradient,
-                network,
-                worst,
-                batch_tokens=config.batch_tokens,
-                available=free_bytes(ranks.here),
-                micro_batches=config.micro_batches,
-                ranks=ranks.count,
-                copies=copies,
-            )
-        except ConfigError as error:
-            refused = error
-    if any(row[0] for row in ranks.gather([float(refused is not None)])):
-        raise refused or ConfigError("another process of this run has too little memory, see its message")
-
-
-def free_bytes(processes: int) -> int | None:
-    """Return what each of so many processes on this machine may take; None where the system does not say."""
-    free = available_bytes()
-    return None if free is None else free // processes
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
@@ -222,14 +169,14 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def test(folder: Path, corpus: Corpus, config: Config, run_log: RunLog) -> None:
+def test(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> None:
     """Score the best model on every test set, show translations, and say what to do next (on standard output)."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     results = {}
     for name, text in corpus.tests.items():
         hypotheses = translator.translate(text.src)
         results[name] = score(hypotheses, text.tgt)
-        run_log.event("test", set=name, **results[name].to_dict())
+        run_log.event(EventKind.test, set=name, **results[name].to_dict())
         if name == next(iter(corpus.tests)):
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
                 print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")

@@ -17,6 +17,7 @@ from seq2seq.cli.line_reader import check_inputs, in_step, prompted, windows
 from seq2seq.cli.line_writer import Written, output, written
 from seq2seq.cli.options import add_search_options, search_overrides
 from seq2seq.cli.process_options import (
+    CommandParser,
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
@@ -31,20 +32,21 @@ from seq2seq.storage.run_folder import BEST_NAME
 
 # Importing torch takes a second. It is imported where it is used, so that --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
-    from seq2seq.inference.translator import Translation, Translator
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
 
 BUFFER_LINES = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_intermixed_args(argv)  # parse_args would reject MODEL --n-best 3 FILE
-    return run(lambda: translate(args))
+    # parse_args would reject MODEL --n-best 3 FILE
+    return run(lambda: translate(parser().parse_intermixed_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser; an option that defaults to the model's setting is None if not given."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="seq2seq-translate",
         usage="%(prog)s [options] MODEL [MODEL ...] [FILE ...]",
         description="Translate text with a trained model, one output line per input line, in order. Several "
@@ -140,7 +142,7 @@ def translate(args: argparse.Namespace) -> None:
     glossary = Glossary.read(args.glossary) if args.glossary else None
     translator = load_translator(args, models)
     options = _options(args, translator) | {"glossary": glossary}
-    translator.translate_n_best([], **options)  # checks the options before the output file is emptied
+    translator.check_options(**options)  # before the output file is emptied
     answers = functools.partial(_answers, translator, options)
     grouped = args.n_best > 1 and args.format == "text"
     before = written(args.output, grouped) if args.resume else Written()

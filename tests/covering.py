@@ -1,4 +1,4 @@
-"""A few settings of many factors in which every two values that may meet do meet: most faults need no more than two."""
+"""Pairwise testing: few combinations that cover every pair of factor values, since most faults need at most two."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ Row = dict[str, Any]
 
 
 def covering_set(factors: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda row: True) -> list[Row]:
-    """Return rows with every pair of values of different factors that an allowed row has; the greediest row first."""
+    """Return allowed rows that cover every pair of values found in an allowed row, chosen greedily."""
     rows = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
     rows = [row for row in rows if allowed(row)]
     bits: dict[object, int] = {}
     pairs = [sum(1 << bits.setdefault(pair, len(bits)) for pair in pairs_of(row)) for row in rows]
-    missing, chosen = (1 << len(bits)) - 1, []
-    while missing:
-        best = max(range(len(rows)), key=lambda number: (pairs[number] & missing).bit_count())
-        missing &= ~pairs[best]
-        chosen.append(rows[best])
-    return chosen
+    uncovered, selected = (1 << len(bits)) - 1, []
+    while uncovered:
+        best = max(range(len(rows)), key=lambda number: (pairs[number] & uncovered).bit_count())
+        uncovered &= ~pairs[best]
+        selected.append(rows[best])
+    return selected
 
 
 def pairs_of(row: Row) -> list[object]:
+    """Return every pair of (factor, value) in a row."""
     return list(itertools.combinations(row.items(), 2))
 
 
 def name_of(row: Row) -> str:
-    """Return a row as the name of a test."""
+    """Return the test id of a row."""
     return "-".join(f"{key}={getattr(value, 'name', value)}" for key, value in row.items())

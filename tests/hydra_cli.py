@@ -1,4 +1,4 @@
-"""`python -m seq2seq.train` in this process: what the user typed, what came of it."""
+"""Run the command line of `python -m seq2seq.train` in this process, with any job."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-# seq2seq is imported inside the functions: jaxtyping's import hook must come first.
+# seq2seq is imported inside the functions: the import hook of jaxtyping must be installed first.
 if TYPE_CHECKING:
     from seq2seq.cli.resume import RunContext
     from seq2seq.config.schema import Config
 
 
 class Launched(NamedTuple):
+    """Result of a command, with the arguments of each job it ran."""
+
     status: int
     jobs: list[tuple[Config, RunContext]]
     out: str
@@ -23,7 +25,7 @@ class Launched(NamedTuple):
 
 
 class Launcher:
-    """Calls `launch` and remembers what the job was given; without a job nothing else happens."""
+    """Calls `run_app` with a job (by default one that does nothing) and records the job's arguments."""
 
     def __init__(
         self,
@@ -39,20 +41,20 @@ class Launcher:
 
         jobs: list[tuple[Config, RunContext]] = []
 
-        def remember_and_do(config: Config, run: RunContext) -> None:
+        def record_and_run(config: Config, run: RunContext) -> None:
             jobs.append((config, run))
             self.job(config, run)
 
         self.patch.setattr(sys, "argv", ["seq2seq.train", *self.fixed, *arguments])
         self.capture.readouterr()
         try:
-            status = run_app(remember_and_do)
+            status = run_app(record_and_run)
         finally:
             self._close_logs()
         return Launched(status, jobs, *self.capture.readouterr())
 
     def _close_logs(self) -> None:
-        """A command ends with its process; here its log files would stay open, and write to closed streams."""
+        """Close the command's log handlers, which would otherwise write to closed streams in later tests."""
         root = logging.getLogger("seq2seq")
         for handler in list(root.handlers):
             root.removeHandler(handler)

@@ -1,7 +1,8 @@
-"""Runs of `python -m seq2seq.train` as the tests need them: tiny, in a process that can be killed, comparable."""
+"""Run commands on a tiny network, in processes that can be killed, and compare run folders."""
 
 from __future__ import annotations
 
+import glob
 import importlib
 import json
 import os
@@ -10,13 +11,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-# Not imported from seq2seq: jaxtyping's import hook must come first.
+# Not imported from seq2seq: the import hook of jaxtyping must be installed first.
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
 STEPS = 24
 FILES = {BEST_NAME, LAST_NAME, "config.yaml", "metrics.jsonl", "provenance.json", "tensorboard", "train.log"}
@@ -31,83 +32,115 @@ TINY = (
 )  # fmt: skip
 
 
-class Process:
-    """The command in a process of its own."""
+class Result(NamedTuple):
+    """Exit status, stdout and stderr of a command."""
 
-    def __init__(self, cache: Path, folder: Path, *arguments: str, launcher: Sequence[str] = ()) -> None:
-        self.metrics = folder / "run" / "metrics.jsonl"
-        self.before = len(self.lines())
-        command = [sys.executable, *launcher, "-m", "seq2seq.train", *TINY, f"data.cache_dir={cache}", *arguments]
-        package = str(Path(importlib.import_module("seq2seq").__file__ or "").parents[1])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    status: int
+    out: str
+    err: str
+
+
+class Process:
+    """A command in its own process: `python -m seq2seq.train` of a tiny network by default.
+
+    `metrics`: glob pattern, below `folder`, of the metrics.jsonl files that the command writes.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        folder: Path,
+        *arguments: str,
+        module: str = "seq2seq.train",
+        metrics: str = "run/metrics.jsonl",
+        launcher: Sequence[str] = (),
+    ) -> None:
+        self.metrics = folder / metrics
+        self.initial_lines = self.lines()
         self.child = subprocess.Popen(
-            command,
+            [sys.executable, *launcher, "-m", module, *TINY, f"data.cache_dir={cache}", *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def lines(self) -> list[str]:
-        return self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+    def lines(self) -> int:
+        """Return the number of events in the metrics files."""
+        return sum(Path(path).read_text(encoding="utf-8").count("\n") for path in glob.glob(str(self.metrics)))
 
-    def wait_for(self, updates: int) -> None:
-        """Return once the run has logged this many more updates."""
-        while len(self.lines()) < self.before + updates:
-            assert self.child.poll() is None, self.child.communicate()
+    def wait_for(self, events: int, *, may_end: bool = False) -> None:
+        """Return when the process has logged `events` more events, or has ended if it `may_end` before."""
+        while self.lines() < self.initial_lines + events:
+            if self.child.poll() is not None:
+                assert may_end, self.child.communicate()
+                return
             time.sleep(0.002)
 
-    def wait(self) -> tuple[int, str, str]:
+    def wait(self) -> Result:
+        """Return the result when the process has ended."""
         try:
             out, err = self.child.communicate()
         finally:
-            self.child.kill()  # of a test whose time is up
-        return self.child.returncode, out, err
+            self.child.kill()  # if the test timed out
+        return Result(self.child.returncode, out, err)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a subprocess that imports seq2seq from where this process did."""
+    package = str(Path(importlib.import_module("seq2seq").__file__ or "").parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
 
 
 def model_of(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors and the config of the best model."""
     with safe_open(folder / BEST_NAME, framework="pt") as content:
         config = json.loads(content.metadata()["config"])
-        del config["training"]["resume"], config["training"]["save_every_steps"]  # what the tests set differently
+        del config["training"]["resume"], config["training"]["save_every_steps"]  # differ between the compared runs
         return {key: content.get_tensor(key) for key in content.keys()}, config  # noqa: SIM118
 
 
 def state_of(folder: Path) -> dict[str, Any]:
+    """Return the checkpoint without its elapsed time."""
     state: dict[str, Any] = torch.load(folder / LAST_NAME, weights_only=True)
     state["progress"]["elapsed_sec"] = 0
     for group in state["optimizer"]["param_groups"]:
-        del group["lr"]  # set before every update
+        del group["lr"]  # set again before each update
     return state
 
 
-def same(one: Any, other: Any) -> bool:
-    """Bit for bit, through dictionaries and lists."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+def same(a: Any, b: Any) -> bool:
+    """Return whether two values are equal bit for bit, in dictionaries and lists as well."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:
-    """Every event but for its times; a test that was made twice as it was made last."""
-    found = {}
+    """Return the events of metrics.jsonl without times; of events logged twice (before and after a kill) the last."""
+    events = {}
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
-        kept = {key: value for key, value in event.items() if key not in ("time", "elapsed_sec", "tokens_per_sec")}
-        found[event["event"], event.get("step")] = kept
-    return sorted(found.values(), key=lambda event: (event["event"], event.get("step", 0)))
+        timeless = {key: value for key, value in event.items() if key not in ("time", "elapsed_sec", "tokens_per_sec")}
+        events[event["event"], event.get("step")] = timeless
+    return sorted(events.values(), key=lambda event: (event["event"], event.get("step", 0)))
 
 
-def assert_same_run(folder: Path, other: Path) -> None:
-    assert same(state_of(folder), state_of(other))
-    assert same(model_of(folder), model_of(other))
-    assert figures(folder) == figures(other)
-    names, others = ({str(path.relative_to(run)) for path in run.rglob("*")} for run in (folder, other))
-    assert {name for name in names if "events.out" not in name} == {name for name in others if "events.out" not in name}
+def assert_same_run(folder: Path, expected: Path) -> None:
+    """Check that two run folders have equal checkpoints, models, events and file names."""
+    assert same(state_of(folder), state_of(expected))
+    assert same(model_of(folder), model_of(expected))
+    assert figures(folder) == figures(expected)
+    names, expected_names = (
+        {str(path.relative_to(run)) for path in run.rglob("*") if "events.out" not in path.name}
+        for run in (folder, expected)
+    )
+    assert names == expected_names
     for name in names:
         if name.startswith("models/"):
-            assert same(load_file(folder / name), load_file(other / name))
+            assert same(load_file(folder / name), load_file(expected / name))

@@ -1,4 +1,4 @@
-"""How much work a test does: little in `make test`, all of it in `make test-long`."""
+"""Scale the work of a test: short in `make test`, full in `make test-long`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A model too small to translate, large enough to say something different about every line; made in milliseconds."""
+"""A random model, created in milliseconds, whose output is different for every line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SENTENCES = ["pack my box with five dozen jugs", "the quick brown fox jumps over
 
 
 def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: AttentionName | None = None) -> Seq2Seq:
-    """Return a random network, its weights blown up so that what it says depends on what it reads."""
+    """Return a random network with weights so large that its output depends on its input."""
     import torch
 
     from seq2seq.config.model import AttentionName, ModelConfig
@@ -29,12 +29,12 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.normal_(std=0.4 if "embedding" in name or "output" in name else 2.0)
-        network.output.bias[3] = -3.0  # EOS: outputs of some length
+        network.output.bias[3] = -3.0  # EOS is unlikely, so that outputs are longer than 0
     return network
 
 
 def make_model(cache: Path, byte_fallback: bool = False) -> Model:
-    """Return a random network with a tokenizer of single characters (and, on request, of bytes)."""
+    """Return a random network with a tokenizer of single characters, and of bytes with `byte_fallback`."""
     from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
     from seq2seq.config.schema import Config
     from seq2seq.config.training import TrainingConfig

@@ -1,8 +1,8 @@
-"""A process of a distributed run of the tiny trainer; tests/e2e/test_distributed.py starts it with torchrun.
+"""One rank of a distributed run of the tiny trainer, started with torchrun by tests/e2e/test_distributed.py.
 
     torchrun tests/tiny_rank.py FOLDER UPDATES ROWS MICRO_BATCHES
 
-Batches have so many ROWS. Each rank writes the weights it ends with into FOLDER/RANK/weights.pt.
+Each batch has ROWS rows. Each rank writes its final weights to FOLDER/RANK/weights.pt.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.training.distributed import joined
+from seq2seq.training.distributed import joined_group
 from tiny_trainer import random_data, tiny_trainer, weights_of
 
 
@@ -20,9 +20,9 @@ def main() -> None:
     """Train."""
     folder = Path(sys.argv[1])
     updates, rows, micro_batches = map(int, sys.argv[2:])
-    with joined() as ranks:
-        own, data = folder / str(ranks.number), random_data(4, rows=rows)
-        with tiny_trainer(own, data, max_steps=updates, micro_batches=micro_batches, ranks=ranks) as trainer:
+    with joined_group() as group:
+        own, data = folder / str(group.rank), random_data(4, rows=rows)
+        with tiny_trainer(own, data, max_steps=updates, micro_batches=micro_batches, group=group) as trainer:
             trainer.fit()
         torch.save(weights_of(trainer), own / "weights.pt")
 

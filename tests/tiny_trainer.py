@@ -1,4 +1,4 @@
-"""A trainer on random ids: the real loop, network, log and files, a validation that the test dictates."""
+"""A trainer on random ids: the real loop, network, log and files, with a validation that the test defines."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ import torch
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
     from seq2seq.data.batch import Batch
-    from seq2seq.training.distributed import Ranks
-    from seq2seq.training.trainer import EpochData, Trainer, Validation
+    from seq2seq.training.callbacks import EpochData
+    from seq2seq.training.distributed import ProcessGroup
+    from seq2seq.training.records import Validation
+    from seq2seq.training.trainer import Trainer
 
 VOCAB = 12
 
 
 def random_ids(numbers: random.Random, rows: int, longest: int = 6, vocab: int = VOCAB) -> list[list[int]]:
-    """Sentences of 1 to `longest` ordinary pieces."""
+    """Sentences of 1 to `longest` ordinary tokens."""
     return [[numbers.randrange(4, vocab) for _ in range(numbers.randint(1, longest))] for _ in range(rows)]
 
 
 def random_data(batches: int, seed: int = 1, rows: int = 3) -> EpochData:
-    """`batches` of so many `rows` an epoch, other ones in every epoch."""
+    """`batches` of `rows` sentences per epoch, different in every epoch."""
     from seq2seq.data.batch import make_batch
 
     def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
         numbers = random.Random(f"{seed} {epoch}")
-        made = [make_batch(random_ids(numbers, rows), random_ids(numbers, rows)) for _ in range(batches)]
-        return batches, iter(made[start:])
+        epoch_batches = [make_batch(random_ids(numbers, rows), random_ids(numbers, rows)) for _ in range(batches)]
+        return batches, iter(epoch_batches[start:])
 
     return data
 
@@ -43,20 +45,22 @@ def tiny_trainer(
     folder: Path,
     data: EpochData,
     validate: Callable[[], Validation] | None = None,
-    keep: Callable[[Path], None] = Path.touch,
+    save_model: Callable[[Path], None] = Path.touch,
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
-    ranks: Ranks | None = None,
+    group: ProcessGroup | None = None,
     **settings: Any,
 ) -> Iterator[Trainer]:
-    """Give a trainer of a small new network; `settings` are fields of TrainingConfig."""
+    """A trainer of a small new network; `settings` are fields of TrainingConfig."""
     from rich.console import Console
 
     from seq2seq.config.model import DropoutConfig, ModelConfig
     from seq2seq.config.training import TrainingConfig
     from seq2seq.model.network import Seq2Seq
+    from seq2seq.training.callbacks import Callbacks, RunOutput
+    from seq2seq.training.records import Validation
     from seq2seq.training.run_log import RunLog
-    from seq2seq.training.trainer import Trainer, Validation, watch_nothing
+    from seq2seq.training.trainer import Trainer
 
     rising = (Validation(loss=1.0, perplexity=2.7, bleu=float(n), chrf=float(n)) for n in itertools.count())
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,20 +71,9 @@ def tiny_trainer(
     places = DropoutConfig(embedding=dropout, layers=dropout, context=dropout, readout=dropout)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
     network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
-    with RunLog(folder, config.log_every_steps, Console(stderr=True)) as log:
-        yield Trainer(
-            network,
-            config,
-            dtype,
-            data,
-            validate or (lambda: next(rising)),
-            keep,
-            watch_nothing,
-            log,
-            folder,
-            "pieces",
-            ranks,
-        )
+    callbacks = Callbacks(validate or (lambda: next(rising)), save_model)
+    with RunLog(folder, Console(stderr=True)) as log:
+        yield Trainer(network, config, dtype, data, callbacks, RunOutput(folder, log, "tokenizer"), group)
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:

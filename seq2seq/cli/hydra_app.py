@@ -25,7 +25,7 @@ from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import Sweep
 from seq2seq.experiments.sweep_table import report
-from seq2seq.training.distributed import Ranks, joined
+from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
 
 Job = Callable[[Config, RunContext], None]
@@ -44,15 +44,15 @@ def run_app(job: Job) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def body() -> int:
-        with joined() as ranks:
-            if ranks.main:
+        with joined_group() as ranks:
+            if ranks.is_main:
                 return run_with_one_line_errors(lambda: _run_first_rank(job, ranks))
             return _run_other_rank(job, ranks)
 
     return run(body)
 
 
-def _run_first_rank(job: Job, ranks: Ranks) -> int:
+def _run_first_rank(job: Job, ranks: ProcessGroup) -> int:
     """Compose the config, share it with the other ranks and run the job, or every point of a sweep."""
     sweep = Sweep(sys.argv[1:])
     sys.argv[1:] = add_run_dir(sys.argv[1:])
@@ -82,22 +82,22 @@ def _run_first_rank(job: Job, ranks: Ranks) -> int:
     return multirun.exit_status(sweep)
 
 
-def _share(ranks: Ranks, config: Config, context: RunContext) -> tuple[Config, RunContext]:
+def _share(ranks: ProcessGroup, config: Config, context: RunContext) -> tuple[Config, RunContext]:
     """Send the config and the run folder, whose name may contain the time, to the other ranks.
 
     Raises:
         ConfigError: the run is a point of a sweep.
     """
-    if ranks.count > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
+    if ranks.size > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError("a sweep (-m) cannot run in several processes: run its points one after another")
-    ranks.share((to_dict(config), context.folder, context.resumes))
+    ranks.broadcast((to_dict(config), context.folder, context.resumes))
     return config, replace(context, ranks=ranks)
 
 
-def _run_other_rank(job: Job, ranks: Ranks) -> int:
+def _run_other_rank(job: Job, ranks: ProcessGroup) -> int:
     """Run `job` with the config that the first rank sends."""
     placeholder: tuple[dict[str, Any], Path, bool] = {}, Path(), False
-    plain, folder, resumes = ranks.share(placeholder)
+    plain, folder, resumes = ranks.broadcast(placeholder)
     try:
         job(to_config(plain), RunContext(folder, resumes, [], ranks))
     except Stopped as stop:  # the first rank prints it

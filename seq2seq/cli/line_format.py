@@ -15,7 +15,7 @@ from seq2seq.inference.alignment import pharaoh
 
 if TYPE_CHECKING:
     from seq2seq.data.tokenizer import Tokenizer
-    from seq2seq.inference.translator import Translation
+    from seq2seq.inference.translation import Translation
 
 DIGITS = 6  # of scores in JSON; the precision of float32
 

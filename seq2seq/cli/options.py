@@ -1,6 +1,6 @@
-"""The search settings as command-line flags, made from their schema, and the models they are for.
+"""Command-line flags of the search settings, made from their schema, and of the models they apply to.
 
-Shared by the commands that translate. It imports neither torch nor OmegaConf, so that `--help` answers at once.
+Shared by the commands that translate. Imports neither torch nor OmegaConf, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -9,22 +9,15 @@ import argparse
 import dataclasses
 from typing import Any
 
-from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName
-from seq2seq.config.field import Choice, check_ranges, value_range
-from seq2seq.errors import ConfigError
+from seq2seq.config.decode import DecodeConfig, check_overrides
+from seq2seq.config.field import Choice, value_range
 
 FIELDS = {field.name: field for field in dataclasses.fields(DecodeConfig)}
-# What each search does not look at.
-UNUSED = {
-    SearchName.beam: ("samples", "temperature", "top_k", "top_p", "seed", "mbr_utility"),
-    SearchName.sample: ("beam_size", "coverage_penalty", "samples", "mbr_utility"),
-    SearchName.mbr: ("beam_size", "length_normalization", "length_penalty", "coverage_penalty"),
-}
 _DEFAULTS = DecodeConfig()
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """Add one flag for every field of `DecodeConfig`; those left out are None, the model's own setting."""
+    """Add one flag for every field of `DecodeConfig`; a flag that is not given is None, the model's own setting."""
     group = parser.add_argument_group("search (default: the settings stored in the model)")
     for name, field in FIELDS.items():
         default = getattr(_DEFAULTS, name)
@@ -42,37 +35,26 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(flag_of(name), **options)
 
 
-def search_overrides(args: argparse.Namespace, model: DecodeConfig | None = None) -> dict[str, Any]:
-    """Return the settings given on the command line as keys of `DecodeConfig`, to be put over the model's.
-
-    Where the command line chooses the search, what the model stores for another one is put back to its default.
+def search_overrides(args: argparse.Namespace, stored: DecodeConfig | None = None) -> dict[str, Any]:
+    """Return the search settings of the command line, as options of `Translator.translate`.
 
     Args:
         args: the parsed command line.
-        model: the model's settings; without them only what the command line alone decides is checked.
+        stored: the model's settings; None: not loaded yet, so only the command line itself is checked.
 
     Raises:
-        ConfigError: a value out of range, or a flag that would be ignored; names it and the flag that it needs.
+        ConfigError: a value out of range, or a flag that the search ignores; names it and the flag that it needs.
     """
     given = {name: getattr(args, name) for name in FIELDS if getattr(args, name) is not None}
     for name, value in given.items():
         default = getattr(_DEFAULTS, name)
         if isinstance(default, Choice):
             given[name] = type(default)[value]
-    check_ranges(dataclasses.replace(_DEFAULTS, **given), "decode.")
-    search: SearchName | None = given.get("search", model and model.search)
-    unused = UNUSED[search] if search else ()
-    for name in unused:
-        if name in given:
-            users = " or ".join(str(other) for other, names in UNUSED.items() if name not in names)
-            raise ConfigError(f"{flag_of(name)} needs --search {users}, not {search}")
-    normalization = given.get("length_normalization", model and model.length_normalization)
-    if normalization is NormalizationName.none and "length_penalty" in given:
-        raise ConfigError("--length-penalty has no meaning with --length-normalization none")
-    others = {name: getattr(_DEFAULTS, name) for name in unused} if "search" in given else {}
-    return others | given
+    check_overrides(given, stored, flag_of)
+    return given
 
 
-def flag_of(name: str) -> str:
-    """Return the flag of a setting, or of anything else that argparse stores under `name`."""
-    return f"--{name.replace('_', '-')}"
+def flag_of(name: str, value: str = "") -> str:
+    """Write a field, or a field and its value, as a command-line flag."""
+    flag = f"--{name.replace('_', '-')}"
+    return f"{flag} {value}" if value else flag

@@ -1,11 +1,14 @@
-"""Options that the commands share: models, device, precision, threads. Imports no torch, so that `--help` is quick."""
+"""The argument parser and the options that the commands share: models, device, precision, threads.
+
+Imports no torch, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from seq2seq.errors import ConfigError
 
@@ -13,6 +16,14 @@ if TYPE_CHECKING:
     from seq2seq.inference.translator import Translator
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all user errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError, which the command prints as its one line."""
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def positive(text: str) -> int:

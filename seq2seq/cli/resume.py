@@ -17,7 +17,7 @@ from seq2seq.config.loading import absolute_paths, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME
-from seq2seq.training.distributed import Ranks
+from seq2seq.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunContext:
     folder: Path
     resumes: bool
     overrides: list[str] = field(default_factory=list)
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: ProcessGroup = field(default_factory=ProcessGroup)
 
 
 def add_run_dir(arguments: list[str]) -> list[str]:

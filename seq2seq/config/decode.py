@@ -1,15 +1,18 @@
-"""The settings of the search: how outputs are found, ranked and limited."""
+"""Search settings: their schema, which search reads which field, and the overrides of one call."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from seq2seq.config.field import Choice, check_ranges, config_field
 from seq2seq.errors import ConfigError
 
 
 class SearchName(Choice):
-    """How outputs are found."""
+    """Search algorithm."""
 
     beam = "beam"
     sample = "sample"
@@ -17,7 +20,7 @@ class SearchName(Choice):
 
 
 class NormalizationName(Choice):
-    """What log p is divided by before hypotheses of different length are compared."""
+    """Divisor of log p that makes hypotheses of different lengths comparable."""
 
     gnmt = "gnmt"
     average = "average"
@@ -25,93 +28,202 @@ class NormalizationName(Choice):
 
 
 class UtilityName(Choice):
-    """Similarity of two sentences, whose expectation minimum Bayes risk maximises."""
+    """Sentence similarity whose expectation minimum-Bayes-risk decoding maximises."""
 
     chrf = "chrf"
     bleu = "bleu"
 
 
+class InferencePrecisionName(Choice):
+    """Type of the matrix products in translation: the precisions of training, and int8 (the decoder's only)."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+_BEAM, _SAMPLE, _MBR = SearchName.beam, SearchName.sample, SearchName.mbr
+
+
 @dataclass
 class DecodeConfig:
-    """Search and its limits; stored in the model as the defaults of `translate` and `evaluate`."""
+    """Search settings; stored in the model file as the defaults of `translate` and `evaluate`.
+
+    `used_by` of a field names the searches that read it (None: all of them); its help begins with these names.
+    """
 
     search: SearchName = config_field(
         SearchName.beam,
-        "beam, sample (draw from the model) or mbr (draw, keep what agrees most; Eikema and Aziz 2020)",
+        "beam search, sample (draw from the model), or mbr (minimum Bayes risk: of the samples drawn, the one most "
+        "similar to all; Eikema and Aziz 2020)",
     )
-    beam_size: int = config_field(5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000)
+    beam_size: int = config_field(
+        5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000, used_by=(_BEAM,)
+    )
     length_normalization: NormalizationName = config_field(
         NormalizationName.gnmt,
         "score = log p / lp: gnmt, lp = ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); average, lp = length^alpha; "
         "none, lp = 1",
+        used_by=(_BEAM, _SAMPLE),
     )
     length_penalty: float = config_field(
-        1.0, "alpha of length_normalization; higher prefers longer outputs, 0: none", at_least=0, at_most=10
+        1.0,
+        "alpha of length_normalization; higher prefers longer outputs, 0: off",
+        at_least=0,
+        at_most=10,
+        used_by=(_BEAM, _SAMPLE),
     )
     coverage_penalty: float = config_field(
         0.0,
-        "beta of the score's term beta * sum_i log(min(sum_j a_ij, 1)), which asks for attention to every source piece "
+        "beta of the score term beta * sum_i log(min(sum_j a_ij, 1)), which penalises source pieces without attention "
         "(Wu et al. 2016, eq. 14); 0: off",
         at_least=0,
         at_most=10,
+        used_by=(_BEAM,),
     )
     min_length_ratio: float = config_field(
-        0.0, "shortest output = ratio × source pieces + min_length_extra, EOS counted", at_least=0, at_most=1000
+        0.0, "minimum output length, EOS included = ratio × source pieces + min_length_extra", at_least=0, at_most=1000
     )
     min_length_extra: int = config_field(0, "see min_length_ratio", unit="pieces", at_least=0)
     max_length_ratio: float = config_field(
-        2.0, "longest output = ratio × source pieces + max_length_extra, EOS counted", at_least=0, at_most=1000
+        2.0, "maximum output length, EOS included = ratio × source pieces + max_length_extra", at_least=0, at_most=1000
     )
     max_length_extra: int = config_field(10, "see max_length_ratio", unit="pieces", at_least=1)
     no_repeat_ngram: int = config_field(
-        0, "never say the same n pieces in a row twice (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
+        0, "forbid an output to contain the same n pieces twice (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
     )
     repetition_penalty: float = config_field(
-        1.0, "multiply log p of pieces said before by this (after Keskar et al. 2019); 1: off", at_least=1, at_most=10
+        1.0,
+        "multiply log p of every piece that the output already contains (after Keskar et al. 2019); 1: off",
+        at_least=1,
+        at_most=10,
     )
-    never_emit: list[str] = config_field(list, "texts that are never said, each as the tokenizer cuts it")
+    never_emit: list[str] = config_field(list, "texts that no output contains, each as the tokenizer segments it")
     samples: int = config_field(
-        32, "mbr: candidates drawn, which are also what they are compared with", at_least=1, at_most=1000
+        32, "candidates drawn, which also serve as references", at_least=1, at_most=1000, used_by=(_MBR,)
     )
     temperature: float = config_field(
-        1.0, "sample, mbr: draw from p^(1/T); below 1 is more careful", at_least=0.01, at_most=100
+        1.0,
+        "draw from p^(1/T); below 1 favours likely pieces",
+        at_least=0.01,
+        at_most=100,
+        used_by=(_SAMPLE, _MBR),
     )
     top_k: int = config_field(
-        0, "sample, mbr: draw from the k likeliest pieces only (Fan et al. 2018); 0: all", at_least=0
+        0, "draw from the k likeliest pieces (Fan et al. 2018); 0: all", at_least=0, used_by=(_SAMPLE, _MBR)
     )
     top_p: float = config_field(
         1.0,
-        "sample, mbr: draw from the likeliest pieces that hold this much probability (Holtzman et al. 2020); 1: all",
+        "draw from the likeliest pieces that hold this probability (nucleus sampling, Holtzman et al. 2020); 1: all",
         at_least=0.000001,
         at_most=1,
+        used_by=(_SAMPLE, _MBR),
     )
     seed: int = config_field(
-        1, "sample, mbr: what is drawn is a function of it and of the sentence alone", at_least=0, at_most=2**31 - 1
+        1,
+        "random seed; a sentence's samples depend on it and on the sentence only",
+        at_least=0,
+        at_most=2**31 - 1,
+        used_by=(_SAMPLE, _MBR),
     )
-    mbr_utility: UtilityName = config_field(UtilityName.chrf, "mbr: sentence-level similarity, chrf or bleu")
+    mbr_utility: UtilityName = config_field(
+        UtilityName.chrf, "sentence-level similarity, chrf or bleu", used_by=(_MBR,)
+    )
     batch_tokens: int = config_field(
-        4096, "ceiling of sentences × longest source in one batch", unit="tokens", at_least=1
+        4096, "maximum of sentences × longest source in a batch", unit="tokens", at_least=1
     )
 
 
-def check_decode(decode: DecodeConfig, prefix: str = "decode.") -> None:
-    """Refuse values out of range and settings that contradict each other or would be ignored.
+_DEFAULTS = DecodeConfig()
+# Off by default, so another value asks for an effect. A config may set the remaining fields for a search that ignores
+# them: models store such configs.
+_OFF_BY_DEFAULT = ("coverage_penalty", "temperature", "top_k", "top_p")
+
+
+def users_of(name: str) -> tuple[SearchName, ...]:
+    """Return the searches that read the field called `name`."""
+    used_by = {field.name: field.metadata["used_by"] for field in dataclasses.fields(DecodeConfig)}[name]
+    return tuple(SearchName) if used_by is None else used_by
+
+
+def config_key(name: str, value: str = "") -> str:
+    """Write a field, or a field and its value, as the key of a config."""
+    return f"decode.{name}={value}" if value else f"decode.{name}"
+
+
+def check_decode(decode: DecodeConfig) -> None:
+    """Check ranges, and that no setting contradicts another or is ignored by the search.
 
     Raises:
-        ConfigError: names the keys, each after `prefix`.
+        ConfigError: names the keys.
     """
-    check_ranges(decode, prefix)
+    check_ranges(decode, "decode.")
     for kind in ("ratio", "extra"):
         low, high = (getattr(decode, f"{side}_length_{kind}") for side in ("min", "max"))
         if low > high:
-            raise ConfigError(f"{prefix}min_length_{kind}={low:g} is above {prefix}max_length_{kind}={high:g}")
-    is_beam = decode.search is SearchName.beam
-    foreign = ("temperature", "top_k", "top_p") if is_beam else ("coverage_penalty",)
-    for name in foreign:
+            raise ConfigError(f"decode.min_length_{kind}={low:g} is above decode.max_length_{kind}={high:g}")
+    for name in _OFF_BY_DEFAULT:
         value = getattr(decode, name)
-        if value != getattr(_DECODE_DEFAULTS, name):
-            instead = "sample or mbr" if is_beam else "beam"
-            raise ConfigError(f"{prefix}{name}={value:g} needs {prefix}search={instead}, not {decode.search}")
+        if value != getattr(_DEFAULTS, name):
+            _check_used(name, f"decode.{name}={value:g}", decode.search, config_key)
 
 
-_DECODE_DEFAULTS = DecodeConfig()
+def check_overrides(
+    changes: Mapping[str, Any], stored: DecodeConfig | None = None, key: Callable[..., str] = config_key
+) -> None:
+    """Check the fields that one call sets: their ranges, and that the search reads each of them.
+
+    Args:
+        changes: the values by field.
+        stored: the settings that `changes` overrides; None: unknown, so only `changes` itself is checked.
+        key: writes a field, or a field and its value, as the user does (`--beam-size 5`).
+
+    Raises:
+        ConfigError: names the fields.
+        TypeError: unknown field.
+    """
+    check_ranges(dataclasses.replace(_DEFAULTS, **changes), "decode.")
+    search = changes.get("search", stored and stored.search)
+    for name in changes if search else ():
+        _check_used(name, key(name), search, key)
+    normalization = changes.get("length_normalization", stored and stored.length_normalization)
+    if normalization is NormalizationName.none and "length_penalty" in changes:
+        raise ConfigError(f"{key('length_penalty')} has no effect with {key('length_normalization', 'none')}")
+
+
+def _check_used(name: str, text: str, search: SearchName, key: Callable[..., str]) -> None:
+    users = users_of(name)
+    if search not in users:
+        raise ConfigError(f"{text} needs {key('search', ' or '.join(map(str, users)))}, not {search}")
+
+
+def override(decode: DecodeConfig, changes: Mapping[str, Any]) -> DecodeConfig:
+    """Return `decode` with the fields in `changes` replaced; a choice may be given by its name.
+
+    If `changes` selects the search, stored fields that this search ignores return to their defaults.
+
+    Raises:
+        ConfigError: a value out of range, or a field that the search ignores; names the keys.
+        TypeError: unknown field.
+    """
+    changes = {name: _member(name, value) for name, value in changes.items()}
+    check_overrides(changes, decode)
+    if "search" in changes:
+        fields = (field.name for field in dataclasses.fields(DecodeConfig))
+        unused = [name for name in fields if changes["search"] not in users_of(name)]
+        decode = dataclasses.replace(decode, **{name: getattr(_DEFAULTS, name) for name in unused})
+    changed = dataclasses.replace(decode, **changes)
+    check_decode(changed)
+    return changed
+
+
+def _member(name: str, value: Any) -> Any:
+    """Return the member that a string names if the field is a choice, else `value`."""
+    default = getattr(_DEFAULTS, name, None)
+    if not isinstance(default, Choice) or not isinstance(value, str):
+        return value
+    members = type(default).__members__
+    if value not in members:
+        raise ConfigError(f"decode.{name}={value!r} is unknown: use {', '.join(members)}")
+    return members[value]

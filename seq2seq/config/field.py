@@ -36,6 +36,7 @@ def config_field(
     at_least: int | float | None = None,
     at_most: int | float | None = None,
     effect: Effect | None = None,
+    used_by: tuple[Choice, ...] | None = None,
 ) -> Any:
     """Declare one config field.
 
@@ -46,8 +47,17 @@ def config_field(
         at_least: smallest value allowed.
         at_most: largest value allowed.
         effect: of changing the value; None: that of the enclosing group, `Effect.result` at the top.
+        used_by: algorithms that read the field, whose names start its help; None: all.
     """
-    metadata = {"doc": doc, "unit": unit, "at_least": at_least, "at_most": at_most, "effect": effect}
+    doc = doc if used_by is None else f"{', '.join(map(str, used_by))}: {doc}"
+    metadata = {
+        "doc": doc,
+        "unit": unit,
+        "at_least": at_least,
+        "at_most": at_most,
+        "effect": effect,
+        "used_by": used_by,
+    }
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -1,1 +1,1 @@
-"""From text to batches: download, corpus, split, tokenizer, binarised ids, batches."""
+"""From text files to padded batches: corpora, reading, cleaning, splitting, tokenizer, binarised ids, batching."""

@@ -1,4 +1,4 @@
-"""What the data room makes and the model reads: special ids and the padded batch."""
+"""The padded batch of sentence pairs that the model reads."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
 class Batch:
     """A padded batch of sentence pairs.
 
-    `src_ids` end in EOS; `tgt_in` is BOS y1 … yn and `tgt_out` is y1 … yn EOS, so position t of `tgt_out` is what
-    the decoder must say after reading `tgt_in` up to t (teacher forcing, Williams and Zipser 1989). Padding is PAD_ID.
+    `src_ids` end in EOS; `tgt_in` is BOS y1 … yn and `tgt_out` is y1 … yn EOS, so position t of `tgt_out` is the
+    target after the decoder has read `tgt_in` up to t (teacher forcing, Williams and Zipser 1989). Padding is PAD_ID.
     """
 
     src_ids: Int[Tensor, "batch src_len"]
@@ -31,12 +31,12 @@ class Batch:
 
     @property
     def tgt_tokens(self) -> int:
-        """Number of real target tokens, EOS included (a CPU–GPU sync when the batch is on a GPU)."""
+        """Number of target tokens without padding, EOS included; a CPU–GPU sync if the batch is on a GPU."""
         return int((self.tgt_out != PAD_ID).sum())
 
     @property
     def padded_tokens(self) -> int:
-        """Target slots the model computes: rows × longest row."""
+        """Number of target positions computed, padding included: rows × longest row."""
         return self.tgt_out.numel()
 
     def to(self, device: torch.device) -> Batch:
@@ -44,12 +44,12 @@ class Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in self._tensors()))
 
     def split(self, parts: int) -> list[Batch]:
-        """Cut the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
+        """Split the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
         rows = torch.arange(len(self.src_lengths)).tensor_split(parts)
         return [self._rows(index) for index in rows if len(index)]
 
     def twice(self) -> Batch:
-        """Return all rows and then the same rows again, which dropout makes two passes of."""
+        """Return all rows followed by the same rows again, for two passes with different dropout masks (R-Drop)."""
         return Batch(*(torch.cat([t, t]) for t in self._tensors()))
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,20 +62,20 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Lists of ids of unequal length, one behind the other in one array."""
+class RaggedIds:
+    """Lists of ids of unequal length, concatenated into one array."""
 
     ids: NDArray[np.integer[Any]]
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> Rows:
-        """Put lists behind one another."""
+    def from_lists(cls, lists: Sequence[Sequence[int]]) -> RaggedIds:
+        """Concatenate lists."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
 
     def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
-        """Return one row for each list, with BOS before and EOS behind it if asked for, then PAD_ID."""
+        """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""
         longest = int(self.lengths.max())
         matrix = np.full((len(self.lengths), bos + longest + eos), PAD_ID, np.int64)
         real = np.arange(longest) < self.lengths[:, None]
@@ -88,18 +88,18 @@ class Rows:
 
 
 def pad(lists: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
-    """Stack id lists of unequal length into one matrix, padded with PAD_ID on the right, and their lengths."""
-    rows = Rows.of(lists)
+    """Return id lists as one matrix, padded on the right with PAD_ID, and their lengths."""
+    rows = RaggedIds.from_lists(lists)
     return rows.padded(), torch.from_numpy(rows.lengths)
 
 
 def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Batch:
-    """Build a batch from piece ids without special ids; EOS and BOS are added here."""
-    return batch_of(Rows.of(src), Rows.of(tgt))
+    """Build a batch from id lists without special ids; add EOS and BOS."""
+    return batch_from_ragged(RaggedIds.from_lists(src), RaggedIds.from_lists(tgt))
 
 
-def batch_of(src: Rows, tgt: Rows) -> Batch:
-    """Do what `make_batch` does, without a Python object for each id."""
+def batch_from_ragged(src: RaggedIds, tgt: RaggedIds) -> Batch:
+    """Build the batch of `make_batch` without a Python object per id."""
     return Batch(
         src_ids=src.padded(eos=True),
         src_lengths=torch.from_numpy(src.lengths + 1),

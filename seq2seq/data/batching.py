@@ -1,7 +1,7 @@
-"""Token-budget batches of similar length, cut by torchtext (the only module that imports it).
+"""Batches of similar length under a token budget, cut by torchtext (the only module that imports it).
 
-The budget is a ceiling on rows × longest row, either side: what the model computes, padding included. The order of an
-epoch is a pure function of (seed, epoch), so a position in it is all that a resumed run needs.
+The budget is a ceiling on rows × longest row of either side: the positions computed, padding included. The order of an
+epoch is a pure function of (seed, epoch), so a resumed run needs only its position in it.
 """
 
 from __future__ import annotations
@@ -12,64 +12,64 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torchtext.data import batch as cut
+from torchtext.data import batch as torchtext_batch
 
-from seq2seq.data.batch import Batch, batch_of
+from seq2seq.data.batch import Batch, batch_from_ragged
 from seq2seq.data.binarised import PairedIds
 from seq2seq.errors import ConfigError
 
 Lengths = NDArray[np.int64]
 Cost = Callable[[Lengths, Lengths, Lengths], NDArray[Any]]
-"""What batches cost, from their rows, longest sources and longest targets."""
+"""Maps numbers of rows, longest sources and longest targets to the costs of the batches."""
 Row = tuple[int, int]  # length of the longer side, index of the pair
-LEAN_STEP = 2  # pieces
+DIFFERENCE_BUCKET = 2  # tokens
 
 
 def batch_order(
     src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, seed: int, epoch: int
 ) -> list[list[int]]:
-    """Return the pair indices of every batch of an epoch; each pair comes once.
+    """Return the pair indices of every batch of an epoch; each pair occurs once.
 
-    All pairs are sorted by shape, those of like shape in another order each epoch, and cut into batches, which come in
-    random order. Shapes are told apart so finely that 2 to 5 % are padding, so coarsely that pairs meet others
+    Pairs are sorted by length, with random order inside a bucket of similar lengths, and cut into batches, which are
+    shuffled. Bucket widths trade padding (2 to 5 %) against how often the same pairs share a batch
     (docs/performance.md).
 
-    Lengths count pieces with EOS; `batch_tokens` is the ceiling of rows × longest row of a batch, either side.
+    Args:
+        src_lengths: source tokens of each pair, EOS included.
+        tgt_lengths: target tokens of each pair, EOS included.
+        batch_tokens: ceiling of rows × longest row of a batch, on either side.
+        seed: of the run.
+        epoch: number of the epoch.
 
     Raises:
-        ConfigError: a pair is longer than the budget by itself.
+        ConfigError: one pair exceeds the budget.
     """
-    longest, lean = _shapes(src_lengths, tgt_lengths)
+    longest, difference = _sort_keys(src_lengths, tgt_lengths)
     _check_budget(longest, batch_tokens)
     rng = np.random.default_rng([seed, epoch])
-    order = np.lexsort((rng.permutation(len(longest)), lean // LEAN_STEP, longest))
+    order = np.lexsort((rng.permutation(len(longest)), difference // DIFFERENCE_BUCKET, longest))
     batches = list(_cut(longest, order, batch_tokens))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def fixed_batches(pairs: PairedIds, batch_tokens: int) -> Iterator[Batch]:
-    """Yield all pairs by length, for validation; a pair longer than the budget comes alone."""
-    longest, lean = _shapes(pairs.src_lengths, pairs.tgt_lengths)
-    for indices in _cut(longest, np.lexsort((lean, longest)), batch_tokens):
+    """Yield all pairs sorted by length, for validation; a pair that exceeds the budget is a batch of its own."""
+    longest, difference = _sort_keys(pairs.src_lengths, pairs.tgt_lengths)
+    for indices in _cut(longest, np.lexsort((difference, longest)), batch_tokens):
         yield _batch(pairs, indices)
 
 
 def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
-    """Yield the batches of an epoch's `order` from position `start` on."""
+    """Yield the batches of an epoch's `order`, from position `start`."""
     for indices in order[start:]:
         yield _batch(pairs, indices)
 
 
-def heaviest(
-    order: Sequence[Sequence[int]],
-    src_lengths: Lengths,
-    tgt_lengths: Lengths,
-    cost: Cost,
-) -> int:
-    """Return the position in an epoch's `order` of the batch that costs most, the first of equals.
+def costliest(order: Sequence[Sequence[int]], src_lengths: Lengths, tgt_lengths: Lengths, cost: Cost) -> int:
+    """Return the position in an epoch's `order` of the batch with the highest cost, the first one on a tie.
 
-    `cost` is given rows, longest source and longest target of all batches at once. Which batch it is depends on the
-    model: the longest sentences where attention holds a vector for each pair of positions, else the most positions.
+    Which batch that is depends on the model: the longest sentences if attention stores a vector for each pair of
+    positions, else the most positions.
     """
     rows = np.fromiter(map(len, order), np.int64, len(order))
     indices = np.fromiter(chain.from_iterable(order), np.int64, int(rows.sum()))
@@ -79,14 +79,14 @@ def heaviest(
 
 
 def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:
-    return batch_of(pairs.src_rows(indices), pairs.tgt_rows(indices))
+    return batch_from_ragged(pairs.src_rows(indices), pairs.tgt_rows(indices))
 
 
-def _shapes(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Lengths, Lengths]:
-    """Return sort keys that put pairs of like shape together: longest side and lean.
+def _sort_keys(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Lengths, Lengths]:
+    """Return the sort keys of pairs: length of the longer side, and signed difference of the two lengths.
 
-    The longer side decides what a batch costs. The lean runs from a short source to a short target and back again for
-    the next length, so that neighbours resemble each other.
+    The longer side determines the cost of a batch. The sign alternates with the length (boustrophedon), so that pairs
+    are similar across the border of two lengths.
     """
     longest = np.maximum(src_lengths, tgt_lengths)
     return longest, (tgt_lengths - src_lengths) * np.where(longest % 2, 1, -1)
@@ -94,21 +94,21 @@ def _shapes(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Lengths, Length
 
 def _cut(longest: Lengths, order: Lengths, batch_tokens: int) -> Iterator[list[int]]:
     rows = zip(longest[order].tolist(), order.tolist(), strict=True)
-    for batch in cut(rows, batch_tokens, batch_size):
-        if batch:  # one row that is too long comes after an empty batch
+    for batch in torchtext_batch(rows, batch_tokens, batch_size):
+        if batch:  # torchtext yields an empty batch before a row that exceeds the budget
             yield [index for _, index in batch]
 
 
-def batch_size(new: Row, count: int, so_far: int) -> int:
-    """Return rows × longest row once `new` is the `count`-th row; `so_far` is the same before it."""
-    longest = so_far // (count - 1) if count > 1 else 0
+def batch_size(new: Row, count: int, size: int) -> int:
+    """Return rows × longest row with `new` as row number `count`; `size` is the value without it."""
+    longest = size // (count - 1) if count > 1 else 0
     return count * max(longest, new[0])
 
 
 def _check_budget(longest: Lengths, batch_tokens: int) -> None:
-    most = int(longest.max(initial=0))
-    if most > batch_tokens:
+    maximum = int(longest.max(initial=0))
+    if maximum > batch_tokens:
         raise ConfigError(
-            f"training.batch_tokens={batch_tokens} is less than one pair of {most} pieces: "
+            f"training.batch_tokens={batch_tokens} is less than the longest pair, {maximum} tokens: "
             "raise it or lower data.max_length"
         )

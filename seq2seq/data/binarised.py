@@ -1,7 +1,7 @@
-"""Sentence pairs as piece ids, encoded once and memory-mapped.
+"""Sentence pairs as token ids, encoded once and memory-mapped.
 
-Flat arrays and offsets on disk: a corpus of any size costs no memory beyond the pages in use, a restarted run starts
-at once, and processes of one machine share the pages.
+Flat arrays and offsets on disk: a corpus takes no memory beyond the pages in use, a restarted run does not encode
+again, and the processes of a machine share the pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.atomic_files import new_folder
-from seq2seq.data.batch import Rows
+from seq2seq.data.batch import RaggedIds
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
@@ -26,16 +26,17 @@ from seq2seq.errors import DataError
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-CHUNK_PAIRS = 2_000  # also part of what an epoch's sampled pairs are a function of
+CHUNK_PAIRS = 2_000  # a different value changes the sampled segmentations of a seed
 SIDES = ("src", "tgt")
-Encode = Callable[[Sequence[str], int], list[list[int]]]  # of lines and the number of the first one
+Encode = Callable[[Sequence[str], int], list[list[int]]]
+"""Maps lines and the index of the first one in the text to ids."""
 
 
 class PairedIds:
-    """The encoded pairs of a folder written by `write_pairs`; ids are without special ids, lengths count EOS."""
+    """Encoded pairs in a folder written by `write_pairs`; ids exclude special ids, lengths include EOS."""
 
     def __init__(self, folder: Path) -> None:
-        """Map the files of `folder`; `dropped` is the number of pairs that were too long."""
+        """Memory-map the files of `folder`; `dropped` is the number of pairs that were too long."""
         self._ids = {side: np.load(folder / f"{side}_ids.npy", mmap_mode="r") for side in SIDES}
         self._offsets = {side: np.load(folder / f"{side}_offsets.npy") for side in SIDES}
         self.dropped = int(np.load(folder / "dropped.npy"))
@@ -51,34 +52,34 @@ class PairedIds:
         """Return the target ids of pair `i`."""
         return self._row("tgt", i)
 
-    def src_rows(self, indices: Sequence[int]) -> Rows:
+    def src_rows(self, indices: Sequence[int]) -> RaggedIds:
         """Return the source ids of several pairs."""
         return self._rows("src", indices)
 
-    def tgt_rows(self, indices: Sequence[int]) -> Rows:
+    def tgt_rows(self, indices: Sequence[int]) -> RaggedIds:
         """Return the target ids of several pairs."""
         return self._rows("tgt", indices)
 
     @property
     def src_lengths(self) -> NDArray[np.int64]:
-        """Source pieces of every pair, EOS included."""
+        """Source tokens of every pair, EOS included."""
         return self._lengths("src")
 
     @property
     def tgt_lengths(self) -> NDArray[np.int64]:
-        """Target pieces of every pair, EOS included."""
+        """Target tokens of every pair, EOS included."""
         return self._lengths("tgt")
 
     def _lengths(self, side: str) -> NDArray[np.int64]:
         lengths: NDArray[np.int64] = np.diff(self._offsets[side]) + 1
         return lengths
 
-    def _rows(self, side: str, indices: Sequence[int]) -> Rows:
+    def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
         pairs = np.asarray(indices, np.int64)
         begins = self._offsets[side][pairs]
         lengths = self._offsets[side][pairs + 1] - begins
-        shifts = begins - (np.cumsum(lengths) - lengths)  # from its place in the result to that in the file
-        return Rows(self._ids[side][np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
+        shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the file
+        return RaggedIds(self._ids[side][np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
 
     def _row(self, side: str, i: int) -> NDArray[np.int32]:
         offsets = self._offsets[side]
@@ -87,46 +88,49 @@ class PairedIds:
 
 
 def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
-    """Encode `text` into the cache, or open what is there for the same text, tokenizer and limit.
+    """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit.
 
-    Pairs with a side of more than `max_length` pieces, EOS included, are dropped; None keeps all.
+    Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all.
 
     Raises:
         DataError: no pair is left.
+        StorageError: the cache cannot be written.
     """
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
     if not folder.is_dir():
         with new_folder(folder) as temporary:
-            write_pairs(text, fixed(tokenizer.encode_src), fixed(tokenizer.encode_tgt), max_length, temporary)
+            write_pairs(
+                text,
+                without_position(tokenizer.encode_src),
+                without_position(tokenizer.encode_tgt),
+                max_length,
+                temporary,
+            )
     pairs = PairedIds(folder)
     check_not_empty(pairs, max_length)
     log_dropped(pairs, max_length)
     return pairs
 
 
-def fixed(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
-    """Return an encoding that does not depend on where in the text the lines stand."""
+def without_position(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
+    """Return `encode` as an `Encode` that ignores the position of the lines."""
     return lambda lines, start: encode(lines)
 
 
 def check_not_empty(pairs: PairedIds, max_length: int | None) -> None:
-    """Refuse a text of which nothing is left.
-
-    Raises:
-        DataError: no pair is short enough.
-    """
+    """Raise DataError if every pair was too long."""
     if not len(pairs):
         raise DataError(
-            f"all {pairs.dropped:,} pairs are longer than {max_length} pieces, "
-            "the smaller of data.max_length and training.batch_tokens"
+            f"all {pairs.dropped:,} pairs are longer than {max_length} tokens, "
+            "the smaller of data.max_length and training.batch_tokens: raise it"
         )
 
 
 def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
-    """Say how many pairs were too long, if any."""
+    """Log how many pairs were too long, if any."""
     if pairs.dropped:
         log.info(
-            "dropped %d of %d pairs longer than %s pieces (data.max_length, training.batch_tokens)",
+            "dropped %d of %d pairs longer than %s tokens (data.max_length, training.batch_tokens)",
             *(pairs.dropped, len(pairs) + pairs.dropped, max_length),
         )
 
@@ -134,7 +138,7 @@ def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
 def write_pairs(
     text: ParallelText, encode_src: Encode, encode_tgt: Encode, max_length: int | None, folder: Path
 ) -> None:
-    """Encode `text` into the files of `folder` that `PairedIds` reads, without the pairs that are too long."""
+    """Encode `text` into the files of `folder` that `PairedIds` reads, except pairs that are too long."""
     lengths = {side: array("q") for side in SIDES}
     with (folder / "src_ids.npy").open("w+b") as src_file, (folder / "tgt_ids.npy").open("w+b") as tgt_file:
         files = dict(zip(SIDES, (src_file, tgt_file), strict=True))
@@ -158,7 +162,7 @@ def write_pairs(
 
 
 def _write_header(file: BinaryIO, size: int) -> None:
-    """Write the header of an int32 .npy file; NumPy pads it so that the final size fits over the first one."""
+    """Write the header of an int32 .npy file; NumPy pads it, so the header with the final size has the same length."""
     np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (size,)})
 
 

@@ -1,6 +1,6 @@
-"""Fetching corpora: once, checked against a pinned SHA-256, kept in the cache folder.
+"""Download corpora into the cache folder, once, and check them against a pinned SHA-256.
 
-Nothing downloaded is ever executed; archives are only read.
+Downloaded code is never executed; archives are only read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RETRIES = 2
 
 
 def cache_dir(configured: str | None) -> Path:
-    """Return the folder for downloads and prepared data: as configured, else the checkout's data/, else the user's."""
+    """Return the folder of downloads and prepared data: as configured, else data/ in a checkout, else a user cache."""
     if configured:
         return Path(configured).expanduser()
     checkout = Path(__file__).resolve().parents[2]
@@ -44,14 +44,20 @@ def sha256(path: Path) -> str:
 
 
 def fetch_sdist(
-    project: str, version: str, digest: str, folder: Path, *, ways_on: str, index: str | None = None
+    project: str, version: str, digest: str, folder: Path, *, alternatives: str, index: str | None = None
 ) -> Path:
-    """Return the source distribution of a Python package, downloading it if `folder` has no intact copy.
+    """Return the source distribution of a Python package; download it if `folder` has no intact copy.
 
-    `index` is the simple index to ask; by default PIP_INDEX_URL if that is set (users behind a mirror), else PyPI.
+    Args:
+        project: name of the package.
+        version: of the package.
+        digest: SHA-256 of the file, in hexadecimal.
+        folder: where the file is kept.
+        alternatives: what the user can do without the download; the end of the error message.
+        index: URL of the simple index; default: PIP_INDEX_URL if set (users behind a mirror), else PyPI.
 
     Raises:
-        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+        DownloadError: the file cannot be downloaded or has a different digest.
     """
     import requests
     from pypi_simple import PyPISimple, tqdm_progress_factory
@@ -73,26 +79,32 @@ def fetch_sdist(
             tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary,
         ):
             page = client.get_project_page(project, timeout=TIMEOUT_SEC)
-            found = [p for p in page.packages if p.package_type == "sdist" and p.version == version]
-            if not found:
+            sdists = [p for p in page.packages if p.package_type == "sdist" and p.version == version]
+            if not sdists:
                 raise ValueError("the index lists no such source distribution")
             part = Path(temporary) / "part"
-            # verify=False: our own digest, checked next, is stronger than the one the index states about itself.
-            progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _on_terminal())
-            client.download_package(found[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
+            # verify=False: the pinned digest, checked below, is stronger than the one that the index states.
+            progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _is_terminal())
+            client.download_package(sdists[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
             if (actual := sha256(part)) != digest:
                 raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
             os.replace(part, target)
-    except Exception as error:  # requests, urllib3, pypi_simple and the file system each have their own family
-        raise _failure(f"{project} {version}", error, ways_on) from error
+    except Exception as error:  # requests, urllib3, pypi_simple and the file system have no common base class
+        raise _failure(f"{project} {version}", error, alternatives) from error
     return target
 
 
-def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, ways_on: str) -> None:
-    """Make `folder` hold every named file of `base_url` with its digest, downloading what is missing or damaged.
+def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, alternatives: str) -> None:
+    """Download the files of `base_url` that are missing or damaged in `folder`.
+
+    Args:
+        base_url: prefix of the file names.
+        digests: file name -> SHA-256, in hexadecimal.
+        folder: where the files are kept.
+        alternatives: what the user can do without the download; the end of the error message.
 
     Raises:
-        DownloadError: the message ends with `ways_on`, what the user can do without the download.
+        DownloadError: a file cannot be downloaded or has a different digest.
     """
     import pooch
 
@@ -102,24 +114,24 @@ def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, ways
     log.info("downloading %d files to %s", len(missing), folder)
     pooch.get_logger().setLevel("ERROR")
     store = pooch.create(folder, base_url, registry=dict(digests), retry_if_failed=RETRIES)
-    downloader = pooch.HTTPDownloader(progressbar=_on_terminal(), timeout=TIMEOUT_SEC)
+    downloader = pooch.HTTPDownloader(progressbar=_is_terminal(), timeout=TIMEOUT_SEC)
     for name in missing:
         try:
             store.fetch(name, downloader=downloader)
         except Exception as error:  # as above
-            raise _failure(store.get_url(name), error, ways_on) from error
+            raise _failure(store.get_url(name), error, alternatives) from error
 
 
 def _intact(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
 
 
-def _on_terminal() -> bool:
+def _is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _failure(what: str, error: Exception, ways_on: str) -> DownloadError:
-    cause = getattr(error.args[0], "reason", error) if error.args else error  # what requests wraps in three layers
+def _failure(name: str, error: Exception, alternatives: str) -> DownloadError:
+    cause = getattr(error.args[0], "reason", error) if error.args else error  # requests wraps it in three layers
     reason = " ".join(str(cause).split()) or type(error).__name__
-    reason = re.sub(r"//[^/@\s]*@", "//", reason)  # a mirror's address may hold a password
-    return DownloadError(f"could not download {what}: {reason}; {ways_on}")
+    reason = re.sub(r"//[^/@\s]*@", "//", reason)  # the URL of a mirror may contain a password
+    return DownloadError(f"could not download {name}: {reason}; {alternatives}")

@@ -1,4 +1,4 @@
-"""The batches that a network is trained on, epoch by epoch."""
+"""Training batches, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from seq2seq.config.data import DataConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
-from seq2seq.data.batching import Cost, batch_order, batches, heaviest
+from seq2seq.data.batching import Cost, batch_order, batches, costliest
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_pairs import epoch_pairs
@@ -16,10 +16,10 @@ from seq2seq.data.tokenizer import Tokenizer
 
 
 class EpochBatches:
-    """The batches of an epoch as a function of its number (the trainer's `EpochData`)."""
+    """Returns the batches of an epoch by its number (the trainer's `EpochData`)."""
 
     def __init__(self, data: DataConfig, training: TrainingConfig, text: ParallelText, tokenizer: Tokenizer) -> None:
-        """Pairs with a side longer than `data.max_length`, or than a whole batch, are dropped.
+        """Drop pairs with a side longer than `data.max_length` or `training.batch_tokens`.
 
         Raises:
             DataError: no pair is left.
@@ -27,18 +27,18 @@ class EpochBatches:
         max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
         pairs_of = epoch_pairs(text, tokenizer, data.sampling, max_length, training.seed, cache)
         self._training = training
-        self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded when it is asked for
+        self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded at its first use
         self._order_of = functools.lru_cache(1)(self._order)
 
     def __call__(self, epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-        """Return the number of batches of `epoch` and an iterator over them from number `start`."""
+        """Return the number of batches of `epoch` and an iterator over them, from number `start`."""
         order = self._order_of(epoch)
         return len(order), batches(self._pairs_of(epoch), order, start)
 
     def worst(self, epoch: int, cost: Cost) -> Batch:
-        """Return the batch of `epoch` that costs most, as in `heaviest`."""
+        """Return the batch of `epoch` with the highest cost (see `batching.costliest`)."""
         pairs, order = self._pairs_of(epoch), self._order_of(epoch)
-        position = heaviest(order, pairs.src_lengths, pairs.tgt_lengths, cost)
+        position = costliest(order, pairs.src_lengths, pairs.tgt_lengths, cost)
         return next(batches(pairs, order, position))
 
     def _order(self, epoch: int) -> list[list[int]]:

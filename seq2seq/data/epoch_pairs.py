@@ -1,4 +1,4 @@
-"""The encoded training pairs of every epoch: always the same ones, or segmented anew each time (subword sampling)."""
+"""Encoded training pairs by epoch: the same ones in every epoch, or newly segmented ones (subword sampling)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seq2seq.atomic_files import telling
+from seq2seq.atomic_files import storage_errors
 from seq2seq.config.data import SamplingConfig
 from seq2seq.data.binarised import (
     Encode,
     PairedIds,
     check_not_empty,
-    fixed,
     log_dropped,
     prepare,
+    without_position,
     write_pairs,
 )
 from seq2seq.data.corpus import ParallelText
@@ -25,18 +25,19 @@ from seq2seq.data.subword_sampling import Sampler
 from seq2seq.data.tokenizer import Tokenizer
 
 STALE_SEC = 3600.0
-SRC, TGT = 1, 2  # not 0: NumPy's seeds [a, b] and [a, b, 0, 0] are one
+SRC, TGT = 1, 2  # not 0: NumPy treats the seeds [a, b] and [a, b, 0, 0] as equal
 
 
 def epoch_pairs(
     text: ParallelText, tokenizer: Tokenizer, sampling: SamplingConfig, max_length: int, seed: int, cache: Path
 ) -> Callable[[int], PairedIds]:
-    """Return the pairs of an epoch as a function of its number.
+    """Return a function from the number of an epoch to its pairs.
 
-    Pairs with a side of more than `max_length` pieces, EOS included, are dropped.
+    Pairs with a side of more than `max_length` tokens, EOS included, are dropped.
 
     Raises:
-        DataError: no pair is left. With sampling the function returned raises it, as epochs differ in length.
+        DataError: no pair is left. With sampling the returned function raises it, because segmentations differ in
+            length.
     """
     if sampling.src is None and sampling.tgt is None:
         pairs = prepare(text, tokenizer, max_length, cache)
@@ -45,10 +46,10 @@ def epoch_pairs(
 
 
 class SampledEpochs:
-    """Segments the training text anew for every epoch, as a function of (seed, epoch).
+    """Segments the training text for every epoch, as a function of (seed, epoch).
 
-    The files are mapped and lose their names at once, so that the disk is free again when the pairs are let go,
-    however the process ends.
+    The files are memory-mapped and deleted at once, so that the operating system frees the disk space when the pairs
+    are no longer referenced or the process ends, even by a kill.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class SampledEpochs:
         seed: int,
         cache: Path,
     ) -> None:
-        """A side whose alpha is None keeps its best segmentation.
+        """A side whose alpha is None uses its best segmentation.
 
         Raises:
             ConfigError: the tokenizer has one segmentation only.
@@ -70,45 +71,45 @@ class SampledEpochs:
             SRC: None if sampling.src is None else tokenizer.src_sampler(sampling.src),
             TGT: None if sampling.tgt is None else tokenizer.tgt_sampler(sampling.tgt),
         }
-        self._best = {SRC: fixed(tokenizer.encode_src), TGT: fixed(tokenizer.encode_tgt)}
+        self._best = {SRC: without_position(tokenizer.encode_src), TGT: without_position(tokenizer.encode_tgt)}
         self._folder = cache / "sampled"
-        self._told = False
+        self._logged = False
 
     def __call__(self, epoch: int) -> PairedIds:
-        """Return the pairs of `epoch`; those too long in this segmentation are dropped, and logged the first time only.
+        """Return the pairs of `epoch`, without those too long in this segmentation; log their number the first time.
 
         Raises:
             DataError: no pair is left.
-            StorageError: the disk refuses.
+            StorageError: the files cannot be written.
         """
-        with telling(self._folder):
+        with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             remove_stale(self._folder)
-            # Where a mapped file cannot be deleted (Windows, NFS) it stays until it is stale.
+            # A mapped file that cannot be deleted (Windows, NFS) is removed later by `remove_stale`.
             with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
                 encoders = self._encoder(SRC, epoch), self._encoder(TGT, epoch)
                 write_pairs(self._text, *encoders, self._max_length, Path(name))
                 pairs = PairedIds(Path(name))
         check_not_empty(pairs, self._max_length)
-        if not self._told:
+        if not self._logged:
             log_dropped(pairs, self._max_length)
-            self._told = True
+            self._logged = True
         return pairs
 
     def _encoder(self, side: int, epoch: int) -> Encode:
         sampler = self._samplers[side]
-        return self._best[side] if sampler is None else _at(sampler, [self._seed, epoch, side])
+        return self._best[side] if sampler is None else _seeded(sampler, [self._seed, epoch, side])
 
 
-def _at(sampler: Sampler, seed: Sequence[int]) -> Encode:
+def _seeded(sampler: Sampler, seed: Sequence[int]) -> Encode:
     return lambda lines, start: sampler.encode(lines, [*seed, start])
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what a process left that was killed as it wrote: subfolders in which nothing was written for an hour."""
+    """Remove the subfolders of killed processes: those in which no file was written for an hour."""
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process removes it, too
+        with contextlib.suppress(OSError):  # another process removes it at the same time
             files = [path, *path.iterdir()]
-            in_use = any(file.name.startswith(".nfs") for file in files)  # so NFS calls deleted files that are open
+            in_use = any(file.name.startswith(".nfs") for file in files)  # NFS renames deleted files that are open
             if not in_use and time.time() - max(file.stat().st_mtime for file in files) > STALE_SEC:
                 shutil.rmtree(path, ignore_errors=True)

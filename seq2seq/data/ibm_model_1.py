@@ -1,4 +1,4 @@
-"""Which target pieces translate which source piece, by counting: IBM Model 1 (Brown et al. 1993, section 4.1)."""
+"""Translation probabilities of tokens by IBM Model 1 (Brown et al. 1993, section 4.1)."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from numpy.typing import NDArray
 
 from seq2seq.data.special_ids import EOS_ID
 
-ROUNDS = 4  # of expectation and maximisation; the order of the likeliest pieces settles early
-MOST_CELLS = 10_000_000  # pairs of a source and a target position that are counted, of about 100 bytes each
+ROUNDS = 4  # EM iterations; the ranking of the likeliest tokens converges early
+MOST_CELLS = 10_000_000  # pairs of a source and a target position, about 100 bytes each
 
 Ids = NDArray[np.int64]
 
 
 def likeliest_translations(pairs: Iterable[tuple[Sequence[int], Sequence[int]]], src_vocab: int, best: int) -> Ids:
-    """Return for each source piece the `best` target pieces by p(target | source), a row each; 0 where there are fewer.
+    """Return a matrix [src_vocab, best] of the likeliest target tokens by p(target | source), padded with 0.
 
-    Every source sentence also has an EOS, from which come target pieces that translate nothing ("null" in the paper).
-    Only as many pairs count as fit into `MOST_CELLS`.
+    The EOS of every source sentence generates target tokens that translate nothing ("null" in the paper). Pairs after
+    the first `MOST_CELLS` cells are ignored.
     """
     src, tgt, position = _cells(pairs)
     links, link = np.unique(src * (1 + tgt.max(initial=0)) + tgt, return_inverse=True)
-    said_by, said = np.divmod(links, 1 + tgt.max(initial=0))
+    sources, targets = np.divmod(links, 1 + tgt.max(initial=0))
     p = np.ones(len(links))
     for _ in range(ROUNDS):
         share = p[link]
         share /= np.bincount(position, share)[position]
         counts = np.bincount(link, share, minlength=len(links))
-        p = counts / np.bincount(said_by, counts)[said_by]
-    order = np.lexsort((said, -p, said_by))
-    begins = np.searchsorted(said_by[order], np.arange(src_vocab + 1))
+        p = counts / np.bincount(sources, counts)[sources]
+    order = np.lexsort((targets, -p, sources))
+    begins = np.searchsorted(sources[order], np.arange(src_vocab + 1))
     table = np.zeros((src_vocab, best), np.int64)
-    for piece, (begin, end) in enumerate(itertools.pairwise(begins)):
-        found = said[order[begin : min(end, begin + best)]]
-        table[piece, : len(found)] = found
+    for token, (begin, end) in enumerate(itertools.pairwise(begins)):
+        ranked = targets[order[begin : min(end, begin + best)]]
+        table[token, : len(ranked)] = ranked
     return table
 
 
 def _cells(pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> tuple[Ids, Ids, Ids]:
-    """Return source piece, target piece and number of the target position, for every two positions of a pair."""
+    """Return source token, target token and number of the target position, for all pairs of positions of each pair."""
     src, tgt, positions = ([np.empty(0, np.int64)] for _ in range(3))
-    cells = words = 0
-    for read, written in pairs:
-        cells += (len(read) + 1) * len(written)
+    cells = tgt_positions = 0
+    for src_ids, tgt_ids in pairs:
+        cells += (len(src_ids) + 1) * len(tgt_ids)
         if cells > MOST_CELLS:
             break
-        src.append(np.tile(np.array([*read, EOS_ID]), len(written)))
-        tgt.append(np.repeat(np.array(written, np.int64), len(read) + 1))
-        positions.append(np.repeat(np.arange(words, words + len(written)), len(read) + 1))
-        words += len(written)
+        src.append(np.tile(np.array([*src_ids, EOS_ID]), len(tgt_ids)))
+        tgt.append(np.repeat(np.array(tgt_ids, np.int64), len(src_ids) + 1))
+        positions.append(np.repeat(np.arange(tgt_positions, tgt_positions + len(tgt_ids)), len(src_ids) + 1))
+        tgt_positions += len(tgt_ids)
     return np.concatenate(src), np.concatenate(tgt), np.concatenate(positions)

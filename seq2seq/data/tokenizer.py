@@ -1,7 +1,7 @@
 """Subword segmentation with SentencePiece (Kudo and Richardson 2018): text to piece ids and back.
 
-One vocabulary for both languages (joint) or one for each. The model is a few hundred kilobytes of bytes that travel
-inside the trained model's file. This module does not import torch.
+One vocabulary for both languages (joint) or one for each. The serialised model, a few hundred kilobytes, is stored
+inside the model file. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from seq2seq.errors import ConfigError, DataError
 log = logging.getLogger(__name__)
 
 MAX_TRAINING_LINES = 1_000_000
-FEW_LINES = 64  # starting threads costs half a millisecond, a line a hundredth of that
+FEW_LINES = 64  # below it threads do not pay: starting them takes 0.5 ms, encoding a line a hundredth of that
 KEY = "data.tokenizer.vocab_size"
-_SPACES = " ▁"  # SentencePiece writes the spaces of normalised text as ▁, some given models as they are
+_SPACES = " ▁"  # SentencePiece writes spaces of normalised text as ▁; some given models keep them
 
 
 class Tokenizer:
-    """Source and target SentencePiece models (the same one where joint)."""
+    """Source and target SentencePiece models; if joint, one model for both sides."""
 
     def __init__(self, src: bytes, tgt: bytes | None = None, *, names: tuple[str, str] = ("src", "tgt")) -> None:
-        """Load serialised models; without `tgt` the source's serves both sides.
+        """Load serialised models; without `tgt`, `src` is joint. `names` are for error messages.
 
         Raises:
-            ConfigError: not a SentencePiece model, or one whose special ids are not ours.
+            ConfigError: not a SentencePiece model, or its special ids differ from `special_ids`.
         """
         self._models = {"src": src} if tgt is None else {"src": src, "tgt": tgt}
         self._src = _load(src, names[0])
@@ -48,22 +48,22 @@ class Tokenizer:
 
     @property
     def joint(self) -> bool:
-        """Whether both languages share one vocabulary."""
+        """True if both languages share one vocabulary."""
         return self._src is self._tgt
 
     @property
     def src_size(self) -> int:
-        """Pieces in the source vocabulary, special ids included."""
+        """Number of pieces in the source vocabulary, special ids included."""
         return int(self._src.get_piece_size())
 
     @property
     def tgt_size(self) -> int:
-        """Pieces in the target vocabulary, special ids included."""
+        """Number of pieces in the target vocabulary, special ids included."""
         return int(self._tgt.get_piece_size())
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the content: equal tokenizers segment equally."""
+        """Hash of the serialised models: tokenizers with the same fingerprint segment identically."""
         return hashlib.sha256(b"".join(hashlib.sha256(model).digest() for model in self._models.values())).hexdigest()
 
     def encode_src(self, lines: Sequence[str]) -> list[list[int]]:
@@ -75,91 +75,93 @@ class Tokenizer:
         return _encode(self._tgt, lines)
 
     def src_sampler(self, alpha: float) -> Sampler:
-        """Return what cuts source lines at random.
+        """Return a sampler of segmentations of source lines.
 
         Raises:
-            ConfigError: the model has one segmentation only (characters, words).
+            ConfigError: the model has only one segmentation of a line (char or word models).
         """
         return _sampler(self._src, alpha)
 
     def tgt_sampler(self, alpha: float) -> Sampler:
-        """Return what cuts target lines at random; raises as `src_sampler`."""
+        """Return a sampler of segmentations of target lines; raises as `src_sampler`."""
         return _sampler(self._tgt, alpha)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Return the text of target ids; special ids and ids outside the vocabulary say nothing."""
+        """Return the text of target ids; special ids and ids outside the vocabulary are ignored."""
         size = self.tgt_size
         return [self._tgt.decode([i for i in map(int, row) if 0 <= i < size]) for row in ids]
 
     def src_pieces(self, ids: Iterable[int]) -> list[str]:
-        """Return the name of every source piece, for people to look at."""
+        """Return the source pieces as readable strings."""
         return [self._src.id_to_piece(int(i)) for i in ids]
 
     def tgt_pieces(self, ids: Iterable[int]) -> list[str]:
-        """Return the name of every target piece."""
+        """Return the target pieces as readable strings."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
 
     def src_words(self, line: str) -> list[int | None]:
-        """Return for each piece of `encode_src([line])[0]` the index in `line.split()` of the word it is cut from.
+        """Return for each piece of `encode_src([line])[0]` the index in `line.split()` of its word.
 
-        White space, such as a ▁ of its own, counts to the word after it (None: to no word), a piece that spans two
-        words to the first. A word of which normalisation leaves nothing, such as a zero-width space, has no piece.
+        White space, such as a lone ▁, belongs to the following word, or to none (None) at the end; a piece that spans
+        two words belongs to the first. A word that normalisation removes, such as a zero-width space, has no piece.
         """
         line = _utf8(line).decode()
         words = _words(line)
         text, origins = self._src.normalize(line, with_offsets=True)
-        found = self._src.encode(line, return_type="offset_mapping")
-        # The offsets found there give what was normalised away to one neighbour or the other, and all of a character
-        # to the last of its byte pieces. So the pieces are laid over the normalised text, byte by byte.
-        written = [
+        encoded = self._src.encode(line, return_type="offset_mapping")
+        # The offsets in `encoded` assign removed characters to either neighbour, and a whole character to the last of
+        # its byte pieces. Therefore the pieces are aligned with the normalised text, byte by byte.
+        byte_words = [
             None if char in _SPACES else words[origin]
-            for char, origin in zip(text, origins, strict=False)  # the end of the text has an origin, too
+            for char, origin in zip(text, origins, strict=False)  # `origins` ends with the end of the text
             for _ in char.encode()
         ]
-        pieces = zip(found["ids"], found["pieces"], strict=True)
+        pieces = zip(encoded["ids"], encoded["pieces"], strict=True)
         sizes = [1 if self._src.is_byte(i) else len(piece.encode()) for i, piece in pieces]
-        following = _next_word(written)
+        following = _next_word(byte_words)
         return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
 
     def tgt_words(self, ids: Sequence[int], text: str) -> list[int | None]:
-        """Return for each of `ids` the index in `text.split()` of the word it writes a part of.
+        """Return for each of `ids` the index in `text.split()` of the word it is a part of.
 
-        The bytes of one character count to its word, white space to the word after it. None: no word follows, or the
-        id writes nothing (special ids but the unknown piece, which is written ⁇; ids outside the vocabulary).
+        The bytes of a character belong to its word, white space to the following word. None if no word follows or if
+        the id has no text: ids outside the vocabulary and special ids, except the unknown piece, whose text is ⁇.
 
         Raises:
-            ValueError: `text` is not `decode([ids])[0]`, give or take the kind of its white space.
+            ValueError: `text` is not `decode([ids])[0]`; kinds of white space may differ.
         """
         size = self.tgt_size
         known = [int(i) for i in ids if 0 <= i < size]
-        found = self._tgt.decode(known, return_type="offset_mapping")
-        if found["text"].split() != text.split() or len(found["text"]) != len(text):
-            raise ValueError(f"{text!r} is not what the ids write: {found['text']!r}")
+        decoded = self._tgt.decode(known, return_type="offset_mapping")
+        if decoded["text"].split() != text.split() or len(decoded["text"]) != len(text):
+            raise ValueError(f"{text!r} is not the text of the ids: {decoded['text']!r}")
         following = _next_word(_words(text))
-        begins = (begin for begin, _ in found["offsets"])
+        begins = (begin for begin, _ in decoded["offsets"])
         words = (None if self._tgt.is_control(i) else following[begin] for i, begin in zip(known, begins, strict=True))
         return [next(words) if 0 <= i < size else None for i in ids]
 
     def to_bytes(self) -> dict[str, bytes]:
-        """Return the serialised models: {"src"} where joint, else {"src", "tgt"}."""
+        """Return the serialised models, with the keys {"src"} if joint, else {"src", "tgt"}."""
         return dict(self._models)
 
     @classmethod
     def from_bytes(cls, models: Mapping[str, bytes]) -> Tokenizer:
-        """Inverse of `to_bytes`."""
+        """Load the models of `to_bytes`."""
         return cls(models["src"], models.get("tgt"))
 
     @classmethod
     def train(cls, text: ParallelText, config: TokenizerConfig, cache: Path) -> Tokenizer:
-        """Train as configured, or read what the same text and settings gave before; given models are only loaded.
+        """Train as configured, or read the cached model of the same text and config; load given models.
 
         Raises:
-            ConfigError: a vocabulary size the text does not allow, or an unusable given model.
+            ConfigError: the vocabulary size does not fit the text, or a given model cannot be used.
+            DataError: the text is empty or SentencePiece rejects it.
+            StorageError: the cache cannot be written.
         """
         if config.joint:
             if config.tgt_model:
                 raise ConfigError(
-                    "data.tokenizer.tgt_model: one joint vocabulary has only src_model (or set joint=false)"
+                    "data.tokenizer.tgt_model: a joint vocabulary has src_model only; drop tgt_model or set joint=false"
                 )
             model = _read(config.src_model) if config.src_model else _train([*text.src, *text.tgt], config, cache)
             return cls(model, names=(config.src_model or "src", ""))
@@ -184,14 +186,14 @@ def _load(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     actual = {name: int(getattr(processor, name)()) for name in SPECIAL_IDS}
     if actual != SPECIAL_IDS:
         flags = " ".join(f"--{key}={value}" for key, value in SPECIAL_IDS.items())
-        raise ConfigError(f"{name}: its special ids are {actual}; train it with {flags}")
+        raise ConfigError(f"{name}: its special ids are {actual}: train it with {flags}")
     return processor
 
 
 def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str]) -> list[list[int]]:
     if len(lines) < FEW_LINES:
         return [processor.encode(_utf8(line)) for line in lines]
-    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines])  # on all cores, without the GIL
+    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines])  # multithreaded, releases the GIL
     return ids
 
 
@@ -203,12 +205,12 @@ def _sampler(processor: sentencepiece.SentencePieceProcessor, alpha: float) -> S
 
 
 def _utf8(line: str) -> bytes:
-    # A lone surrogate (from a file name or a sloppy JSON) has no UTF-8; it becomes "?" rather than an exception.
+    # A lone surrogate (from a file name or invalid JSON) has no UTF-8: replace it by "?" instead of raising.
     return line.encode("utf-8", "replace")
 
 
 def _words(text: str) -> list[int | None]:
-    """Return for each character the index in `text.split()` of its word, None for white space."""
+    """Return for each character the index in `text.split()` of its word; None for white space."""
     words: list[int | None] = [None] * len(text)
     for index, match in enumerate(re.finditer(r"\S+", text)):
         words[match.start() : match.end()] = [index] * len(match[0])
@@ -216,31 +218,31 @@ def _words(text: str) -> list[int | None]:
 
 
 def _next_word(words: Sequence[int | None]) -> list[int | None]:
-    """Return for each position, and the end, the first word at or after it."""
-    found: list[int | None] = [None]
+    """Return for each position, and for the end, the first word at or after it."""
+    following: list[int | None] = [None]
     for word in reversed(words):
-        found.append(found[-1] if word is None else word)
-    return found[::-1]
+        following.append(following[-1] if word is None else word)
+    return following[::-1]
 
 
 def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:
     lines = lines[:: -(-len(lines) // MAX_TRAINING_LINES) or 1]
-    settings: dict[str, Any] = dict(
+    options: dict[str, Any] = dict(
         model_type=config.type.name,
         vocab_size=config.vocab_size,
         character_coverage=config.character_coverage,
         byte_fallback=config.byte_fallback,
-        num_threads=4,  # fixed: the number of partial sums, so part of the result
+        num_threads=4,  # fixed: it changes the order of summation and thus the result
         **SPECIAL_IDS,
     )
-    path = cache / "tokenizers" / _key(lines, settings) / "pieces.model"
+    path = cache / "tokenizers" / _key(lines, options) / "pieces.model"
     if path.is_file():
         return path.read_bytes()
     log.info("training a %s vocabulary of %d pieces on %d lines", config.type.name, config.vocab_size, len(lines))
     writer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **settings
+            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
         )
     except RuntimeError as error:
         raise _explain(str(error), config.vocab_size) from error
@@ -249,15 +251,15 @@ def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:
     return writer.getvalue()
 
 
-def _key(lines: Iterable[str], settings: Mapping[str, object]) -> str:
-    digest = hashlib.sha256(json.dumps([sentencepiece.__version__, settings]).encode())
+def _key(lines: Iterable[str], options: Mapping[str, object]) -> str:
+    digest = hashlib.sha256(json.dumps([sentencepiece.__version__, options]).encode())
     for line in lines:
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()[:32]
 
 
 def _explain(message: str, size: int) -> Exception:
-    """Turn SentencePiece's internal error into one line that names the setting."""
+    """Turn an internal error of SentencePiece into one line that names the key."""
     if match := re.search(r"Vocabulary size too high.*<= (\d+)", message):
         return ConfigError(f"{KEY}={size} is more than the training text allows: at most {match[1]}")
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
@@ -268,5 +270,5 @@ def _explain(message: str, size: int) -> Exception:
     if "vocab_size" in message:
         return ConfigError(f"{KEY}={size} is too small (data.tokenizer.byte_fallback alone takes 256)")
     if "sentences_.empty()" in message:
-        return DataError("a tokenizer cannot be trained on no text")
-    return DataError(f"SentencePiece could not be trained on this text: {message}")
+        return DataError("a tokenizer cannot be trained: there is no text")
+    return DataError(f"SentencePiece cannot be trained on this text: {message}")

@@ -1,4 +1,4 @@
-"""Corpus scores, each with the signature that makes it reproducible (Post 2018, A Call for Clarity in Reporting BLEU).
+"""Corpus metrics by sacreBLEU, with signatures that make them reproducible (Post 2018, A Call for Clarity ...).
 
 Importing this module loads sacreBLEU but not torch.
 """
@@ -18,7 +18,7 @@ from seq2seq.errors import DataError
 
 @dataclass(frozen=True)
 class Score:
-    """One metric's value in points and the sacreBLEU signature that says how it was computed."""
+    """The value of one metric, in points, and the sacreBLEU signature of how it was computed."""
 
     value: float
     signature: str
@@ -26,12 +26,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """All metrics of one test set.
+    """All metrics of one test set. Higher is better, except for `ter` (edits per 100 reference words).
 
-    `bleu` reads cased text as written and is the one to report. `bleu_tok_lc` is for a look at older papers, which
-    lower-case and tokenise both sides before counting: it lower-cases and tokenises with 13a. Those papers mostly used
-    the Moses tokeniser, which also splits apostrophes ("l' homme"): expect a gap where a language is full of them.
-    Higher is better, except for `ter`, which counts edits per 100 reference words.
+    Report `bleu`, which is computed on cased text as it is. `bleu_tok_lc`, on lower-cased text tokenised with 13a, is
+    for comparison with older papers. Most of them used the Moses tokeniser, which also splits apostrophes
+    ("l' homme"): for languages with many apostrophes the figures differ.
     """
 
     sentences: int
@@ -54,10 +53,10 @@ class Scores:
 
 
 def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """Score detokenised translations against one reference each.
+    """Compute all metrics of detokenised translations, with one reference each.
 
     Raises:
-        DataError: the two differ in number, or there are none.
+        DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
     return Scores(
@@ -65,26 +64,26 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
         bleu=_run(BLEU(), hypotheses, references),
         chrf=_run(CHRF(), hypotheses, references),
         ter=_run(TER(), hypotheses, references),
-        # force: BLEU above has already warned of text that looks tokenised.
+        # force: no second warning if the text looks tokenised
         bleu_tok_lc=_run(BLEU(lowercase=True, tokenize="13a", force=True), hypotheses, references),
     )
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the BLEU of `score` alone: cheap enough for every validation (TER takes longer than all the others).
+    """Return only the BLEU of `score`, which is fast enough for every validation (TER is the slow metric).
 
     Raises:
-        DataError: the two differ in number, or there are none.
+        DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
     return _run(BLEU(force=True), hypotheses, references).value
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the chrF of `score` alone.
+    """Return only the chrF of `score`.
 
     Raises:
-        DataError: the two differ in number, or there are none.
+        DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
     return _run(CHRF(), hypotheses, references).value
@@ -92,11 +91,13 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references):
-        raise DataError(f"{len(hypotheses)} hypotheses but {len(references)} references: their lines must pair up")
+        raise DataError(
+            f"{len(hypotheses)} hypotheses but {len(references)} references: give one line of each per sentence"
+        )
     if not hypotheses:
         raise DataError("nothing to score: there are no hypotheses")
 
 
 def _run(metric: Metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     value = metric.corpus_score(hypotheses, [references]).score
-    return Score(value, str(metric.get_signature()))  # the signature exists only once the metric has run
+    return Score(value, str(metric.get_signature()))  # the signature is complete only after the metric has run

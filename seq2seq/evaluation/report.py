@@ -1,4 +1,4 @@
-"""Scores for the eye: a table of test sets by metrics, then the signatures."""
+"""A table of scores, with a row per test set and a column per metric, and the metrics' signatures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok
 
 
 def print_scores(results: dict[str, Scores]) -> None:
-    """Write one row per test set to standard output."""
+    """Print one row per test set, then the signatures."""
     names = list(next(iter(results.values())).metrics())
     head = ["test set", *(TITLES[name] for name in names), "sentences"]
     rows = [
@@ -19,12 +19,12 @@ def print_scores(results: dict[str, Scores]) -> None:
     ]
     print_table(head, rows)
     sys.stdout.write("\n")
-    for name, metric in next(iter(results.values())).metrics().items():  # the same for every test set
+    for name, metric in next(iter(results.values())).metrics().items():  # signatures are the same for all test sets
         sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Write rows to standard output: a drawn table where that is a terminal, else aligned text."""
+    """Print rows to standard output: a drawn table on a terminal, else aligned text."""
     if sys.stdout.isatty():
         _draw(head, rows)
     else:

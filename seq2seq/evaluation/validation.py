@@ -1,42 +1,47 @@
-"""The validation a trainer is given: loss of teacher forcing, BLEU of real translations."""
+"""Validation: loss under teacher forcing, BLEU and chrF of translations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
+from seq2seq.config.decode import users_of
 from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu, chrf
 from seq2seq.inference.text import valid_unicode
-from seq2seq.inference.translator import Translation, Translator
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
 from seq2seq.runtime import autocast, evaluating
 from seq2seq.training.loss import output_loss
-from seq2seq.training.records import AttentionMap, Sample
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import AttentionMap, Sample, Validation
 
 SAMPLES = 5
-MOST_PIECES = 64
-"""Rows and columns of an attention picture; early in training outputs may be much longer."""
+MAX_TOKENS = 64
+"""Highest number of rows and columns of an attention image; early in training outputs may be much longer."""
 END = "(end)"
 
 
 class Validator:
-    """Measures the network inside `translator` on a validation set; call it as often as you like."""
+    """Validates the network of `translator`, in its current state, on each call."""
 
     def __init__(
         self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
     ) -> None:
-        self._translator, self._batches, self._text, self._beam_size = translator, batches, text, beam_size
+        self._translator, self._batches, self._text = translator, batches, text
+        self._options: dict[str, Any] = (
+            {"beam_size": beam_size} if translator.decode.search in users_of("beam_size") else {}
+        )
 
     def __call__(self) -> Validation:
-        """Return mean negative log-likelihood, perplexity, BLEU and chrF, with the first translations to look at."""
+        """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, beam_size=self._beam_size)]
-        hypotheses = [one.text for one in outputs]
+        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, **self._options)]
+        hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf
         scores = bleu(hypotheses, self._text.tgt), chrf(hypotheses, self._text.tgt)
         rows = zip(self._text.src[:SAMPLES], hypotheses[:SAMPLES], self._text.tgt[:SAMPLES], strict=True)
@@ -45,21 +50,20 @@ class Validator:
         return Validation(loss, perplexity, *scores, samples=samples, attention=attention)
 
     def _attention(self, line: str, output: Translation) -> AttentionMap | None:
-        """Return where the network looks when it is made to say `output`.
+        """Return the attention weights of `output`, by forced decoding.
 
-        None where it cannot look, a side is empty, or the line is so long that it is translated in parts.
+        None if the network has no attention, a side is empty, or the line is so long that it is translated in parts.
         """
         translator, tokenizer = self._translator, self._translator.tokenizer
         (source,) = tokenizer.encode_src([valid_unicode(line)])
-        target = output.ids[:MOST_PIECES]
-        blind = translator.network.config.attention is AttentionName.none
-        if blind or not target or not 0 < len(source) <= translator.longest_part:
+        target = output.ids[:MAX_TOKENS]
+        no_attention = translator.network.config.attention is AttentionName.none
+        if no_attention or not target or not 0 < len(source) <= translator.max_part_tokens:
             return None
-        with translator.ready():
-            (forced,) = translator.predictor.force([source], [target], translator.device)
-        weights = forced.attn_weights[:MOST_PIECES, :MOST_PIECES].tolist()
+        (forced,) = translator.force_decode([source], [target])
+        weights = forced.attn_weights[:MAX_TOKENS, :MAX_TOKENS].tolist()
         columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
-        return AttentionMap(columns[:MOST_PIECES], rows[:MOST_PIECES], weights)
+        return AttentionMap(columns[:MAX_TOKENS], rows[:MAX_TOKENS], weights)
 
     def _loss(self) -> float:
         network, device = self._translator.network, self._translator.device

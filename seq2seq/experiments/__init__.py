@@ -1,1 +1,1 @@
-"""Sweeps and hyper-parameter search."""
+"""Sweeps over settings and hyper-parameter search."""

@@ -1,4 +1,4 @@
-"""Between a run and the study: validations as they come, and the end of a run that is not worth going on with."""
+"""Report a trial's validations to the study and end the trial if the study prunes it."""
 
 from __future__ import annotations
 
@@ -9,55 +9,54 @@ from typing import TYPE_CHECKING
 from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import Seq2SeqError
-from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.metrics_file import EventKind, read_events
 from seq2seq.storage.run_folder import METRICS_NAME
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 
-class Pruned(Exception):
-    """The run is not worth going on with."""
+class TrialPruned(Exception):
+    """The study has pruned the trial."""
 
 
-class Watcher:
-    """Reports the validations of a run, and ends it where the study says so.
+class PruningCallback:
+    """Validation callback of a trial: reports the monitored score, raises TrialPruned.
 
-    They are counted from 1, whatever lies between them: with `training.batch_tokens` searched and one validation an
-    epoch, those of the same number are compared. No run is ended in its warm-up or by its first validation alone: all
-    scores are near nothing then, and their order says little.
+    Validations are compared by number, from 1, not by step: `training.batch_tokens`, and so the steps of an epoch, may
+    be searched. No trial is pruned during warm-up or at its first validation: scores are near zero and poorly ordered.
     """
 
     def __init__(self, trial: Trial, config: Config, folder: Path) -> None:
         self._trial, self._config = trial, config
         self._scores: dict[int, float] = {}
-        for event in read_events(folder / METRICS_NAME):  # made before the run was stopped
-            if event["event"] == "validation":
+        for event in read_events(folder / METRICS_NAME):  # of the run before it was interrupted
+            if event["event"] == EventKind.validation:
                 score = event[config.training.monitor.name]
                 self._report(event["step"], math.nan if score is None else score)
 
     def __call__(self, step: int, validation: Validation) -> None:
-        """Report one validation.
+        """Report a validation.
 
         Raises:
-            Pruned: the best of the run is worse than that of most others was by then.
+            TrialPruned: the best score so far is below the median of earlier trials at the same validation.
         """
         self._report(step, getattr(validation, self._config.training.monitor.name))
-        early = len(self._scores) < 2 or step < self._config.training.warmup_steps
-        if self._config.tune.prune and not early and self._trial.should_prune():
-            raise Pruned
+        too_early = len(self._scores) < 2 or step < self._config.training.warmup_steps
+        if self._config.tune.prune and not too_early and self._trial.should_prune():
+            raise TrialPruned
 
     @property
-    def count(self) -> int:
-        """The number of validations."""
+    def num_validations(self) -> int:
+        """The number of validations of the trial."""
         return len(self._scores)
 
-    def best(self) -> float:
-        """Return the best score.
+    def best_score(self) -> float:
+        """Return the best monitored score.
 
         Raises:
-            Seq2SeqError: there is none that is a number.
+            Seq2SeqError: no validation has a finite score.
         """
         scores = [score for score in self._scores.values() if math.isfinite(score)]
         if not scores:

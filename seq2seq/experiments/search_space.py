@@ -1,4 +1,4 @@
-"""What is searched, in the grammar of Hydra's sweeps, as Optuna's distributions."""
+"""The searched keys: sweeps in Hydra's grammar, converted to Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from seq2seq.config.field import Choice, value_range, walk
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 
-NEVER = ("hydra", "experiment", "tune", "training.monitor", "training.resume")
+NOT_SEARCHABLE = ("hydra", "experiment", "tune", "training.monitor", "training.resume")
 Space = dict[str, Any]
 """Key -> Optuna's distribution."""
 Point = dict[str, Any]
-"""Key -> value; of a choice, the value as text."""
+"""Key -> value; the value of a categorical key is text."""
 
 
 def split_sweeps(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides of a command line that are fixed, and those that are sweeps."""
+    """Split the overrides of a command line into those with one value and sweeps."""
     fixed: list[str] = []
     sweeps: list[str] = []
     for argument, override in zip(arguments, OverridesParser.create().parse_overrides(list(arguments)), strict=True):
@@ -38,98 +38,102 @@ def key_of(override: str) -> str:
     return str(OverridesParser.create().parse_override(override).key_or_group)
 
 
-def but_for(fixed: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """Return the overrides that are of other keys than `prefixes` and what lies below them."""
-    below = tuple(f"{prefix}." for prefix in prefixes)
-    return [text for text in fixed if not f"{key_of(text)}.".startswith(below)]
+def without_keys(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the overrides except those of `keys` and of keys below them."""
+    prefixes = tuple(f"{key}." for key in keys)
+    return [override for override in overrides if not f"{key_of(override)}.".startswith(prefixes)]
 
 
 def search_space(
     listed: Sequence[str], fixed: Sequence[str], sweeps: Sequence[str], groups: Mapping[str, str]
 ) -> Space:
-    """Return key -> distribution: of `listed`, but for keys that a command line fixes, and of its sweeps.
+    """Return the space of the sweeps in `tune.space` and on the command line.
 
-    `groups` says which choice each group of settings has.
+    Args:
+        listed: Sweeps in `tune.space`; those of keys in `fixed` are skipped.
+        fixed: Overrides with one value on the command line.
+        sweeps: Sweeps on the command line; they replace listed sweeps of the same key.
+        groups: Config group -> its option.
 
     Raises:
-        ConfigError: not KEY=SWEEP, or a sweep that cannot be searched.
+        ConfigError: not KEY=SWEEP, or a key or sweep that cannot be searched.
     """
     parser = OverridesParser.create()
-    taken = {key_of(text) for text in fixed}
+    fixed_keys = {key_of(override) for override in fixed}
     space = {}
     for sweep in [*listed, *sweeps]:
         try:
             override = parser.parse_override(sweep)
-            if sweep in sweeps or override.key_or_group not in taken:
+            if sweep in sweeps or override.key_or_group not in fixed_keys:
                 space[override.key_or_group] = _distribution(override, groups)
         except (HydraException, ValueError) as error:
-            told = str(error).splitlines()[0]
-            raise ConfigError(f"cannot search {sweep!r}: {told}") from error
+            raise ConfigError(f"cannot search {sweep!r}: {str(error).splitlines()[0]}") from error
     return space
 
 
-def own_point(space: Space, base: DictConfig, groups: Mapping[str, str]) -> Point | None:
-    """Return the values that `base` itself has of what is searched; None if the space does not hold all of them."""
+def baseline_point(space: Space, base: DictConfig, groups: Mapping[str, str]) -> Point | None:
+    """Return the values of the searched keys in the config `base`, or None if one is outside the space."""
     point = {}
     for key, distribution in space.items():
-        own = groups[key] if key in groups else OmegaConf.select(base, key)
-        value = _within(key, distribution, own.name if isinstance(own, Choice) else own)
-        if value is None:
+        value = groups[key] if key in groups else OmegaConf.select(base, key)
+        drawn = _as_drawn(key, distribution, value.name if isinstance(value, Choice) else value)
+        if drawn is None:
             return None
-        point[key] = value
+        point[key] = drawn
     return point
 
 
-def size(space: Space) -> float:
-    """Return how many points a space has."""
-    return math.prod(_size(distribution) for distribution in space.values())
+def number_of_points(space: Space) -> float:
+    """Return the number of points in a space; infinite if a distribution is continuous."""
+    return math.prod(_number_of_values(distribution) for distribution in space.values())
 
 
-def holds(space: Space, point: Point) -> bool:
-    """Whether a point of the space as it was lies within the space as it is: the ends of a range may have changed."""
-    ranges = {key: one for key, one in space.items() if hasattr(one, "low")}
-    return all(one.low <= point[key] <= one.high for key, one in ranges.items())
+def contains(space: Space, point: Point) -> bool:
+    """Return whether a point with the keys of `space` is within its ranges, which may have changed since the draw."""
+    ranges = {key: distribution for key, distribution in space.items() if hasattr(distribution, "low")}
+    return all(distribution.low <= point[key] <= distribution.high for key, distribution in ranges.items())
 
 
-def overrides(point: Point) -> list[str]:
-    """Return a point of the space as overrides."""
+def as_overrides(point: Point) -> list[str]:
+    """Return a point as overrides."""
     return [f"{key}={value}" for key, value in point.items()]
 
 
 def _distribution(override: Override, groups: Mapping[str, str]) -> Any:
-    """Return the distribution of a sweep; ValueError where there is none."""
+    """Return the distribution of a sweep; raise ValueError if it cannot be searched."""
     from optuna.distributions import CategoricalDistribution
 
     key, value = override.key_or_group, override.value()
     if override.type is not OverrideType.CHANGE or override.package is not None:
         raise ValueError("write KEY=SWEEP")
-    if key.startswith(tuple(f"{name}." for name in NEVER)) or key in NEVER:
+    if f"{key}.".startswith(tuple(f"{name}." for name in NOT_SEARCHABLE)):
         raise ValueError(f"{key} is the same in all trials")
-    kind = None if key in groups else _kind(key)
+    value_type = None if key in groups else _type_of(key)
     if isinstance(value, ChoiceSweep):
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
-    if isinstance(value, IntervalSweep | RangeSweep):
-        if kind not in ("int", "float"):
-            raise ValueError(f"{key} is no number, list its values: {key}=choice(A,B)")
-        made = _numbers(override, value, whole=kind == "int")
-        field = dict(walk(Config))[key]
-        low, high = field.metadata["at_least"], field.metadata["at_most"]
-        if (low is not None and made.low < low) or (high is not None and made.high > high):
-            raise ValueError(f"out of range: {value_range(field)}")
-        return made
-    raise ValueError("write KEY=choice(A,B), KEY=range(A,B) or KEY=interval(A,B)")
+    if not isinstance(value, IntervalSweep | RangeSweep):
+        raise ValueError("write KEY=choice(A,B), KEY=range(A,B) or KEY=interval(A,B)")
+    if value_type not in ("int", "float"):
+        raise ValueError(f"{key} is not a number, list its values: {key}=choice(A,B)")
+    distribution = _numeric_distribution(override, value, integer=value_type == "int")
+    field = dict(walk(Config))[key]
+    low, high = field.metadata["at_least"], field.metadata["at_most"]
+    if (low is not None and distribution.low < low) or (high is not None and distribution.high > high):
+        raise ValueError(f"out of range: {value_range(field)}")
+    return distribution
 
 
-def _kind(key: str) -> str:
-    """Return the type of a key, as the schema writes it, but for None."""
-    fields = {known: str(field.type) for known, field in walk(Config)}
-    if key not in fields:
+def _type_of(key: str) -> str:
+    """Return the type of a key as written in the schema, without `| None`; raise ValueError if it is unknown."""
+    types = {known: str(field.type) for known, field in walk(Config)}
+    if key not in types:
         near = nearest_key(key)
         raise ValueError(f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else ""))
-    return fields[key].removesuffix(" | None")
+    return types[key].removesuffix(" | None")
 
 
-def _numbers(override: Override, value: IntervalSweep | RangeSweep, whole: bool) -> Any:
+def _numeric_distribution(override: Override, value: IntervalSweep | RangeSweep, integer: bool) -> Any:
+    """Return the distribution of an interval or a range; raise ValueError if a tag or a bound is invalid."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     log = "log" in value.tags
@@ -138,25 +142,25 @@ def _numbers(override: Override, value: IntervalSweep | RangeSweep, whole: bool)
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
-        if whole:
+        if integer:
             return IntDistribution(math.ceil(value.start), math.floor(value.end), log=log)
         return FloatDistribution(float(value.start), float(value.end), log=log)
     count = sum(1 for _ in override.sweep_string_iterator())
     if not count:
         raise ValueError("the range is empty")
     if log:
-        raise ValueError("tag(log, …) goes with an interval")
-    start, step = Decimal(str(value.start)), Decimal(str(value.step))  # floats would end in 0.30000000000000004
+        raise ValueError("tag(log, …) needs an interval")
+    start, step = Decimal(str(value.start)), Decimal(str(value.step))  # in floats 0.1 + 2 · 0.1 > 0.3
     low, high = (float(end) for end in sorted((start, start + (count - 1) * step)))
-    apart = float(abs(step))
-    if not whole:
-        return FloatDistribution(low, high, step=apart)
-    if not (low.is_integer() and apart.is_integer()):
+    step_size = float(abs(step))
+    if not integer:
+        return FloatDistribution(low, high, step=step_size)
+    if not (low.is_integer() and step_size.is_integer()):
         raise ValueError("the key takes whole numbers")
-    return IntDistribution(int(low), int(high), step=int(apart))
+    return IntDistribution(int(low), int(high), step=int(step_size))
 
 
-def _size(distribution: Any) -> float:
+def _number_of_values(distribution: Any) -> float:
     from optuna.distributions import CategoricalDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -166,17 +170,17 @@ def _size(distribution: Any) -> float:
     return round((distribution.high - distribution.low) / distribution.step) + 1.0 if distribution.step else math.inf
 
 
-def _within(key: str, distribution: Any, own: Any) -> Any:
-    """Return `own` as the distribution has it; None if it has not."""
+def _as_drawn(key: str, distribution: Any, value: Any) -> Any:
+    """Return a config value as the distribution would draw it, or None if it cannot draw it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
         parser = OverridesParser.create()
         return next(
-            (text for text in distribution.choices if parser.parse_override(f"{key}={text}").value() == own), None
+            (text for text in distribution.choices if parser.parse_override(f"{key}={text}").value() == value), None
         )
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if not isinstance(own, int | float) or not distribution.low <= own <= distribution.high:
+    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
         return None
-    steps = (own - distribution.low) / distribution.step if distribution.step else 0.0
-    return own if math.isclose(steps, round(steps), abs_tol=1e-6) else None
+    steps = (value - distribution.low) / distribution.step if distribution.step else 0.0
+    return value if math.isclose(steps, round(steps), abs_tol=1e-6) else None

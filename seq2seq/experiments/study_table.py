@@ -1,4 +1,4 @@
-"""The table at the end of a search: the best trials, what has become of the others, what mattered."""
+"""The table at the end of a search: the best trials, the number of each outcome, the importance of each key."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.config.training import MonitorName
-from seq2seq.evaluation.report import TITLES, print_table
+from seq2seq.evaluation.report import print_table
+from seq2seq.experiments.formatting import format_number, metric_title, short_keys
 from seq2seq.experiments.search_space import Point, Space
-from seq2seq.experiments.study import ERROR, ended_trials, trial_folder
-from seq2seq.experiments.sweep_points import short_keys
+from seq2seq.experiments.study import ERROR, finished_trials, trial_folder
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-SHOWN = 10
-FEW = 12  # complete trials say nothing about the importance of a key
+MAX_ROWS = 10
+MIN_TRIALS_FOR_IMPORTANCE = 12  # complete trials; the estimate from fewer is noise
 
 
-def ranked(study: Study) -> list[FrozenTrial]:
-    """Return the trials that came to their end, the best first; of equal ones the earlier."""
+def ranked_trials(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials, the best first; of equal scores the earlier first."""
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
@@ -32,52 +32,60 @@ def ranked(study: Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
-def report(study: Study, folder: Path, monitor: MonitorName, space: Space, own: Point | None) -> None:
-    """Write to standard output the best trials, how many ended how, and what mattered."""
-    from optuna.trial import TrialState
-
-    best, ends = ranked(study), ended_trials(study)
-    if best:
+def report(study: Study, folder: Path, monitor: MonitorName, space: Space, baseline: Point | None) -> None:
+    """Write the best trials, outcomes, failures, the baseline's score and importances to standard output."""
+    ranked = ranked_trials(study)
+    if ranked:
         sys.stdout.write("\n")
-        _print_best(best[:SHOWN], monitor, space)
-    counts = {state: sum(trial.state is state for trial in ends) for state in TrialState}
-    sys.stdout.write(
-        f"\n{len(ends)} trials in {folder}: {counts[TrialState.COMPLETE]} complete, "
-        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed\n"
-    )
-    for trial in ends:
-        if ERROR in trial.user_attrs:
-            sys.stdout.write(f"  {trial_folder(trial)} failed: {trial.user_attrs[ERROR]}\n")
-    baseline = next((trial for trial in best if trial.params == own), None)
-    if baseline is not None:
-        given, reached = (shown_score(trial.values[0], monitor) for trial in (baseline, best[0]))
-        sys.stdout.write(f"With the settings as given ({trial_folder(baseline)}): {given}; best: {reached}\n")
-    if len(best) >= FEW and len(space) > 1:
-        shares = _importances(study)
+        _print_best(ranked[:MAX_ROWS], monitor, space)
+    _print_outcomes(study, folder)
+    baseline_trial = next((trial for trial in ranked if trial.params == baseline), None)
+    if baseline_trial is not None:
+        score, best = (format_score(trial.values[0], monitor) for trial in (baseline_trial, ranked[0]))
+        sys.stdout.write(f"With the settings as given ({trial_folder(baseline_trial)}): {score}; best: {best}\n")
+    if len(ranked) >= MIN_TRIALS_FOR_IMPORTANCE and len(space) > 1:
         names = short_keys(space)
-        sys.stdout.write(
-            "Share in the differences: " + ", ".join(f"{names[k]} {v:.2f}" for k, v in shares.items()) + "\n"
-        )
+        shares = ", ".join(f"{names[key]} {share:.2f}" for key, share in _importances(study).items())
+        sys.stdout.write(f"Share of the variance among trials: {shares}\n")
 
 
-def shown_point(point: Point) -> str:
-    """Return a point in short, for the eye."""
+def format_point(point: Point) -> str:
+    """Return a point on one line, with short keys and rounded values."""
     names = short_keys(point)
-    return "  ".join(f"{names[key]} {_value(value)}" for key, value in point.items())
+    return "  ".join(f"{names[key]} {_format_value(value)}" for key, value in point.items())
 
 
-def shown_score(score: float, monitor: MonitorName) -> str:
-    """Return a score with the name of its metric."""
-    return f"{TITLES.get(monitor.name, monitor.name)} {_figure(score, monitor)}"
+def format_score(score: float, monitor: MonitorName) -> str:
+    """Return a score after the name of its metric: `BLEU 13.28`."""
+    return f"{metric_title(monitor.name)} {_format_number(score, monitor)}"
 
 
-def _print_best(best: Sequence[FrozenTrial], monitor: MonitorName, space: Space) -> None:
-    head = ["trial", f"validation {TITLES.get(monitor.name, monitor.name)}", *short_keys(space).values()]
+def _print_best(trials: Sequence[FrozenTrial], monitor: MonitorName, space: Space) -> None:
+    head = ["trial", metric_title(f"validation_{monitor.name}"), *short_keys(space).values()]
     body = [
-        [trial_folder(trial), _figure(trial.values[0], monitor), *(_value(trial.params.get(key)) for key in space)]
-        for trial in best
+        [
+            trial_folder(trial),
+            _format_number(trial.values[0], monitor),
+            *(_format_value(trial.params.get(key)) for key in space),
+        ]
+        for trial in trials
     ]
     print_table(head, body)
+
+
+def _print_outcomes(study: Study, folder: Path) -> None:
+    """Print the number of complete, pruned and failed trials, and the errors of the failed ones."""
+    from optuna.trial import TrialState
+
+    trials = finished_trials(study)
+    counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
+    sys.stdout.write(
+        f"\n{len(trials)} trials in {folder}: {counts[TrialState.COMPLETE]} complete, "
+        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed\n"
+    )
+    for trial in trials:
+        if ERROR in trial.user_attrs:
+            sys.stdout.write(f"  {trial_folder(trial)} failed: {trial.user_attrs[ERROR]}\n")
 
 
 def _importances(study: Study) -> dict[str, float]:
@@ -90,9 +98,9 @@ def _importances(study: Study) -> dict[str, float]:
         return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
 
 
-def _figure(score: float, monitor: MonitorName) -> str:
-    return f"{score:.{4 if monitor is MonitorName.loss else 2}f}"
+def _format_number(score: float, monitor: MonitorName) -> str:
+    return format_number(score, digits=4 if monitor is MonitorName.loss else 2)
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

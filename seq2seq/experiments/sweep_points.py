@@ -1,13 +1,12 @@
-"""The points of a sweep: which values each has, and the folder that is named by them.
+"""The points of a sweep: their values and their folders, which are named after the values.
 
-A number would say nothing about a point, and would be that of another one once a value is added to the command.
+Folders are not numbered: a point's number changes when a value is added to the command.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,24 +18,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.field import Choice
 from seq2seq.config.training import MonitorName
+from seq2seq.experiments.formatting import short_keys
 
-LONGEST_VALUE, LONGEST_NAME = 40, 160  # file systems take 255 bytes, encrypting ones fewer
+MAX_VALUE_LENGTH, MAX_NAME_LENGTH = 40, 160  # file systems allow 255 bytes, encrypting ones fewer
 
 
 class Status(Choice):
-    """How far a point has come."""
+    """The state of a point's run."""
 
     finished = "finished"
     unfinished = "unfinished"
     failed = "failed"
-    """By a mistake of the user, told in one line."""
+    """A user error; one line in failed.txt."""
     broken = "broken"
-    """By a bug; the traceback is in its folder."""
+    """A bug; the traceback is in failed.txt."""
 
 
 @dataclass
 class Point:
-    """One combination of the swept values, and the run that has them."""
+    """One combination of the swept values and its run."""
 
     folder: Path
     values: dict[str, str]
@@ -46,20 +46,20 @@ class Point:
 
 @dataclass
 class Sweep:
-    """The points of one command so far; `arguments` are those of its command line."""
+    """The points that a command has reached; `arguments` is its command line."""
 
     arguments: Sequence[str]
     folder: Path | None = None
     points: dict[Path, Point] = field(default_factory=dict)
-    """By folder."""
+    """Folder -> point."""
 
     def add(self, hydra: Any, folder: Path) -> Point:
-        """Return the point that runs in `folder`, where `hydra` is what Hydra knows of the job."""
+        """Return the point in `folder`; add it, with the values in Hydra's config of the job, if it is new."""
         self.folder = Path(hydra.sweep.dir)
         return self.points.setdefault(folder, Point(folder, self._values(hydra)))
 
     def name(self, _root_: DictConfig) -> str:
-        """Return the name of a point's folder; Hydra's configuration calls this as a resolver, within the job's."""
+        """Return the name of a point's folder: the OmegaConf resolver `point_name`, called with the job's config."""
         values = self._values(_root_.hydra)
         return point_name(values) if values else str(_root_.hydra.job.num)
 
@@ -70,8 +70,9 @@ class Sweep:
         for override in OverridesParser.create().parse_overrides(list(hydra.overrides.task)):
             if override.key_or_group in keys:
                 value = override.value()
-                plain = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
-                values[override.key_or_group] = plain
+                values[override.key_or_group] = (
+                    "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+                )
         return {key: values[key] for key in keys if key in values}
 
 
@@ -81,38 +82,31 @@ def swept_keys(arguments: Iterable[str]) -> list[str]:
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
-        except HydraException:  # an option; what is no override at all Hydra refuses itself
+        except HydraException:  # an option, or a malformed override, which Hydra rejects itself
             continue
         if override.is_sweep_override():
             keys[override.key_or_group] = None
     return list(keys)
 
 
-def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Return the last part of each key, or all of it where two of them end alike."""
-    last = {key: key.rpartition(".")[2] for key in keys}
-    count = Counter(last.values())
-    return {key: name if count[name] == 1 else key for key, name in last.items()}
-
-
 def point_name(values: Mapping[str, str]) -> str:
-    """Return a folder's name that is made of the values, such as `hidden_size-256+seed-1`.
+    """Return the folder name for the values of a point, such as `hidden_size-256+seed-1`.
 
-    It has no sign that a shell, a file system or Hydra would take for something else (Hydra refuses `=` in the value
-    of `training.init_from`, and reads a comma as a sweep). What is changed or cut for that gets a digest of the value.
+    The name has no character that is special to a shell, a file system or Hydra (which rejects `=` in the value of
+    `training.init_from` and reads a comma as a sweep). A value that is changed or cut for this ends in its digest.
     """
     short = short_keys(values)
     name = "+".join(f"{_safe(short[key])}-{_safe(value)}" for key, value in values.items())
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}@{_digest(name)}"
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}@{_digest(name)}"
 
 
 def _safe(text: str) -> str:
     if fraction := re.fullmatch(r"(\d+)/(\d+)", text):
         return f"{fraction[1]}of{fraction[2]}"
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", text)
-    if safe == text and len(text) <= LONGEST_VALUE:
+    if safe == text and len(text) <= MAX_VALUE_LENGTH:
         return text
-    return f"{safe[-LONGEST_VALUE:]}@{_digest(text)}"  # the end of a path says more than its beginning
+    return f"{safe[-MAX_VALUE_LENGTH:]}@{_digest(text)}"  # the end of a path is more specific than its beginning
 
 
 def _digest(text: str) -> str:

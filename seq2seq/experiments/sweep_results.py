@@ -1,58 +1,54 @@
-"""What came of a run, as its metrics.jsonl says."""
+"""The results of a run, read from its metrics.jsonl."""
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.storage.metrics_file import read_events
+from seq2seq.storage.metrics_file import EventKind, MetricsFile, read_events
 from seq2seq.storage.run_folder import METRICS_NAME
-
-END = "end"
 
 
 @dataclass
-class Result:
-    """The best validation and the tests of a run, and how long it took."""
+class RunResult:
+    """Best validation, test scores and length of a run."""
 
     validation: dict[str, Any] = field(default_factory=dict)
-    """Event of the validation whose model is kept as the best; empty: none yet."""
+    """Event of the validation whose model is the best; empty before the first validation."""
     tests: dict[str, float | None] = field(default_factory=dict)
-    """BLEU by test set."""
+    """Test set -> BLEU."""
     updates: int = 0
     minutes: float = 0.0
     ended: bool = False
-    """Whether the run has been tested on every set, and nothing came after that."""
+    """True if every test set has been scored and no training followed."""
 
 
 def mark_end(folder: Path) -> None:
-    """Note that a run is over. The event of a test does not say that: another set may follow it."""
-    with open(folder / METRICS_NAME, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"event": END, "time": round(time.time(), 1)}) + "\n")
+    """Log the end of a run; a test event does not mark it, since another test set may follow."""
+    with MetricsFile(folder) as file:
+        file.write(EventKind.end)
 
 
-def read_result(folder: Path) -> Result:
-    """Return what came of the run in `folder` so far.
+def read_result(folder: Path) -> RunResult:
+    """Return the results of the run in `folder` so far.
 
-    Steps that begin again from a smaller number are a new attempt in the same folder: what was before is forgotten.
+    A step that does not increase starts a new attempt in the same folder; earlier events are dropped.
     """
-    result, last = Result(), {"step": 0, "validation": 0}
+    result, last_step = RunResult(), {EventKind.step.value: 0, EventKind.validation.value: 0}
     for event in read_events(folder / METRICS_NAME):
         kind = event["event"]
-        if kind in last:
+        if kind in last_step:
             step = int(event["step"])
-            if step <= last[kind]:
-                result, last = Result(), dict.fromkeys(last, 0)
-            last[kind] = step
+            if step <= last_step[kind]:
+                result, last_step = RunResult(), dict.fromkeys(last_step, 0)
+            last_step[kind] = step
             result.updates, result.minutes = step, float(event["elapsed_sec"]) / 60
             result.tests, result.ended = {}, False
-        if kind == "validation" and event["best"]:
+        if kind == EventKind.validation and event["best"]:
             result.validation = event
-        elif kind == "test":
+        elif kind == EventKind.test:
             result.tests[event["set"]] = event["bleu"]
-        elif kind == END:
+        elif kind == EventKind.end:
             result.ended = True
     return result

@@ -1,1 +1,1 @@
-"""From text to text: the translator, ensembles, forced scoring, alignments."""
+"""Text to text: translator, ensembles, forced scoring, minimum Bayes risk, glossary, alignment, shortlist."""

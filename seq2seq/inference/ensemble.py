@@ -1,8 +1,8 @@
-"""What one network, or several together, say next: the step function of every search, and forced decoding.
+"""One network, or an ensemble, as the step function of a search; and forced decoding.
 
-Results do not depend on which other sentences share a batch. How a row of a matrix product is rounded depends on the
-number of rows only below `ROWS` (fp32 on the CPUs tried), so small batches are filled up with copies of their first
-sentence. Not in bf16 and int8, whose rounding differs more: there a lone sentence is answered in half the time instead.
+Results do not depend on the rest of the batch. The rounding of a row of a matrix product depends on the number of rows
+only below `MIN_ROWS` (fp32, on the CPUs tried), so smaller batches are padded with copies of their first sentence. Not
+in bf16 and int8, where rounding depends on the batch in more ways: there a single sentence takes half the time instead.
 """
 
 from __future__ import annotations
@@ -28,73 +28,78 @@ from seq2seq.model.stepping import FastStep, Step, step_of
 from seq2seq.search.length_penalty import coverage_penalty
 from seq2seq.search.protocols import Prediction
 
-ROWS = 16
+MIN_ROWS = 16  # hypotheses
 
 
 @dataclass(frozen=True)
-class PredictorState:
-    """Every network's decoder state, and its memory: without beam dimension, as every beam reads the same.
+class EnsembleState:
+    """Every network's decoder state and attention memory (without beam dimension: all beams read the same memory).
 
-    The first `sentences` rows are real, the rest fills the batch up to `least` hypotheses. `coverage` is the attention
-    each source position has got so far [rows, beam, src_len], where it is asked for. `words` are the tokens that may be
-    said, where not all, and `outputs` every network's projection to them (None: it makes all logits).
+    Attributes:
+        sentences: number of real sentences, the first rows; the rest is padding.
+        min_rows: number of hypotheses that padding fills a batch up to; 0: no padding.
+        decoders: decoder state of each network.
+        memories: attention memory of each network.
+        coverage: attention on each source position, summed over the tokens so far; None if not requested.
+        tokens: ids of the vocabulary shortlist; None: the whole vocabulary.
+        outputs: each network's vocabulary projection to `tokens`; None: the network computes all logits.
     """
 
     sentences: int
-    least: int
+    min_rows: int
     decoders: tuple[DecoderState, ...]
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
-    words: Int[Tensor, " words"] | None = None
+    tokens: Int[Tensor, " tokens"] | None = None
     outputs: tuple[Product | None, ...] = ()
 
-    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
+    def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
         state = self
-        if self.least:
-            rows = filled(torch.arange(len(parents), device=parents.device), parents.shape[1], self.least)
+        if self.min_rows:
+            rows = pad_rows(torch.arange(len(parents), device=parents.device), parents.shape[1], self.min_rows)
             state, parents = self if len(rows) == self.rows else self._select(rows), parents[rows]
         first = torch.arange(len(parents), device=parents.device)[:, None] * self.decoders[0].hidden.shape[1]
         index, shape = (parents + first).flatten(), parents.shape
 
-        def chosen(tensor: Tensor) -> Tensor:
+        def select(tensor: Tensor) -> Tensor:
             return tensor.flatten(0, 1).index_select(0, index).view(*shape, *tensor.shape[2:])
 
-        return state._map(chosen)
+        return state._map(select)
 
-    def keep(self, sentences: Int[Tensor, " kept"]) -> PredictorState:
+    def keep(self, sentences: Int[Tensor, " kept"]) -> EnsembleState:
         """Return the state of these sentences only, in this order."""
         beam = self.decoders[0].hidden.shape[1]
-        state = self._select(filled(sentences, beam, self.least))
+        state = self._select(pad_rows(sentences, beam, self.min_rows))
         return dataclasses.replace(state, sentences=len(sentences))
 
     @property
     def rows(self) -> int:
-        """Sentences, the filling ones included."""
+        """Number of sentences, padding included."""
         return len(self.decoders[0].hidden)
 
-    def _select(self, rows: Tensor) -> PredictorState:
+    def _select(self, rows: Tensor) -> EnsembleState:
         memories = tuple(AttentionMemory(*(tensor[rows] for tensor in memory)) for memory in self.memories)
         return dataclasses.replace(self._map(lambda tensor: tensor[rows]), memories=memories)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> PredictorState:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> EnsembleState:
         decoders = tuple(DecoderState(*map(change, decoder)) for decoder in self.decoders)
         coverage = None if self.coverage is None else change(self.coverage)
         return dataclasses.replace(self, decoders=decoders, coverage=coverage)
 
 
 @dataclass(frozen=True)
-class Forced:
-    """What the model thinks of a given output: log p of each token and EOS, and where it looked to say them."""
+class ForcedDecoding:
+    """Forced decoding of one output: log p of each token and of EOS, and the attention at each of them."""
 
     token_log_probs: list[float]
     attn_weights: Float[Tensor, "tgt_len src_len"]
 
 
-class Predictor:
-    """Networks that share a vocabulary, asked together: the weighted mean of their log-probabilities, renormalised.
+class Ensemble:
+    """Networks that share a vocabulary: the weighted mean of their log-probabilities, renormalised.
 
-    That is the normalised geometric mean of their distributions. Attention is their weighted arithmetic mean.
+    This is the normalised weighted geometric mean of their distributions. Attention is the weighted arithmetic mean.
     """
 
     def __init__(
@@ -106,11 +111,11 @@ class Predictor:
     ) -> None:
         weights = weights or [1.0] * len(networks)
         self.networks, self.int8, self.shortlist = list(networks), int8, shortlist
-        self.forget()
+        self.invalidate()
         self.weights = [weight / math.fsum(weights) for weight in weights]
 
-    def forget(self) -> None:
-        """Prepare the weights anew at the next start: they may have changed."""
+    def invalidate(self) -> None:
+        """Discard prepared weights, because the networks' weights may have changed."""
         self._steps: list[Step] = [network.step for network in self.networks]
 
     def start(
@@ -118,67 +123,72 @@ class Predictor:
         sources: Sequence[Sequence[int]],
         device: torch.device,
         coverage: bool = False,
-        wanted: Iterable[int] = (),
-    ) -> PredictorState:
-        """Read the sources (ids without EOS) and return the state before the first token.
+        required: Iterable[int] = (),
+    ) -> EnsembleState:
+        """Encode the sources (ids without EOS) and return the state before the first token.
 
         Args:
             sources: the batch.
             device: where the networks are.
-            coverage: whether the state is to hold the attention that each source position has got.
-            wanted: target ids that the shortlist must hold.
+            coverage: whether the state sums up the attention on each source position.
+            required: target ids that a vocabulary shortlist must include.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
-        rows = filled(torch.arange(len(sources)), 1, least)
+        min_rows = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
+        rows = pad_rows(torch.arange(len(sources)), 1, min_rows)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
         memories, decoders = zip(*encoded, strict=True)
         self._steps = [
             step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
         ]
-        received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        words = self.shortlist.words(sources, wanted).to(device) if self.shortlist else None
+        attention = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
+        tokens = self.shortlist.tokens_for(sources, required).to(device) if self.shortlist else None
         outputs = tuple(
-            step.output_of(words) if words is not None and isinstance(step, FastStep) else None for step in self._steps
+            step.output_of(tokens) if tokens is not None and isinstance(step, FastStep) else None
+            for step in self._steps
         )
-        return PredictorState(len(sources), least, decoders, memories, received, words, outputs)
+        return EnsembleState(len(sources), min_rows, decoders, memories, attention, tokens, outputs)
 
-    def step(self, last: Int[Tensor, "batch beam"], state: PredictorState) -> tuple[Prediction, PredictorState]:
-        """Return what comes next, and the new state."""
-        if len(last) < state.rows:  # what fills the batch up
+    def step(self, last: Int[Tensor, "batch beam"], state: EnsembleState) -> tuple[Prediction, EnsembleState]:
+        """Return the prediction of the next token and the new state."""
+        if len(last) < state.rows:  # padding
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
         parts = zip(self._steps, state.outputs, state.decoders, state.memories, strict=True)
-        logits, decoders, attn_weights = zip(*(_say(last, state.words, *part) for part in parts), strict=True)
+        logits, decoders, attn_weights = zip(*(_step(last, state.tokens, *part) for part in parts), strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
-        prediction = self._prediction([one[: state.sentences] for one in logits])
-        if state.words is not None:
+        prediction = self._prediction([network_logits[: state.sentences] for network_logits in logits])
+        if state.tokens is not None:
             vocab = self.networks[0].output.out_features
-            prediction = dataclasses.replace(prediction, tokens=state.words, vocab=vocab)
+            prediction = dataclasses.replace(prediction, tokens=state.tokens, vocab=vocab)
         return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
-    def coverage_penalty(self, state: PredictorState) -> Float[Tensor, "batch beam"]:
-        """Return `ranking.coverage_penalty` of every hypothesis that ends here."""
+    def coverage_penalty(self, state: EnsembleState) -> Float[Tensor, "batch beam"]:
+        """Return the coverage penalty of every hypothesis (`length_penalty.coverage_penalty`)."""
         assert state.coverage is not None
         return coverage_penalty(state.coverage, state.memories[0].mask)[: state.sentences]
 
-    def force(
+    def force_decode(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
-    ) -> list[Forced]:
-        """Run the decoder over given outputs (teacher forcing); ids come without EOS, whose log p is the last."""
-        rows = filled(torch.arange(len(sources)), 1, ROWS).tolist()
+    ) -> list[ForcedDecoding]:
+        """Run the decoder on given outputs (teacher forcing); ids without EOS, whose log p is the last one returned."""
+        rows = pad_rows(torch.arange(len(sources)), 1, MIN_ROWS).tolist()
         batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
-        logits, tokens, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
-        log_probs = self._prediction([one[None] for one in logits]).log_probs[0].gather(1, tokens[0][:, None])[:, 0]
+        logits, tgt_out, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
+        prediction = self._prediction([network_logits[None] for network_logits in logits])
+        log_probs = prediction.log_probs[0].gather(1, tgt_out[0][:, None])[:, 0]
         lengths = [len(target) + 1 for target in targets]
-        said = torch.split(log_probs[: sum(lengths)], lengths)  # padding has been left out
-        same = all(one.shape == attn_weights[0].shape for one in attn_weights)  # not where one has no attention
-        looked = self._mean(attn_weights) if same else attn_weights[0][..., :0]
-        return [Forced(said[i].tolist(), looked[i, : lengths[i], : len(sources[i]) + 1]) for i in range(len(sources))]
+        token_log_probs = torch.split(log_probs[: sum(lengths)], lengths)  # the logits have no padding positions
+        same_shape = all(weights.shape == attn_weights[0].shape for weights in attn_weights)
+        attention = self._mean(attn_weights) if same_shape else attn_weights[0][..., :0]  # a network without attention
+        return [
+            ForcedDecoding(token_log_probs[i].tolist(), attention[i, : lengths[i], : len(sources[i]) + 1])
+            for i in range(len(sources))
+        ]
 
     def _prediction(self, logits: Sequence[Tensor]) -> Prediction:
         if len(logits) > 1:
-            logits = [self._mean([_normalised(one).log_probs for one in logits])]
+            logits = [self._mean([_normalised(network_logits).log_probs for network_logits in logits])]
         return _normalised(logits[0])
 
     def _mean(self, values: Sequence[Tensor]) -> Tensor:
@@ -187,9 +197,9 @@ class Predictor:
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
 
 
-def _say(
+def _step(
     last: Tensor,
-    words: Tensor | None,
+    tokens: Tensor | None,
     step: Step,
     output: Product | None,
     decoder: DecoderState,
@@ -198,7 +208,7 @@ def _say(
     if output is not None and isinstance(step, FastStep):
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
-    return logits if words is None else logits[:, :, words], decoder, attn_weights
+    return logits if tokens is None else logits[:, :, tokens], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
@@ -207,9 +217,9 @@ def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
     return Prediction(logits, torch.logsumexp(logits.to(calls.sum_dtype(logits.dtype)), dim=-1))
 
 
-def filled(sentences: Int[Tensor, " kept"], beam: int, least: int) -> Int[Tensor, " rows"]:
-    """Repeat the first sentence until there are `least` hypotheses with this beam, and at least two sentences."""
-    missing = max(2, math.ceil(least / beam)) - len(sentences)
-    if not least or missing <= 0 or len(sentences) == 0:
+def pad_rows(sentences: Int[Tensor, " kept"], beam: int, min_rows: int) -> Int[Tensor, " rows"]:
+    """Repeat the first sentence until there are `min_rows` hypotheses with this beam, and at least two sentences."""
+    missing = max(2, math.ceil(min_rows / beam)) - len(sentences)
+    if not min_rows or missing <= 0 or len(sentences) == 0:
         return sentences
     return torch.cat([sentences, sentences[:1].expand(missing)])

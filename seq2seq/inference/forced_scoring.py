@@ -1,27 +1,31 @@
-"""Forced decoding: what a model thinks of translations that exist already."""
+"""Forced decoding: log p of given translations."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.inference.ensemble import ForcedDecoding
+from seq2seq.inference.line_parts import MAX_PART_TOKENS
 from seq2seq.inference.text import valid_unicode
-from seq2seq.inference.translator import LONGEST_PART, Translator
 from seq2seq.search.batched_search import batches
+
+EOS_NAME = "</s>"
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class PairScore:
-    """What the model thinks of one sentence pair.
+    """Score of one sentence pair.
 
     Attributes:
         pieces: target pieces, then EOS.
-        token_log_probs: natural log p of each piece, given the source and the pieces before it. Empty where the pair
-            was too long to be scored.
+        token_log_probs: natural log p of each piece, given the source and the pieces before it; empty if the pair was
+            too long to be scored.
     """
 
     pieces: list[str]
@@ -29,43 +33,48 @@ class PairScore:
 
     @property
     def log_prob(self) -> float:
-        """Return log p(target | source), NaN where it was not scored."""
+        """Return log p(target | source), NaN if it was not scored."""
         return math.fsum(self.token_log_probs) if self.token_log_probs else math.nan
 
 
-def score_pairs(translator: Translator, src: Sequence[str], tgt: Sequence[str]) -> list[PairScore]:
-    """Score `tgt` as translations of `src`, line by line; an empty line is an empty sentence.
+def score_pairs(
+    force_decode: Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], list[ForcedDecoding]],
+    tokenizer: Tokenizer,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    batch_tokens: int,
+) -> list[PairScore]:
+    """Score each line of `targets` as the translation of the same line of `sources`; an empty line is a sentence, too.
 
-    The same text can be cut into pieces in several ways; what is scored is the tokenizer's own.
-    A pair with more than `LONGEST_PART` pieces on a side is not scored, and warned about.
+    A text has several segmentations into pieces; the tokenizer's own is scored. A pair with more than
+    `MAX_PART_TOKENS` pieces on a side is not scored, with a warning.
+
+    Args:
+        force_decode: forced decoding of one batch: source ids, target ids -> log p of the target tokens.
+        tokenizer: of the model.
+        sources: source lines.
+        targets: target lines.
+        batch_tokens: maximum of pairs × longest side in a batch.
     """
-    tokenizer = translator.tokenizer
-    sources = tokenizer.encode_src([valid_unicode(line) for line in src])
-    targets = tokenizer.encode_tgt([valid_unicode(line) for line in tgt])
-    names = [[*tokenizer.tgt_pieces(ids), EOS_NAME] for ids in targets]
-    lengths = [max(len(source), len(target)) + 1 for source, target in zip(sources, targets, strict=True)]
-    scores = [PairScore(pieces, []) for pieces in names]
-    short = [i for i, length in enumerate(lengths) if length <= LONGEST_PART + 1]  # EOS
-    if len(short) < len(lengths):
-        log.warning("pairs of more than %d pieces are not scored: %d", LONGEST_PART, len(lengths) - len(short))
-    with translator.ready():
-        for batch in batches([lengths[i] for i in short], translator.decode.batch_tokens):
-            rows = [short[i] for i in batch]
-            forced = translator.predictor.force(
-                [sources[i] for i in rows], [targets[i] for i in rows], translator.device
-            )
-            for i, one in zip(rows, forced, strict=True):
-                scores[i] = PairScore(names[i], one.token_log_probs)
+    src_ids = tokenizer.encode_src([valid_unicode(line) for line in sources])
+    tgt_ids = tokenizer.encode_tgt([valid_unicode(line) for line in targets])
+    lengths = [max(len(src), len(tgt)) + 1 for src, tgt in zip(src_ids, tgt_ids, strict=True)]  # EOS included
+    scores = [PairScore([*tokenizer.tgt_pieces(ids), EOS_NAME], []) for ids in tgt_ids]
+    scored = [i for i, length in enumerate(lengths) if length <= MAX_PART_TOKENS + 1]
+    if len(scored) < len(lengths):
+        log.warning("%d pairs are not scored: more than %d pieces", len(lengths) - len(scored), MAX_PART_TOKENS)
+    for batch in batches([lengths[i] for i in scored], batch_tokens):
+        rows = [scored[i] for i in batch]
+        decoded = force_decode([src_ids[i] for i in rows], [tgt_ids[i] for i in rows])
+        for i, pair in zip(rows, decoded, strict=True):
+            scores[i] = dataclasses.replace(scores[i], token_log_probs=pair.token_log_probs)
     return scores
 
 
 def perplexity(scores: Iterable[PairScore]) -> float:
-    """Return exp of the mean negative log p of a token, EOS included, over all scored pairs (NaN: none)."""
-    log_probs = [log_prob for one in scores for log_prob in one.token_log_probs]
+    """Return exp of the mean negative log p of a token, EOS included, over the scored pairs (NaN if there are none)."""
+    log_probs = [log_prob for pair in scores for log_prob in pair.token_log_probs]
     if not log_probs:
         return math.nan
     loss = -math.fsum(log_probs) / len(log_probs)
     return math.exp(loss) if loss < 700 else math.inf
-
-
-EOS_NAME = "</s>"

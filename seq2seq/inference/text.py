@@ -1,48 +1,48 @@
-"""Text around the search: what goes in is valid Unicode of a length the model can hold, what comes out is one line."""
+"""Text before and after the search: valid Unicode, splitting of long lines, one output line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# Everything str.splitlines splits at; a model may have learned any of them as text.
+# All line breaks of str.splitlines; a model may emit any of them as text.
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])")
 _SPACE = re.compile(r"\s+")
 
 
 def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which no encoder accepts, by U+FFFD."""
+    """Replace lone surrogates, which UTF-8 cannot encode, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def one_line(text: str) -> str:
-    """Write every line break as a space: one line in, one line out."""
+    """Replace every line break by a space, so that an output is one line."""
     return _LINE_BREAKS.sub(" ", text)
 
 
 def split_long(text: str, length: Callable[[str], int], limit: int) -> list[str]:
-    """Return `text` in parts whose `length` (in pieces) is at most `limit`; joined they are the text.
+    """Split `text` into parts whose `length` (in tokens) is at most `limit`; the parts concatenate to `text`.
 
-    A part that is too long is cut at the sentence end nearest its middle, else at the space, else in the middle.
+    A part that is too long is split at the sentence end nearest its middle, else at the space, else in the middle.
     """
     if len(text) < 2 or length(text) <= limit:
         return [text]
-    cut = _cut(text)
-    return split_long(text[:cut], length, limit) + split_long(text[cut:], length, limit)
+    middle = _split_point(text)
+    return split_long(text[:middle], length, limit) + split_long(text[middle:], length, limit)
 
 
 def words_before(text: str, position: int) -> int:
-    """Return how many whitespace words of `text` begin before `position` and have ended there."""
+    """Return how many whitespace-separated words of `text` end at or before `position`."""
     before = text[:position].split()
-    cut_in_two = 0 < position < len(text) and not any(map(str.isspace, text[position - 1 : position + 1]))
-    return len(before) - cut_in_two
+    is_inside_word = 0 < position < len(text) and not any(map(str.isspace, text[position - 1 : position + 1]))
+    return len(before) - is_inside_word
 
 
-def _cut(text: str) -> int:
+def _split_point(text: str) -> int:
     low, middle, high = len(text) // 4, len(text) // 2, 3 * len(text) // 4
     for pattern in (_SENTENCE_END, _SPACE):
-        cuts = [match.end() for match in pattern.finditer(text) if low < match.end() < high]
-        if cuts:
-            return min(cuts, key=lambda cut: abs(cut - middle))
+        points = [match.end() for match in pattern.finditer(text) if low < match.end() < high]
+        if points:
+            return min(points, key=lambda point: abs(point - middle))
     return middle

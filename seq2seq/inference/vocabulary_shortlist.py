@@ -1,7 +1,7 @@
-"""A vocabulary for each batch: the target pieces that its source pieces may ask for (Jean et al. 2015, section 3.3).
+"""Vocabulary shortlists: candidate target tokens for each source token of a batch (Jean et al. 2015, section 3.3).
 
-The vocabulary projection then has some thousand rows or fewer, whatever the size of the vocabulary. Outputs may differ
-from those of the whole vocabulary, and with the other sentences of a batch, whose pieces may be said, too.
+The vocabulary projection then has at most some thousand rows, whatever the size of the vocabulary. Outputs may differ
+from those of the whole vocabulary, and depend on the batch, whose sentences share their candidates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KIND = "seq2seq shortlist 1"
 
 
 class Shortlist:
-    """Target pieces by source piece, and those that any sentence may need."""
+    """Candidate target tokens per source token, and frequent tokens that every batch gets."""
 
     def __init__(self, table: Int[Tensor, "src_vocab best"], frequent: Int[Tensor, " frequent"]) -> None:
         self.table, self.frequent = table, frequent
@@ -34,43 +34,53 @@ class Shortlist:
     def make(
         cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], src_vocab: int, best: int, frequent: int
     ) -> Shortlist:
-        """Count in sentence pairs, given as ids without EOS: `best` pieces for each, `frequent` for all."""
-        counts = np.bincount(np.concatenate([np.empty(0, np.int64), *map(np.asarray, tgt)]).astype(np.int64))
-        commonest = np.sort(np.argsort(-counts, kind="stable")[:frequent])
-        table = likeliest_translations(zip(src, tgt, strict=True), src_vocab, best)
-        return cls(torch.from_numpy(table), torch.from_numpy(commonest))
+        """Make a shortlist from sentence pairs, given as ids without EOS.
 
-    def words(self, sources: Sequence[Sequence[int]], wanted: Iterable[int] = ()) -> Int[Tensor, " words"]:
-        """Return the target ids that a batch may say, ascending: special and frequent ones, `wanted`, translations."""
-        said = torch.tensor(sorted({*wanted, *range(EOS_ID + 1)}), dtype=torch.long)
-        read = torch.tensor(sorted({EOS_ID}.union(*sources)), dtype=torch.long)
-        words: Tensor = torch.cat([said, self.frequent, self.table[read].flatten()]).unique()
-        return words
+        Args:
+            src: source sentences.
+            tgt: target sentences.
+            src_vocab: size of the source vocabulary.
+            best: candidates per source token, the likeliest by IBM Model 1.
+            frequent: most frequent target tokens, added to every batch.
+        """
+        counts = np.bincount(np.concatenate([np.empty(0, np.int64), *map(np.asarray, tgt)]).astype(np.int64))
+        most_frequent = np.sort(np.argsort(-counts, kind="stable")[:frequent])
+        table = likeliest_translations(zip(src, tgt, strict=True), src_vocab, best)
+        return cls(torch.from_numpy(table), torch.from_numpy(most_frequent))
+
+    def tokens_for(self, sources: Sequence[Sequence[int]], required: Iterable[int] = ()) -> Int[Tensor, " tokens"]:
+        """Return the target ids of a batch, ascending: special, frequent and `required` ids, and candidates."""
+        always = torch.tensor(sorted({*required, *range(EOS_ID + 1)}), dtype=torch.long)
+        src_ids = torch.tensor(sorted({EOS_ID}.union(*sources)), dtype=torch.long)
+        tokens: Tensor = torch.cat([always, self.frequent, self.table[src_ids].flatten()]).unique()
+        return tokens
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write it to a file for the vocabulary with this fingerprint.
+        """Write the shortlist, and the fingerprint of the tokenizer it was made with, to a file.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: the file cannot be written.
         """
         tensors = {"table": self.table.int().numpy(), "frequent": self.frequent.int().numpy()}
-        notes = {"kind": KIND, "vocabulary": fingerprint}
-        write_atomically(path, lambda file: save_file(tensors, file, notes))
+        metadata = {"kind": KIND, "vocabulary": fingerprint}
+        write_atomically(path, lambda file: save_file(tensors, file, metadata))
 
     @classmethod
     def load(cls, path: str | Path, fingerprint: str) -> Shortlist:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-            ConfigError: no such file, another kind of file, or one that was made for another vocabulary.
+            ConfigError: no such file, another kind of file, or a shortlist for another vocabulary.
         """
         try:
             with safe_open(path, framework="pt") as file:
-                notes = file.metadata() or {}
-                if notes.get("kind") != KIND:
+                metadata = file.metadata() or {}
+                if metadata.get("kind") != KIND:
                     raise ConfigError(f"shortlist {path}: not a file made by seq2seq.shortlist")
-                if notes.get("vocabulary") != fingerprint:
-                    raise ConfigError(f"shortlist {path}: made for another vocabulary than the model's")
+                if metadata.get("vocabulary") != fingerprint:
+                    raise ConfigError(
+                        f"shortlist {path}: made for another vocabulary; make one for this model with seq2seq.shortlist"
+                    )
                 return cls(file.get_tensor("table").long(), file.get_tensor("frequent").long())
         except OSError as error:
             raise ConfigError(f"shortlist {path}: {error.strerror or error}") from None

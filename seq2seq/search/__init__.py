@@ -1,1 +1,1 @@
-"""Search over token ids: beam search, sampling, constraints. Knows no text and no network."""
+"""Search over token ids: beam search, sampling, logits processors, constraints. Knows no text and no network class."""

@@ -1,4 +1,4 @@
-"""From settings to a search: what `DecodeConfig` asks for, composed for one batch of sentences. Ids only, no text."""
+"""Run the search that a `DecodeConfig` describes on one batch of sentences, and make batches. Ids only, no text."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ from seq2seq.config.decode import DecodeConfig, SearchName
 from seq2seq.search.beam import beam_search
 from seq2seq.search.constraints import DynamicBeamAllocation
 from seq2seq.search.length_penalty import length_penalty
-from seq2seq.search.logits_processors import ForcedPrefix, MinLength, NeverSay, NoRepeatNgrams, RepetitionPenalty
-from seq2seq.search.protocols import Hypothesis, Rule, State, StepModel
+from seq2seq.search.logits_processors import BannedSequences, ForcedPrefix, MinLength, NoRepeatNgrams, RepetitionPenalty
+from seq2seq.search.protocols import Hypothesis, LogitsProcessor, State, StepModel
 from seq2seq.search.sampling import sample
-from seq2seq.search.top_k import Choice
+from seq2seq.search.top_k import TopKSelector
 
-NARROW = 8  # up to this many hypotheses a sentence, `batch_tokens` alone limits a batch
+NARROW_BEAM = 8  # up to this many hypotheses per sentence, `batch_tokens` alone limits a batch
 
 
 @dataclass(frozen=True)
-class Source:
-    """One sentence to search for, as ids without EOS: how its output must begin, and phrases that it must contain."""
+class SearchInput:
+    """One source sentence (ids without EOS), the prefix of its output, and phrases that its output must contain."""
 
     ids: list[int]
     prefix: list[int]
     phrases: list[list[int]]
 
-    def longest(self, decode: DecodeConfig) -> int:
-        """Return the most tokens of the output, EOS included; prefix and phrases always have room."""
+    def max_length(self, decode: DecodeConfig) -> int:
+        """Return the maximum output length in tokens, EOS included; it always has room for prefix and phrases."""
         limit = math.ceil(decode.max_length_ratio * len(self.ids)) + decode.max_length_extra
         return max(limit, len(self.prefix) + sum(map(len, self.phrases)) + 1)
 
-    def shortest(self, decode: DecodeConfig) -> int:
-        """Return the fewest tokens of the output, EOS included."""
+    def min_length(self, decode: DecodeConfig) -> int:
+        """Return the minimum output length in tokens, EOS included."""
         return math.ceil(decode.min_length_ratio * len(self.ids)) + decode.min_length_extra
 
 
 def search(
     model: StepModel[State],
-    sources: Sequence[Source],
+    inputs: Sequence[SearchInput],
     decode: DecodeConfig,
     *,
     n_best: int = 1,
-    never: Sequence[Sequence[int]] = (),
+    banned_sequences: Sequence[Sequence[int]] = (),
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """Find outputs for one batch; mode and precision of the networks are the caller's.
+    """Search outputs for one batch; the caller sets evaluation mode and precision.
 
     Args:
-        model: the network or networks, as a step function.
-        sources: the batch.
-        decode: the settings; those about text are the caller's.
-        n_best: outputs for each sentence. Samples come in the order they were drawn, `decode.samples` of them for mbr.
-        never: sequences of ids that are never said.
-        device: where the networks are.
+        model: the model as a step function.
+        inputs: the batch.
+        decode: the settings; those about text (`never_emit`, `mbr_utility`) are left to the caller.
+        n_best: outputs per sentence. Samples are returned in the order drawn; mbr returns all `decode.samples`.
+        banned_sequences: sequences of ids that no output contains.
+        device: where the model is.
     """
     device = torch.device(device)
-    limits = torch.tensor([source.longest(decode) for source in sources], device=device)
+    limits = torch.tensor([sentence.max_length(decode) for sentence in inputs], device=device)
     state = model.start(
-        [source.ids for source in sources],
+        [sentence.ids for sentence in inputs],
         device,
         coverage=decode.coverage_penalty > 0,
-        wanted={token for source in sources for token in itertools.chain(source.prefix, *source.phrases)},
+        required={token for sentence in inputs for token in itertools.chain(sentence.prefix, *sentence.phrases)},
     )
-    rules = rules_of(sources, decode, never, device)
+    processors = make_processors(inputs, decode, banned_sequences, device)
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     if decode.search is not SearchName.beam:
         return sample(
             model.step,
             state,
             limits,
-            samples=n_best if decode.search is SearchName.sample else decode.samples,
+            samples=num_hypotheses(decode, n_best),
             temperature=decode.temperature,
             top_k=decode.top_k,
             top_p=decode.top_p,
-            seeds=[seed_of(source.ids, decode.seed) for source in sources],
-            rules=rules,
+            seeds=[sentence_seed(sentence.ids, decode.seed) for sentence in inputs],
+            processors=processors,
             penalty=penalty,
         )
-    choice: Choice | None = None
-    if any(source.phrases for source in sources):
-        choice = DynamicBeamAllocation([source.phrases for source in sources], limits.tolist())
+    selector: TopKSelector | None = None
+    if any(sentence.phrases for sentence in inputs):
+        selector = DynamicBeamAllocation([sentence.phrases for sentence in inputs], limits.tolist())
     return beam_search(
         model.step,
         state,
@@ -92,50 +92,53 @@ def search(
         beam_size=decode.beam_size,
         n_best=n_best,
         penalty=penalty,
-        rules=rules,
-        bonus=(lambda state: decode.coverage_penalty * model.coverage_penalty(state))
+        processors=processors,
+        final_term=(lambda state: decode.coverage_penalty * model.coverage_penalty(state))
         if decode.coverage_penalty
         else None,
-        choice=choice,
+        selector=selector,
     ).hypotheses
 
 
-def rules_of(
-    sources: Sequence[Source], decode: DecodeConfig, never: Sequence[Sequence[int]], device: torch.device
-) -> list[Rule]:
-    """Return the rules that the settings ask for, none where they ask for nothing."""
-    rules: list[Rule] = []
-    shortest = torch.tensor([source.shortest(decode) for source in sources], device=device)
-    if (shortest > 1).any():
-        rules.append(MinLength(shortest))
+def make_processors(
+    inputs: Sequence[SearchInput],
+    decode: DecodeConfig,
+    banned_sequences: Sequence[Sequence[int]],
+    device: torch.device,
+) -> list[LogitsProcessor]:
+    """Return the logits processors that the settings switch on."""
+    processors: list[LogitsProcessor] = []
+    min_lengths = torch.tensor([sentence.min_length(decode) for sentence in inputs], device=device)
+    if (min_lengths > 1).any():
+        processors.append(MinLength(min_lengths))
     if decode.no_repeat_ngram:
-        rules.append(NoRepeatNgrams(decode.no_repeat_ngram))
+        processors.append(NoRepeatNgrams(decode.no_repeat_ngram))
     if decode.repetition_penalty != 1:
-        rules.append(RepetitionPenalty(decode.repetition_penalty))
-    if never:
-        rules.append(NeverSay([list(ids) for ids in never]))
-    if any(source.prefix for source in sources):
-        rules.append(ForcedPrefix([source.prefix for source in sources]))
-    return rules
+        processors.append(RepetitionPenalty(decode.repetition_penalty))
+    if banned_sequences:
+        processors.append(BannedSequences(banned_sequences))
+    if any(sentence.prefix for sentence in inputs):
+        processors.append(ForcedPrefix([sentence.prefix for sentence in inputs]))
+    return processors
 
 
-def seed_of(ids: Sequence[int], seed: int) -> int:
-    """Return what a sentence's samples are drawn with: the same wherever and beside whatever it stands."""
+def sentence_seed(ids: Sequence[int], seed: int) -> int:
+    """Return the seed of a sentence's samples, which depends on the sentence and `seed` but not on its batch."""
     digest = hashlib.sha256(repr((seed, list(ids))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits
 
 
-def width_of(decode: DecodeConfig, n_best: int) -> int:
-    """Return how many hypotheses of a sentence are pursued at once."""
+def num_hypotheses(decode: DecodeConfig, n_best: int) -> int:
+    """Return how many hypotheses per sentence the search keeps at once."""
     return {SearchName.beam: decode.beam_size, SearchName.sample: n_best, SearchName.mbr: decode.samples}[decode.search]
 
 
-def batches(lengths: Sequence[int], budget_tokens: int, width: int = 1) -> Iterator[list[int]]:
-    """Yield the indices of `lengths` in batches of rows × longest ≤ budget, longest first; a longer one goes alone.
+def batches(lengths: Sequence[int], budget_tokens: int, hypotheses: int = 1) -> Iterator[list[int]]:
+    """Yield indices of `lengths` in batches of rows × longest ≤ budget, longest first; a longer one is a batch alone.
 
-    The budget shrinks in proportion where more than `NARROW` hypotheses a sentence would need as much more memory.
+    With more than `NARROW_BEAM` hypotheses per sentence the budget shrinks in proportion, as memory grows with them.
     """
-    budget_tokens = budget_tokens * NARROW // max(width, NARROW)
+    budget_tokens = budget_tokens * NARROW_BEAM // max(hypotheses, NARROW_BEAM)
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > budget_tokens:

@@ -1,4 +1,4 @@
-"""What makes hypotheses of different length comparable, and what asks for the whole source to be translated."""
+"""Length and coverage penalties: what makes scores of hypotheses of different lengths comparable."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from seq2seq.config.decode import NormalizationName
 
-# Number of tokens, EOS counted -> what log p is divided by. It must never fall: the search stops early by it.
+# Number of tokens, EOS included -> divisor of log p. Must not decrease with length: early stopping relies on it.
 LengthPenalty = Callable[[int], float]
 
-LEAST_ATTENTION = 1e-10  # keeps the logarithm finite where a source position got none
+MIN_COVERAGE = 1e-10  # keeps the logarithm finite for a source position without attention
 
 
 def length_penalty(kind: NormalizationName, alpha: float) -> LengthPenalty:
     """Return lp(Y): gnmt, ((5 + |Y|) / 6)^alpha (Wu et al. 2016, eq. 14); average, |Y|^alpha; none, 1.
 
     Raises:
-        ValueError: alpha is negative, so longer outputs would be punished and no search could end early.
+        ValueError: alpha is negative, so lp would decrease with length.
     """
     if alpha < 0:
         raise ValueError(f"length_penalty={alpha} must not be negative")
@@ -35,7 +35,8 @@ def coverage_penalty(
 ) -> Float[Tensor, "batch beam"]:
     """Return cp(X, Y) = sum_i log(min(sum_j a_ij, 1)) over real source positions (Wu et al. 2016, eq. 14).
 
-    `coverage` is the attention that each source position got from all output tokens, EOS included. At most 0.
+    `coverage` is sum_j a_ij: the attention on source position i, summed over all output tokens, EOS included.
+    The result is at most 0.
     """
-    logs = coverage.clamp(LEAST_ATTENTION, 1.0).log()
+    logs = coverage.clamp(MIN_COVERAGE, 1.0).log()
     return logs.masked_fill(~mask[:, None], 0.0).sum(dim=2)

@@ -1,4 +1,4 @@
-"""What may be said next: rules that forbid tokens, or make them count less, by what a hypothesis has said so far."""
+"""Logits processors: forbid next tokens, or lower their log p, given the tokens of each hypothesis so far."""
 
 from __future__ import annotations
 
@@ -10,58 +10,60 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.search.protocols import Rule
+from seq2seq.search.protocols import LogitsProcessor
 
 _R = TypeVar("_R")  # typing.Self needs Python 3.11
 
 
-def apply_rules(
-    rules: Sequence[Rule], log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]
+def apply_processors(
+    processors: Sequence[LogitsProcessor],
+    log_probs: Float[Tensor, "batch beam vocab"],
+    tokens: Int[Tensor, "batch beam length"],
 ) -> Float[Tensor, "batch beam vocab"]:
-    """Return `log_probs` after all rules, as a copy; without rules the same tensor.
+    """Return a copy of `log_probs` after all processors; without processors, the same tensor.
 
-    Where `ForcedPrefix` has something to say, no other rule counts. A hypothesis to which the rules leave nothing may
-    end, with the log p of EOS that it had: no search runs dry. One that had nothing before gets nothing.
+    `ForcedPrefix` takes precedence over every other processor. If the processors mask every token of a hypothesis, EOS
+    is allowed with its original log p, so no hypothesis is stuck (unless that log p is -inf, too).
     """
-    if not rules:
+    if not processors:
         return log_probs
     changed = log_probs.clone()
-    for rule in rules:
-        rule.apply(changed, tokens)
-    for rule in rules:
-        if isinstance(rule, ForcedPrefix):
-            rule.force(changed, log_probs, tokens.shape[2])
+    for processor in processors:
+        processor.apply(changed, tokens)
+    for processor in processors:
+        if isinstance(processor, ForcedPrefix):
+            processor.force(changed, log_probs, tokens.shape[2])
     stuck = changed.amax(dim=2) == -torch.inf
     changed[:, :, EOS_ID] = torch.where(stuck, log_probs[:, :, EOS_ID], changed[:, :, EOS_ID])
     return changed
 
 
 class MinLength:
-    """No EOS before the output has `min_length` tokens, EOS counted."""
+    """Forbids EOS until the output has `min_length` tokens, EOS included."""
 
     def __init__(self, min_length: Int[Tensor, " batch"]) -> None:
         self.min_length = min_length
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Forbid EOS where the output would be too short with it."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Mask EOS where the output would be too short."""
         too_short = tokens.shape[2] + 1 < self.min_length
         log_probs[:, :, EOS_ID].masked_fill_(too_short[:, None], -torch.inf)
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> MinLength:
-        """Return the rule for these sentences only, in this order."""
+        """Return the processor for these sentences only, in this order."""
         return MinLength(self.min_length[sentences])
 
 
-class _OfNoSentence:
-    """A rule that is the same for every sentence."""
+class _SharedProcessor:
+    """A processor without per-sentence data."""
 
     def keep(self: _R, sentences: Int[Tensor, " kept"]) -> _R:
-        """Return the rule itself."""
+        """Return the processor itself."""
         return self
 
 
-class NoRepeatNgrams(_OfNoSentence):
-    """Never the same `n` tokens in a row twice within one hypothesis (Paulus et al. 2018, sec. 2.5); EOS is free.
+class NoRepeatNgrams(_SharedProcessor):
+    """Forbids every n-gram that a hypothesis already contains (Paulus et al. 2018, section 2.5), except with EOS last.
 
     Raises:
         ValueError: `n` is below 1.
@@ -72,20 +74,20 @@ class NoRepeatNgrams(_OfNoSentence):
             raise ValueError(f"n={n} must be at least 1")
         self.n = n
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Forbid every token that would complete an n-gram said before."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Mask every token that would complete a repeated n-gram."""
         if tokens.shape[2] < self.n:
             return
         ngrams = tokens.unfold(2, self.n, 1)
         last = ngrams[:, :, :, -1]
         repeats = _ends_in(tokens, ngrams[:, :, :, :-1]) & (last != EOS_ID)
-        _forbid(log_probs, last, repeats)
+        _mask(log_probs, last, repeats)
 
 
-class RepetitionPenalty(_OfNoSentence):
-    """Multiplies log p of every token said before by `factor`, however often it was said.
+class RepetitionPenalty(_SharedProcessor):
+    """Multiplies log p of every token that the hypothesis contains by `factor`, once however often it occurs.
 
-    After Keskar et al. 2019, who do so to logits; log p has one sign, so every model is treated alike.
+    Keskar et al. 2019 scale logits, whose sign differs between models; log p is never positive.
 
     Raises:
         ValueError: `factor` is below 1, so log p would rise.
@@ -96,13 +98,13 @@ class RepetitionPenalty(_OfNoSentence):
             raise ValueError(f"factor={factor} must be at least 1")
         self.factor = factor
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Lower log p of what was said."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Lower log p of the tokens generated so far."""
         log_probs.scatter_(2, tokens, log_probs.gather(2, tokens) * self.factor)
 
 
-class NeverSay(_OfNoSentence):
-    """Never completes one of these sequences of token ids.
+class BannedSequences(_SharedProcessor):
+    """Forbids the last token of a banned sequence of ids where the hypothesis ends in the tokens before it.
 
     Raises:
         ValueError: a sequence is empty.
@@ -111,60 +113,65 @@ class NeverSay(_OfNoSentence):
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
         lengths = {len(sequence) for sequence in sequences}
         if 0 in lengths:
-            raise ValueError("an empty sequence cannot be avoided")
-        alike = [[list(sequence) for sequence in sequences if len(sequence) == length] for length in sorted(lengths)]
-        self.groups = [torch.tensor(group) for group in alike]  # each [sequences, length]
+            raise ValueError("a banned sequence is empty: remove it")
+        self.groups = [  # one per length, each [sequences, length]
+            torch.tensor([list(sequence) for sequence in sequences if len(sequence) == length])
+            for length in sorted(lengths)
+        ]
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Forbid the last id of every sequence where the hypothesis ends in the others."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Mask every token that would complete a banned sequence."""
         for group in self.groups:
             group = group.to(log_probs.device)
             heads, last = group[:, :-1], group[:, -1]
             if heads.shape[1] <= tokens.shape[2]:
                 completes = _ends_in(tokens, heads[None, None])
-                _forbid(log_probs, last.expand_as(completes), completes)
+                _mask(log_probs, last.expand_as(completes), completes)
 
 
 class ForcedPrefix:
-    """Every output begins with its sentence's prefix (token ids, possibly none); its tokens keep their own log p."""
+    """Makes every output begin with its sentence's prefix of token ids (may be empty); the tokens keep their log p."""
 
     def __init__(self, prefixes: Sequence[Sequence[int]]) -> None:
         self.prefixes = prefixes
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Forbid all but the prefix's next token."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Mask every token but the prefix's next one."""
         self.force(log_probs, log_probs, tokens.shape[2])
 
     def force(
-        self, log_probs: Float[Tensor, "batch beam vocab"], original: Float[Tensor, "batch beam vocab"], said: int
+        self, log_probs: Float[Tensor, "batch beam vocab"], original: Float[Tensor, "batch beam vocab"], length: int
     ) -> None:
-        """Do so in `log_probs`, giving that token the log p it has in `original`, whatever other rules made of it."""
-        rows = [row for row, prefix in enumerate(self.prefixes) if said < len(prefix)]
+        """Mask `log_probs` and restore the forced token's log p from `original`, undoing other processors.
+
+        `length` is the number of tokens generated so far.
+        """
+        rows = [row for row, prefix in enumerate(self.prefixes) if length < len(prefix)]
         if not rows:
             return
-        forced = [self.prefixes[row][said] for row in rows]
-        values = original[rows, :, forced]  # a copy: the two may be one tensor
+        forced = [self.prefixes[row][length] for row in rows]
+        values = original[rows, :, forced]  # a copy: `apply` passes the same tensor twice
         log_probs[rows] = -torch.inf
         log_probs[rows, :, forced] = values
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> ForcedPrefix:
-        """Return the rule for these sentences only, in this order."""
+        """Return the processor for these sentences only, in this order."""
         return ForcedPrefix([self.prefixes[sentence] for sentence in sentences.tolist()])
 
 
 def _ends_in(
-    tokens: Int[Tensor, "batch beam said"], heads: Int[Tensor, "#batch #beam heads length"]
+    tokens: Int[Tensor, "batch beam length"], heads: Int[Tensor, "#batch #beam heads head_len"]
 ) -> Bool[Tensor, "batch beam heads"]:
-    """Return which of the heads a hypothesis ends in; every one ends in an empty head."""
+    """Return which heads are suffixes of each hypothesis; an empty head is a suffix of all."""
     end = tokens[:, :, None, tokens.shape[2] - heads.shape[3] :]
     return (end == heads).all(dim=3)
 
 
-def _forbid(
+def _mask(
     log_probs: Float[Tensor, "batch beam vocab"],
     ids: Int[Tensor, "batch beam ids"],
     forbidden: Bool[Tensor, "batch beam ids"],
 ) -> None:
-    """Set log p of `ids` to -inf where they are forbidden; one may occur several times and be forbidden once."""
+    """Set log p of `ids` to -inf where `forbidden`; an id that occurs several times is forbidden if any of them is."""
     ceilings = torch.where(forbidden, -torch.inf, torch.inf).to(log_probs.dtype)
     log_probs.scatter_reduce_(2, ids, ceilings, "amin")

@@ -1,4 +1,4 @@
-"""What a search, the model it asks and the rules it obeys agree on; tensors by sentence and beam, no text."""
+"""What a search shares with the model and with logits processors: protocols, predictions, hypotheses. Ids only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _S = TypeVar("_S")  # typing.Self needs Python 3.11
 
 @runtime_checkable
 class SearchState(Protocol):
-    """What the step function carries from token to token: any tensors indexed by sentence and beam."""
+    """The state of a step function: any tensors indexed by sentence and beam."""
 
     def reorder(self: _S, parents: Int[Tensor, "batch new_beam"]) -> _S:
         """Return the state whose beam k is this state's beam `parents[:, k]` (the beam may widen or narrow)."""
@@ -32,30 +32,30 @@ class SearchState(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What may come next, as a network says it: log p = logits - normaliser.
+    """Distribution over the next token: log p = logits - normaliser.
 
-    Searches that look at the best tokens only need no matrix of log-probabilities.
+    A search for the top k needs only a few log-probabilities, so the full matrix is not computed here.
 
     Attributes:
         logits: of all tokens, or of `tokens` alone.
-        normaliser: in fp32 or better.
-        tokens: which ids the logits are of, ascending and with all special ones; None: all.
-        vocab: how many ids there are where `tokens` is given.
+        normaliser: log-sum-exp of the logits, in fp32 or better.
+        tokens: ids of the logits, ascending and with all special ids; None: the whole vocabulary.
+        vocab: size of the whole vocabulary where `tokens` is given.
     """
 
-    logits: Float[Tensor, "batch beam words"]
+    logits: Float[Tensor, "batch beam tokens"]
     normaliser: Float[Tensor, "batch beam"]
-    tokens: Int[Tensor, " words"] | None = None
+    tokens: Int[Tensor, " tokens"] | None = None
     vocab: int = 0
 
     @property
     def log_probs(self) -> Float[Tensor, "batch beam vocab"]:
-        """Return log p of every next token, in the normaliser's type."""
+        """Return log p of every next token, in the normaliser's dtype."""
         logits = self.whole().logits
         return logits.to(self.normaliser.dtype) - self.normaliser[:, :, None]
 
     def whole(self) -> Prediction:
-        """Return the same with logits of all tokens, -inf where there were none."""
+        """Return this prediction over the whole vocabulary, with logits of -inf outside `tokens`."""
         if self.tokens is None:
             return self
         logits = self.logits.new_full((*self.logits.shape[:2], self.vocab), -torch.inf)
@@ -64,8 +64,8 @@ class Prediction:
 
 
 State = TypeVar("State", bound=SearchState)
-# (last tokens [batch, beam], state) -> (what comes next, new state)
-Step = Callable[[Tensor, State], tuple[Prediction, State]]
+# (last tokens [batch, beam], state) -> (prediction of the next token, new state)
+StepFunction = Callable[[Tensor, State], tuple[Prediction, State]]
 
 
 @runtime_checkable
@@ -73,15 +73,19 @@ class StepModel(Protocol[State]):
     """A model as the search sees it: a state for a batch of sources, and a step function over that state."""
 
     def start(
-        self, sources: Sequence[Sequence[int]], device: torch.device, coverage: bool = False, wanted: Iterable[int] = ()
+        self,
+        sources: Sequence[Sequence[int]],
+        device: torch.device,
+        coverage: bool = False,
+        required: Iterable[int] = (),
     ) -> State:
         """Encode the sources (ids without EOS) and return the state before the first token.
 
         Args:
             sources: the batch.
             device: where the model is.
-            coverage: whether the state keeps the attention that each source position received.
-            wanted: target ids that a vocabulary shortlist must include.
+            coverage: whether the state sums up the attention on each source position.
+            required: target ids that a vocabulary shortlist must include.
         """
         ...
 
@@ -95,26 +99,26 @@ class StepModel(Protocol[State]):
 
 
 @runtime_checkable
-class Rule(Protocol):
-    """Changes what may be said next, or how much it counts, by what a hypothesis has said so far."""
+class LogitsProcessor(Protocol):
+    """Forbids next tokens or lowers their log p, given the tokens of each hypothesis so far."""
 
-    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam said"]) -> None:
-        """Change `log_probs` in place (-inf forbids); no value may rise above 0 or from -inf to more."""
+    def apply(self, log_probs: Float[Tensor, "batch beam vocab"], tokens: Int[Tensor, "batch beam length"]) -> None:
+        """Change `log_probs` in place (-inf forbids); no value may rise above 0, or above -inf."""
         ...
 
     def keep(self: _S, sentences: Int[Tensor, " kept"]) -> _S:
-        """Return the rule for these sentences only, in this order."""
+        """Return the processor for these sentences only, in this order."""
         ...
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One output.
+    """One finished output.
 
     Attributes:
         tokens: ids without EOS.
-        token_log_probs: log p of each token and of EOS at the end, given what stands before it, by the model alone.
-        score: what hypotheses are ranked by.
+        token_log_probs: the model's log p of each token and of the final EOS, before any logits processor.
+        score: the ranking criterion, log p over the length penalty (plus the coverage penalty).
     """
 
     tokens: list[int]

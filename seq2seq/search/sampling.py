@@ -1,4 +1,4 @@
-"""Drawing outputs from the model, token by token; like the search it knows no text and no model class."""
+"""Ancestral sampling: draw outputs token by token, with temperature, top-k and top-p."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch.nn.functional import pad
 from seq2seq.data.special_ids import BOS_ID, EOS_ID
 from seq2seq.errors import NotFiniteError
 from seq2seq.search.length_penalty import LengthPenalty
-from seq2seq.search.logits_processors import NeverSay, apply_rules
-from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, Rule, State, Step
-from seq2seq.search.top_k import NAN, best_of
+from seq2seq.search.logits_processors import BannedSequences, apply_processors
+from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, LogitsProcessor, State, StepFunction
+from seq2seq.search.top_k import NAN, stable_top_k
 
-FEW = 64  # likeliest tokens among which top_p is tried first; sorting a whole vocabulary takes longer than the model
+# top_p is first tried on this many likeliest tokens: sorting a whole vocabulary takes longer than the model.
+TOP_P_CANDIDATES = 64
 
 
 def sample(
-    step: Step[State],
+    step: StepFunction[State],
     state: State,
     max_length: Int[Tensor, " batch"],
     *,
@@ -30,38 +31,38 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     seeds: Sequence[int],
-    never: Sequence[int] = NEVER_EMITTED,
-    rules: Sequence[Rule] = (),
+    banned_tokens: Sequence[int] = NEVER_EMITTED,
+    processors: Sequence[LogitsProcessor] = (),
     penalty: LengthPenalty,
 ) -> list[list[Hypothesis]]:
     """Draw `samples` independent outputs for every sentence of a batch; return them in the order of drawing.
 
-    What is drawn for a sentence depends on its seed, on what the model and the rules say, and on `samples`: never on
-    the other sentences of the batch. Equal outputs all stay. Log p is the model's own, whatever was drawn from.
+    A sentence's samples depend on its seed, the model, the processors and `samples`, not on the rest of the batch.
+    Duplicates are kept. `token_log_probs` are the model's own, before temperature, truncation and processors.
 
     Args:
-        step: says what comes next; called with a beam of `samples`.
+        step: called with a beam of `samples`.
         state: the state before the first token, with a beam of 1.
-        max_length: most tokens of each output, EOS included; on the device of the model. The last permitted token is
-            always EOS. A sample ends there, too, if nothing at all is possible (then EOS may have log p of -inf).
+        max_length: maximum output length in tokens, EOS included, on the device of the model. The last token allowed is
+            always EOS. A sample also ends where every token has probability 0 (its EOS may have log p of -inf).
         samples: outputs per sentence.
-        temperature: draws from p^(1/temperature), renormalised.
-        top_k: draws from so many of the likeliest tokens only (Fan et al. 2018); 0: from all.
-        top_p: draws from the fewest of the likeliest tokens that hold this much probability after temperature and
-            `top_k` (Holtzman et al. 2020); 1: from all.
-        seeds: one for each sentence, of which the lower 32 bits count.
-        never: token ids that are never drawn, unless a `ForcedPrefix` asks for one.
-        rules: what else may not be said, or is drawn less often.
-        penalty: what the log p of so many tokens is divided by for the score.
+        temperature: draw from p^(1/temperature), renormalised.
+        top_k: draw from this many likeliest tokens (Fan et al. 2018); 0: from all.
+        top_p: draw from the smallest set of likeliest tokens whose probability, after temperature and `top_k`, is at
+            least this (nucleus sampling, Holtzman et al. 2020); 1: from all.
+        seeds: one per sentence; the lower 32 bits are used.
+        banned_tokens: token ids that are never drawn, unless a `ForcedPrefix` contains them.
+        processors: applied to the log-probabilities at every step.
+        penalty: divisor of log p in the score.
 
     Raises:
         ValueError: an option out of range.
         NotFiniteError: the step function returned NaN.
     """
-    _check(max_length, samples, temperature, top_k, top_p, seeds)
-    rules = [NeverSay([[token] for token in never]), *rules]
-    drawn = _Samples(max_length, samples, seeds, penalty)
-    last = torch.full_like(drawn.finished, BOS_ID, dtype=torch.long)
+    _check_options(max_length, samples, temperature, top_k, top_p, seeds)
+    processors = [BannedSequences([[token] for token in banned_tokens]), *processors]
+    search = _Samples(max_length, samples, seeds, penalty)
+    last = torch.full_like(search.finished, BOS_ID, dtype=torch.long)
     if len(last):
         state = state.reorder(torch.zeros_like(last))
     while len(last):
@@ -69,56 +70,59 @@ def sample(
         log_probs = prediction.log_probs
         if log_probs.amax(dim=2).isnan().any():  # CPU–GPU sync
             raise NotFiniteError(NAN)
-        allowed = apply_rules(rules, log_probs, drawn.tokens)
-        last = draw(allowed.flatten(0, 1), drawn.numbers().to(allowed), temperature, top_k, top_p).view_as(last)
-        last = drawn.advance(last, allowed, log_probs)
-        kept = drawn.retire()
+        allowed = apply_processors(processors, log_probs, search.tokens)
+        drawn = draw_tokens(allowed.flatten(0, 1), search.uniforms().to(allowed), temperature, top_k, top_p)
+        last = search.advance(drawn.view_as(last), allowed, log_probs)
+        kept = search.retire()
         if kept is not None:
-            last, state, rules = last[kept], state.keep(kept), [rule.keep(kept) for rule in rules]
-    return drawn.results
+            last, state, processors = last[kept], state.keep(kept), [processor.keep(kept) for processor in processors]
+    return search.results
 
 
-def draw(
+def draw_tokens(
     log_probs: Float[Tensor, "draws vocab"],
-    numbers: Float[Tensor, " draws"],
+    uniforms: Float[Tensor, " draws"],
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    few: int = FEW,
+    candidates: int = TOP_P_CANDIDATES,
 ) -> Int[Tensor, " draws"]:
-    """Return for each number in (0, 1] the token whose piece of the unit interval it falls into (inverse CDF).
+    """Return the token that each number in (0, 1] selects by inverse CDF.
 
-    The tokens' probabilities lie there end to end: in the order of ids, or likeliest first (equal ones by id) where
-    `top_k` or `top_p` leave some out. A token of probability 0 is drawn only where there is no other.
+    Tokens are ordered by id, or by probability (ties by id) if `top_k` or `top_p` truncates. A token of probability 0
+    is drawn only where every token has probability 0. `candidates` is the number of likeliest tokens that top_p is
+    first tried on; it affects speed only.
     """
-    best = log_probs.amax(dim=1, keepdim=True).clamp_min(torch.finfo(log_probs.dtype).min)  # no -inf - -inf
+    best = log_probs.amax(dim=1, keepdim=True).clamp_min(torch.finfo(log_probs.dtype).min)  # avoids -inf - -inf
     if not top_k and top_p == 1:
-        return _piece_of(((log_probs - best) / temperature).exp(), numbers)
-    width = min(top_k or few, log_probs.shape[1])
-    values, ids = best_of(log_probs, width)
-    shares = ((values - best) / temperature).exp()
-    everything = shares if top_k else ((log_probs - best) / temperature).exp()
-    wanted, held = top_p * everything.sum(dim=1), shares.cumsum(dim=1)
+        return _inverse_cdf(((log_probs - best) / temperature).exp(), uniforms)
+    width = min(top_k or candidates, log_probs.shape[1])
+    values, ids = stable_top_k(log_probs, width)
+    weights = ((values - best) / temperature).exp()
+    all_weights = weights if top_k else ((log_probs - best) / temperature).exp()
+    nucleus, cumulative = top_p * all_weights.sum(dim=1), weights.cumsum(dim=1)
     if top_p < 1:
-        shares = shares.masked_fill(pad(held[:, :-1], (1, 0)) >= wanted[:, None], 0.0)
-    tokens = ids.gather(1, _piece_of(shares, numbers)[:, None])[:, 0]
+        weights = weights.masked_fill(pad(cumulative[:, :-1], (1, 0)) >= nucleus[:, None], 0.0)
+    tokens = ids.gather(1, _inverse_cdf(weights, uniforms)[:, None])[:, 0]
     if not top_k and width < log_probs.shape[1]:
-        more = held[:, -1] < wanted
-        if more.any():  # CPU–GPU sync
-            tokens[more] = draw(log_probs[more], numbers[more], temperature, top_k, top_p, 8 * few)
+        too_few = cumulative[:, -1] < nucleus
+        if too_few.any():  # CPU–GPU sync
+            tokens[too_few] = draw_tokens(
+                log_probs[too_few], uniforms[too_few], temperature, top_k, top_p, 8 * candidates
+            )
     return tokens
 
 
-def _piece_of(shares: Float[Tensor, "draws choices"], numbers: Float[Tensor, " draws"]) -> Int[Tensor, " draws"]:
-    """Return the first choice up to which the shares sum to `numbers` of all."""
-    sums = shares.cumsum(dim=1)
-    index = torch.searchsorted(sums, numbers[:, None] * sums[:, -1:])
-    # A GPU sums in blocks, whose rounding can make it look as if a share of 0 added something.
-    empty = shares.gather(1, index) == 0
-    return torch.where(empty, shares.argmax(dim=1, keepdim=True), index)[:, 0]
+def _inverse_cdf(weights: Float[Tensor, "draws tokens"], uniforms: Float[Tensor, " draws"]) -> Int[Tensor, " draws"]:
+    """Return the first index at which the cumulated weights reach `uniforms` of their sum."""
+    sums = weights.cumsum(dim=1)
+    index = torch.searchsorted(sums, uniforms[:, None] * sums[:, -1:])
+    # A GPU sums in blocks, whose rounding can select a token of weight 0.
+    empty = weights.gather(1, index) == 0
+    return torch.where(empty, weights.argmax(dim=1, keepdim=True), index)[:, 0]
 
 
-def _check(
+def _check_options(
     max_length: Tensor, samples: int, temperature: float, top_k: int, top_p: float, seeds: Sequence[int]
 ) -> None:
     if samples < 1:
@@ -132,43 +136,44 @@ def _check(
     if len(seeds) != len(max_length):
         raise ValueError(f"{len(seeds)} seeds for {len(max_length)} sentences")
     if (max_length < 1).any():
-        raise ValueError("max_length must be at least 1: EOS counts")
+        raise ValueError("max_length must be at least 1: EOS is a token")
 
 
 class _Samples:
-    """The outputs drawn so far. Rows are the sentences of which some sample is unfinished.
+    """The samples so far. Rows are the sentences with an unfinished sample.
 
-    A finished sample goes on beside the others; what it says after its EOS is left out at the end.
+    A finished sample stays in its row; tokens after its EOS are cut off at the end.
     """
 
     def __init__(self, max_length: Tensor, samples: int, seeds: Sequence[int], penalty: LengthPenalty) -> None:
         rows = len(max_length)
         self.penalty, self.limits = penalty, max_length
         self.results: list[list[Hypothesis]] = [[] for _ in range(rows)]
-        self.sentences = list(range(rows))  # row -> place in results
+        self.sentences = list(range(rows))  # row -> index in results
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.finished = torch.zeros(rows, samples, dtype=torch.bool, device=max_length.device)
         self.tokens = torch.empty(rows, samples, 0, dtype=torch.long, device=max_length.device)
         self.token_log_probs = torch.empty(rows, samples, 0, device=max_length.device)
 
-    def numbers(self) -> Float[Tensor, " draws"]:
-        """Return the next number in (0, 1] for every sample; on the CPU, where they are the same for every device."""
+    def uniforms(self) -> Float[Tensor, " draws"]:
+        """Return a random number in (0, 1] per sample; drawn on the CPU, so that every device gets the same."""
         samples = self.finished.shape[1]
-        return 1 - torch.cat([torch.rand(samples, generator=one, dtype=torch.float64) for one in self.generators])
+        draws = [torch.rand(samples, generator=generator, dtype=torch.float64) for generator in self.generators]
+        return 1 - torch.cat(draws)
 
-    def advance(self, chosen: Tensor, allowed: Tensor, log_probs: Tensor) -> Int[Tensor, "batch beam"]:
-        """Lengthen the samples by the chosen tokens, by EOS where they must end, and return what was added."""
-        impossible = allowed.gather(2, chosen[:, :, None])[:, :, 0] == -torch.inf
+    def advance(self, drawn: Tensor, allowed: Tensor, log_probs: Tensor) -> Int[Tensor, "batch beam"]:
+        """Append the drawn tokens, or EOS where a sample must end; return the tokens appended."""
+        impossible = allowed.gather(2, drawn[:, :, None])[:, :, 0] == -torch.inf
         at_limit = self.limits == self.tokens.shape[2] + 1
-        chosen = chosen.masked_fill(impossible | at_limit[:, None], EOS_ID)
-        said = log_probs.gather(2, chosen[:, :, None])
-        self.tokens = torch.cat([self.tokens, chosen[:, :, None]], dim=2)
-        self.token_log_probs = torch.cat([self.token_log_probs.to(said), said], dim=2)
-        self.finished = self.finished | (chosen == EOS_ID)
-        return chosen
+        drawn = drawn.masked_fill(impossible | at_limit[:, None], EOS_ID)
+        token_log_probs = log_probs.gather(2, drawn[:, :, None])
+        self.tokens = torch.cat([self.tokens, drawn[:, :, None]], dim=2)
+        self.token_log_probs = torch.cat([self.token_log_probs.to(token_log_probs), token_log_probs], dim=2)
+        self.finished = self.finished | (drawn == EOS_ID)
+        return drawn
 
     def retire(self) -> Int[Tensor, " kept"] | None:
-        """Move sentences without unfinished samples to the results; return the rows that go on, None if all do."""
+        """Move finished sentences to the results; return the rows still drawn, or None if all are."""
         flags: list[bool] = self.finished.all(dim=1).tolist()  # CPU–GPU sync
         if not any(flags):
             return None
@@ -182,9 +187,9 @@ class _Samples:
         return index
 
     def _store(self, rows: list[int]) -> None:
-        drawn = zip(rows, self.tokens[rows].tolist(), self.token_log_probs[rows].tolist(), strict=True)
-        for row, tokens, log_probs in drawn:
-            self.results[self.sentences[row]] = [self._hypothesis(*one) for one in zip(tokens, log_probs, strict=True)]
+        samples = zip(rows, self.tokens[rows].tolist(), self.token_log_probs[rows].tolist(), strict=True)
+        for row, tokens, log_probs in samples:
+            self.results[self.sentences[row]] = list(map(self._hypothesis, tokens, log_probs))
 
     def _hypothesis(self, tokens: list[int], log_probs: list[float]) -> Hypothesis:
         length = tokens.index(EOS_ID)

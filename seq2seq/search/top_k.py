@@ -1,4 +1,4 @@
-"""Which continuations of a beam are kept: the best ones, and how they are found fast."""
+"""Top-k selection: the best continuations of a beam, by a compiled kernel or in torch, with a fixed order of ties."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from seq2seq.kernels import calls
 from seq2seq.search.protocols import Prediction
 
 NAN = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
-BLOCK = 64  # scores whose maximum decides whether topk looks at them
+BLOCK = 64  # scores per block; topk searches only the k blocks with the highest maxima
 
 
 class Continuations(NamedTuple):
-    """Of each sentence at most `best` hypotheses with one more token, best first (log p of -inf: an empty place)."""
+    """Per sentence at most `best` hypotheses extended by one token, best first (total of -inf: an empty slot)."""
 
-    totals: Float[Tensor, "batch best"]  # log p of all tokens, as far as rules and choice leave it
-    parents: Int[Tensor, "batch best"]  # beams that they continue
+    totals: Float[Tensor, "batch best"]  # log p of all tokens, after processors
+    parents: Int[Tensor, "batch best"]  # beam each one extends
     tokens: Int[Tensor, "batch best"]
-    log_probs: Float[Tensor, "batch best"]  # of the token, by the model alone
+    log_probs: Float[Tensor, "batch best"]  # the model's log p of the token, before processors
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> Continuations:
-        """Return those of these sentences only, in this order."""
+        """Return the continuations of these sentences only, in this order."""
         return Continuations(*(part[sentences] for part in self))
 
 
 @runtime_checkable
-class Choice(Protocol):
-    """Keeps other continuations than the best ones; may remember what its earlier choices have led to."""
+class TopKSelector(Protocol):
+    """Selects the continuations of a beam by its own criterion; may keep state between steps."""
 
-    def choose(
+    def select(
         self, totals: Float[Tensor, "batch beam vocab"], k: int
     ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"], Int[Tensor, "batch best"]]:
-        """Return log p, parent beam and token of at most k continuations, best first (-inf: an empty place).
+        """Return log p, parent beam and token of at most k continuations, best first (-inf: an empty slot).
 
-        `totals` is log p of every live hypothesis followed by every permitted token, -inf where there is none.
+        `totals` is log p of every live hypothesis extended by every token, -inf where that is not allowed.
         """
         ...
 
     def keep(self, sentences: Int[Tensor, " kept"]) -> None:
-        """Forget all sentences but these, in this order."""
+        """Drop the state of all sentences but these, in this order."""
         ...
 
 
@@ -54,17 +54,17 @@ def best_continuations(
     prediction: Prediction,
     live: Float[Tensor, "batch beam"],
     k: int,
-    never: Sequence[int],
+    banned_tokens: Sequence[int],
     only_eos: Sequence[int],
 ) -> Continuations:
-    """Return the best continuations by one token; equal ones are ordered by beam, then by token.
+    """Return the k best continuations by one token; equal totals are ordered by beam, then by token.
 
     Args:
-        prediction: what the model says.
+        prediction: distribution over the next token.
         live: log p of every hypothesis, -inf where there is none.
-        k: the most to return.
-        never: tokens that may not be said.
-        only_eos: sentences that may only end.
+        k: maximum number of continuations.
+        banned_tokens: token ids that no continuation has.
+        only_eos: rows (sentences) whose next token must be EOS.
 
     Raises:
         NotFiniteError: the prediction is NaN.
@@ -72,18 +72,20 @@ def best_continuations(
     batch, beam, vocab = prediction.logits.shape
     if not calls.usable(prediction.logits):
         prediction = prediction.whole()
-        return chosen(prediction, permitted(prediction.log_probs, live, never, only_eos), k, None)
+        return select_continuations(
+            prediction, mask_totals(prediction.log_probs, live, banned_tokens, only_eos), k, None
+        )
     exact = calls.sum_dtype(prediction.logits.dtype)
     normaliser, live = (values.to(exact).contiguous() for values in (prediction.normaliser, live))
-    kept = (batch, min(k, beam * vocab))
-    totals, log_probs = live.new_empty(kept), live.new_empty(kept)
-    parents, tokens = (torch.empty(kept, dtype=torch.long) for _ in range(2))
+    shape = (batch, min(k, beam * vocab))
+    totals, log_probs = live.new_empty(shape), live.new_empty(shape)
+    parents, tokens = (torch.empty(shape, dtype=torch.long) for _ in range(2))
     ends = _flags(batch, tuple(only_eos)) if only_eos else None
     if prediction.tokens is None:
-        forbidden = _flags(vocab, tuple(never))
+        forbidden = _flags(vocab, tuple(banned_tokens))
     else:
-        forbidden = _flags(prediction.vocab, tuple(never))[prediction.tokens]
-    calls.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
+        forbidden = _flags(prediction.vocab, tuple(banned_tokens))[prediction.tokens]
+    calls.best_continuations(  # EOS_ID is valid in a shortlist, too: its first tokens are the special ids
         *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )
@@ -92,21 +94,21 @@ def best_continuations(
 
 
 @functools.lru_cache(maxsize=16)
-def _flags(size: int, places: tuple[int, ...]) -> Bool[Tensor, " size"]:
+def _flags(size: int, indices: tuple[int, ...]) -> Bool[Tensor, " size"]:
     flags = torch.zeros(size, dtype=torch.bool)
-    flags[list(places)] = True
+    flags[list(indices)] = True
     return flags
 
 
-def permitted(
+def mask_totals(
     log_probs: Float[Tensor, "batch beam vocab"],
     live: Float[Tensor, "batch beam"],
-    never: Sequence[int],
+    banned_tokens: Sequence[int],
     only_eos: Sequence[int],
 ) -> Float[Tensor, "batch beam vocab"]:
-    """Return log p of every live hypothesis followed by every token, -inf where that is not permitted."""
+    """Return log p of every live hypothesis extended by every token, -inf where that is not allowed."""
     totals = log_probs + live[:, :, None]
-    totals[:, :, list(never)] = -torch.inf
+    totals[:, :, list(banned_tokens)] = -torch.inf
     if only_eos:
         rows = list(only_eos)
         ends = totals[rows, :, EOS_ID]
@@ -115,42 +117,46 @@ def permitted(
     return totals
 
 
-def chosen(
-    prediction: Prediction, totals: Float[Tensor, "batch beam vocab"], k: int, choice: Choice | None
+def select_continuations(
+    prediction: Prediction, totals: Float[Tensor, "batch beam vocab"], k: int, selector: TopKSelector | None
 ) -> Continuations:
-    """Return the k best of `totals`, or those that `choice` keeps."""
-    if choice is None:
-        scores, places = best_of(totals.flatten(1), k)
-        parents, tokens = places // totals.shape[2], places % totals.shape[2]
+    """Return the k best continuations by `totals`, or those that `selector` selects."""
+    if selector is None:
+        scores, indices = stable_top_k(totals.flatten(1), k)
+        parents, tokens = indices // totals.shape[2], indices % totals.shape[2]
     else:
-        scores, parents, tokens = choice.choose(totals, k)
+        scores, parents, tokens = selector.select(totals, k)
     rows = torch.arange(len(totals), device=totals.device)[:, None]
     log_probs = prediction.logits[rows, parents, tokens].to(prediction.normaliser.dtype)
     return Continuations(scores, parents, tokens, log_probs - prediction.normaliser[rows, parents])
 
 
-def best_of(
+def stable_top_k(
     scores: Float[Tensor, "batch choices"], k: int
 ) -> tuple[Float[Tensor, "batch best"], Int[Tensor, "batch best"]]:
-    """Return the k best scores and their indices, best first and equal ones by index (`topk` promises no tie order)."""
+    """Return the k highest scores and their indices, best first, ties by index (`topk` leaves their order undefined).
+
+    Raises:
+        NotFiniteError: a score is NaN.
+    """
     k = min(k, scores.shape[1])
-    values, index = _top(scores, min(k + 1, scores.shape[1]))
+    values, index = _blockwise_top_k(scores, min(k + 1, scores.shape[1]))
     if values[:, 0].isnan().any():  # NaN sorts first
         raise NotFiniteError(NAN)
     if values.shape[1] > k:
-        # A tie between the last one in and the first one out: which of them topk took is chance. Take the lower index.
+        # A tie across the cut-off: which of them topk returned is undefined. Take the lowest indices.
         tied = (values[:, k - 1] == values[:, k]) & (values[:, k] > -torch.inf)
         if tied.any():  # CPU–GPU sync
-            index[tied, :k] = _best_of_tied(scores[tied], values[tied, k - 1 : k], k)
+            index[tied, :k] = _tied_top_k(scores[tied], values[tied, k - 1 : k], k)
     index = index[:, :k].sort(dim=1).values
     values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
     return values, index.gather(1, order)
 
 
-def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return what `scores.topk(k)` does, several times faster: it looks only into the k blocks with the highest maxima.
+def _blockwise_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return `scores.topk(k)`, several times faster: it searches only the k blocks with the highest maxima.
 
-    k blocks whose maxima are all at least as high as x hold k scores of at least x, so nothing better is left out.
+    If x is the lowest of these maxima, the blocks hold k scores of at least x, and every other block none above x.
     """
     rows, size = scores.shape
     blocks = size // BLOCK
@@ -165,8 +171,8 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, index.gather(1, place)
 
 
-def _best_of_tied(scores: Tensor, worst: Tensor, k: int) -> Tensor:
-    """Return the indices of all scores above `worst`, and of the first ones equal to it, `k` in all."""
+def _tied_top_k(scores: Tensor, worst: Tensor, k: int) -> Tensor:
+    """Return `k` indices: of all scores above `worst`, then of the first scores equal to it."""
     size = scores.shape[1]
     index = torch.arange(size, device=scores.device).expand_as(scores)
     rank = torch.where(scores > worst, index - size, torch.where(scores == worst, index, size))

@@ -1,15 +1,85 @@
-"""metrics.jsonl, one event of a run a line: reading it, also while the run goes on or after a kill."""
+"""metrics.jsonl: the events of a run, one JSON object per line. All writers and readers use this module."""
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Iterator
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from seq2seq.atomic_files import write_atomically
+from seq2seq.storage.run_folder import METRICS_NAME
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file in their order; none where there is no file, and no line that was cut short."""
+Event = dict[str, Any]
+
+
+class EventKind(str, enum.Enum):
+    """Value of an event's `event` key."""
+
+    step = "step"
+    """Training figures over the updates since the previous line."""
+    diagnostics = "diagnostics"
+    """Gradient norms, gates and attention at one update."""
+    spike = "spike"
+    """An update whose loss is far above the moving average."""
+    skip = "skip"
+    """An update that was skipped because its loss or gradient was not finite."""
+    validation = "validation"
+    test = "test"
+    """Scores of the best model on one test set."""
+    end = "end"
+    """The run is complete; written by sweeps."""
+
+
+class MetricsFile:
+    """Appends events to the metrics.jsonl of a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / METRICS_NAME
+        self._open()
+
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _open(self) -> None:
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+
+    def write(self, kind: EventKind, **fields: Any) -> None:
+        """Append one event; a float that is not finite becomes null, as JSON has no NaN."""
+        finite = map_floats(fields, lambda value: value if math.isfinite(value) else None)
+        event = {"event": kind.value, "time": round(time.time(), 1), **finite}
+        print(json.dumps(event), file=self._file, flush=True)
+
+    def sync(self) -> None:
+        """Flush to the disk; a checkpoint that is saved next relies on these lines."""
+        os.fsync(self._file.fileno())
+
+    def rewind(self, keep: Callable[[Event], bool]) -> bool:
+        """Drop every event for which `keep` is false and every incomplete line; return False if the file is empty."""
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        if not lines:
+            return False
+        self._file.close()
+        events = [(line, parse_event(line)) for line in lines]
+        kept = "".join(line for line, event in events if event and keep(event))
+        write_atomically(self._path, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
+        self._open()
+        return True
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the complete events of a file in order, also while the run goes on; nothing if there is no file."""
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
             event = parse_event(line)
@@ -17,10 +87,19 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-def parse_event(line: str) -> dict[str, Any] | None:
-    """Return the event of one line with its end; None if it is no whole one."""
+def parse_event(line: str) -> Event | None:
+    """Return the event of a line that ends in a newline; None if the line is incomplete, as after a kill."""
     try:
         event = json.loads(line)
     except json.JSONDecodeError:
         return None
     return event if line.endswith("\n") and isinstance(event, dict) and "event" in event else None
+
+
+def map_floats(value: Any, function: Callable[[float], Any]) -> Any:
+    """Return `value` with `function` applied to every float in it, through nested dictionaries and lists."""
+    if isinstance(value, dict):
+        return {key: map_floats(item, function) for key, item in value.items()}
+    if isinstance(value, list):
+        return [map_floats(item, function) for item in value]
+    return function(value) if isinstance(value, float) else value

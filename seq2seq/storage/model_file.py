@@ -1,4 +1,4 @@
-"""The one-file model: weights, config and tokenizer in one safetensors file; nothing beside it is needed."""
+"""The model file: weights, config and tokenizer in one self-contained safetensors file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from seq2seq.config.schema import Config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
 FORMAT_VERSION = 2
-READABLE = {"1", "2"}  # 1: before cells and attentions could be chosen; what it does not say has its default
+READABLE = {"1", "2"}  # 1 lacks the keys for cells and attention, which then have their defaults
+BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds."""
+    """The content of a model file."""
 
     network: Seq2Seq
     tokenizer: Tokenizer
@@ -42,7 +42,7 @@ def save_model(path: Path, model: Model) -> None:
     """Write `model` to `path`: tied matrices once, the tokenizer as bytes, config and versions as JSON metadata.
 
     Raises:
-        StorageError: the disk refuses; an older file at `path` is kept.
+        StorageError: the file could not be written; an old file at `path` is unchanged.
     """
     tied = model.network.tied_names()
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items() if k not in tied}
@@ -58,17 +58,17 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def find_model(path: Path) -> Path:
-    """Return the model file meant by `path`: itself, or the best model of a run folder.
+    """Return `path` itself if it is a file, or the best model of the run folder `path`.
 
     Raises:
-        ModelFileError: nothing is there, or nothing that may be read.
+        ModelFileError: there is no such file, or it may not be read.
     """
     try:
         file = path / BEST_NAME if path.is_dir() else path
-        found = file.is_file()
-    except OSError as error:  # a name too long, a folder that may not be entered
+        exists = file.is_file()
+    except OSError as error:  # name too long, folder without permission
         raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
-    if not found:
+    if not exists:
         raise ModelFileError(f"no model at {file}" + ("" if path.is_dir() else " (expected a file or a run folder)"))
     return file
 
@@ -77,13 +77,13 @@ def load_model(path: Path, device: torch.device) -> Model:
     """Read a model file, or the best model of a run folder, onto `device`, in evaluation mode.
 
     Raises:
-        ModelFileError: missing, cut short, not a model of ours, of another format version, or inconsistent.
+        ModelFileError: missing, truncated, not a model of this program, of another format version, or inconsistent.
     """
     file = find_model(path)
     config, tensors = read_config(file), _read(file)
     try:
-        pieces = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
-        tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in pieces.items()})
+        models = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
+        tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in models.items()})
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
         network = _fill(config, tokenizer, weights)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -92,7 +92,7 @@ def load_model(path: Path, device: torch.device) -> Model:
 
 
 def read_config(path: Path) -> Config:
-    """Return what a model was trained with, without reading its weights.
+    """Return the config of a model without reading its weights.
 
     Raises:
         ModelFileError: as `load_model`.
@@ -128,10 +128,10 @@ def _opened(file: Path) -> Iterator[Any]:
 def _fill(config: Config, tokenizer: Tokenizer, weights: dict[str, Tensor]) -> Seq2Seq:
     network = without_weights(config.model, tokenizer.src_size, tokenizer.tgt_size)
     expected = {k: _kind(v) for k, v in network.state_dict().items() if k not in network.tied_names()}
-    found = {k: _kind(v) for k, v in weights.items()}
-    wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    actual = {k: _kind(v) for k, v in weights.items()}
+    wrong = sorted(k for k in expected.keys() | actual.keys() if expected.get(k) != actual.get(k))
     if wrong:
-        raise ValueError(f"tensor {wrong[0]} is {found.get(wrong[0])}, the config needs {expected.get(wrong[0])}")
+        raise ValueError(f"tensor {wrong[0]} is {actual.get(wrong[0])}, the config needs {expected.get(wrong[0])}")
     network.load_state_dict(weights, strict=False, assign=True)
     network.tie()
     return network

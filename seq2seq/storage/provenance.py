@@ -1,6 +1,6 @@
-"""What a run was made with: versions, machine, code, data, settings as they were resolved, for each part of the run.
+"""Provenance of a run: versions, machine, code, data and resolved settings, for each part of the run.
 
-A seed fixes a run only as long as these stay the same; where two runs differ, their records say in what.
+A seed determines a run only as long as these are the same; the records of two runs show what differs.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from seq2seq.storage.run_folder import PROVENANCE_NAME
 from seq2seq.version import __version__
 
 PACKAGES = ("torch", "numpy", "sentencepiece", "sacrebleu", "hydra-core", "torchtext", "safetensors")
-GIT_SEC = 2.0  # on a slow network drive a run does not wait longer for each answer
-LINES = 1 << 16  # hashed at a time: a large corpus is not in memory twice
+GIT_SEC = 2.0  # timeout of each git command, for slow network drives
+LINES = 1 << 16  # hashed at a time, so that a large corpus is not copied as a whole
 log = logging.getLogger(__name__)
 
 
 def record(folder: Path, facts: dict[str, Any], resumes: bool) -> None:
-    """Append `facts` to the record of the run in `folder`; a run that does not go on with an older one begins its own.
+    """Append `facts` to the record in `folder` if the run resumes another one, else start a new record.
 
-    A record that cannot be read is begun anew, and data that are not those of the run's first part are told: either is
-    a warning, as the run itself can go on.
+    Log a warning if the record is damaged (it is replaced) or if the data changed since the run started; the run can
+    continue in both cases.
 
     Raises:
-        StorageError: the disk refuses; the older record is kept.
+        StorageError: the record could not be written; the old one is unchanged.
     """
     path = folder / PROVENANCE_NAME
     parts = _read(path) if resumes else []
     if parts and parts[0].get("data") != facts["data"]:
-        log.warning("the texts of this run are not those it began with: compare the parts in %s", path)
+        log.warning("the data changed since the run started: compare the parts in %s", path)
     text = json.dumps([*parts, facts], indent=2, ensure_ascii=False) + "\n"
-    # An argument that is not UTF-8 holds lone surrogates; \udcff is how JSON writes one.
+    # An argument that is not UTF-8 contains lone surrogates, which JSON writes as \udcff.
     write_atomically(path, lambda new: new.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def make_facts(seed: int, device: torch.device, dtype: torch.dtype, ranks: int, data: str, step: int) -> dict[str, Any]:
-    """Return what this process is and is about to do, as plain values; what cannot be found out is None.
+    """Return the facts about this process as plain values; unknown ones are None.
 
     Args:
         seed: of the run.
         device: as resolved.
         dtype: of the matrix products, as resolved.
-        ranks: processes that train together.
-        data: the corpus's `fingerprint`.
-        step: updates made before this part of the run.
+        ranks: number of processes that train together.
+        data: `fingerprint` of the corpus.
+        step: number of updates before this part of the run.
     """
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -90,7 +90,7 @@ def make_facts(seed: int, device: torch.device, dtype: torch.dtype, ranks: int, 
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """Return a hash of the texts: equal for the same lines in the same order, sides and sets, on any machine."""
+    """Return a hash of all texts, which depends on the lines, their order, side and set, and not on the machine."""
     digest = blake2b(digest_size=16)
     _add(digest, ["train", "valid", *sorted(corpus.tests)])
     for text in (corpus.train, corpus.valid, *(corpus.tests[name] for name in sorted(corpus.tests))):
@@ -100,10 +100,10 @@ def fingerprint(corpus: Corpus) -> str:
 
 
 def code_state(package: Path) -> dict[str, str | bool | None]:
-    """Return the commit of the checkout that `package` is a part of, and whether its files differ from that.
+    """Return the commit of the checkout that contains `package`, and if the files of the package differ from it.
 
-    Both are None without git, and where the package is no part of a checkout: a virtual environment may lie inside
-    one of another project.
+    Both are None without git and if git does not track the package: a virtual environment may be inside the checkout
+    of another project.
     """
     tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
     commit = _git(package, "rev-parse", "HEAD") if tracked else None
@@ -112,31 +112,35 @@ def code_state(package: Path) -> dict[str, str | bool | None]:
 
 
 def _add(digest: blake2b, lines: Sequence[str]) -> None:
-    """Hash lines so that no other lines give the same bytes: their number, their lengths, their text."""
+    """Hash the number of lines, their lengths and their text, so that different lists of lines hash differently."""
     digest.update(len(lines).to_bytes(8, "little"))
     for start in range(0, len(lines), LINES):
-        some = lines[start : start + LINES]
-        digest.update(np.fromiter(map(len, some), dtype="<i8", count=len(some)).tobytes())
-        digest.update("".join(some).encode("utf-8", "surrogatepass"))
+        chunk = lines[start : start + LINES]
+        digest.update(np.fromiter(map(len, chunk), dtype="<i8", count=len(chunk)).tobytes())
+        digest.update("".join(chunk).encode("utf-8", "surrogatepass"))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the parts that are recorded: none where there is no record, or a damaged one."""
+    """Return the recorded parts; none if the record is missing or damaged."""
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-            raise ValueError("no list of parts")
+            raise ValueError("not a list of parts")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        log.warning("%s is damaged (%s): a new one begins with this part of the run", path, first_line(error))
+        log.warning(
+            "%s is damaged (%s): it is replaced by a record that starts with this part of the run",
+            path,
+            first_line(error),
+        )
         return []
     return parts
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git says of `folder`; None where it fails, is missing or takes too long."""
-    # GIT_DIR and the like, which a hook sets, would speak of another checkout; a lock could be in another git's way.
+    """Return the output of a git command in `folder`; None if it fails, is missing or times out."""
+    # GIT_DIR etc., which hooks set, would select another checkout; a lock could block another git process.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
@@ -155,7 +159,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _cpu_name() -> str | None:
-    """Return the name of the processor's model."""
+    """Return the model name of the processor."""
     try:  # Linux; platform.processor() is empty or says "x86_64" there
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")

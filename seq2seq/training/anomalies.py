@@ -1,4 +1,4 @@
-"""What keeps a bad update away from the weights, and says that training goes astray."""
+"""Anomalies of training: updates that are not finite, and spikes of the loss."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ import logging
 import math
 
 from seq2seq.errors import Seq2SeqError
-from seq2seq.training.checkpoint import Progress
+from seq2seq.training.progress import Progress
 
-WINDOW = 100  # updates that mean and deviation of the loss are taken over
+WINDOW = 100  # updates in the moving average of the loss
 SPIKE_DEVIATIONS = 6.0
 log = logging.getLogger(__name__)
 
 
-def skip(progress: Progress, most: int) -> None:
-    """Count an update that may not reach the weights, since its loss or its gradient norm is not a number.
+def record_skip(progress: Progress, max_skipped: int) -> None:
+    """Count an update that is skipped because its loss or gradient norm is not finite.
 
     Raises:
-        Seq2SeqError: it is the `most`-th in a row.
+        Seq2SeqError: it is the `max_skipped`-th in a row.
     """
     progress.skipped += 1
     progress.skipped_in_a_row += 1
     log.warning("step %d: loss or gradient is not finite; update skipped", progress.step)
-    if progress.skipped_in_a_row >= most:
+    if progress.skipped_in_a_row >= max_skipped:
         raise Seq2SeqError(
-            f"training diverged: {most} updates in a row were not finite (training.max_skipped); "
+            f"training diverged: {max_skipped} updates in a row were not finite (training.max_skipped); "
             "lower training.learning_rate or training.max_grad_norm, or set training.precision=fp32"
         )
 
 
-def is_spike(progress: Progress, loss: float) -> bool:
-    """Return whether the loss per token is far above that of the updates before it; take it into their mean.
+def record_loss(progress: Progress, loss: float) -> bool:
+    """Add the loss per token to its moving average; return True if it is a spike.
 
-    Mean and variance are exponential averages over `WINDOW` updates (West 1979). A spike counts as if it were at the
-    threshold: one alone hardly moves them, and a loss that stays high is soon no spike any more.
+    A spike is more than `SPIKE_DEVIATIONS` standard deviations above the mean. Mean and variance are exponential
+    averages over `WINDOW` updates (West 1979). A spike enters them as the threshold itself: a single one hardly moves
+    them, and a loss that stays high soon stops being a spike.
     """
     mean = progress.loss_mean
     threshold = mean + SPIKE_DEVIATIONS * math.sqrt(progress.loss_variance)

@@ -1,4 +1,4 @@
-"""What gradients, gates and attention look like while a network learns; docs/diagnostics.md says how to read it."""
+"""Diagnostics of training: gradient norms, gate saturation, attention entropy (docs/diagnostics.md interprets them)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import evaluating
 from seq2seq.training.loss import smoothed_cross_entropy
 
-SENTENCES = 16  # at most so many are looked at, which bounds the time and memory of a diagnosis
-CLOSED, OPEN = 0.1, 0.9  # a gate below or above is saturated
+SENTENCES = 16  # at most, which bounds the time and memory of a diagnosis
+CLOSED, OPEN = 0.1, 0.9  # a gate below CLOSED or above OPEN is saturated
 DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Figures by part of the network; layers are counted from 1, the lowest (`encoder.1.backward`, `decoder.2`).
+    """Figures by part of the network. Layers are numbered from 1, the lowest (`encoder.1.backward`, `decoder.2`).
 
     Attributes:
-        gradient_norm: L2 norm of the update's gradient, before clipping; their squares add up to the whole one's.
-        gradient_back: by recurrent layer, how far the gradient of the last target word reaches back: element d is the
-            norm of d(-log p of that word) / d(hidden state d steps before the last), a mean over sentences. The word
-            is always EOS, the easiest one: as it is learned all norms fall together, which is not vanishing.
-        gradient_slope: by recurrent layer, what log10 of that norm gains in a step back: below 0 it vanishes, above 0
-            it explodes, whatever its height; NaN where no sentence has two steps.
+        gradient_norm: L2 norm of the gradient of each part before clipping; the squares sum to that of the whole norm.
+        gradient_back: by recurrent layer, a curve over the distance d from the last step: the norm of
+            d(-log p of the last target token) / d(hidden state d steps before the last), averaged over sentences. The
+            token is always EOS, which is easy: as it is learned, all norms shrink together, which is not vanishing.
+        gradient_slope: by recurrent layer, the slope of log10 of that norm per step back: below 0 the gradient
+            vanishes, above 0 it explodes. NaN if no sentence has two steps.
         gates: by recurrent layer and gate, the share of activations that are `closed` (below 0.1) or `open` (above
             0.9).
-        attention_entropy: of the attention weights at a target word, in nats; None without attention.
-        attention_spread: the same divided by log(source length): 0 is one word, 1 all alike.
+        attention_entropy: mean entropy of the attention weights of a target token, in nats; None without attention.
+        attention_spread: the entropy divided by log(source length): 0 for one source token, 1 for uniform attention.
     """
 
     gradient_norm: dict[str, float]
@@ -49,58 +49,58 @@ class Diagnosis:
     attention_spread: float | None
 
     def scalars(self) -> dict[str, float]:
-        """Return all figures but the lists, by a name each."""
-        found = {f"gradient_norm/{part}": value for part, value in self.gradient_norm.items()}
-        found |= {f"gradient_slope/{layer}": value for layer, value in self.gradient_slope.items()}
+        """Return all figures except the curves, by name."""
+        figures = {f"gradient_norm/{part}": value for part, value in self.gradient_norm.items()}
+        figures |= {f"gradient_slope/{layer}": value for layer, value in self.gradient_slope.items()}
         for layer, gates in self.gates.items():
-            found |= {
-                f"gates/{layer}/{gate}_{how}": share for gate, ends in gates.items() for how, share in ends.items()
+            figures |= {
+                f"gates/{layer}/{gate}_{end}": share for gate, shares in gates.items() for end, share in shares.items()
             }
         if self.attention_entropy is not None and self.attention_spread is not None:
-            found |= {"attention_entropy": self.attention_entropy, "attention_spread": self.attention_spread}
-        return found
+            figures |= {"attention_entropy": self.attention_entropy, "attention_spread": self.attention_spread}
+        return figures
 
     def summary(self) -> str:
-        """Return one line: the layer whose gradient changes fastest, attention, the mean over all gates."""
+        """Return one line: the layer with the steepest gradient, attention, and the mean over all gates."""
         layer = max(self.gradient_slope, key=lambda name: abs(self.gradient_slope[name]))
-        back = self.gradient_back[layer]
-        far = min(10, len(back) - 1)
-        parts = [f"gradient {back[0]:.2g}, {far} steps back {back[far]:.2g} ({layer})"]
+        curve = self.gradient_back[layer]
+        distance = min(10, len(curve) - 1)
+        parts = [f"gradient {curve[0]:.2g}, {distance} steps back {curve[distance]:.2g} ({layer})"]
         if self.attention_spread is not None:
             parts.append(f"attention entropy {self.attention_entropy:.2f} ({self.attention_spread:.2f} of uniform)")
-        ends = [ends for gates in self.gates.values() for ends in gates.values()]
-        if ends:
-            closed, open_ = (sum(share[how] for share in ends) / len(ends) for how in ("closed", "open"))
+        shares = [shares for gates in self.gates.values() for shares in gates.values()]
+        if shares:
+            closed, open_ = (sum(share[end] for share in shares) / len(shares) for end in ("closed", "open"))
             parts.append(f"gates {closed:.0%} closed, {open_:.0%} open")
         return "; ".join(parts)
 
 
 @dataclass
 class Trace:
-    """What one cell did: its hidden states and gates in the order of its steps."""
+    """Hidden states and gates of one cell, in the order of its steps."""
 
     hiddens: list[Tensor] = field(default_factory=list)
     gates: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def watch(self, gates: dict[str, Tensor], state: State) -> None:
-        """Keep one step."""
+    def record(self, gates: dict[str, Tensor], state: State) -> None:
+        """Append one step."""
         self.hiddens.append(state.hidden)
         for name, values in gates.items():
             self.gates.setdefault(name, []).append(values)
 
 
 def diagnose(network: Seq2Seq, batch: Batch) -> Diagnosis:
-    """Look at the gradient that the parameters hold and at some sentences of `batch`; nothing is changed by it.
+    """Diagnose the gradient that the parameters hold, and the first sentences of `batch`; change neither.
 
-    The sentences are read once more, in evaluation mode and outside autocast, step by step: only so is there a hidden
-    state at each step to differentiate by. The update itself is made by fused layers, which show none.
+    The sentences go through the network again, in evaluation mode, without autocast and step by step: the fused layers
+    of an update have no hidden state per step to differentiate by.
     """
     few = batch.split(-(-len(batch.src_lengths) // SENTENCES))[0].to(network.output.weight.device)
     tgt_lengths = (few.tgt_out != PAD_ID).sum(1)
-    with evaluating(network), watching(network) as traces:
+    with evaluating(network), tracing(network) as traces:
         readouts, targets, attn_weights = network.read_out(few)
         last = tgt_lengths.cumsum(0) - 1
-        # Sentences do not see each other, so the gradient of the sum holds the gradient of each.
+        # Sentences are independent, so the gradient of the sum holds the gradient of each.
         loss, _ = smoothed_cross_entropy(network.output(readouts[last]), targets[last], 0.0)
         norms = hidden_gradient_norms(loss, traces)
     src_lengths, tgt_lengths, attn_weights = few.src_lengths.cpu(), tgt_lengths.cpu(), attn_weights.detach().cpu()
@@ -109,8 +109,8 @@ def diagnose(network: Seq2Seq, batch: Batch) -> Diagnosis:
     entropy, spread = attention_entropy(attn_weights, src_lengths, tgt_lengths) if attends else (None, None)
     return Diagnosis(
         gradient_norm=gradient_norms(network),
-        gradient_back={layer: mean_back(norms[layer], lengths[layer]) for layer in traces},
-        gradient_slope={layer: slope_back(norms[layer], lengths[layer]) for layer in traces},
+        gradient_back={layer: mean_by_distance(norms[layer], lengths[layer]) for layer in traces},
+        gradient_slope={layer: slope_by_distance(norms[layer], lengths[layer]) for layer in traces},
         gates={layer: saturation(trace, lengths[layer]) for layer, trace in traces.items() if trace.gates},
         attention_entropy=entropy,
         attention_spread=spread,
@@ -118,12 +118,12 @@ def diagnose(network: Seq2Seq, batch: Batch) -> Diagnosis:
 
 
 @contextmanager
-def watching(network: Seq2Seq) -> Iterator[dict[str, Trace]]:
-    """Keep what every cell does inside, by layer; watched cells run step by step, and as before afterwards."""
+def tracing(network: Seq2Seq) -> Iterator[dict[str, Trace]]:
+    """Record the hidden states and gates of every cell inside the block, by layer; traced cells run step by step."""
     cells = cells_of(network)
     traces = {layer: Trace() for layer in cells}
     for layer, cell in cells.items():
-        cell.watcher = traces[layer].watch
+        cell.watcher = traces[layer].record
     try:
         yield traces
     finally:
@@ -132,11 +132,11 @@ def watching(network: Seq2Seq) -> Iterator[dict[str, Trace]]:
 
 
 def cells_of(network: Seq2Seq) -> dict[str, Cell]:
-    """Return every cell by the name of its layer, from the source up."""
+    """Return every cell by the name of its layer, from the lowest encoder layer up."""
     cells: dict[str, Cell] = {}
     for number, layer in enumerate(network.encoder.layers, start=1):
         assert isinstance(layer, RecurrentLayer)
-        cells |= {f"encoder.{number}.{way}": layer.cell(d) for d, way in enumerate(DIRECTIONS)}
+        cells |= {f"encoder.{number}.{name}": layer.cell(direction) for direction, name in enumerate(DIRECTIONS)}
     cells["decoder.1"] = network.decoder.bottom.cell
     for number, layer in enumerate(network.decoder.upper, start=2):
         assert isinstance(layer, RecurrentLayer)
@@ -145,16 +145,16 @@ def cells_of(network: Seq2Seq) -> dict[str, Cell]:
 
 
 def gradient_norms(network: Seq2Seq) -> dict[str, float]:
-    """Return the norm of the gradient that the parameters of each part hold; a tied matrix is an embedding."""
+    """Return the norm of the gradient by part of the network; a tied matrix belongs to the embeddings."""
     gradients: dict[str, list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
             gradients.setdefault(part_of(name), []).append(parameter.grad)
-    return {part: float(torch.nn.utils.get_total_norm(found)) for part, found in gradients.items()}
+    return {part: float(torch.nn.utils.get_total_norm(tensors)) for part, tensors in gradients.items()}
 
 
 def part_of(parameter: str) -> str:
-    """Return the part of the network that a parameter belongs to, from its name."""
+    """Return the part of the network that a parameter belongs to, by its name."""
     match parameter.split("."):
         case ["encoder", "layers", number, *rest]:
             backward = rest[:2] == ["cells", "1"] or rest[-1].endswith("_reverse")
@@ -175,34 +175,34 @@ def part_of(parameter: str) -> str:
 
 
 def hidden_gradient_norms(loss: Float[Tensor, ""], traces: dict[str, Trace]) -> dict[str, Float[Tensor, "batch steps"]]:
-    """Return, by layer, the norm of d loss / d hidden state for each sentence and step in the order of reading.
+    """Return, by layer, the norm of d loss / d hidden state for each sentence and step.
 
-    It is the total derivative: through every later state and memory cell, attention and layers above; not through the
-    memory cell of the same step, which no hidden state makes. No parameter's gradient is touched.
+    The total derivative: through all later states and memory cells, attention and higher layers, but not through the
+    memory cell of the same step, which does not depend on that hidden state. Parameter gradients are unchanged.
     """
     hiddens = [hidden for trace in traces.values() for hidden in trace.hiddens]
     gradients = iter(torch.autograd.grad(loss, hiddens))
     norms = {
-        layer: _side_by_side([next(gradients) for _ in trace.hiddens]).norm(dim=-1) for layer, trace in traces.items()
+        layer: _stack_steps([next(gradients) for _ in trace.hiddens]).norm(dim=-1) for layer, trace in traces.items()
     }
     return {layer: values.cpu() for layer, values in norms.items()}
 
 
-def mean_back(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> list[float]:
-    """Return the mean norm at each distance from a sentence's last step, over the sentences that are long enough."""
-    back, mask = _from_the_end(norms, lengths)
+def mean_by_distance(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> list[float]:
+    """Return the mean norm at each distance from the last step, over the sentences that are long enough."""
+    back, mask = _reversed_rows(norms, lengths)
     means: list[float] = (back.where(mask, 0).sum(0) / mask.sum(0)).tolist()
     return means
 
 
-def slope_back(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> float:
-    """Return the slope of the least-squares line through log10 of the norms over the distance from the last step.
+def slope_by_distance(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> float:
+    """Return the least-squares slope of log10(norm) over the distance from the last step.
 
-    Each sentence has a line of its own height, so that long sentences, which alone reach far, do not bend it.
+    Each sentence has an intercept of its own, so that a different level of the long sentences does not bias the slope.
     """
-    back, mask = _from_the_end(norms.double(), lengths)
+    back, mask = _reversed_rows(norms.double(), lengths)
     logs = back.clamp(min=torch.finfo(torch.float32).tiny).log10()
-    distance = torch.arange(norms.shape[1], device=norms.device) - (lengths[:, None] - 1) / 2  # from each one's middle
+    distance = torch.arange(norms.shape[1], device=norms.device) - (lengths[:, None] - 1) / 2  # centred per sentence
     distance = distance.double().where(mask, 0)
     return float((distance * logs).sum() / distance.square().sum())
 
@@ -212,7 +212,7 @@ def saturation(trace: Trace, lengths: Int[Tensor, " batch"]) -> dict[str, dict[s
     _, mask = reversal(lengths, len(trace.hiddens))
     shares = {}
     for gate, steps in trace.gates.items():
-        values = _side_by_side(steps).detach().cpu()[mask]
+        values = _stack_steps(steps).detach().cpu()[mask]
         shares[gate] = {
             "closed": float((values < CLOSED).double().mean()),
             "open": float((values > OPEN).double().mean()),
@@ -225,24 +225,24 @@ def attention_entropy(
     src_lengths: Int[Tensor, " batch"],
     tgt_lengths: Int[Tensor, " batch"],
 ) -> tuple[float, float]:
-    """Return the mean of -sum_i alpha_i log alpha_i over target words, in nats, and as a share of log(source length).
+    """Return the mean of -sum_i alpha_i log alpha_i over target tokens: in nats, and divided by log(source length).
 
-    A source of one piece leaves no choice, so the share is that of the others.
+    Sources of one token, whose log length is 0, are left out of the second figure.
     """
     _, mask = reversal(tgt_lengths, attn_weights.shape[1])
     entropy = torch.special.entr(attn_weights).sum(-1)
-    choice = mask & (src_lengths > 1)[:, None]
-    return float(entropy[mask].mean()), float((entropy / src_lengths.log()[:, None])[choice].mean())
+    longer = mask & (src_lengths > 1)[:, None]
+    return float(entropy[mask].mean()), float((entropy / src_lengths.log()[:, None])[longer].mean())
 
 
-def _from_the_end(
+def _reversed_rows(
     values: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, "batch steps"], Bool[Tensor, "batch steps"]]:
-    """Return each row from its last real step to its first, and the mask of real ones."""
+    """Return each row from its last real step to its first, and the mask of real steps."""
     index, mask = reversal(lengths, values.shape[1])
     return values.gather(1, index), mask
 
 
-def _side_by_side(steps: Sequence[Float[Tensor, "*rows units"]]) -> Float[Tensor, "batch steps units"]:
-    """Stack steps, of which some have a dimension of one beam."""
+def _stack_steps(steps: Sequence[Float[Tensor, "*rows units"]]) -> Float[Tensor, "batch steps units"]:
+    """Stack steps; those of the decoder have a beam dimension of size 1."""
     return torch.stack([values.flatten(0, -2) for values in steps], dim=1)

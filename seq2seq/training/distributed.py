@@ -1,4 +1,4 @@
-"""The processes that train one network together, as torchrun starts them; a run in one process is a single rank."""
+"""Data-parallel training: the process group that torchrun starts; without torchrun, a single rank."""
 
 from __future__ import annotations
 
@@ -16,134 +16,135 @@ from torch.nn.parallel import DistributedDataParallel
 from seq2seq.atomic_files import first_line
 from seq2seq.errors import ConfigError, Seq2SeqError
 
-PATIENCE = timedelta(minutes=60)  # for the slowest rank: one may prepare the data, or validate, while the others wait
-LOST = ("gloo", "Connection", "Broken pipe", "NCCL", "store", "Timed out")
+TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may prepare the data or validate while every other rank waits
+LOST_MARKERS = ("gloo", "Connection", "Broken pipe", "NCCL", "store", "Timed out")
+"""Substrings of the errors that the backends raise when a rank is gone."""
 T = TypeVar("T")
 
 
 class RankLost(Seq2SeqError):
-    """Another process of the run has ended; this one cannot go on."""
+    """Another rank has ended, so that this one cannot go on."""
 
 
-class Ranks:
-    """What the processes of a run agree on. Every method but `main` is called by all of them, in the same order."""
+class ProcessGroup:
+    """The ranks of a run. All ranks must call its methods in the same order, except `is_main` and `device`."""
 
-    def __init__(self, number: int = 0, count: int = 1) -> None:
-        self.number, self.count = number, count
-
-    @property
-    def main(self) -> bool:
-        """Whether this process is the one that writes files, validates and speaks."""
-        return self.number == 0
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
 
     @property
-    def here(self) -> int:
-        """How many of the processes share this machine."""
-        return 1 if self.count == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+    def is_main(self) -> bool:
+        """True for rank 0, which validates, logs and writes files."""
+        return self.rank == 0
+
+    @property
+    def local_size(self) -> int:
+        """Number of ranks on this machine."""
+        return 1 if self.size == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
 
     def device(self, device: torch.device) -> torch.device:
-        """Return the device of this process: of several GPUs on a machine, each has its own.
+        """Return the device of this rank: each rank of a machine gets its own GPU.
 
         Raises:
-            ConfigError: there are more processes on this machine than GPUs.
+            ConfigError: there are more ranks on this machine than GPUs.
         """
-        if self.count == 1 or device.type != "cuda":
+        if self.size == 1 or device.type != "cuda":
             return device
-        local = int(os.environ.get("LOCAL_RANK", self.number))
-        if device.index is not None or local >= torch.cuda.device_count():
+        local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
+        if device.index is not None or local_rank >= torch.cuda.device_count():
             raise ConfigError(
-                f"training.device={device}: process {local} of this machine needs a GPU of its own; say cuda, and "
-                f"start at most {torch.cuda.device_count()} processes (--nproc-per-node)"
+                f"training.device={device}: local rank {local_rank} needs a GPU of its own; set training.device=cuda "
+                f"and start at most {torch.cuda.device_count()} processes (--nproc-per-node)"
             )
-        torch.cuda.set_device(local)
-        return torch.device("cuda", local)
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
 
-    def share(self, value: T) -> T:
-        """Return the first rank's `value`."""
-        if self.count == 1:
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's `value`."""
+        if self.size == 1:
             return value
         box = [value]
-        with _telling():
+        with _raising_rank_lost():
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def check_same(self, value: str, what: str) -> None:
-        """Make sure that all ranks work on the same.
+    def check_same(self, value: str, name: str) -> None:
+        """Check that `value`, which the error calls `name`, is the same on every rank.
 
         Raises:
-            ConfigError: this one has another `value` than the first.
+            ConfigError: this rank's value differs from rank 0's.
         """
-        if self.share(value) != value:
-            raise ConfigError(f"process {self.number} has another {what} than the first one: give all the same files")
+        if self.broadcast(value) != value:
+            raise ConfigError(f"rank {self.rank} has another {name} than rank 0: give every rank the same files")
 
-    def gather(self, values: Sequence[float]) -> list[list[float]]:
-        """Return the `values` of every rank."""
-        if self.count == 1:
+    def all_gather(self, values: Sequence[float]) -> list[list[float]]:
+        """Return the `values` of every rank, by rank."""
+        if self.size == 1:
             return [list(values)]
-        mine = torch.tensor(values, dtype=torch.float64)
-        rows = [torch.empty_like(mine) for _ in range(self.count)]
-        with _telling():
-            dist.all_gather(rows, mine)
+        own = torch.tensor(values, dtype=torch.float64)
+        rows = [torch.empty_like(own) for _ in range(self.size)]
+        with _raising_rank_lost():
+            dist.all_gather(rows, own)
         return [row.tolist() for row in rows]
 
     @contextlib.contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """Let the first process of every machine run the block before its others, which then find what it has made."""
-        first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.count == 1
+    def local_main_first(self) -> Iterator[None]:
+        """Run the block on the first rank of each machine, then on its other ranks, which find its caches filled."""
+        first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.size == 1
         if not first:
-            self.gather([0.0])  # of nothing at all it would not wait
+            self.all_gather([0.0])  # a barrier; an empty list would not wait
         yield
         if first:
-            self.gather([0.0])
+            self.all_gather([0.0])
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return `module` so that its gradients are averaged over the ranks as they are made, weights made equal."""
-        if self.count == 1:
+        """Return `module` such that backward averages its gradients over the ranks; rank 0's weights are broadcast."""
+        if self.size == 1:
             return module
-        with _telling():
+        with _raising_rank_lost():
             return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of `loss`; where the module is wrapped, this waits for the other ranks."""
-        if self.count == 1:
+        """Run backward; through a wrapped module it waits for the other ranks."""
+        if self.size == 1:
             torch.autograd.backward(loss)
         else:
-            with _telling():
+            with _raising_rank_lost():
                 torch.autograd.backward(loss)
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the other processes, if torchrun has started any, and leave them at the end of the block.
+def joined_group() -> Iterator[ProcessGroup]:
+    """Join the process group that torchrun describes in the environment, and leave it at the end of the block.
 
     Raises:
-        RankLost: they cannot be reached.
+        RankLost: the other ranks cannot be reached.
     """
-    count = int(os.environ.get("WORLD_SIZE", 1))
-    if count == 1:
-        yield Ranks()
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1:
+        yield ProcessGroup()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with _telling():
-        dist.init_process_group(backend, timeout=PATIENCE)
+    with _raising_rank_lost():
+        dist.init_process_group(backend, timeout=TIMEOUT)
     try:
-        yield Ranks(dist.get_rank(), count)
+        yield ProcessGroup(dist.get_rank(), size)
     finally:
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Turn what torch.distributed says when a process is gone into one line.
+def _raising_rank_lost() -> Iterator[None]:
+    """Turn the backend's error for a rank that is gone into RankLost.
 
     Raises:
         RankLost: instead of RuntimeError.
     """
     try:
         yield
-    except RuntimeError as error:  # gloo's errors have no type of their own
-        if not (isinstance(error, dist.DistError) or any(word in str(error) for word in LOST)):
+    except RuntimeError as error:  # gloo raises plain RuntimeError
+        if not (isinstance(error, dist.DistError) or any(marker in str(error) for marker in LOST_MARKERS)):
             raise
         raise RankLost(
             f"another process of this run has ended or cannot be reached ({first_line(error)}); "

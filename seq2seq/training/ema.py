@@ -1,4 +1,4 @@
-"""A moving average of the weights: it translates better than the weights themselves while the rate is high."""
+"""Exponential moving average of the weights: while the learning rate is high, it translates better than the weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MovingAverage:
     """Exponential moving average of a network's weights (Polyak and Juditsky 1992; Kingma and Ba 2015, section 7.2).
 
-    average = d average + (1 - d) weights after each update, with d = min(decay, (1 + n) / (10 + n)) at update n, so
-    that the first weights, which are random, are soon forgotten.
+    After update n: average = d average + (1 - d) weights with d = min(decay, (1 + n) / (10 + n)), so that the random
+    initial weights are soon forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -23,13 +23,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after update number `step`."""
+        """Average in the weights after update number `step`."""
         decay = min(self._decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self.average, [weight.detach() for weight in self._weights], step)  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Give the network the average inside the block, and its own weights back after it."""
+    def applied(self) -> Iterator[None]:
+        """Swap the average into the network for the block."""
         self._swap()
         try:
             yield
@@ -45,6 +45,6 @@ class MovingAverage:
 
     @torch.no_grad()
     def load(self, average: list[Tensor]) -> None:
-        """Go on from a saved average."""
+        """Restore a saved average."""
         for own, saved in zip(self.average, average, strict=True):
             own.copy_(saved)

@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that starts from another model's weights, with that model's vocabulary or one of its own."""
+"""Fine-tuning: start a run from a pretrained model, with its vocabulary or a new one (`training.init_from`)."""
 
 from __future__ import annotations
 
@@ -24,116 +24,117 @@ from seq2seq.storage.model_file import Model, load_model
 from seq2seq.storage.run_folder import BEST_NAME
 
 SIDE = {"output.bias": "tgt", "src_embedding.weight": "src", "output.weight": "tgt", "tgt_embedding.weight": "tgt"}
-"""Vocabulary of the rows of each tensor that has one; in the order they are copied in.
+"""Side of the vocabulary that each tensor has a row per token of, in the order in which they are copied.
 
-The target's word vectors come last: where several of these are one matrix in the new network but not in the file, a
-row stays that of the target, and the source's serves for a piece that only the source knew.
+The target embedding comes last: if some of these are tied in the new network but not in the file, its rows overwrite
+those of the source embedding, which remain for tokens that only the source vocabulary has.
 """
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run takes from the model it starts from; None: nothing, it has its own."""
+class Pretrained:
+    """What a run takes from a pretrained model; None if it has its own."""
 
     tokenizer: Tokenizer | None = None
     weights: Model | None = None
 
     def initialise(self, model: Model) -> None:
-        """Write the weights, if there are any, into the new `model`."""
+        """Copy the weights, if any, into the new `model`."""
         if self.weights is not None:
             copy_weights(self.weights, model)
 
 
-def load_start(config: Config, resumed: Path | None) -> Start:
-    """Read what `training.init_from` asks for; of a run that is resumed in the folder `resumed`, not the weights.
+def load_pretrained(config: Config, resumed: Path | None) -> Pretrained:
+    """Load what `training.init_from` and `training.init_vocabulary` name.
+
+    A run that is resumed in the folder `resumed` has its own weights and needs the tokenizer only.
 
     Raises:
         ModelFileError: the file is missing or damaged, or its weights are not finite.
-        ConfigError: its weights have other shapes than the config's, the message names the keys that differ; or its two
-            vocabularies cannot have the one matrix that the config asks for.
+        ConfigError: the config has other tensor shapes, or ties the embeddings of two vocabularies.
     """
     path, keep = config.training.init_from, config.training.init_vocabulary is VocabularyName.keep
     if path is None or (resumed is not None and not keep):
-        return Start()
+        return Pretrained()
     if resumed is not None:
-        return Start(_tokenizer_again(Path(path), resumed))
+        return Pretrained(_tokenizer_of_resumed(Path(path), resumed))
     try:
         parent = load_model(Path(path), CPU)
     except ModelFileError as error:
         raise ModelFileError(f"training.init_from: {error}") from error
     if not all(tensor.isfinite().all() for tensor in parent.network.state_dict().values()):
-        raise ModelFileError(f"training.init_from: {path} holds weights that are not finite")
-    check_fit(parent, config)
+        raise ModelFileError(f"training.init_from: {path} has weights that are not finite; choose another model")
+    check_compatible(parent, config)
     if not keep:
-        return Start(weights=parent)
+        return Pretrained(weights=parent)
     if config.model.tie_embeddings is TieName.three_way and not parent.tokenizer.joint:
         raise ConfigError(
-            f"model.tie_embeddings=three_way needs one vocabulary, {path} has two: "
+            f"model.tie_embeddings=three_way needs a joint vocabulary, but {path} has two: "
             "set model.tie_embeddings=two_way or training.init_vocabulary=replace"
         )
-    log.info("the tokenizer is that of %s; data.tokenizer has no effect", path)
-    return Start(parent.tokenizer, parent)
+    log.info("using the tokenizer of %s; data.tokenizer is ignored", path)
+    return Pretrained(parent.tokenizer, parent)
 
 
-def check_fit(parent: Model, config: Config) -> None:
-    """Warn where the weights of `parent` mean something else in a network made with `config`.
+def check_compatible(parent: Model, config: Config) -> None:
+    """Check that the weights of `parent` fit a network of `config`; warn if they compute something else in it.
 
     Raises:
-        ConfigError: a shape differs.
+        ConfigError: tensor shapes differ; the message names the keys.
     """
     new, old = config.model, parent.config.model
     differences = _differences(new, old)
     child = without_weights(new, len(SPECIAL_IDS), len(SPECIAL_IDS))
     if _shapes(parent.network) != _shapes(child):
         raise ConfigError(f"training.init_from={config.training.init_from}: {'; '.join(differences)}")
-    for difference in differences + _merged(new, old):
-        log.warning("training.init_from: %s; the weights are copied all the same", difference)
+    for difference in differences + _newly_tied(new, old):
+        log.warning("training.init_from: %s; the weights are copied anyway", difference)
 
 
 def copy_weights(parent: Model, child: Model) -> None:
-    """Write the weights of `parent` into `child`; of words, those of the pieces that both vocabularies have.
+    """Copy the weights of `parent` into `child`; of embeddings and output, the rows of tokens common to both.
 
-    The two may share their word vectors in different ways: a network has each matrix under all of its names.
+    The models may tie their embeddings differently: a state dict has a tied matrix under each of its names.
     """
     source, target = parent.network.state_dict(), child.network.state_dict()
     for name in target.keys() - SIDE.keys():
         target[name].copy_(source[name])
-    common = {side: _common(parent.tokenizer, child.tokenizer, side) for side in ("src", "tgt")}
+    common = {side: _common_ids(parent.tokenizer, child.tokenizer, side) for side in ("src", "tgt")}
     for name, side in SIDE.items():
         old, new = common[side]
-        place = target[name].device
-        target[name][new.to(place)] = source[name][old].to(place)
+        device = target[name].device
+        target[name][new.to(device)] = source[name][old].to(device)
     log.info(
-        "weights of %s; source: %s of %s pieces known, target: %s of %s", child.config.training.init_from,
+        "copied the weights of %s; common tokens: source %s of %s, target %s of %s", child.config.training.init_from,
         f"{len(common['src'][1]):,}", f"{child.tokenizer.src_size:,}",
         f"{len(common['tgt'][1]):,}", f"{child.tokenizer.tgt_size:,}",
     )  # fmt: skip
 
 
-def _tokenizer_again(path: Path, folder: Path) -> Tokenizer:
-    """Return the kept tokenizer of the run in `folder`: its best model has it, too, and cannot have moved."""
-    own = folder / BEST_NAME
+def _tokenizer_of_resumed(path: Path, folder: Path) -> Tokenizer:
+    """Return the tokenizer of the run in `folder`, from its best model or, before there is one, from `path`."""
+    best = folder / BEST_NAME
     try:
-        return load_model(own if own.is_file() else path, CPU).tokenizer
+        return load_model(best if best.is_file() else path, CPU).tokenizer
     except ModelFileError as error:
         raise ModelFileError(
-            f"{error}; its tokenizer is needed to resume: training.init_from=PATH says where the model is now"
+            f"{error}; its tokenizer is needed to resume: set training.init_from=PATH to where the model is now"
         ) from error
 
 
-def _common(old: Tokenizer, new: Tokenizer, side: str) -> tuple[Tensor, Tensor]:
-    """Return the ids, old and new, of what both vocabularies have: special ids by their number, pieces by their text.
+def _common_ids(old: Tokenizer, new: Tokenizer, side: str) -> tuple[Tensor, Tensor]:
+    """Return the old and new ids of the tokens that both vocabularies have.
 
-    A given SentencePiece model may write its special pieces in its own way.
+    Special tokens are matched by id, as a given SentencePiece model may spell them in its own way; the rest by piece.
     """
     special = set(SPECIAL_IDS.values())
-    known = {piece: i for i, piece in _pieces(old, side) if i not in special}
+    old_ids = {piece: i for i, piece in _pieces(old, side) if i not in special}
     pairs = [(i, i) for i in special]
-    pairs += [(known[piece], i) for i, piece in _pieces(new, side) if i not in special and piece in known]
-    both = torch.tensor(pairs)
-    return both[:, 0], both[:, 1]
+    pairs += [(old_ids[piece], i) for i, piece in _pieces(new, side) if i not in special and piece in old_ids]
+    ids = torch.tensor(pairs)
+    return ids[:, 0], ids[:, 1]
 
 
 def _pieces(tokenizer: Tokenizer, side: str) -> Iterable[tuple[int, str]]:
@@ -143,32 +144,32 @@ def _pieces(tokenizer: Tokenizer, side: str) -> Iterable[tuple[int, str]]:
 
 
 def _shapes(network: Seq2Seq) -> dict[str, torch.Size]:
-    """Return the shape of every tensor; of those with a row for each piece, the shape of a row."""
+    """Return the shape of every tensor; of tensors with a row per token, the shape of a row."""
     tensors = network.state_dict()
     return {name: tensor.shape[1:] if name in SIDE else tensor.shape for name, tensor in tensors.items()}
 
 
 def _differences(new: ModelConfig, old: ModelConfig) -> list[str]:
-    """Say in which keys two networks differ, but for dropout, first values, and which matrices are one."""
-    found = []
+    """Describe the keys in which two networks differ, except dropout, initialisation and tied embeddings."""
+    differences = []
     for field in dataclasses.fields(ModelConfig):
-        here, there = getattr(new, field.name), getattr(old, field.name)
-        same = here == there
-        if field.name == "encoder_hidden_size":  # null is half of hidden_size: what counts is what comes of it
+        new_value, old_value = getattr(new, field.name), getattr(old, field.name)
+        same = new_value == old_value
+        if field.name == "encoder_hidden_size":  # null means half of hidden_size
             same = same or new.encoder_size == old.encoder_size
         if not (same or is_group(field) or field.name == "tie_embeddings"):
-            found.append(f"model.{field.name} is {_text(here)}, in the file {_text(there)}")
-    return found
+            differences.append(f"model.{field.name} is {_text(new_value)}, in the file {_text(old_value)}")
+    return differences
 
 
-def _merged(new: ModelConfig, old: ModelConfig) -> list[str]:
-    """Say that matrices which differ in the file become one, and so lose something."""
+def _newly_tied(new: ModelConfig, old: ModelConfig) -> list[str]:
+    """Describe that matrices which are separate in the file are tied in the new network."""
     order = list(TieName)
     if order.index(new.tie_embeddings) <= order.index(old.tie_embeddings):
         return []
     return [
-        f"model.tie_embeddings is {new.tie_embeddings}, in the file {old.tie_embeddings}: of matrices that become one "
-        "the target's word vectors stay"
+        f"model.tie_embeddings is {new.tie_embeddings}, in the file {old.tie_embeddings}: a tied matrix gets the "
+        "rows of the target embedding"
     ]
 
 

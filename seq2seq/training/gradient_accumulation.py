@@ -1,4 +1,4 @@
-"""The gradient of an update: cut into parts over processes and memory, each part with random numbers of its own."""
+"""Gradient accumulation over micro-batches and ranks, with random numbers that do not depend on the number of ranks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from seq2seq.data.batch import Batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
-from seq2seq.training.distributed import Ranks
+from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.loss import output_loss
+from seq2seq.training.progress import Progress
 from seq2seq.training.r_drop import r_drop_loss
-from seq2seq.training.scheduled_sampling import choose_inputs
+from seq2seq.training.scheduled_sampling import mix_inputs
 
 log = logging.getLogger(__name__)
 
 
 class BatchLoss(nn.Module):
-    """A network with the loss it is trained for; one module, so that gradients can be gathered from all ranks."""
+    """A network with its training loss: one module, as DistributedDataParallel hooks into a module's forward."""
 
     def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype) -> None:
         super().__init__()
@@ -34,122 +35,125 @@ class BatchLoss(nn.Module):
     def forward(self, batch: Batch, ratio: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats.
 
-        Of the words that the decoder reads, so large a `ratio` is the reference's, the others are its own.
+        `ratio` is the probability of feeding the reference token; otherwise the model's own prediction is fed.
         """
         smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(batch.src_ids.device, self.dtype):
-            batch = choose_inputs(self.network, batch, ratio)
+            batch = mix_inputs(self.network, batch, ratio)
             readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
             if alpha:
                 return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
             return output_loss(self.network.output, readouts, targets, smoothing)
 
 
-class Update:
-    """Makes gradients. A batch is cut into ranks × micro-batches; part i goes to rank i mod ranks.
+class GradientAccumulator:
+    """Accumulates the gradient of an update, part by part.
 
-    The random numbers of a part (dropout, sampled inputs) are a function of (seed, step, number of the part). So N
-    ranks with one part each and one rank with N parts make the same gradient up to rounding, and nothing need be saved.
+    A batch is cut into ranks × micro-batches parts; rank r of R computes the parts r, r + R, r + 2 R ... The random
+    numbers of a part (dropout, scheduled sampling) are a function of (seed, step, part). So R ranks with one part each
+    and one rank with R parts make the same gradient up to rounding, and no generator's state needs to be saved.
     """
 
-    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, ranks: Ranks) -> None:
-        self._loss, self._config, self._ranks = BatchLoss(network, config, dtype), config, ranks
-        self._shared: nn.Module | None = None
-        self.splits = 1
-        """Into how many times as many micro-batches as configured a batch is cut, for want of memory."""
-        self.device, self.dtype = next(network.parameters()).device, dtype
+    def __init__(
+        self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, group: ProcessGroup, progress: Progress
+    ) -> None:
+        self._loss, self._config = BatchLoss(network, config, dtype), config
+        self._group, self._progress = group, progress
+        self._wrapped: nn.Module | None = None
+        self.device = next(network.parameters()).device
 
-    def gradient(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
-        """Add the gradient of `batch`, divided by all its tokens, and return the nll of this rank's share, summed.
+    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
+        """Add the gradient of the mean loss per token of `batch`; return the summed nll of this rank's parts.
 
-        The decoder is fed a word of the reference with probability `ratio` (training/scheduled_sampling.py).
-
-        Out of memory, a process that works alone cuts the batch into smaller parts and begins again.
+        `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
+        starts again.
 
         Raises:
-            Seq2SeqError: a single sentence, or one of several processes, has not enough memory.
+            Seq2SeqError: out of memory with a single sentence, or with several processes.
         """
-        if self._shared is None:  # not earlier: the weights may have been loaded since
-            self._shared = self._ranks.wrap(self._loss)
+        if self._wrapped is None:  # only now: wrapping broadcasts the weights, which may have been loaded since
+            self._wrapped = self._group.wrap(self._loss)
         while True:
-            try:
-                return self._gradient(self._shared, batch, step, ratio)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                told = first_line(error)
-            # Not in the handler: the exception keeps the tensors of the failed part alive.
-            if self._ranks.count > 1 or self._micro_batches >= len(batch.src_lengths):
+            nll, error = self._try(self._wrapped, batch, step, ratio)
+            if not error:
+                return nll
+            if self._group.size > 1 or self._micro_batches >= len(batch.src_lengths):
                 raise Seq2SeqError(
-                    f"out of memory ({told}): lower training.batch_tokens or raise training.micro_batches "
+                    f"out of memory ({error}): lower training.batch_tokens or raise training.micro_batches "
                     f"({self._micro_batches})"
                 )
-            self._split_further(told)
+            self._split_further(error)
 
-    @property
-    def _micro_batches(self) -> int:
-        return self._config.micro_batches * self.splits
-
-    def part_gradient(self, part: Batch) -> None:
-        """Add the gradient of one part, as `gradient` does; for measuring what it needs."""
+    def accumulate_part(self, part: Batch) -> None:
+        """Add the gradient of one part as `accumulate` does, to measure its memory."""
         self._loss.train()
         self._backward(self._loss, part, part.tgt_tokens, last=True)
 
-    def try_worst(self, batch: Batch, copies: int) -> None:
-        """Find out, before the first update, in how many parts the batch that needs most memory is computed.
+    def fit_to_memory(self, batch: Batch, copies: int) -> None:
+        """Cut batches into smaller parts until the gradient of `batch` fits, with room for `copies` of all weights.
 
-        With room for so many `copies` of the weights that do not exist yet (Adam's moments). Nothing else is changed.
+        The copies are those that do not exist yet (Adam's moments). Gradients are reset afterwards.
 
         Raises:
-            Seq2SeqError: one sentence by itself is too much.
+            Seq2SeqError: out of memory with a single sentence.
         """
         self._loss.train()
         moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(copies)]
         while True:
-            told = ""
-            try:
-                self._gradient(self._loss, batch, step=0)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                told = first_line(error)
+            _, error = self._try(self._loss, batch, step=0)
             self._loss.zero_grad(set_to_none=True)
-            failed = max(row[0] for row in self._ranks.gather([float(bool(told))]))
+            failed = max(row[0] for row in self._group.all_gather([float(bool(error))]))
             if not failed:
                 break
-            if self._micro_batches * self._ranks.count >= len(batch.src_lengths):
-                told = told or "in another process"
-                raise Seq2SeqError(f"out of memory with a single sentence ({told}): lower data.max_length")
-            self._split_further(told)
+            error = error or "on another rank"
+            if self._micro_batches * self._group.size >= len(batch.src_lengths):
+                raise Seq2SeqError(f"out of memory with a single sentence ({error}): lower data.max_length")
+            self._split_further(error)
         del moments
 
-    def _split_further(self, told: str) -> None:
+    @property
+    def _micro_batches(self) -> int:
+        return self._config.micro_batches * self._progress.splits
+
+    def _try(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> tuple[float, str]:
+        """Return (nll, ""), or (0, reason) if memory ran out.
+
+        The caller reacts outside the except block, which keeps the tensors of the failed part alive.
+        """
+        try:
+            return self._gradient(module, batch, step, ratio), ""
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return 0.0, first_line(error)
+
+    def _split_further(self, reason: str) -> None:
         self._loss.zero_grad(set_to_none=True)
-        self.splits *= 2
+        self._progress.splits *= 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        log.warning("out of memory (%s): from now on %d micro-batches an update", told, self._micro_batches)
+        log.warning("out of memory (%s): from now on %d micro-batches per update", reason, self._micro_batches)
 
-    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> float:
-        ranks, tokens = self._ranks, batch.tgt_tokens
-        parts = batch.split(ranks.count * self._micro_batches)
-        mine = list(enumerate(parts))[ranks.number :: ranks.count]
+    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float) -> float:
+        group, tokens = self._group, batch.tgt_tokens
+        parts = batch.split(group.size * self._micro_batches)
+        own = list(enumerate(parts))[group.rank :: group.size]
         nll = torch.zeros((), device=self.device)
-        for number, part in mine:
+        for number, part in own:
             self._seed(step, number)
-            nll += self._backward(module, part, tokens, ratio, last=number == mine[-1][0])
-        if not mine:  # more ranks than sentences: nothing to add, but the others wait for this rank's gradient
+            nll += self._backward(module, part, tokens, ratio, last=number == own[-1][0])
+        if not own:  # more ranks than sentences: add a zero gradient, as the other ranks wait for this one
             self._backward(module, parts[0], tokens, last=True, weight=0.0)
         return float(nll)  # a CPU–GPU sync
 
     def _backward(
         self, module: nn.Module, part: Batch, tokens: int, ratio: float = 1.0, *, last: bool, weight: float = 1.0
     ) -> Tensor:
-        """Add the gradient of one part; the ranks' gradients are averaged with that of each one's last part."""
-        waits = last or not isinstance(module, DistributedDataParallel)
-        with contextlib.nullcontext() if waits else module.no_sync():  # type: ignore[operator]
+        """Add the gradient of one part and return its nll; gradients are averaged over ranks with the `last` part."""
+        syncs = last or not isinstance(module, DistributedDataParallel)
+        with contextlib.nullcontext() if syncs else module.no_sync():  # type: ignore[operator]
             losses: tuple[Tensor, Tensor] = module(part.to(self.device), ratio)
-            self._ranks.backward(losses[0] * (weight * self._ranks.count / tokens))
+            self._group.backward(losses[0] * (weight * self._group.size / tokens))  # times size: the sum, not the mean
         return losses[1]
 
     def _seed(self, step: int, part: int) -> None:
@@ -158,6 +162,5 @@ class Update:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "out of memory")
-    )
+    messages = ("can't allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)

@@ -1,4 +1,4 @@
-"""The training loss: label-smoothed cross entropy, summed, so that the caller divides by the update's tokens."""
+"""The training loss: label-smoothed cross entropy, summed over tokens; the caller divides by the update's tokens."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq.kernels import calls
 
-CHUNK_TOKENS = 1024  # rows of logits that exist at once
+CHUNK_TOKENS = 1024  # rows of logits in memory at a time
 
 
 def output_loss(
     output: nn.Linear, readouts: Float[Tensor, "tokens emb"], targets: Int[Tensor, " tokens"], smoothing: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return `smoothed_cross_entropy` of `output(readouts)`; on a CPU without ever holding all logits."""
+    """Return `smoothed_cross_entropy` of `output(readouts)`; with the CPU kernels, logits are computed in chunks."""
     if not calls.usable(readouts):
         return smoothed_cross_entropy(output(readouts), targets, smoothing)
     dtype = calls.compute_dtype(readouts)
@@ -27,7 +27,7 @@ def output_loss(
 
 
 class ProjectedCrossEntropy(torch.autograd.Function):
-    """Vocabulary projection and loss in one, some rows at a time; the gradient is made on the way forward."""
+    """Vocabulary projection and loss in one, in chunks of rows; the gradient is computed in the forward pass."""
 
     @staticmethod
     def forward(
@@ -37,23 +37,23 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         bias: Float[Tensor, " vocab"],
         targets: Int[Tensor, " tokens"],
         smoothing: float,
-        learns: bool,
+        needs_grad: bool,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (training loss, negative log-likelihood), summed over tokens; `learns`: backward will be called."""
-        exact = calls.sum_dtype(weight.dtype)
-        loss, nll = (torch.empty(len(readouts), dtype=exact) for _ in range(2))
-        if learns:
+        """Return (training loss, negative log-likelihood), summed over tokens."""
+        sum_dtype = calls.sum_dtype(weight.dtype)
+        loss, nll = (torch.empty(len(readouts), dtype=sum_dtype) for _ in range(2))
+        if needs_grad:
             dreadouts = torch.empty_like(readouts)
-            dweight, dbias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
+            dweight, dbias = torch.zeros_like(weight, dtype=sum_dtype), torch.zeros_like(bias, dtype=sum_dtype)
         for start in range(0, len(readouts), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             logits = torch.addmm(bias, readouts[rows], weight.t())
             calls.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
-            if learns:  # the logits are their own gradient now
+            if needs_grad:  # the kernel has overwritten the logits with their gradient
                 torch.mm(logits, weight, out=dreadouts[rows])
                 dweight += logits.t() @ readouts[rows]
                 dbias += logits.sum(0)
-        if learns:
+        if needs_grad:
             ctx.save_for_backward(dreadouts, dweight, dbias)
         total = nll.sum()
         ctx.mark_non_differentiable(total)
@@ -73,7 +73,7 @@ def smoothed_cross_entropy(
     """Return (training loss, negative log-likelihood), both summed over tokens, in nats.
 
     loss = (1 - eps) * -log p(y) + eps * mean_k -log p(k) (Szegedy et al. 2016, section 7). With
-    -log p(k) = logsumexp(z) - z_k both terms come from one logsumexp, and no matrix of log-probabilities is kept.
+    -log p(k) = logsumexp(z) - z_k both terms need one logsumexp, and no matrix of log-probabilities.
     """
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
     normaliser = torch.logsumexp(logits, dim=-1)

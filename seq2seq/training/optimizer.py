@@ -1,4 +1,4 @@
-"""The optimizer and its learning-rate curve."""
+"""The optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seq2seq.config.training import OptimizerName, ScheduleName, TrainingConfig
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return Adam or AdamW in its fused form; the rate is set before every step from `learning_rate`."""
+    """Return fused Adam or AdamW; its learning rate is set from `learning_rate` before every step."""
     kind = torch.optim.Adam if config.optimizer is OptimizerName.adam else torch.optim.AdamW
     parameters = list(parameters)
     optimizer = kind(
@@ -25,24 +25,24 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
         fused=True,
     )
 
-    def tell(*_: object) -> None:
-        # The fused form changes weights without counting it; what was prepared from them must know (model/stepping.py).
+    def count_change(*_: object) -> None:
+        # The fused step changes weights without incrementing their version, by which model/stepping.py caches them.
         for weight in parameters:
             increment_version(weight)
 
-    optimizer.register_step_post_hook(tell)
+    optimizer.register_step_post_hook(count_change)
     return optimizer
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float, plateau_scale: float = 1.0) -> float:
-    """Return the rate of update `step` (1 is the first).
+    """Return the learning rate of update `step`.
 
     Args:
-        config: peak rate, curve, warm-up and floor.
-        step: number of the update.
-        progress: share of the run that is over, by whichever limit is nearest (steps, epochs or minutes), so that a
-            run bounded by time still ends at the floor.
-        plateau_scale: product of the plateau reductions so far.
+        config: peak rate, schedule, warm-up and floor.
+        step: number of the update, from 1.
+        progress: share of the run that is over, by the nearest limit (steps, epochs or minutes), so that a run that is
+            limited by time also ends at the floor.
+        plateau_scale: product of the plateau schedule's cuts so far.
     """
     warm = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
     floor, left = config.min_rate_ratio, 1.0 - min(1.0, progress)

@@ -1,4 +1,4 @@
-"""R-Drop: two passes with other dropout masks must agree, on top of both being right."""
+"""R-Drop: the loss of two passes with different dropout masks, plus the divergence of their distributions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from torch.nn.functional import linear
 
 from seq2seq.training.loss import smoothed_cross_entropy
 
-CHUNK_TOKENS = 256  # rows of logits of either pass that exist at once, some ten times; more are slower, too
+CHUNK_TOKENS = 256  # rows of logits of each pass at a time, in about ten matrices; larger chunks are also slower
 
 
 def r_drop_loss(
     output: nn.Linear,
-    readouts: Float[Tensor, "both emb"],
-    targets: Int[Tensor, " both"],
+    readouts: Float[Tensor, "rows emb"],
+    targets: Int[Tensor, " rows"],
     smoothing: float,
     alpha: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return `r_drop_cross_entropy` of `output(readouts)`, without ever holding all logits.
+    """Return `r_drop_cross_entropy` of `output(readouts)`, with logits computed in chunks.
 
-    The first half of the rows is one pass, the second half the other, as `Batch.twice` puts them.
+    The first half of the rows is the first pass and the second half the second, as in `Batch.twice`.
     """
-    said = targets[: len(targets) // 2]  # the same in both halves
-    loss, nll = ProjectedRDrop.apply(readouts, output.weight, output.bias, said, smoothing, alpha)  # type: ignore[no-untyped-call]
+    half = targets[: len(targets) // 2]  # both halves are equal
+    loss, nll = ProjectedRDrop.apply(readouts, output.weight, output.bias, half, smoothing, alpha)  # type: ignore[no-untyped-call]
     return loss, nll
 
 
 def r_drop_cross_entropy(
-    one: Float[Tensor, "tokens vocab"],
-    two: Float[Tensor, "tokens vocab"],
+    logits1: Float[Tensor, "tokens vocab"],
+    logits2: Float[Tensor, "tokens vocab"],
     targets: Int[Tensor, " tokens"],
     smoothing: float,
     alpha: float,
@@ -41,24 +41,24 @@ def r_drop_cross_entropy(
     """Return (training loss, negative log-likelihood) of the logits of two passes, both summed over tokens, in nats.
 
     The loss of R-Drop (Liang, Wu et al. 2021, eq. 4) is L1 + L2 + alpha * (KL(p1 || p2) + KL(p2 || p1)) / 2, where L1
-    and L2 are the cross entropies of the passes (eq. 3), smoothed here. It is halved, so that it has the size of the
-    loss of one pass and the rate that suits one suits the other; the likelihood is the mean of the passes.
+    and L2 are the cross entropies of the passes (eq. 3), here with label smoothing. The result is halved, so that it
+    has the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes.
     """
-    one, two = (logits.float() if logits.dtype == torch.bfloat16 else logits for logits in (one, two))
-    (loss1, nll1), (loss2, nll2) = (smoothed_cross_entropy(logits, targets, smoothing) for logits in (one, two))
-    log_p1, log_p2 = one.log_softmax(dim=-1), two.log_softmax(dim=-1)
+    passes = [logits.float() if logits.dtype == torch.bfloat16 else logits for logits in (logits1, logits2)]
+    (loss1, nll1), (loss2, nll2) = (smoothed_cross_entropy(logits, targets, smoothing) for logits in passes)
+    log_p1, log_p2 = (logits.log_softmax(dim=-1) for logits in passes)
     # KL(p1 || p2) + KL(p2 || p1) = sum_k (p1_k - p2_k) (log p1_k - log p2_k)
     divergence = ((log_p1.exp() - log_p2.exp()) * (log_p1 - log_p2)).sum() / 2
     return (loss1 + loss2 + alpha * divergence) / 2, (nll1 + nll2) / 2
 
 
 class ProjectedRDrop(torch.autograd.Function):
-    """Vocabulary projection and loss in one, some rows at a time; the gradient is made on the way forward."""
+    """Vocabulary projection and loss in one, in chunks of rows; the gradient is computed in the forward pass."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        readouts: Float[Tensor, "both emb"],
+        readouts: Float[Tensor, "rows emb"],
         weight: Float[Tensor, "vocab emb"],
         bias: Float[Tensor, " vocab"],
         targets: Int[Tensor, " tokens"],
@@ -72,11 +72,11 @@ class ProjectedRDrop(torch.autograd.Function):
         for start in range(0, len(targets), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             with torch.enable_grad():
-                one, two = (linear(half[rows], *inputs[1:]) for half in inputs[0].chunk(2))
-                part, part_nll = r_drop_cross_entropy(one, two, targets[rows], smoothing, alpha)
-            for total, gradient in zip(gradients, torch.autograd.grad(part, inputs), strict=True):
+                logits1, logits2 = (linear(half[rows], *inputs[1:]) for half in inputs[0].chunk(2))
+                chunk_loss, chunk_nll = r_drop_cross_entropy(logits1, logits2, targets[rows], smoothing, alpha)
+            for total, gradient in zip(gradients, torch.autograd.grad(chunk_loss, inputs), strict=True):
                 total += gradient
-            loss, nll = loss + part.detach(), nll + part_nll
+            loss, nll = loss + chunk_loss.detach(), nll + chunk_nll
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(nll)
         return loss, nll

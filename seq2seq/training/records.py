@@ -1,19 +1,60 @@
-"""What a validation shows besides its figures: a few translations, and where the network looked for one of them."""
+"""What training and validation report: sums over updates, a validation's figures, sample translations, attention."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
 
+from seq2seq.config.training import MonitorName
+
 CELL_PIXELS = 12
+
+
+@dataclass
+class Window:
+    """Sums over the updates since the last log line. Part of last.pt, which fixes the names of the fields."""
+
+    nll: float = 0.0
+    """Negative log-likelihood of all target tokens, in nats."""
+    norm: float = 0.0
+    """Gradient norms before clipping."""
+    rate: float = 0.0
+    """Learning rate of the last update."""
+    sec: float = 0.0
+    tokens: int = 0
+    """Target tokens without padding."""
+    slots: int = 0
+    """Target tokens with padding."""
+    steps: int = 0
+
+    def add(self, *, nll: float, norm: float, rate: float, sec: float, tokens: int, slots: int) -> None:
+        """Add one update."""
+        self.nll += nll
+        self.norm += norm
+        self.rate = rate
+        self.sec += sec
+        self.tokens += tokens
+        self.slots += slots
+        self.steps += 1
+
+    def figures(self) -> dict[str, float]:
+        """Return what is logged: means per target token or per update, rounded."""
+        return {
+            "loss": round(self.nll / max(1, self.tokens), 4),
+            "tokens_per_sec": round(self.tokens / max(1e-9, self.sec)),
+            "learning_rate": float(f"{self.rate:.4g}"),
+            "grad_norm": round(self.norm / self.steps, 4),
+            "padding": round(1 - self.tokens / max(1, self.slots), 4),
+        }
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sentence of the validation set and what the network makes of it."""
+    """A sentence of the validation set with its translation."""
 
     source: str
     translation: str
@@ -22,32 +63,64 @@ class Sample:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Attention of each target piece (row) to each source piece (column), with what stands at the edges."""
+    """Attention weights of one translation: a row per target token, a column per source token."""
 
     source: list[str]
     target: list[str]
     weights: list[list[float]]
 
     def image(self) -> UInt8[np.ndarray, "1 height width"]:
-        """Return a grey picture of one channel, a square for each weight: the darker, the more."""
+        """Return a greyscale image with one square per weight: 0 (or NaN) is white, 1 is black."""
         weights = np.nan_to_num(np.array(self.weights)).clip(0, 1)
         grey: UInt8[np.ndarray, "rows columns"] = np.rint(255 * (1 - weights)).astype(np.uint8)
         return grey.repeat(CELL_PIXELS, axis=0).repeat(CELL_PIXELS, axis=1)[None]
 
-    def edges(self) -> str:
-        """Return what the columns and rows of the picture stand for, as Markdown."""
+    def axis_labels(self) -> str:
+        """Return the tokens of columns and rows as Markdown."""
         return _verbatim([("columns", " ".join(self.source)), ("rows", " ".join(self.target))])
 
 
-def as_text(samples: Sequence[Sample]) -> str:
-    """Return the samples as Markdown."""
-    blocks = [
-        _verbatim([("source", one.source), ("translation", one.translation), ("reference", one.reference)])
-        for one in samples
-    ]
+@dataclass(frozen=True)
+class Validation:
+    """Figures of one validation, and examples to look at.
+
+    `loss` is the mean negative log-likelihood per target token, in nats; BLEU and chrF are in points.
+    """
+
+    loss: float
+    perplexity: float
+    bleu: float
+    chrf: float
+    samples: list[Sample] = field(default_factory=list)
+    attention: AttentionMap | None = None
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures by the names they are logged under."""
+        return {"loss": self.loss, "perplexity": self.perplexity, "bleu": self.bleu, "chrf": self.chrf}
+
+    def score(self, monitor: MonitorName) -> tuple[float, float]:
+        """Return the monitored figure and a tie-breaker; higher is better, and NaN is worse than any number."""
+        figure, tie_breaker = {
+            MonitorName.bleu: (self.bleu, -self.loss),
+            MonitorName.chrf: (self.chrf, -self.loss),
+            MonitorName.loss: (-self.loss, self.bleu),
+        }[monitor]
+        return _finite_or_worst(figure), _finite_or_worst(tie_breaker)
+
+
+def samples_as_markdown(samples: Sequence[Sample]) -> str:
+    """Return source, translation and reference of each sample."""
+    blocks = (
+        _verbatim([("source", sample.source), ("translation", sample.translation), ("reference", sample.reference)])
+        for sample in samples
+    )
     return "\n    \n".join(blocks)
 
 
 def _verbatim(rows: Sequence[tuple[str, str]]) -> str:
-    """Return labelled lines as Markdown that shows them as they are, whatever signs are in them."""
+    """Return labelled lines as an indented Markdown block, which shows any character as it is."""
     return "\n".join(f"    {label:<12} {line}" for label, line in rows)
+
+
+def _finite_or_worst(figure: float) -> float:
+    return figure if math.isfinite(figure) else -math.inf

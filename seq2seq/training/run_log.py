@@ -1,55 +1,212 @@
-"""What a run tells the world: progress on the terminal, a log file, metrics.jsonl and TensorBoard."""
+"""Where a run reports its progress: the terminal, train.log, metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import math
-import os
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from torch.utils.tensorboard import SummaryWriter
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import StorageError
-from seq2seq.storage.metrics_file import parse_event
-from seq2seq.storage.run_folder import LOG_NAME, METRICS_NAME, TENSORBOARD_NAME
-from seq2seq.training.records import as_text
-
-if TYPE_CHECKING:
-    from seq2seq.training.diagnostics import Diagnosis
-    from seq2seq.training.trainer import Validation
+from seq2seq.storage.metrics_file import Event, EventKind, MetricsFile, map_floats
+from seq2seq.storage.run_folder import LOG_NAME, TENSORBOARD_NAME
+from seq2seq.training.diagnostics import Diagnosis
+from seq2seq.training.progress import Progress
+from seq2seq.training.records import Validation, samples_as_markdown
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Window:
-    """Sums over the updates since the last line."""
+@runtime_checkable  # for the type checks of the tests
+class TrainingLog(Protocol):
+    """What the trainer reports to."""
 
-    nll: float = 0.0
-    norm: float = 0.0
-    rate: float = 0.0
-    sec: float = 0.0
-    tokens: int = 0
-    slots: int = 0
-    steps: int = 0
+    def __enter__(self) -> TrainingLog: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def rewind(self, progress: Progress) -> None:
+        """Drop the events that a run which stands at `progress` will write again."""
+
+    def sync(self) -> None:
+        """Flush the events to the disk, before a checkpoint that relies on them."""
+
+    def event(self, kind: EventKind, **fields: Any) -> None:
+        """Write one event to metrics.jsonl."""
+
+    def show_progress(self, share_done: float) -> None:
+        """Move the progress bar; called after every update."""
+
+    def updates(self, progress: Progress, epochs: float, share_done: float) -> None:
+        """Write one line for the updates in `progress.window`."""
+
+    def diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Write a diagnosis after the next line of `updates`."""
+
+    def validation(self, progress: Progress, result: Validation, better: bool) -> None:
+        """Write one validation; `better`: it is the best so far."""
+
+
+class NullLog:
+    """A log that writes nothing, for ranks other than 0."""
+
+    def __init__(self) -> None:
+        # Without a handler, Python prints warnings to stderr.
+        logging.getLogger("seq2seq").addHandler(logging.NullHandler())
+
+    def __enter__(self) -> NullLog:
+        return self
+
+    def _ignore(self, *args: Any, **fields: Any) -> None:
+        pass
+
+    __exit__ = rewind = sync = event = show_progress = updates = diagnosis = validation = _ignore
+
+
+class RunLog:
+    """Writes a run's events to the terminal, train.log, metrics.jsonl and TensorBoard."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self._console, self._folder = console, folder
+        self._metrics = MetricsFile(folder)
+        self._open_board()
+        self._bar = ProgressBar(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=1.0, figures="")
+        self._diagnosis: Diagnosis | None = None
+
+    def __enter__(self) -> RunLog:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+        self._board.close()
+        self._metrics.close()
+
+    def _open_board(self, next_step: int | None = None) -> None:
+        self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
+
+    def rewind(self, progress: Progress) -> None:
+        """Drop updates after `progress.step`, validations after `progress.validated_step`, tests and the end.
+
+        They are left by a run that was killed after its last save, or before its first one.
+        """
+        step = progress.step
+        # A window that is saved with updates in it is logged after the save, and will be again.
+        logged = step - 1 if progress.window.steps else step
+        last = {
+            EventKind.step: logged,
+            EventKind.diagnostics: logged,
+            EventKind.validation: progress.validated_step,
+        }
+
+        def keep(event: Event) -> bool:
+            kept: bool = event.get("step", math.inf) <= last.get(event["event"], step)
+            return kept
+
+        if self._metrics.rewind(keep):
+            self._board.close()
+            self._open_board(next_step=step + 1)
+
+    def sync(self) -> None:
+        """Flush the events to the disk."""
+        self._metrics.sync()
+
+    def event(self, kind: EventKind, **fields: Any) -> None:
+        """Write one event to metrics.jsonl."""
+        self._metrics.write(kind, **fields)
+
+    def show_progress(self, share_done: float) -> None:
+        """Move the progress bar."""
+        self._bar.update(self._task, completed=min(1.0, share_done))
+
+    def updates(self, progress: Progress, epochs: float, share_done: float) -> None:
+        """Write one line for the updates in `progress.window`, and the pending diagnosis."""
+        step, elapsed_sec, figures = progress.step, progress.elapsed_sec, progress.window.figures()
+        text = f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
+        self._bar.update(self._task, figures=text)
+        if not self._console.is_terminal:
+            eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
+            log.info("step %d  epoch %.2f  %s  %.0f s, ETA %.0f s", step, epochs, text, elapsed_sec, max(0.0, eta))
+        position = {"step": step, "epoch": round(epochs, 4), "elapsed_sec": round(elapsed_sec, 1)}
+        self.event(EventKind.step, **position, **figures)
+        self._add_scalars("train", figures, step)
+        if self._diagnosis is not None:
+            self._write_diagnosis(step, self._diagnosis)
+            self._diagnosis = None
+
+    def diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Write a diagnosis after the next line of `updates`."""
+        self._diagnosis = diagnosis
+
+    def _write_diagnosis(self, step: int, diagnosis: Diagnosis) -> None:
+        log.info("step %d  diagnostics: %s", step, diagnosis.summary())
+        rounded = map_floats(asdict(diagnosis), lambda value: float(f"{value:.4g}"))
+        self.event(EventKind.diagnostics, step=step, **rounded)
+        self._add_scalars("diagnostics", diagnosis.scalars(), step)
+        for layer, norms in diagnosis.gradient_back.items():
+            self._add_curve(f"diagnostics/gradient_back/{layer}", norms, step)
+
+    def validation(self, progress: Progress, result: Validation, better: bool) -> None:
+        """Write one validation."""
+        step, elapsed_sec = progress.step, progress.elapsed_sec
+        saved, minutes = "  best so far, saved" if better else "", elapsed_sec / 60
+        message = "step %d  validation: perplexity %.2f  BLEU %.2f%s  (%.1f min)"
+        log.info(message, step, result.perplexity, result.bleu, saved, minutes)
+        position = {"step": step, "elapsed_sec": round(elapsed_sec, 1), "best": better}
+        self.event(EventKind.validation, **position, **result.figures())
+        self._add_scalars("valid", result.figures(), step)
+        if result.samples:
+            self._board.add_text("valid/samples", samples_as_markdown(result.samples), step)
+        if result.attention is not None:
+            self._board.add_text("valid/attention", result.attention.axis_labels(), step)
+            self._board.add_image("valid/attention", result.attention.image(), step)
+
+    def _add_scalars(self, group: str, figures: dict[str, float], step: int) -> None:
+        for name, value in figures.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def _add_curve(self, tag: str, heights: Sequence[float], step: int) -> None:
+        """Add a curve over x = 0, 1, 2 ... as a histogram, TensorBoard's only plot with an axis besides the step."""
+        total, xs = sum(heights), range(len(heights))
+        if math.isfinite(total):
+            self._board.add_histogram_raw(
+                tag,
+                min=-0.5,
+                max=len(heights) - 0.5,
+                num=total,
+                sum=sum(x * height for x, height in zip(xs, heights, strict=True)),
+                sum_squares=sum(x * x * height for x, height in zip(xs, heights, strict=True)),
+                bucket_limits=[x + 0.5 for x in xs],
+                bucket_counts=list(heights),
+                global_step=step,
+            )
 
 
 class LogFile(logging.FileHandler):
-    """A log file that says in one line that it cannot be written, as the other files of a run do."""
+    """A log file that raises StorageError if it cannot be written, as the other files of a run do."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Raise what the disk refuses.
+        """Raise on a write error instead of printing a traceback.
 
         Raises:
             StorageError: the line cannot be written.
@@ -74,191 +231,3 @@ def log_to(folder: Path, console: Console) -> None:
     root.setLevel(logging.INFO)
     root.addHandler(file)
     root.addHandler(screen)
-
-
-class RunLog:
-    """Collects per-step figures and writes one line per `every` updates and per validation."""
-
-    def __init__(self, folder: Path, every: int, console: Console) -> None:
-        self._every, self._console, self._folder = every, console, folder
-        self._open()
-        self._bar = Progress(
-            TextColumn("[bold]training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("training", total=1.0, figures="")
-        self._where = 0.0, 0.0, 0.0  # epochs, share of the run, seconds
-        self._reset()
-
-    def __enter__(self) -> RunLog:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-        self._board.close()
-        self._metrics.close()
-
-    def _open(self, next_step: int | None = None) -> None:
-        self._metrics = open(self._folder / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
-
-    def rewind(self, step: int, validated_step: int, window: Window) -> None:
-        """Forget what a killed run makes again, or what another one has left that had not saved anything.
-
-        That is the updates after `step`, the validations after `validated_step`, the tests and the end. The sums of
-        the updates before `step` that have no line yet go on from `window`.
-        """
-        path = self._folder / METRICS_NAME
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        self.window = dataclasses.replace(window)
-        if not lines:
-            return
-        self._board.close()
-        self._metrics.close()
-        # Where sums are left over, the line of `step` was written after they were saved, and will be again.
-        logged = step - 1 if window.steps else step
-        last = {"step": logged, "diagnostics": logged, "validation": validated_step}
-        events = [(line, parse_event(line)) for line in lines]
-        kept = [
-            line for line, event in events if event and event.get("step", math.inf) <= last.get(event["event"], step)
-        ]
-        write_atomically(path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
-        self._open(next_step=step + 1)
-
-    def sync(self) -> None:
-        """Make sure that what is written so far outlives the machine: a checkpoint is about to count on it."""
-        os.fsync(self._metrics.fileno())
-
-    def _reset(self) -> None:
-        self.window = Window()
-        self._diagnosis: Diagnosis | None = None
-
-    def step(self, nll: float, norm: float, tokens: int, slots: int, rate: float, sec: float) -> None:
-        """Add one update: summed nll, gradient norm before clipping, real tokens, padded slots, rate, time."""
-        window = self.window
-        window.nll += nll
-        window.norm += norm
-        window.tokens += tokens
-        window.slots += slots
-        window.steps += 1
-        window.rate = rate
-        window.sec += sec
-
-    def diagnose(self, diagnosis: Diagnosis) -> None:
-        """Add a diagnosis, to be written behind the next line."""
-        self._diagnosis = diagnosis
-
-    def progress(self, step: int, epochs: float, share_done: float, elapsed_sec: float) -> None:
-        """Move the bar; every `every` updates write a line."""
-        self._bar.update(self._task, completed=min(1.0, share_done))
-        self._where = epochs, share_done, elapsed_sec
-        if step % self._every == 0:
-            self.flush(step)
-
-    def flush(self, step: int) -> None:
-        """Write the figures of the updates since the last line, if there are any."""
-        window = self.window
-        if not window.steps:
-            return
-        epochs, share_done, elapsed_sec = self._where
-        figures = {
-            "loss": round(window.nll / max(1, window.tokens), 4),
-            "tokens_per_sec": round(window.tokens / max(1e-9, window.sec)),
-            "learning_rate": float(f"{window.rate:.4g}"),
-            "grad_norm": round(window.norm / window.steps, 4),
-            "padding": round(1 - window.tokens / max(1, window.slots), 4),
-        }
-        diagnosis = self._diagnosis
-        self._reset()
-        text = f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
-        self._bar.update(self._task, figures=text)
-        if not self._console.is_terminal:
-            eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
-            log.info("step %d  epoch %.2f  %s  %.0f s, ETA %.0f s", step, epochs, text, elapsed_sec, max(0.0, eta))
-        self.event("step", step=step, epoch=round(epochs, 4), elapsed_sec=round(elapsed_sec, 1), **figures)
-        for name, value in figures.items():
-            self._board.add_scalar(f"train/{name}", value, step)
-        if diagnosis is not None:
-            self._write_diagnosis(step, diagnosis)
-
-    def _write_diagnosis(self, step: int, diagnosis: Diagnosis) -> None:
-        log.info("step %d  diagnostics: %s", step, diagnosis.summary())
-        self.event("diagnostics", step=step, **_map_floats(asdict(diagnosis), lambda value: float(f"{value:.4g}")))
-        for name, value in diagnosis.scalars().items():
-            self._board.add_scalar(f"diagnostics/{name}", value, step)
-        for layer, norms in diagnosis.gradient_back.items():
-            self._curve(f"diagnostics/gradient_back/{layer}", norms, step)
-
-    def _curve(self, tag: str, heights: Sequence[float], step: int) -> None:
-        """Show a curve over 0, 1, 2 ... as a histogram, the plot of TensorBoard with one more axis than the step."""
-        total, at = sum(heights), range(len(heights))
-        if math.isfinite(total):
-            self._board.add_histogram_raw(
-                tag,
-                min=-0.5,
-                max=len(heights) - 0.5,
-                num=total,
-                sum=sum(x * height for x, height in zip(at, heights, strict=True)),
-                sum_squares=sum(x * x * height for x, height in zip(at, heights, strict=True)),
-                bucket_limits=[x + 0.5 for x in at],
-                bucket_counts=list(heights),
-                global_step=step,
-            )
-
-    def validation(self, step: int, elapsed_sec: float, result: Validation, better: bool) -> None:
-        """Write one validation."""
-        log.info(
-            "step %d  validation: perplexity %.2f  BLEU %.2f%s  (%.1f min)",
-            step,
-            result.perplexity,
-            result.bleu,
-            "  best so far, saved" if better else "",
-            elapsed_sec / 60,
-        )
-        figures = {"loss": result.loss, "perplexity": result.perplexity, "bleu": result.bleu, "chrf": result.chrf}
-        self.event("validation", step=step, elapsed_sec=round(elapsed_sec, 1), best=better, **figures)
-        for name, value in figures.items():
-            self._board.add_scalar(f"valid/{name}", value, step)
-        if result.samples:
-            self._board.add_text("valid/samples", as_text(result.samples), step)
-        if result.attention is not None:
-            self._board.add_text("valid/attention", result.attention.edges(), step)
-            self._board.add_image("valid/attention", result.attention.image(), step)
-
-    def event(self, kind: str, **fields: Any) -> None:
-        """Append one line to metrics.jsonl; a value that is not finite becomes null, as JSON has no NaN."""
-        finite = _map_floats(fields, lambda value: value if math.isfinite(value) else None)
-        print(json.dumps({"event": kind, "time": round(time.time(), 1), **finite}), file=self._metrics, flush=True)
-
-
-class NoLog(RunLog):
-    """The log of a rank that writes nothing."""
-
-    def __init__(self) -> None:
-        logging.getLogger("seq2seq").addHandler(logging.NullHandler())  # or Python would print warnings itself
-        self.window = Window()
-
-    def _nothing(self, *args: Any, **fields: Any) -> None:
-        pass
-
-    def __enter__(self) -> NoLog:
-        return self
-
-    __exit__ = rewind = sync = step = diagnose = progress = flush = validation = event = _nothing
-
-
-def _map_floats(value: Any, function: Callable[[float], Any]) -> Any:
-    """Return the same value with `function` of every float in it, in dictionaries and lists of any depth, too."""
-    if isinstance(value, dict):
-        return {key: _map_floats(item, function) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_map_floats(item, function) for item in value]
-    return function(value) if isinstance(value, float) else value

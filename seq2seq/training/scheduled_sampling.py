@@ -1,4 +1,4 @@
-"""Scheduled sampling: the decoder learns to go on from what it said itself (Bengio et al. 2015)."""
+"""Scheduled sampling: the decoder is sometimes fed its own predictions in training (Bengio et al. 2015)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
 from seq2seq.runtime import evaluating
 
-STEEPNESS = 20.0  # k of the inverse sigmoid: its middle half of the run has 0.7 of the fall
+STEEPNESS = 20.0  # k of the inverse sigmoid; the middle half of the run makes 0.7 of the decay
 
 
 def teacher_forcing_ratio(config: ScheduledSamplingConfig, share_done: float) -> float:
-    """Return the probability with which a word of the reference is fed: epsilon of Bengio et al. 2015, section 2.4.
+    """Return the probability of feeding the reference token: epsilon of Bengio et al. 2015, section 2.4.
 
-    It falls from 1 at the beginning of the run to `final_ratio` at its end, whatever the run is bounded by. The
-    paper's curves are functions of the number i of the update; here the rate at which i grows is such that they do so.
+    It decays from 1 to `final_ratio` over the run. The paper's curves are functions of the update i; here i is scaled
+    such that the final ratio is reached at the end of the run.
 
     Args:
-        config: curve and final ratio.
-        share_done: share of the run that is over, by whichever limit is nearest (steps, epochs or minutes).
+        config: schedule and final ratio.
+        share_done: share of the run that is over, by the nearest limit (steps, epochs or minutes).
     """
     final, done = config.final_ratio, min(1.0, share_done)
     match config.schedule:
@@ -36,38 +36,38 @@ def teacher_forcing_ratio(config: ScheduledSamplingConfig, share_done: float) ->
         case SamplingScheduleName.exponential:  # k^i
             return math.pow(final, done)
         case SamplingScheduleName.inverse_sigmoid:
-            first, now, last = map(_inverse_sigmoid, (0.0, done, 1.0))
-            return final + (1 - final) * (now - last) / (first - last)
+            first, current, last = map(_inverse_sigmoid, (0.0, done, 1.0))
+            return final + (1 - final) * (current - last) / (first - last)
 
 
 def _inverse_sigmoid(done: float) -> float:
-    """Return k / (k + exp(i / k)), with i from 0 to 2 k log k: the part that is symmetrical about the middle."""
+    """Return k / (k + exp(i / k)) with i = 2 k log(k) * done, which is point-symmetric about done = 1/2."""
     return STEEPNESS / (STEEPNESS + math.pow(STEEPNESS, 2 * done))
 
 
-def choose_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
-    """Return the batch with some words of `tgt_in` replaced by those that the network says in their place.
+def mix_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
+    """Return the batch with some tokens of `tgt_in` replaced by the model's own predictions.
 
-    A coin is tossed for every word of every sentence, drawn from torch's generator: with probability `ratio` the word
-    of the reference is fed, else the likeliest word after all that was fed before. As in the paper no gradient flows
-    through the choice, so that all of it can be made first, and the chosen words are then learned from like any others.
+    With probability `ratio` (drawn for each token from torch's generator) the reference token is fed, otherwise the
+    most probable token given the tokens fed before. As in the paper no gradient flows through the prediction, so that
+    all inputs are computed first, without gradient, and then trained on like a reference.
 
-    Dropout is off: the mistakes to learn from are those of the network that translates. What a translation never goes
-    on from (EOS, which ends it, and PAD, BOS and UNK, which are never said) is never fed; the reference's word is. BOS,
-    padding and what must be said (`tgt_out`) stay as they are.
+    Dropout is off, as in translation, whose errors are to be learned from. Where the prediction is PAD, UNK, BOS or
+    EOS, which a translation never continues from, the reference token is fed. BOS, padding and `tgt_out` are unchanged.
     """
     if ratio >= 1:
         return batch
-    own = torch.rand(batch.tgt_in.shape) >= ratio  # on the CPU: the same coins on every device
-    own = own.to(batch.tgt_in.device) & (batch.tgt_in != PAD_ID)
+    replaced = torch.rand(batch.tgt_in.shape) >= ratio  # drawn on the CPU, to be the same on every device
+    replaced = replaced.to(batch.tgt_in.device) & (batch.tgt_in != PAD_ID)
     with evaluating(network), torch.no_grad():
         step = step_of(network, network.step)
         memory, state = network.encode(batch.src_ids, batch.src_lengths)
         fed = [batch.tgt_in[:, :1]]
-        for word, wanted in zip(batch.tgt_in[:, 1:].split(1, dim=1), own[:, 1:].split(1, dim=1), strict=True):
+        columns = (tensor[:, 1:].split(1, dim=1) for tensor in (batch.tgt_in, replaced))
+        for reference, replace in zip(*columns, strict=True):
             logits, state, _ = step(fed[-1], state, memory)
-            said = logits.argmax(dim=2)
-            fed.append(torch.where(wanted & (said > EOS_ID), said, word))
-    # Weights that autocast converted here have no gradient, and it would use them again.
+            predicted = logits.argmax(dim=2)
+            fed.append(torch.where(replace & (predicted > EOS_ID), predicted, reference))
+    # Otherwise autocast would reuse the weights that it cast here, without gradient, in the training pass.
     torch.clear_autocast_cache()
     return dataclasses.replace(batch, tgt_in=torch.cat(fed, dim=1))

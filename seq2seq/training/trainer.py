@@ -1,74 +1,51 @@
-"""The training loop: `fit` says when things happen, `train_step` says how an update is made."""
+"""The training loop: `fit` decides when to validate, save and stop; `train_step` makes one update."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from seq2seq.config.training import ScheduleName, TrainingConfig
+from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
+from seq2seq.data.batching import Cost
 from seq2seq.model.network import Seq2Seq
+from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.run_folder import BEST_NAME, LAST_NAME, PREVIOUS_NAME
-from seq2seq.training.anomalies import is_spike, skip
-from seq2seq.training.checkpoint import Progress, read_checkpoint, restore, save_checkpoint
-from seq2seq.training.checkpoint_retention import model_path, remove_others, retain, retains, score_of
+from seq2seq.training.anomalies import record_loss, record_skip
+from seq2seq.training.callbacks import Callbacks, EpochData, RunOutput
+from seq2seq.training.checkpoint import (
+    TrainingState,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from seq2seq.training.checkpoint_retention import keeps_step_models, model_path, remove_unkept_models, update_kept
 from seq2seq.training.diagnostics import diagnose
-from seq2seq.training.distributed import RankLost, Ranks
+from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import Update
+from seq2seq.training.gradient_accumulation import GradientAccumulator
+from seq2seq.training.memory import estimated_bytes, guard_memory
 from seq2seq.training.optimizer import learning_rate, make_optimizer
-from seq2seq.training.records import AttentionMap, Sample
-from seq2seq.training.run_log import RunLog, Window
+from seq2seq.training.progress import Progress
+from seq2seq.training.records import Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 SAVE_EVERY_SEC = 45.0
+NOT_VALIDATED = Validation(math.nan, math.nan, math.nan, math.nan)  # placeholder on ranks other than 0
 log = logging.getLogger(__name__)
 
 
-@runtime_checkable  # so that the tests' type checker can look at it
-class EpochData(Protocol):
-    """The training data as a function of the epoch."""
-
-    def __call__(self, epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
-        """Return the number of batches of `epoch` and an iterator over them from number `start`."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """One validation: mean negative log-likelihood per target token in nats, BLEU, chrF; and what to look at."""
-
-    loss: float
-    perplexity: float
-    bleu: float
-    chrf: float
-    samples: list[Sample] = field(default_factory=list)
-    attention: AttentionMap | None = None
-
-
-NOTHING = Validation(math.nan, math.nan, math.nan, math.nan)  # of a rank that does not validate
-
-
-Watch = Callable[[int, Validation], None]
-"""What sees each validation with its step; an exception that it raises ends the run."""
-
-
-def watch_nothing(step: int, validation: Validation) -> None:
-    """Let the run go on."""
-
-
 class Stopped(KeyboardInterrupt):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved; carries the signal's number.
+    """The run was stopped by a signal (Ctrl-C, SIGTERM) and is saved.
 
-    Not an Exception: what goes on after a failure (the next point of a sweep) must not go on after a Ctrl-C.
+    Not an Exception, as KeyboardInterrupt is none: a sweep goes on after a point that fails, but not after Ctrl-C.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -77,10 +54,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Trainer:
-    """Makes updates until a limit is reached, validating, saving and logging as it goes.
+    """Trains a network until a limit is reached; validates, saves and logs on the way.
 
-    It is given everything it does not own: the data as a function of the epoch, a validation function, and what to do
-    with a network that is to be kept. Of several ranks, the first one validates, saves and logs, and its clock counts.
+    With several ranks, rank 0 validates, saves and logs, and its clock is used for `max_minutes`.
     """
 
     def __init__(
@@ -89,111 +65,120 @@ class Trainer:
         config: TrainingConfig,
         dtype: torch.dtype,
         data: EpochData,
-        validate: Callable[[], Validation],
-        keep: Callable[[Path], None],
-        watch: Watch,
-        run_log: RunLog,
-        folder: Path,
-        pieces: str,
-        ranks: Ranks | None = None,
+        callbacks: Callbacks,
+        output: RunOutput,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.network, self.config = network, config
-        self.data, self.validate, self.keep, self.watch = data, validate, keep, watch
-        self.run_log, self.folder, self.pieces = run_log, folder, pieces
-        self.ranks = ranks or Ranks()
-        self.update = Update(network, config, dtype, self.ranks)
+        self.network, self.config, self.data = network, config, data
+        self.callbacks, self.output, self.group = callbacks, output, group or ProcessGroup()
+        self.progress = Progress()
+        self.accumulator = GradientAccumulator(network, config, dtype, self.group, self.progress)
         self.optimizer = make_optimizer(network.parameters(), config)
         self.average = None if config.ema is None else MovingAverage(network, config.ema)
-        self.progress = Progress()
         self.stop_signal: int | None = None
+        """Number of a signal after which the run saves and stops; set from outside."""
         self._agreed_signal = 0
+        self._state = TrainingState(network, self.optimizer, self.average, self.progress)
 
-    def resume(self) -> None:
-        """Go on from the folder's last.pt.
+    def begin(self, *, resume: bool) -> int:
+        """Begin a new run or resume from the folder's last.pt; return the step at which the run stands.
 
         Raises:
-            ModelFileError: it is missing or damaged, and so is the one before it, or it is that of another run.
+            ModelFileError: last.pt is missing, of another run, or damaged as well as previous.pt.
         """
-        state = self.ranks.share(read_checkpoint(self.folder, self.pieces) if self.ranks.main else {})
-        self.progress = restore(self.folder / LAST_NAME, state, self.network, self.optimizer, self.average)
-        self.update.splits = self.progress.splits
-        self.run_log.rewind(self.progress.step, self.progress.validated_step, Window(**self.progress.window))
-        if self.ranks.main and retains(self.config):
-            remove_others(self.folder, self.progress.kept)
-        log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
+        if resume:
+            folder, fingerprint = self.output.folder, self.output.tokenizer_fingerprint
+            content = self.group.broadcast(read_checkpoint(folder, fingerprint) if self.group.is_main else {})
+            restore(folder / LAST_NAME, content, self._state)
+            if self.group.is_main and keeps_step_models(self.config):
+                remove_unkept_models(folder, self.progress.kept)
+            log.info("resumed at step %d, epoch %d", self.progress.step, self.progress.epoch + 1)
+        self.output.log.rewind(self.progress)
+        return self.progress.step
+
+    def check_memory(self, worst: Callable[[int, Cost], Batch]) -> None:
+        """Check before the first update that there is enough memory (`guard_memory`).
+
+        `worst` returns the batch of an epoch with the highest cost.
+        """
+        batch = worst(self.progress.epoch, functools.partial(estimated_bytes, self.network))
+        copies = 0 if self.optimizer.state else 2  # Adam's moments, which the first update allocates
+        guard_memory(self.accumulator, self.network, batch, self.config, self.group, copies)
 
     def fit(self) -> None:
-        """Train until a limit is reached; the last thing done is a validation, so a best model always exists.
+        """Train until a limit is reached; the run always ends with a validation, so that a best model exists.
 
         Raises:
             Stopped: `stop_signal` was set; the state is saved.
-            Seq2SeqError: the loss has not been finite for many updates in a row, or another rank has ended; what was
-                reached until then is saved in the second case.
+            Seq2SeqError: `max_skipped` updates in a row were not finite; or another rank has ended, in which case the
+                state is saved.
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
         self._open_epoch()
-        self._show_progress()  # where a line is due before the next update, it says where that is
+        self._log_progress()  # a window that was saved full is logged before the next update
         try:
             self._train()
         except RankLost as error:
-            if self.ranks.main and self.progress.step:
+            if self.group.is_main and self.progress.step:
                 log.error("%s", error)
                 self._save()
             raise
 
     def _train(self) -> None:
-        if self._validation_due():  # killed between a save and the validation behind it
+        if self._validation_due():  # killed between a save and the validation that follows it
             self._validate()
         while not self._finished():
             self.train_step(self._next_batch())
-            self._show_progress()
+            self._log_progress()
             if self._validation_due():
-                self._save()  # a validation may take long
+                self._save()  # first: a validation may take long
                 self._validate()
-            else:
-                self._save_if_due()
-            self._stop_if_asked()
+            elif self._save_due():
+                self._save()
+            self._stop_if_signalled()
         if self.progress.validated_step != self.progress.step:
             self._save()
             self._validate()
         self._save()
-        if self.ranks.main:
-            (self.folder / PREVIOUS_NAME).unlink(missing_ok=True)  # there is no next save that could count on it
-        self._stop_if_asked()
+        if self.group.is_main:
+            (self.output.folder / PREVIOUS_NAME).unlink(missing_ok=True)
+        self._stop_if_signalled()
 
     def train_step(self, batch: Batch) -> None:
-        """Make one update from `batch`; a gradient that is not finite reaches neither weights nor optimizer."""
-        started, tokens, progress = time.monotonic(), batch.tgt_tokens, self.progress
+        """Make one update from `batch`; skip it if its loss or gradient is not finite."""
+        started, tokens, progress, config = time.monotonic(), batch.tgt_tokens, self.progress, self.config
         self.network.train()
-        ratio = teacher_forcing_ratio(self.config.scheduled_sampling, self._share_done())
-        share = self.update.gradient(batch, progress.step + 1, ratio)
-        if self.config.diagnostics and self.ranks.main and (progress.step + 1) % self.config.log_every_steps == 0:
-            self.run_log.diagnose(diagnose(self.network, batch))  # while the gradient is whole
-        norm = float(clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm or float("inf")))
-        nll = self._agree(share)  # the last thing that can fail for want of another rank
+        ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
+        own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)
+        if config.diagnostics and self.group.is_main and (progress.step + 1) % config.log_every_steps == 0:
+            self.output.log.diagnosis(diagnose(self.network, batch))  # before clipping
+        norm = float(clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf")))
+        nll = self._synchronise(own_nll)  # the last collective: if a rank is lost, the step is not counted
         progress.step += 1
         progress.position += 1
-        rate = learning_rate(self.config, progress.step, self._share_done(), progress.plateau_scale)
+        rate = learning_rate(config, progress.step, self._share_done(), progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        loss = nll / tokens
         if math.isfinite(nll) and math.isfinite(norm):
             progress.skipped_in_a_row = 0
             self.optimizer.step()
             if self.average is not None:
                 self.average.update(progress.step)
-            if is_spike(progress, nll / tokens):
-                self.run_log.event("spike", step=progress.step, loss=nll / tokens, grad_norm=norm)
-            self.run_log.step(nll, norm, tokens, batch.padded_tokens, rate, time.monotonic() - started)
+            if record_loss(progress, loss):
+                self.output.log.event(EventKind.spike, step=progress.step, loss=loss, grad_norm=norm)
+            sec, slots = time.monotonic() - started, batch.padded_tokens
+            progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
         else:
-            self.run_log.event("skip", step=progress.step, loss=nll / tokens, grad_norm=norm)
-            skip(progress, self.config.max_skipped)
+            self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)
+            record_skip(progress, config.max_skipped)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _agree(self, nll: float) -> float:
-        """Return the sum of the ranks' nll; agree on the time that has passed and on whether to stop."""
+    def _synchronise(self, nll: float) -> float:
+        """Return the sum of the ranks' nll; agree on the elapsed time and on a signal to stop."""
         elapsed = time.monotonic() - self._started
-        rows = self.ranks.gather([nll, elapsed, float(self.stop_signal or 0)])
+        rows = self.group.all_gather([nll, elapsed, float(self.stop_signal or 0)])
         self.progress.elapsed_sec = rows[0][1]
         self._agreed_signal = int(max(row[2] for row in rows))
         return sum(row[0] for row in rows)
@@ -202,25 +187,24 @@ class Trainer:
         self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
 
     def _next_batch(self) -> Batch:
-        if self.progress.position >= self._epoch_batches:  # beyond it after a resume with larger batches
+        if self.progress.position >= self._epoch_batches:  # greater after a resume with larger batches
             self.progress.epoch, self.progress.position = self.progress.epoch + 1, 0
             self._open_epoch()
         return next(self._batches)
 
+    def _epochs(self) -> float:
+        """Return the passes over the data; an epoch counts as 1 at most after a resume with larger batches."""
+        return self.progress.epoch + min(1.0, self.progress.position / self._epoch_batches)
+
     def _share_done(self) -> float:
-        """Share of the run that is over, by the limit that is nearest."""
+        """Return the share of the run that is over, by the nearest of its limits."""
         config, progress = self.config, self.progress
-        epochs = self._epochs()
         pairs = (
             (progress.step, config.max_steps),
-            (epochs, config.max_epochs),
+            (self._epochs(), config.max_epochs),
             (progress.elapsed_sec / 60, config.max_minutes),
         )
         return max((done / limit if limit else 1.0) for done, limit in pairs if limit is not None)
-
-    def _epochs(self) -> float:
-        """Passes over the data; a resume with larger batches may stand beyond the end of a shorter epoch."""
-        return self.progress.epoch + min(1.0, self.progress.position / self._epoch_batches)
 
     def _finished(self) -> bool:
         patience = self.config.early_stopping
@@ -234,59 +218,55 @@ class Trainer:
         due = progress.step % every == 0 if every else progress.position >= self._epoch_batches
         return due and progress.step > 0 and progress.validated_step != progress.step
 
-    def _save_if_due(self) -> None:
+    def _save_due(self) -> bool:
         every = self.config.save_every_steps
-        if self.progress.step % every == 0 if every else time.monotonic() - self._saved > SAVE_EVERY_SEC:
-            self._save()
+        return self.progress.step % every == 0 if every else time.monotonic() - self._saved > SAVE_EVERY_SEC
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_signalled(self) -> None:
         if self._agreed_signal:
             self._save()
             raise Stopped(self._agreed_signal)
 
-    def _show_progress(self) -> None:
-        self.run_log.progress(self.progress.step, self._epochs(), self._share_done(), self.progress.elapsed_sec)
+    def _log_progress(self) -> None:
+        self.output.log.show_progress(self._share_done())
+        if self.progress.step % self.config.log_every_steps == 0:
+            self._log_window()
+
+    def _log_window(self) -> None:
+        if self.progress.window.steps:
+            self.output.log.updates(self.progress, self._epochs(), self._share_done())
+            self.progress.window = Window()
 
     def _validate(self) -> None:
-        """Validate the network, or the average of its weights, and keep what is to be kept."""
-        self.run_log.flush(self.progress.step)
-        progress, config = self.progress, self.config
-        with self.average.in_place() if self.average is not None else contextlib.nullcontext():
-            result = self.validate() if self.ranks.main else NOTHING
-            result, progress.elapsed_sec = self.ranks.share((result, time.monotonic() - self._started))
-            progress.validated_step = progress.step
-            score = score_of(config.monitor, result.loss, result.bleu, result.chrf)
-            better = progress.best is None or score > tuple(progress.best)
-            if self.ranks.main:
-                self._keep(score, better)
-        if better:
-            progress.best, progress.stale_validations, progress.plateau_stale = score, 0, 0
-        else:
-            progress.stale_validations += 1
-            progress.plateau_stale += config.schedule is ScheduleName.plateau
-        if progress.plateau_stale >= config.plateau_patience:
-            progress.plateau_scale, progress.plateau_stale = progress.plateau_scale * config.plateau_factor, 0
-        self.run_log.validation(progress.step, progress.elapsed_sec, result, better)
-        if retains(config) and self.ranks.main:
-            self._save()  # which names the models that are kept, before the others go
-            remove_others(self.folder, progress.kept)
-        if self.ranks.main:
-            self.watch(progress.step, result)
-        self._agree(0.0)  # a signal may have come meanwhile
+        """Validate the network, or the average of its weights, and save the models that are to be kept."""
+        self._log_window()
+        progress, group = self.progress, self.group
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+            result = self.callbacks.validate() if group.is_main else NOT_VALIDATED
+            result, progress.elapsed_sec = group.broadcast((result, time.monotonic() - self._started))
+            score = result.score(self.config.monitor)
+            better = progress.record_validation(score, self.config)
+            if group.is_main:
+                self._save_models(score, better)
+        self.output.log.validation(progress, result, better)
+        if group.is_main:
+            if keeps_step_models(self.config):
+                self._save()  # before models are deleted that the older checkpoint names
+                remove_unkept_models(self.output.folder, progress.kept)
+            self.callbacks.on_validation(progress.step, result)
+        self._synchronise(0.0)  # a signal may have come meanwhile
 
-    def _keep(self, score: tuple[float, float], better: bool) -> None:
+    def _save_models(self, score: tuple[float, float], better: bool) -> None:
+        folder, step = self.output.folder, self.progress.step
         if better:
-            self.keep(self.folder / BEST_NAME)
-        step = self.progress.step
-        if retains(self.config):
-            self.progress.kept = retain(self.progress.kept, (step, *score), self.config)
-            if step in {one[0] for one in self.progress.kept}:
-                self.keep(model_path(self.folder, step))
+            self.callbacks.save_model(folder / BEST_NAME)
+        if keeps_step_models(self.config):
+            self.progress.kept = update_kept(self.progress.kept, (step, *score), self.config)
+            if step in {model[0] for model in self.progress.kept}:
+                self.callbacks.save_model(model_path(folder, step))
 
     def _save(self) -> None:
-        if self.ranks.main:
-            self.progress.window, self.progress.splits = asdict(self.run_log.window), self.update.splits
-            self.run_log.sync()
-            last = self.folder / LAST_NAME
-            save_checkpoint(last, self.network, self.optimizer, self.average, self.progress, self.pieces)
+        if self.group.is_main:
+            self.output.log.sync()
+            save_checkpoint(self.output.folder / LAST_NAME, self._state, self.output.tokenizer_fingerprint)
         self._saved = time.monotonic()

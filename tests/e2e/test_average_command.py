@@ -1,4 +1,4 @@
-"""`python -m seq2seq.average` on a run that keeps models, and translating with what it makes."""
+"""`python -m seq2seq.average` on a run that keeps models, and translation with the averaged model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = "the dog sleeps .\na man sees the house .\n"
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that validated after 9, 18 and 24 updates and keeps the last two models."""
+    """Return the folder of a run with validations after 9, 18 and 24 updates that keeps the last two models."""
     folder = tmp_path_factory.mktemp("kept")
     status, _, err = Process(folder / "cache", folder, "hydra.run.dir=run", "training.keep_last=2").wait()
     assert status == 0, err
@@ -28,25 +28,25 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(name: str, *arguments: str | Path, text: str = "") -> tuple[int, str, str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", f"seq2seq.{name}", *arguments],
         cwd=Path(__file__).resolve().parents[2],
         input=text,
         capture_output=True,
         encoding="utf-8",
     )
-    return done.returncode, done.stdout, done.stderr
+    return process.returncode, process.stdout, process.stderr
 
 
-def test_the_mean_of_the_last_models_of_a_run_translates(kept: Path, tmp_path: Path) -> None:
+def test_mean_of_the_last_models_of_a_run_translates(kept: Path, tmp_path: Path) -> None:
     mean = tmp_path / "mean.safetensors"
     last = [kept / "models" / f"step_00000{step}.safetensors" for step in (18, 24)]
     status, out, err = command("average", kept, "--last", "2", "--output", mean)
     assert (status, out, err) == (0, f"{mean}\n", f"mean of 2 models:\n  {last[0]}\n  {last[1]}\n")
-    one, other, found = map(load_file, (*last, mean))
-    assert found.keys() == one.keys()
-    for name, tensor in found.items():
-        torch.testing.assert_close(tensor.double(), (one[name].double() + other[name].double()) / 2)
+    first, second, averaged = map(load_file, (*last, mean))
+    assert averaged.keys() == first.keys()
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(tensor.double(), (first[name].double() + second[name].double()) / 2)
     status, out, _ = command("translate", mean, text=LINES)
     assert (status, out.count("\n")) == (0, 2)
     status, out, _ = command("evaluate", mean, "--json")
@@ -54,13 +54,13 @@ def test_the_mean_of_the_last_models_of_a_run_translates(kept: Path, tmp_path: P
     assert isinstance(json.loads(out), dict)
 
 
-def test_mistakes_are_one_line(kept: Path, tmp_path: Path) -> None:
+def test_user_errors_are_one_line(kept: Path, tmp_path: Path) -> None:
     best = kept / BEST_NAME
-    for arguments, said in (
+    for arguments, message in (
         ((best, "--output", tmp_path / "new"), "is the only model"),
         ((best, best, "--output", best), "exists"),
         ((best, best, "--output", best / "new"), "cannot write"),
     ):
         status, out, err = command("average", *arguments)
         assert (status, out, err.count("\n"), err[:7]) == (2, "", 1, "error: "), err
-        assert said in err
+        assert message in err

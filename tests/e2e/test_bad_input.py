@@ -1,4 +1,4 @@
-"""What a user can get wrong before and during training: exit status 2 and one line that says what to change."""
+"""User errors before and during training: exit status 2 and one error line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from hydra_cli import Launched, Launcher
+from run_folder import environment
 from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import train
 
@@ -30,7 +31,7 @@ TGT = [line.upper() for line in SRC]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a small corpus."""
+    """Return the working folder, which has a small corpus."""
     monkeypatch.chdir(tmp_path)
     for name, lines in (("src", SRC * 5), ("tgt", TGT * 5)):
         (tmp_path / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(lines)), encoding="utf-8")
@@ -42,20 +43,20 @@ def start(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return Launcher(monkeypatch, capsys, train, (*TINY, "hydra.run.dir=run"))
 
 
-def assert_told(done: Launched, *fragments: str) -> None:
-    """One line beginning with "error: " is the last on stderr; all before it is the log of the run."""
-    assert done.status == 2
-    assert done.out == ""
-    *log, line = done.err.splitlines()
+def assert_error(result: Launched, *fragments: str) -> None:
+    """Check for status 2 and, after the log on stderr, one error line with all `fragments`."""
+    assert result.status == 2
+    assert result.out == ""
+    *log, line = result.err.splitlines()
     assert line.startswith("error: ")
     for fragment in fragments:
         assert fragment in line
     assert not any(word in "\n".join(log) for word in ("Traceback", "error", "Error", "HYDRA_FULL_ERROR"))
 
 
-def test_the_corpus_of_these_tests_is_good(start: Launcher) -> None:
-    done = start()
-    assert done.status == 0, done.err
+def test_corpus_of_these_tests_is_valid(start: Launcher) -> None:
+    result = start()
+    assert result.status == 0, result.err
     assert Path("run/best.safetensors").is_file()
 
 
@@ -93,7 +94,7 @@ def shorten_tgt() -> None:
         (lambda: None, ["data.train={src: null, tgt: null, tsv: src}"], ["/src, line 1: no tab"]),
         (lambda: None, ["data.valid.src=src"], ["data.valid: give either data.valid.src and data.valid.tgt"]),
         (lambda: write("one", b"x\n"), ["data.test={src: src, tgt: one}"], ["/src has 40 lines but ", "/one has 1"]),
-        (lambda: None, ["data.max_length=2"], ["are longer than 2 pieces", "data.max_length"]),
+        (lambda: None, ["data.max_length=2"], ["are longer than 2 tokens", "data.max_length"]),
         (lambda: None, ["data.tokenizer.vocab_size=100000"], ["data.tokenizer.vocab_size=100000", "at most"]),
         (lambda: None, ["data.tokenizer.vocab_size=9"], ["data.tokenizer.vocab_size=9", "at least"]),
         (lambda: None, ["data.tokenizer.src_model=none.model"], ["/none.model: No such file"]),
@@ -110,57 +111,55 @@ def shorten_tgt() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_one_line_says_what_is_wrong(
+def test_invalid_data_or_setting_is_one_error_line(
     start: Launcher, damage: object, overrides: list[str], fragments: list[str]
 ) -> None:
     damage()  # type: ignore[operator]
-    assert_told(start(*overrides), *fragments)
+    assert_error(start(*overrides), *fragments)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
-def test_a_gpu_that_is_not_there(start: Launcher) -> None:
-    assert_told(start("training.device=cuda"), "device 'cuda' is not there: 0 CUDA devices found")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is available")
+def test_missing_gpu(start: Launcher) -> None:
+    assert_error(start("training.device=cuda"), "device 'cuda' is not there: 0 CUDA devices found")
 
 
-def test_a_network_that_memory_does_not_hold(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine of any size, also one that does not say how large it is."""
-    monkeypatch.setattr("seq2seq.train.available_bytes", lambda: 2**30)
-    assert_told(start("model.hidden_size=65536"), " weights, ", "1.00 GiB are available: lower model.hidden_size")
+def test_network_larger_than_memory(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The available memory is set, so that the test does not depend on the machine."""
+    monkeypatch.setattr("seq2seq.train.available_bytes", lambda processes: 2**30)
+    assert_error(start("model.hidden_size=65536"), " weights, ", "1.00 GiB are available: lower model.hidden_size")
 
 
-def test_the_largest_vocabulary_that_is_named_can_be_had(start: Launcher) -> None:
+def test_largest_vocabulary_in_the_error_can_be_trained(start: Launcher) -> None:
     line = start("data.tokenizer.vocab_size=100000").err.splitlines()[-1]
-    most = int(line.rpartition("at most ")[2])
-    assert_told(start(f"data.tokenizer.vocab_size={most + 1}"), f"at most {most}")
-    assert start(f"data.tokenizer.vocab_size={most}").status == 0
+    largest = int(line.rpartition("at most ")[2])
+    assert_error(start(f"data.tokenizer.vocab_size={largest + 1}"), f"at most {largest}")
+    assert start(f"data.tokenizer.vocab_size={largest}").status == 0
 
 
 @pytest.mark.slow
-def test_the_command_itself_ends_with_one_line_and_status_2(here: Path) -> None:
-    package = str(Path(sys.modules["seq2seq"].__file__ or "").parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+def test_command_exits_with_one_error_line_and_status_2(here: Path) -> None:
     for overrides, message in (
         (["training.learnin_rate=1"], "unknown key 'training.learnin_rate'; did you mean 'training.learning_rate'?"),
         ([*TINY, "data.train.src=none"], f"{here}/none: no such file or directory"),
     ):
         command = [sys.executable, "-m", "seq2seq.train", *overrides]
-        done = subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+        result = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True)
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", f"error: {message}\n")
 
 
-# --- going on with a run ---------------------------------------------------------------------------------------------
+# --- resuming --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def trained(start: Launcher) -> Launcher:
-    """A run in the folder `run`, and the command without that folder: `training.resume=run` names it."""
+    """Train in the folder `run` and return a launcher without that folder, for `training.resume=run`."""
     assert start().status == 0
     return Launcher(start.patch, start.capture, train, TINY[-1:])
 
 
 @pytest.mark.slow
-def test_what_the_weights_were_made_with_cannot_change(trained: Launcher) -> None:
-    for override, told in (
+def test_settings_that_fix_the_weights_cannot_change_on_resume(trained: Launcher) -> None:
+    for override, change in (
         ("model.hidden_size=8", "model.hidden_size (was 4)"),
         ("model.dropout.layers=0.5", "model.dropout.layers (was 0.1)"),
         ("model.dropout={layers: 0.5}", "model.dropout.layers (was 0.1)"),
@@ -168,15 +167,15 @@ def test_what_the_weights_were_made_with_cannot_change(trained: Launcher) -> Non
         ("data.tokenizer.vocab_size=50", "data.tokenizer.vocab_size (was 48)"),
         ("data.tokenizer={type: bpe}", "data.tokenizer.type (was unigram)"),
     ):
-        assert_told(trained("training.resume=run", override), "cannot change on resume", told)
+        assert_error(trained("training.resume=run", override), "cannot change on resume", change)
     both = trained("training.resume=run", "model.hidden_size=8", "training.seed=3", "data.tokenizer.type=bpe")
-    assert_told(both, "model.hidden_size (was 4), data.tokenizer.type (was unigram)")
+    assert_error(both, "model.hidden_size (was 4), data.tokenizer.type (was unigram)")
     for group in ("model=large", "data=grammar", "experiment=multi30k_en_de"):
-        assert_told(trained("training.resume=run", group), f"{group} cannot change on resume")
+        assert_error(trained("training.resume=run", group), f"{group} cannot change on resume")
 
 
-def test_the_same_command_again_changes_nothing(trained: Launcher) -> None:
-    """With its choices of groups: that is what a queue does that starts a killed job anew."""
+def test_same_command_with_resume_auto_keeps_the_config(trained: Launcher) -> None:
+    """A job queue repeats the command of a killed job, group options included."""
     ((before, _),) = trained("training.resume=run").jobs
     again = trained(*TINY, "hydra.run.dir=run", "training.resume=auto")
     assert again.status == 0
@@ -185,45 +184,45 @@ def test_the_same_command_again_changes_nothing(trained: Launcher) -> None:
     assert longer.jobs[0][0].training.max_steps == 3
 
 
-def test_everything_else_can_and_is_logged(trained: Launcher) -> None:
+def test_other_settings_can_change_on_resume_and_are_logged(trained: Launcher) -> None:
     ((before, _),) = trained("hydra.run.dir=run", "training.resume=auto").jobs
     overrides = ["training.max_steps=3", "decode.beam_size=2", "model.hidden_size=4", "training.log_every_steps=1"]
-    done = trained("training.resume=run", *overrides)
-    assert done.status == 0
-    ((config, run),) = done.jobs
+    result = trained("training.resume=run", *overrides)
+    assert result.status == 0
+    ((config, run),) = result.jobs
     assert run.resumes
     assert (config.training.max_steps, config.decode.beam_size, config.model) == (3, 2, before.model)
-    assert config.data == before.data  # from the run's own config: here no data was named
+    assert config.data == before.data  # from the run's config, since the command names no data
     log = Path("run/train.log").read_text(encoding="utf-8")
     for override in overrides:
         assert f"override on resume: {override}" in log
     assert sorted(os.listdir()) == ["cache", "run", "src", "tgt"]
 
 
-def test_auto_starts_a_new_run_where_there_is_none(trained: Launcher) -> None:
+def test_resume_auto_starts_a_new_run_if_there_is_none(trained: Launcher) -> None:
     shutil.rmtree("run")
-    done = trained(*TINY, "training.resume=auto", "hydra.run.dir=run")
-    assert done.status == 0
-    assert not done.jobs[0][1].resumes
+    result = trained(*TINY, "training.resume=auto", "hydra.run.dir=run")
+    assert result.status == 0
+    assert not result.jobs[0][1].resumes
     again = trained(*TINY[-1:], "training.resume=auto", "hydra.run.dir=run")
     assert again.status == 0
     assert again.jobs[0][1].resumes
 
 
-def test_a_run_folder_of_any_name(trained: Launcher) -> None:
+def test_run_folder_with_special_characters(trained: Launcher) -> None:
     for name in ("it's", "a run, №1 = (x)", 'the "best"', "2024", "null run"):
         os.rename("run", name)
         quoted = name.replace("'", "\\'")
-        done = trained(f"training.resume='{quoted}'")
-        assert done.status == 0, done.err
-        assert done.jobs[0][1].folder == Path(name)
+        result = trained(f"training.resume='{quoted}'")
+        assert result.status == 0, result.err
+        assert result.jobs[0][1].folder == Path(name)
         os.rename(name, "run")
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
+def test_missing_or_damaged_checkpoint_or_config(trained: Launcher) -> None:
     for arguments in (["training.resume=nowhere"], ["+training.resume=nowhere"], ["training.resume="]):
-        assert_told(trained(*arguments), "there is no last.pt in that folder")
+        assert_error(trained(*arguments), "there is no last.pt in that folder")
     swept = trained("training.resume=run", "training.seed=1,2", "hydra.sweep.dir=sweep", "-m")
     assert swept.status == 2
     assert swept.err.count("training.resume=run: name the run on the command line, one run at a time") == 2
@@ -235,11 +234,11 @@ def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
         (b"garbage", "not a readable checkpoint"),
     ):
         write(f"run/{LAST_NAME}", damaged)
-        assert_told(trained("training.resume=run"), f"run/{LAST_NAME}", message)
+        assert_error(trained("training.resume=run"), f"run/{LAST_NAME}", message)
     torch.save({**state, "format_version": 9}, Path("run", LAST_NAME))
-    assert_told(trained("training.resume=run"), f"run/{LAST_NAME} has format version 9; this program reads 2")
+    assert_error(trained("training.resume=run"), f"run/{LAST_NAME} has format version 9; this program reads 2")
     torch.save({**state, "network": {}}, Path("run", LAST_NAME))
-    assert_told(trained("training.resume=run"), f"run/{LAST_NAME} does not fit this run")
+    assert_error(trained("training.resume=run"), f"run/{LAST_NAME} does not fit this run")
     write(f"run/{LAST_NAME}", content)
     for damaged in (
         b"data: [",
@@ -250,27 +249,27 @@ def test_a_run_that_cannot_be_resumed(trained: Launcher) -> None:
         config[: len(config) // 2 - 3] + b": :",
     ):
         write("run/config.yaml", damaged)
-        assert_told(trained("training.resume=run"), "run/config.yaml")
+        assert_error(trained("training.resume=run"), "run/config.yaml")
     os.remove("run/config.yaml")
-    assert_told(trained("training.resume=run"), "run/config.yaml")
+    assert_error(trained("training.resume=run"), "run/config.yaml")
 
 
-def test_a_new_run_does_not_overwrite_another(trained: Launcher) -> None:
+def test_new_run_does_not_overwrite_an_old_one(trained: Launcher) -> None:
     for name in ("best.safetensors", LAST_NAME):
         content = Path("run", name).read_bytes()
-        assert_told(trained(*TINY, "hydra.run.dir=run"), "run already holds a run", "training.resume=run")
+        assert_error(trained(*TINY, "hydra.run.dir=run"), "run already holds a run", "training.resume=run")
         assert Path("run", name).read_bytes() == content
-        os.remove(Path("run", name))  # either of the two is enough
-        assert_told(trained(*TINY, "hydra.run.dir=run"), "run already holds a run")
+        os.remove(Path("run", name))  # one of the two files makes it a run
+        assert_error(trained(*TINY, "hydra.run.dir=run"), "run already holds a run")
         write(f"run/{name}", content)
 
 
-def test_a_run_is_resumed_from_any_folder_but_not_with_another_text(trained: Launcher, here: Path) -> None:
+def test_run_is_resumed_from_another_folder_but_not_with_another_text(trained: Launcher, here: Path) -> None:
     os.mkdir("elsewhere")
     trained.patch.chdir("elsewhere")
     assert trained("training.resume=../run", "training.max_steps=3").status == 0
     trained.patch.chdir(here)
-    write("src", Path("src").read_bytes().replace(b"cat", b"cow"))  # which makes another tokenizer of the same size
-    assert_told(
+    write("src", Path("src").read_bytes().replace(b"cat", b"cow"))  # changes the tokenizer but not its size
+    assert_error(
         trained("training.resume=run", "training.max_steps=4"), f"run/{LAST_NAME} was made with another tokenizer"
     )

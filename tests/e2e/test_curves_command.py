@@ -1,4 +1,4 @@
-"""`python -m seq2seq.curves` on a run that was trained."""
+"""`python -m seq2seq.curves` on a trained run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_logged_value_of_a_run_is_a_point_of_its_curve(tmp_path: Path) -> 
     command = [sys.executable, "-m", "seq2seq.curves", "run", "--x", "epochs", "--output", "run/curves.svg"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "run/curves.svg\n"), done.stderr
-    picture = (tmp_path / "run" / "curves.svg").read_text(encoding="utf-8")
+    svg = (tmp_path / "run" / "curves.svg").read_text(encoding="utf-8")
     events = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
@@ -29,6 +29,6 @@ def test_every_logged_value_of_a_run_is_a_point_of_its_curve(tmp_path: Path) -> 
     assert counts == {"step": STEPS, "validation": 3}
     fields = {"loss": "step", "perplexity": "validation", "bleu": "validation", "grad_norm": "step"}
     for field, event in fields.items():
-        line = re.search(rf'<g id="{field}-0">(.*?)</g>\s*</g>', picture, re.DOTALL)
+        line = re.search(rf'<g id="{field}-0">(.*?)</g>\s*</g>', svg, re.DOTALL)
         assert line, field
-        assert line[1].count("<use ") == counts[event]  # the marks: a line leaves out points that lie on it
+        assert line[1].count("<use ") == counts[event]  # markers: the line omits collinear points

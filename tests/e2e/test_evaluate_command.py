@@ -1,4 +1,4 @@
-"""The evaluate command as its users start it: what stands on stdout, on stderr, and in the exit status."""
+"""`python -m seq2seq.evaluate`: stdout, stderr and exit status."""
 
 import contextlib
 import dataclasses
@@ -21,22 +21,22 @@ FOX, FOX_REFERENCE = "the quick brown fox jumps over the dog", "the quick brown 
 WORDS = ["two", "men", "and", "a", "black", "dog", "sit", "on", "an", "old", "wooden", "bench", "near", "the", "river"]
 LINES = [" ".join(WORDS[i % len(WORDS)] for i in range(start, start + 3 + start % 5)) for start in range(40)]
 NOTHING = "nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE"
-TWO_HYPOTHESES = "--hyp scores translations that exist: give it with --ref alone, without MODEL and --src"
+TWO_HYPOTHESES = "--hyp scores existing translations: give it with --ref only, without MODEL and --src"
 
 
 def evaluate(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process: starting one that imports torch takes seconds."""
+    """Run the command in this process: a new one takes seconds to import torch."""
     from seq2seq.evaluate import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        found = main([*map(str, args)])
-    assert found == status, err.getvalue()
-    return subprocess.CompletedProcess(args, found, out.getvalue(), err.getvalue())
+        exit_status = main([*map(str, args)])
+    assert exit_status == status, err.getvalue()
+    return subprocess.CompletedProcess(args, exit_status, out.getvalue(), err.getvalue())
 
 
 def scores(*args: object) -> dict[str, Any]:
-    """Run with --json and return what the one line on stdout says."""
+    """Run with --json and return the object on stdout."""
     line, end = evaluate(*args, "--json").stdout.split("\n")
     assert end == ""
     parsed = json.loads(line)
@@ -55,7 +55,7 @@ def fox(tmp_path: Path) -> tuple[str, ...]:
 
 
 def save_random_model(path: Path, data: dict[str, Any]) -> Path:
-    """Write a model with random weights whose config says that it was trained on `data`."""
+    """Write a model with random weights whose config has `data`."""
     from seq2seq.config.loading import to_config, to_dict
     from seq2seq.storage.model_file import save_model
 
@@ -68,7 +68,7 @@ def save_random_model(path: Path, data: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A test set in two files."""
+    """Return a folder with a test set in two files."""
     folder = tmp_path_factory.mktemp("text")
     write(folder / "test.src", LINES)
     write(folder / "test.tgt", [" ".join(reversed(line.split())) for line in LINES])
@@ -81,11 +81,11 @@ def model(files: Path) -> Path:
     return save_random_model(files / "best.safetensors", {"name": "files", "src": "en", "tgt": "de", "test": test})
 
 
-def test_json_is_exactly_one_line(fox: tuple[str, ...]) -> None:
+def test_json_is_one_line_with_known_scores(fox: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "seq2seq.evaluate", *fox, "--json"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
-    assert done.returncode == 0
-    # chrF, too, was worked out apart from sacreBLEU, from its formula.
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
+    assert process.returncode == 0
+    # chrF was also computed from its formula, without sacreBLEU.
     bleu, chrf, ter = (
         f"nrefs:1|{how}|version:{sacrebleu.__version__}"
         for how in (
@@ -94,15 +94,15 @@ def test_json_is_exactly_one_line(fox: tuple[str, ...]) -> None:
             "case:lc|tok:tercom|norm:no|punct:yes|asian:no",
         )
     )
-    assert done.stdout == (
+    assert process.stdout == (
         f'{{"test": {{"bleu": 37.71, "bleu_signature": "{bleu}", "chrf": 71.24, "chrf_signature": "{chrf}", '
         f'"ter": 22.22, "ter_signature": "{ter}", "bleu_tok_lc": 37.71, '
         f'"bleu_tok_lc_signature": "{bleu.replace("mixed", "lc")}", "sentences": 1}}}}\n'
     )
-    assert done.stderr == ""
+    assert process.stderr == ""
 
 
-def test_without_a_terminal_the_table_is_aligned_text(fox: tuple[str, ...]) -> None:
+def test_table_is_aligned_text_without_a_terminal(fox: tuple[str, ...]) -> None:
     head, row, empty, *signatures = evaluate(*fox).stdout.splitlines()
     assert row.split() == ["test", "37.71", "71.24", "22.22", "37.71", "1"]
     assert [len(head), head.index("BLEU") + 4] == [len(row), row.index("37.71") + 5]
@@ -110,11 +110,11 @@ def test_without_a_terminal_the_table_is_aligned_text(fox: tuple[str, ...]) -> N
     assert [line.split(": ")[0] for line in signatures] == ["BLEU", "chrF", "TER", "BLEU tok lc"]
 
 
-def test_a_line_ends_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
+def test_lines_end_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
     lines = ["one two\u2028three four", "five six seven eight\u0085", "", "nine ten eleven twelve"]
     (tmp_path / "hyp.gz").write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
-    found = scores("--hyp", tmp_path / "hyp.gz", "--ref", write(tmp_path / "ref", lines))["test"]
-    assert (found["sentences"], found["bleu"], found["ter"]) == (4, 100, 0)
+    test = scores("--hyp", tmp_path / "hyp.gz", "--ref", write(tmp_path / "ref", lines))["test"]
+    assert (test["sentences"], test["bleu"], test["ter"]) == (4, 100, 0)
 
 
 @pytest.mark.parametrize(
@@ -124,46 +124,46 @@ def test_a_line_ends_at_newline_only_and_gz_is_read(tmp_path: Path) -> None:
         ("--src a --ref b", NOTHING),
         ("m --hyp a --ref b", TWO_HYPOTHESES),
         ("--hyp a", "--hyp needs --ref FILE, the reference translations"),
-        ("m --src a", "--src and --ref go together: the text to translate and its reference translations"),
-        ("m --ref a", "--src and --ref go together: the text to translate and its reference translations"),
-        ("--hyp a --ref b --beam-size 3", "--beam-size has no meaning with --hyp"),
-        ("--hyp a --ref b --weights 1", "--weights has no meaning with --hyp"),
-        ("--hyp a --ref b --never-emit x", "--never-emit has no meaning with --hyp"),
+        ("m --src a", "--src and --ref need each other: the text to translate and its reference translations"),
+        ("m --ref a", "--src and --ref need each other: the text to translate and its reference translations"),
+        ("--hyp a --ref b --beam-size 3", "--beam-size has no effect with --hyp"),
+        ("--hyp a --ref b --weights 1", "--weights has no effect with --hyp"),
+        ("--hyp a --ref b --never-emit x", "--never-emit has no effect with --hyp"),
         ("m --search sample --beam-size 2", "--beam-size needs --search beam, not sample"),
         (
             "m --length-normalization none --length-penalty 1",
-            "--length-penalty has no meaning with --length-normalization none",
+            "--length-penalty has no effect with --length-normalization none",
         ),
         ("m --top-p 0", "decode.top_p=0.0 is out of range: 1e-06 ≤ top_p ≤ 1"),
-        ("m,", "m,: a model without a name"),
-        ("--hyp a --ref b --output c", "--output has no meaning with --hyp"),
-        ("m --src a --ref b --data-root c", "--data-root has no meaning with --src"),
-        ("m --threads 0", "--threads 0 is not at least 1"),
+        ("m,", "m,: an empty model name; write MODEL,MODEL"),
+        ("--hyp a --ref b --output c", "--output has no effect with --hyp"),
+        ("m --src a --ref b --data-root c", "--data-root has no effect with --src"),
+        ("m --threads 0", "argument --threads: 0 is not at least 1 (see seq2seq-evaluate --help)"),
         ("--hyp no-such-file --ref b", "no-such-file: no such file or directory"),
         ("no-such-model", "no model at no-such-model (expected a file or a run folder)"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(args: str, message: str) -> None:
-    done = evaluate(*args.split(), status=2)
-    assert (done.stdout, done.stderr) == ("", f"error: {message}\n")
+def test_user_error_is_one_line_and_status_2(args: str, message: str) -> None:
+    process = evaluate(*args.split(), status=2)
+    assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
 
 
-def test_files_that_are_not_parallel_are_refused_with_both_counts(tmp_path: Path) -> None:
+def test_files_that_are_not_parallel(tmp_path: Path) -> None:
     three, two = write(tmp_path / "three", ["a"] * 3), write(tmp_path / "two", ["a"] * 2)
-    done = evaluate("--hyp", three, "--ref", two, status=2)
-    assert done.stderr == f"error: {three} has 3 lines but {two} has 2: they are not parallel\n"
+    process = evaluate("--hyp", three, "--ref", two, status=2)
+    assert process.stderr == f"error: {three} has 3 lines but {two} has 2: they are not parallel\n"
 
 
-def test_empty_files_are_refused(tmp_path: Path) -> None:
+def test_empty_files(tmp_path: Path) -> None:
     empty = write(tmp_path / "empty", [])
-    done = evaluate("--hyp", empty, "--ref", empty, "--json", status=2)
-    assert (done.stdout, done.stderr) == ("", "error: nothing to score: there are no hypotheses\n")
+    process = evaluate("--hyp", empty, "--ref", empty, "--json", status=2)
+    assert (process.stdout, process.stderr) == ("", "error: nothing to score: there are no hypotheses\n")
 
 
-def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"good\n\xff\n")
-    done = evaluate("--hyp", tmp_path / "bad", "--ref", write(tmp_path / "ref", ["a", "b"]), status=2)
-    assert done.stderr == f"error: {tmp_path / 'bad'}, line 2: not valid UTF-8 (byte 0xff)\n"
+    process = evaluate("--hyp", tmp_path / "bad", "--ref", write(tmp_path / "ref", ["a", "b"]), status=2)
+    assert process.stderr == f"error: {tmp_path / 'bad'}, line 2: not valid UTF-8 (byte 0xff)\n"
 
 
 def test_help_and_scoring_files_do_not_load_torch(fox: tuple[str, ...]) -> None:
@@ -177,73 +177,64 @@ def test_help_and_scoring_files_do_not_load_torch(fox: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_own_text_is_translated_in_order_and_written(model: Path, files: Path, tmp_path: Path) -> None:
+def test_own_text_is_translated_in_order_and_written_to_a_file(model: Path, files: Path, tmp_path: Path) -> None:
     from seq2seq.inference.translator import Translator
 
-    given = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
-    done = evaluate(model, *given, "--beam-size", 2, "--output", tmp_path / "out", "--json")
-    assert done.stderr.startswith("test: 40 sentences translated in ")
+    arguments = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
+    process = evaluate(model, *arguments, "--beam-size", 2, "--output", tmp_path / "out", "--json")
+    assert process.stderr.startswith("test: 40 sentences translated in ")
     hypotheses = (tmp_path / "out" / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1]
     translator = Translator.load(model, device="cpu", precision="fp32")
     assert hypotheses == translator.translate(LINES, beam_size=2) != translator.translate(LINES)
-    assert len(set(hypotheses)) > 10  # else the order would not show
-    assert json.loads(done.stdout) == scores("--hyp", tmp_path / "out" / "test.hyp", "--ref", files / "test.tgt")
+    assert len(set(hypotheses)) > 10  # otherwise a wrong order could go unnoticed
+    assert json.loads(process.stdout) == scores("--hyp", tmp_path / "out" / "test.hyp", "--ref", files / "test.tgt")
 
 
 @pytest.mark.slow
-def test_several_models_and_any_search_are_what_the_translator_does(model: Path, files: Path, tmp_path: Path) -> None:
+def test_ensemble_and_search_options_agree_with_the_translator(model: Path, files: Path, tmp_path: Path) -> None:
     from seq2seq.config.decode import SearchName, UtilityName
     from seq2seq.inference.translator import Translator
     from seq2seq.storage.model_file import load_model, save_model
 
     loaded = load_model(model, torch.device("cpu"))
-    other = tmp_path / "other"
-    save_model(other, dataclasses.replace(loaded, network=make_network(loaded.tokenizer.src_size, seed=2)))
-    given = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
-    flags = (
-        "--search",
-        "mbr",
-        "--samples",
-        3,
-        "--mbr-utility",
-        "bleu",
-        "--temperature",
-        0.7,
-        "--max-length-ratio",
-        0.5,
-    )
+    second = tmp_path / "second"
+    save_model(second, dataclasses.replace(loaded, network=make_network(loaded.tokenizer.src_size, seed=2)))
+    arguments = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
+    flags = ("--search", "mbr", "--samples", 3, "--mbr-utility", "bleu", "--temperature", 0.7)
     options = {"search": SearchName.mbr, "samples": 3, "mbr_utility": UtilityName.bleu, "temperature": 0.7}
-    evaluate(f"{model},{other}", "--weights", "0.8,0.2", *given, *flags, "--output", tmp_path)
-    translator = Translator.load(model, other, device="cpu", precision="fp32", weights=[0.8, 0.2])
-    wanted = translator.translate(LINES, **options, max_length_ratio=0.5)
-    assert (tmp_path / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1] == wanted
+    evaluate(
+        f"{model},{second}", "--weights", "0.8,0.2", *arguments, *flags, "--max-length-ratio", 0.5, "--output", tmp_path
+    )
+    translator = Translator.load(model, second, device="cpu", precision="fp32", weights=[0.8, 0.2])
+    expected = translator.translate(LINES, **options, max_length_ratio=0.5)
+    assert (tmp_path / "test.hyp").read_text(encoding="utf-8").split("\n")[:-1] == expected
     message = "error: weights [1.0] are not 2 positive numbers, one for each model\n"
-    assert evaluate(f"{model},{other}", "--weights", 1, *given, status=2).stderr == message
-    message = "error: --seed needs --search sample or mbr, not beam\n"  # the model's own search
-    assert evaluate(model, "--seed", 1, *given, status=2).stderr == message
+    assert evaluate(f"{model},{second}", "--weights", 1, *arguments, status=2).stderr == message
+    message = "error: --seed needs --search sample or mbr, not beam\n"  # beam is the search in the model's config
+    assert evaluate(model, "--seed", 1, *arguments, status=2).stderr == message
 
 
 @pytest.mark.slow
-def test_a_model_that_says_the_references_scores_perfectly(model: Path, files: Path, tmp_path: Path) -> None:
+def test_translations_that_equal_the_references_score_perfectly(model: Path, files: Path, tmp_path: Path) -> None:
     from seq2seq.inference.translator import Translator
 
     references = write(tmp_path / "ref", Translator.load(model, device="cpu", precision="fp32").translate(LINES))
-    given = ("--src", files / "test.src", "--ref", references, "--precision", "fp32", "--device", "cpu")
-    found = scores(model, *given)["test"]
-    assert (found["chrf"], found["ter"]) == (100, 0)
+    arguments = ("--src", files / "test.src", "--ref", references, "--precision", "fp32", "--device", "cpu")
+    test = scores(model, *arguments)["test"]
+    assert (test["chrf"], test["ter"]) == (100, 0)
 
 
 @pytest.mark.slow
-def test_a_run_folder_is_scored_on_the_test_set_of_its_own_config(model: Path, files: Path) -> None:
-    given = ("--src", files / "test.src", "--ref", files / "test.tgt")
-    assert scores(model.parent) == scores(model, *given)
+def test_run_folder_is_scored_on_the_test_set_of_its_config(model: Path, files: Path) -> None:
+    arguments = ("--src", files / "test.src", "--ref", files / "test.tgt")
+    assert scores(model.parent) == scores(model, *arguments)
 
 
 @pytest.mark.slow
-def test_every_test_set_of_the_corpus_is_scored_from_another_folder(tmp_path: Path, corpora: Path) -> None:
+def test_data_root_names_the_corpus_folder(tmp_path: Path, corpora: Path) -> None:
     model = save_random_model(tmp_path / "model", {"name": "multi30k", "src": "en", "tgt": "de"})
-    found = scores(model, "--data-root", corpora / "multi30k", "--beam-size", 1, "--cache-dir", tmp_path / "new")
-    assert {name: one["sentences"] for name, one in found.items()} == {"test_2016_flickr": 1000}
+    tests = scores(model, "--data-root", corpora / "multi30k", "--beam-size", 1, "--cache-dir", tmp_path / "new")
+    assert {name: test["sentences"] for name, test in tests.items()} == {"test_2016_flickr": 1000}
     assert not (tmp_path / "new").exists()
 
 
@@ -251,26 +242,26 @@ def test_every_test_set_of_the_corpus_is_scored_from_another_folder(tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--src", "", "--ref", ""], ".: is a directory"),  # an unset variable of a shell, not the model's own test set
-        (["--data-root", "x"], "--data-root has no meaning for a model trained on data=files"),
+        (["--src", "", "--ref", ""], ".: is a directory"),  # unset shell variables, not the config's test set
+        (["--data-root", "x"], "--data-root has no effect for a model trained on data=files"),
         (["--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         (["--device", "abacus"], "device 'abacus' is unknown: use auto, cpu, cuda, cuda:N or mps"),
     ],
 )
-def test_a_mistake_in_an_option_is_one_line(model: Path, options: list[str], message: str) -> None:
-    done = evaluate(model, *options, status=2)
-    assert (done.stdout, done.stderr) == ("", f"error: {message}\n")
+def test_invalid_option_is_one_line(model: Path, options: list[str], message: str) -> None:
+    process = evaluate(model, *options, status=2)
+    assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
-    taken = write(tmp_path / "taken", [])
-    done = evaluate("no-such-model", "--output", taken, status=2)
-    assert done.stderr == f"error: --output {taken}: File exists\n"
+def test_output_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    file = write(tmp_path / "file", [])
+    process = evaluate("no-such-model", "--output", file, status=2)
+    assert process.stderr == f"error: --output {file}: File exists\n"
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_model(tmp_path: Path) -> None:
     text = write(tmp_path / "text", ["not a model"])
-    done = evaluate(text, status=2)
-    assert done.stderr.startswith(f"error: {text} is not a readable model file")
-    assert done.stderr.count("\n") == 1
+    process = evaluate(text, status=2)
+    assert process.stderr.startswith(f"error: {text} is not a readable model file")
+    assert process.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The whole pipeline learns: the commands train on the synthetic grammar and the attention follows its word order."""
+"""Train on the synthetic grammar with the commands; check BLEU, word order and attention."""
 
 import collections
 import json
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # long where the machine is slow and has no bf16
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # a slow machine without bf16 takes this long
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of five minutes on one thread."""
+    """Return the folder of a run (five minutes on one thread)."""
     folder = tmp_path_factory.mktemp("grammar")
     keys = ["experiment=grammar", f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
     subprocess.run([sys.executable, "-m", "seq2seq.train", *keys], check=True, stdout=subprocess.DEVNULL)
@@ -22,29 +22,29 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_reaches_90_bleu(run: Path) -> None:
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "seq2seq.evaluate", run, "--json"], check=True, capture_output=True, text=True
     )
-    assert json.loads(found.stdout)["test"]["bleu"] >= 90
+    assert json.loads(process.stdout)["test"]["bleu"] >= 90
 
 
 def test_translates_word_order(run: Path) -> None:
-    """Verb-second after a fronted adverbial, verb-final in subordinate clauses, a separable prefix at the end.
+    """Verb-second after a fronted adverbial, verb-final in a subordinate clause, a separable prefix at the end.
 
-    Which of the verbs with a prefix it is, one of dozens, is not what is asked here.
+    The pattern accepts any of the dozens of verbs with that prefix.
     """
     pairs = {
         "In winter, the lazy uncle calls her.": r"Im Winter \w+t der faule Onkel sie an\.",
         "He cries because the mother is sick.": r"Er weint, weil die Mutter krank ist\.",
     }
     command = [sys.executable, "-m", "seq2seq.translate", str(run)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(pairs))
-    for line, pattern in zip(found.stdout.splitlines(), pairs.values(), strict=True):
+    process = subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(pairs))
+    for line, pattern in zip(process.stdout.splitlines(), pairs.values(), strict=True):
         assert re.fullmatch(pattern, line), line
 
 
 def test_attention_follows_reordering(run: Path) -> None:
-    """Content words look at their counterparts, also where these stand far from the same relative position."""
+    """Words attend to their counterparts, also to those far from the same relative position."""
     import torch
 
     from seq2seq.data.corpora.load import load_corpus
@@ -53,7 +53,7 @@ def test_attention_follows_reordering(run: Path) -> None:
     model = load_model(run, torch.device("cpu"))
     corpus = load_corpus(model.config.data)
     counterpart = dictionary(list(corpus.train)[:20000])
-    found = {"moved": [0, 0], "in place": [0, 0]}
+    counts = {"moved": [0, 0], "in place": [0, 0]}  # [attended to the counterpart, total]
     for src, tgt in list(corpus.tests["test"])[:300]:
         english, german = words(src), words(tgt)
         weights = word_attention(model, src, tgt)
@@ -62,12 +62,12 @@ def test_attention_follows_reordering(run: Path) -> None:
             if english.count(partner) == 1 and german.count(word) == 1:
                 i = english.index(partner)
                 moved = abs(j * len(english) / len(german) - i) >= 2.5
-                count = found["moved" if moved else "in place"]
+                count = counts["moved" if moved else "in place"]
                 count[0] += int(weights[j].argmax()) == i
                 count[1] += 1
-    assert found["moved"][1] > 100
-    for right, total in found.values():
-        assert right / total >= 0.7, found
+    assert counts["moved"][1] > 100
+    for correct, total in counts.values():
+        assert correct / total >= 0.7, counts
 
 
 def words(sentence: str) -> list[str]:
@@ -75,7 +75,7 @@ def words(sentence: str) -> list[str]:
 
 
 def dictionary(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return German words with the English word they nearly always occur with (Dice coefficient above 0.9)."""
+    """Return German word -> the English word with which its Dice coefficient is above 0.9."""
     english, german, both = collections.Counter(), collections.Counter(), collections.Counter()
     for src, tgt in pairs:
         sides = set(words(src)), set(words(tgt))
@@ -86,7 +86,7 @@ def dictionary(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def word_attention(model, src: str, tgt: str):
-    """Return attention [German word, English word]: mean over a word's target pieces, sum over its source pieces."""
+    """Return attention [German word, English word]: mean over a word's target tokens, sum over its source tokens."""
     import torch
 
     from seq2seq.data.batch import make_batch
@@ -94,18 +94,18 @@ def word_attention(model, src: str, tgt: str):
     src_ids, tgt_ids = model.tokenizer.encode_src([src])[0], model.tokenizer.encode_tgt([tgt])[0]
     with torch.inference_mode():
         _, _, attn_weights = model.network(make_batch([src_ids], [tgt_ids]))
-    rows, columns = owners(model.tokenizer.tgt_pieces(tgt_ids)), owners(model.tokenizer.src_pieces(src_ids))
+    rows, columns = word_indices(model.tokenizer.tgt_pieces(tgt_ids)), word_indices(model.tokenizer.src_pieces(src_ids))
     weights = torch.zeros(len(words(tgt)), len(words(src)))
     for row in range(len(weights)):
-        pieces = attn_weights[0, [k for k, owner in enumerate(rows) if owner == row]].mean(0)
-        weights[row].index_add_(0, torch.tensor(columns), pieces[: len(columns)])
+        token_weights = attn_weights[0, [k for k, word in enumerate(rows) if word == row]].mean(0)
+        weights[row].index_add_(0, torch.tensor(columns), token_weights[: len(columns)])
     return weights
 
 
-def owners(pieces: list[str]) -> list[int]:
-    """Return for each piece the number of the word it belongs to."""
-    number, found = -1, []
-    for piece in pieces:
-        number += piece.startswith("▁")
-        found.append(number)
-    return found
+def word_indices(tokens: list[str]) -> list[int]:
+    """Return the index of each token's word."""
+    index, indices = -1, []
+    for token in tokens:
+        index += token.startswith("▁")
+        indices.append(index)
+    return indices

@@ -1,4 +1,4 @@
-"""The command that says how likely given translations are."""
+"""`python -m seq2seq.score`: log-probabilities of given translations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(model: Path | str, src: str, tgt: str, *options: str) -> int:
     return main([str(model), "--src", src, "--tgt", tgt, "--device", "cpu", "--precision", "fp32", *options])
 
 
-def test_the_log_probability_is_that_of_teacher_forcing(
+def test_log_probability_equals_teacher_forcing(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = [*reversed(SENTENCES)]
@@ -48,9 +48,7 @@ def test_the_log_probability_is_that_of_teacher_forcing(
         assert mean == pytest.approx(-losses.mean().item(), abs=2e-4)
 
 
-def test_jsonl_adds_up_and_so_does_the_perplexity(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_jsonl_and_perplexity_are_consistent(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources, targets = [*SENTENCES, "", "a fox"], [*reversed(SENTENCES), "dog", ""]
     src, tgt = write(tmp_path / "src", sources), write(tmp_path / "tgt", targets)
     assert run(model, src, tgt, "--format", "jsonl") == 0
@@ -62,12 +60,12 @@ def test_jsonl_adds_up_and_so_does_the_perplexity(
         assert len(row["pieces"]) == len(row["token_log_probs"])
         assert row["log_prob"] == pytest.approx(sum(row["token_log_probs"]))
         assert row["mean_log_prob"] == pytest.approx(row["log_prob"] / len(row["pieces"]))
-    pieces = [log_prob for row in rows for log_prob in row["token_log_probs"]]
-    expected = math.exp(-sum(pieces) / len(pieces))
-    assert err == f"perplexity {expected:.4f} over {len(pieces)} pieces of 5 pairs\n"
+    log_probs = [log_prob for row in rows for log_prob in row["token_log_probs"]]
+    expected = math.exp(-sum(log_probs) / len(log_probs))
+    assert err == f"perplexity {expected:.4f} over {len(log_probs)} pieces of 5 pairs\n"
 
 
-def test_a_pair_is_scored_alike_alone_and_in_a_batch(
+def test_pair_has_the_same_score_alone_and_in_a_batch(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     src, tgt = write(tmp_path / "src", SENTENCES * 9), write(tmp_path / "tgt", [*reversed(SENTENCES)] * 9)
@@ -77,23 +75,23 @@ def test_a_pair_is_scored_alike_alone_and_in_a_batch(
     assert capsys.readouterr() == alone
 
 
-def test_what_is_too_long_is_reported_not_scored(
+def test_too_long_pair_has_no_score(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced_scoring, "LONGEST_PART", 20)
+    monkeypatch.setattr(forced_scoring, "MAX_PART_TOKENS", 20)
     src, tgt = write(tmp_path / "src", ["a fox", "a fox"]), write(tmp_path / "tgt", ["dog", "dog " * 9])
     assert run(model, src, tgt) == 0
     out, err = capsys.readouterr()
-    scored, left_out = out.splitlines()
+    scored, too_long = out.splitlines()
     assert not math.isnan(float(scored.split("\t")[0]))
-    assert left_out == "nan\tnan"
+    assert too_long == "nan\tnan"
     assert "of 2 pairs" in err
     assert run(model, src, tgt, "--format", "jsonl") == 0
     row = json.loads(capsys.readouterr().out.splitlines()[1])
     assert (row["log_prob"], row["mean_log_prob"], row["token_log_probs"]) == (None, None, [])
 
 
-def test_an_ensemble_and_a_compressed_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ensemble_and_gzip_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     src = str(tmp_path / "src.gz")
     Path(src).write_bytes(gzip.compress(b"a fox\n"))
     tgt = write(tmp_path / "tgt", ["dog"])
@@ -108,11 +106,11 @@ def test_an_ensemble_and_a_compressed_file(model: Path, tmp_path: Path, capsys: 
     [
         (["one", "two"], [], "1 lines but"),
         (["one"], ["--batch-tokens", "0"], "batch_tokens=0 is out of range"),
-        (["one"], ["--threads", "0"], "--threads 0"),
+        (["one"], ["--threads", "0"], "--threads: 0 is not at least 1"),
         (["one"], ["--weights", "1,2"], "weights"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_user_errors_are_one_line(
     model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -126,7 +124,7 @@ def test_mistakes_are_one_line(
     assert message in err
 
 
-def test_missing_files_are_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_file_is_named_in_the_error(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(model, str(tmp_path / "nothing"), write(tmp_path / "tgt", ["x"])) == 2
     assert "nothing" in capsys.readouterr().err
     assert run(tmp_path / "no_model", write(tmp_path / "src", ["x"]), write(tmp_path / "tgt", ["x"])) == 2

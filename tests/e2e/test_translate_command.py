@@ -1,4 +1,4 @@
-"""`python -m seq2seq.translate`: what reaches stdout, stderr and the shell, for every kind of input."""
+"""`python -m seq2seq.translate`: stdout, stderr and exit status for every kind of input and option."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from seq2seq.config.model import AttentionName
 from seq2seq.inference import translator as translator_module
 from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.glossary import Glossary
-from seq2seq.inference.translator import Translation, Translator
-from seq2seq.storage.model_file import Model, save_model
-from seq2seq.storage.run_folder import BEST_NAME
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
 
@@ -45,9 +45,9 @@ def run_folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def other(model: Model, run_folder: Path) -> Path:
-    """A second model of the same vocabulary, in a file."""
-    path = run_folder / "other.safetensors"
+def second_model(model: Model, run_folder: Path) -> Path:
+    """Return the file of a second model with the same vocabulary."""
+    path = run_folder / "second.safetensors"
     save_model(path, dataclasses.replace(model, network=make_network(model.tokenizer.src_size, seed=2)))
     return path
 
@@ -59,12 +59,12 @@ def translator(run_folder: Path) -> Translator:
 
 @pytest.fixture(scope="module")
 def expected(translator: Translator) -> dict[str, str]:
-    """Translations one by one, in this process."""
+    """Return line -> its translation on its own."""
     return {line: translator.translate([line])[0] for line in [*LINES, "a \ufffd fox", "a\u2028fox", "\ufffdx"]}
 
 
 class Run:
-    """The command run in this process, its output as bytes."""
+    """Runs the command in this process; stdout is bytes."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[bytes]) -> None:
         self.folder, self.capture = folder, capture
@@ -82,7 +82,7 @@ class Run:
         return status, out, err.decode()
 
     def objects(self, content: bytes | None, *options: object) -> list[dict[str, Any]]:
-        """Run with JSON Lines in and out, which must succeed in silence."""
+        """Run with --format jsonl, check that there is no error or warning, and return the output objects."""
         status, out, err = self(content, "--format", "jsonl", *options)
         assert (status, err) == (0, "")
         return parsed(out)
@@ -93,41 +93,46 @@ def run(run_folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     return Run(run_folder, capfdbinary)
 
 
+def n_best_lines(n_best: list[list[Translation]]) -> list[str]:
+    """Return the lines of --n-best output."""
+    return [f"{number}\t{t.score:.4f}\t{t.text}" for number, row in enumerate(n_best, start=1) for t in row]
+
+
 def text_of(lines: Sequence[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def json_of(*objects: object) -> bytes:
-    return text_of([json.dumps(one) for one in objects])
+    return text_of([json.dumps(value) for value in objects])
 
 
 def parsed(out: bytes) -> list[dict[str, Any]]:
-    """Read JSON Lines as a strict reader does, for whom NaN is no number."""
+    """Parse JSON Lines strictly: NaN and Infinity are errors."""
     assert out.endswith(b"\n") or not out
 
-    def refuse(name: str) -> None:
+    def reject(name: str) -> None:
         raise AssertionError(name)
 
-    return [json.loads(line, parse_constant=refuse) for line in out.decode("ascii").split("\n")[:-1]]
+    return [json.loads(line, parse_constant=reject) for line in out.decode("ascii").split("\n")[:-1]]
 
 
-def object_of(one: Translation, translator: Translator) -> dict[str, Any]:
+def object_of(translation: Translation, translator: Translator) -> dict[str, Any]:
     return {
-        "text": one.text,
-        "score": pytest.approx(one.score, abs=1e-6),
-        "log_prob": pytest.approx(one.log_prob, abs=1e-6),
-        "pieces": translator.tokenizer.tgt_pieces(one.ids),
-        "token_log_probs": pytest.approx(one.token_log_probs, abs=1e-6),
+        "text": translation.text,
+        "score": pytest.approx(translation.score, abs=1e-6),
+        "log_prob": pytest.approx(translation.log_prob, abs=1e-6),
+        "pieces": translator.tokenizer.tgt_pieces(translation.ids),
+        "token_log_probs": pytest.approx(translation.token_log_probs, abs=1e-6),
     }
 
 
 # --- text in, text out ------------------------------------------------------------------------------------------------
 
 
-def test_one_line_out_per_line_in_in_order_over_windows(run: Run, expected: dict[str, str]) -> None:
-    wanted = text_of([expected[line] for line in LINES])
-    for window in ("1", "3", str(len(LINES)), "2000"):
-        assert run(text_of(LINES), "--buffer-lines", window) == (0, wanted, "")
+def test_output_lines_match_input_lines_for_any_buffer_size(run: Run, expected: dict[str, str]) -> None:
+    output = text_of([expected[line] for line in LINES])
+    for buffer_lines in ("1", "3", str(len(LINES)), "2000"):
+        assert run(text_of(LINES), "--buffer-lines", buffer_lines) == (0, output, "")
 
 
 @pytest.mark.parametrize(
@@ -142,11 +147,11 @@ def test_one_line_out_per_line_in_in_order_over_windows(run: Run, expected: dict
         ("a\u2028fox\nx\n".encode(), ["a\u2028fox", "x"]),
     ],
 )
-def test_a_line_ends_at_a_line_feed_only(run: Run, expected: dict[str, str], content: bytes, lines: list[str]) -> None:
+def test_lines_end_at_line_feed_only(run: Run, expected: dict[str, str], content: bytes, lines: list[str]) -> None:
     assert run(content) == (0, text_of([expected[line] for line in lines]), "")
 
 
-def test_bytes_that_are_not_utf8_are_read_as_u_fffd_with_a_warning(run: Run, expected: dict[str, str]) -> None:
+def test_invalid_utf8_is_replaced_with_a_warning(run: Run, expected: dict[str, str]) -> None:
     status, out, err = run(b"x\na \xff fox\njugs\n\xfex")
     assert status == 0
     assert out == text_of([expected[line] for line in ("x", "a \ufffd fox", "jugs", "\ufffdx")])
@@ -155,60 +160,59 @@ def test_bytes_that_are_not_utf8_are_read_as_u_fffd_with_a_warning(run: Run, exp
     assert "input, line 4: not UTF-8 (byte 0xfe at position 1)" in err
 
 
-def test_strict_stops_at_the_first_line_that_is_not_utf8(run: Run, expected: dict[str, str]) -> None:
+def test_strict_stops_at_invalid_utf8(run: Run, expected: dict[str, str]) -> None:
     status, out, err = run(b"x\njugs\na \xff fox\nx\n", "--strict")
     assert (status, out) == (2, text_of([expected["x"], expected["jugs"]]))
     assert re.fullmatch(r"error: .*input, line 3: not UTF-8 .*\n", err)
 
 
 @pytest.mark.slow
-def test_several_files_and_standard_input_are_one_text(run_folder: Path, expected: dict[str, str]) -> None:
+def test_files_and_standard_input_are_concatenated(run_folder: Path, expected: dict[str, str]) -> None:
     (run_folder / "first").write_bytes(b"x")
     (run_folder / "last").write_bytes(b"a fox\n")
     command = [sys.executable, "-m", "seq2seq.translate", run_folder, run_folder / "first", "-", run_folder / "last"]
-    done = subprocess.run([*command, "--precision", "fp32"], input=b"jugs", capture_output=True, check=True)
-    assert done.stdout == text_of([expected[line] for line in ("x", "jugs", "a fox")])
+    process = subprocess.run([*command, "--precision", "fp32"], input=b"jugs", capture_output=True, check=True)
+    assert process.stdout == text_of([expected[line] for line in ("x", "jugs", "a fox")])
 
 
-def test_text_on_the_command_line(run: Run, expected: dict[str, str]) -> None:
+def test_text_option(run: Run, expected: dict[str, str]) -> None:
     assert run(None, "--text", "a fox", "--text", "jugs") == (0, text_of([expected["a fox"], expected["jugs"]]), "")
-    assert run(b"x\n", "--text", "a fox") == (2, b"", "error: give FILE or --text, not both\n")
+    assert run(b"x\n", "--text", "a fox") == (2, b"", "error: give either FILE or --text, not both\n")
 
 
-def test_scores_stand_before_the_text(run: Run, translator: Translator, expected: dict[str, str]) -> None:
+def test_scores_are_the_column_before_the_text(run: Run, translator: Translator, expected: dict[str, str]) -> None:
     score = translator.translate_n_best(["a fox"])[0][0].score
     assert run(b"a fox\n\n", "--scores") == (0, f"{score:.4f}\t{expected['a fox']}\n0.0000\t\n".encode(), "")
 
 
-def test_n_best_lists_carry_the_number_of_their_line(run: Run, translator: Translator) -> None:
+def test_n_best_output_has_line_numbers(run: Run, translator: Translator) -> None:
     status, out, _ = run(b"a fox\n\nx\n", "--n-best", "7", "--buffer-lines", "2")
-    found = translator.translate_n_best(["a fox", "", "x"], n_best=7, beam_size=7)
-    assert (status, len(found[0]), len(found[1])) == (0, 7, 1)
-    rows = [(number, one) for number, row in enumerate(found, start=1) for one in row]
-    assert out == text_of([f"{number}\t{one.score:.4f}\t{one.text}" for number, one in rows])
+    n_best = translator.translate_n_best(["a fox", "", "x"], n_best=7, beam_size=7)
+    assert (status, len(n_best[0]), len(n_best[1])) == (0, 7, 1)
+    assert out == text_of(n_best_lines(n_best))
 
 
 def test_alignments_are_the_column_before_the_text(run: Run, translator: Translator) -> None:
     lines = ["the quick brown fox", "", "a lazy dog"]
-    found = translator.translate_n_best(lines, n_best=2, alignments=True)
-    assert any(row[0].alignment for row in found)
-    best = [f"{pharaoh(row[0].alignment or ())}\t{row[0].text}" for row in found]
+    n_best = translator.translate_n_best(lines, n_best=2, alignments=True)
+    assert any(row[0].alignment for row in n_best)
+    best = [f"{pharaoh(row[0].alignment or ())}\t{row[0].text}" for row in n_best]
     assert run(text_of(lines), "--alignments") == (0, text_of(best), "")
-    scored = [f"{row[0].score:.4f}\t{line}" for row, line in zip(found, best, strict=True)]
+    scored = [f"{row[0].score:.4f}\t{line}" for row, line in zip(n_best, best, strict=True)]
     assert run(text_of(lines), "--alignments", "--scores") == (0, text_of(scored), "")
-    every = [
-        f"{number}\t{one.score:.4f}\t{pharaoh(one.alignment or ())}\t{one.text}"
-        for number, row in enumerate(found, start=1)
-        for one in row
+    all_lines = [
+        f"{number}\t{translation.score:.4f}\t{pharaoh(translation.alignment or ())}\t{translation.text}"
+        for number, row in enumerate(n_best, start=1)
+        for translation in row
     ]
-    assert run(text_of(lines), "--alignments", "--n-best", 2) == (0, text_of(every), "")
+    assert run(text_of(lines), "--alignments", "--n-best", 2) == (0, text_of(all_lines), "")
 
 
-def test_alignments_of_a_model_that_looks_nowhere_are_refused(run: Run, model: Model, tmp_path: Path) -> None:
+def test_alignments_of_a_model_without_attention_are_an_error(run: Run, model: Model, tmp_path: Path) -> None:
     network = make_network(model.tokenizer.src_size, attention=AttentionName.none)
     config = dataclasses.replace(model.config, model=network.config)
     save_model(tmp_path / BEST_NAME, dataclasses.replace(model, network=network, config=config))
-    message = "error: alignments without attention: the model was trained with model.attention=none\n"
+    message = "error: alignments needs attention: the model was trained with model.attention=none\n"
     assert run(b"a fox\n", "--alignments", models=[tmp_path]) == (2, b"", message)
 
 
@@ -228,21 +232,21 @@ def test_search_options_reach_the_search(run: Run, translator: Translator) -> No
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_setting_of_the_search_has_its_flag(name: str) -> None:
-    other = {
+def test_every_search_setting_has_a_flag(name: str) -> None:
+    values = {
         "search": SearchName.sample,
         "length_normalization": NormalizationName.average,
         "mbr_utility": UtilityName.bleu,
         "never_emit": ["a", ""],
         "top_p": 0.25,
     }
-    value = other[name] if name in other else getattr(DecodeConfig(), name) + 1
+    value = values[name] if name in values else getattr(DecodeConfig(), name) + 1
     flag = f"--{name.replace('_', '-')}"
-    given = [part for one in (value if isinstance(value, list) else [value]) for part in (flag, str(one))]
-    found = search_overrides(parser().parse_intermixed_args(["model", *given]))
-    assert found[name] == value
-    assert type(found[name]) is type(value)
-    assert name == "search" or found == {name: value}
+    arguments = [part for item in (value if isinstance(value, list) else [value]) for part in (flag, str(item))]
+    overrides = search_overrides(parser().parse_intermixed_args(["model", *arguments]))
+    assert overrides[name] == value
+    assert type(overrides[name]) is type(value)
+    assert name == "search" or overrides == {name: value}
     assert search_overrides(parser().parse_intermixed_args(["model"])) == {}
 
 
@@ -257,140 +261,138 @@ def test_every_setting_of_the_search_has_its_flag(name: str) -> None:
         ("--search sample --samples 9", {}, "--samples needs --search mbr, not sample"),
         ("--search beam --mbr-utility bleu", {}, "--mbr-utility needs --search mbr, not beam"),
         ("--search beam --temperature 1", {}, "--temperature needs --search sample or mbr, not beam"),
-        ("--seed 3", {}, "--seed needs --search sample or mbr, not beam"),  # what the model stores counts, too
+        ("--seed 3", {}, "--seed needs --search sample or mbr, not beam"),  # beam is the search in the model's config
         ("--beam-size 3", {"search": SearchName.mbr}, "--beam-size needs --search beam, not mbr"),
-        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no meaning with --length-norm"),
-        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no meaning"),
+        ("--length-normalization none --length-penalty 1", None, "--length-penalty has no effect with --length-norm"),
+        ("--length-penalty 1", {"length_normalization": NormalizationName.none}, "--length-penalty has no effect"),
         ("--beam-size 0", None, "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         ("--temperature nan", None, "decode.temperature=nan is not a finite number"),
     ],
 )
-def test_a_flag_that_would_be_ignored_is_refused(
+def test_flag_that_would_have_no_effect_is_an_error(
     flags: str, stored: dict[str, Any] | None, message: str, run: Run, model: Model, tmp_path: Path
 ) -> None:
-    place = tmp_path / "missing"  # refused before a model is looked for
+    path = tmp_path / "missing"  # the error comes before the model is read
     if stored is not None:
-        place = tmp_path / BEST_NAME
+        path = tmp_path / BEST_NAME
         config = dataclasses.replace(model.config, decode=DecodeConfig(**stored))
-        save_model(place, dataclasses.replace(model, config=config))
-    status, out, err = run(b"x\n", *flags.split(), models=[place])
+        save_model(path, dataclasses.replace(model, config=config))
+    status, out, err = run(b"x\n", *flags.split(), models=[path])
     assert (status, out, err.count("\n")) == (2, b"", 1)
     assert err.startswith(f"error: {message}")
 
 
-def test_choosing_a_search_leaves_what_the_model_stores_for_another(run: Run, model: Model, tmp_path: Path) -> None:
+def test_stored_settings_of_one_search_do_not_affect_another(run: Run, model: Model, tmp_path: Path) -> None:
     stored = DecodeConfig(search=SearchName.sample, temperature=0.5, top_k=3, seed=5)
-    place = tmp_path / BEST_NAME
-    save_model(place, dataclasses.replace(model, config=dataclasses.replace(model.config, decode=stored)))
-    translator = Translator.load(place, precision="fp32", device="cpu")
-    drawn = text_of(translator.translate(LINES))
-    assert run(text_of(LINES), models=[place]) == (0, drawn, "")
-    assert run(text_of(LINES), "--seed", 6, models=[place])[1] != drawn
-    found = text_of(Translator(model.network, model.tokenizer, DecodeConfig()).translate(LINES))
-    assert run(text_of(LINES), "--search", "beam", models=[place]) == (0, found, "")
+    path = tmp_path / BEST_NAME
+    save_model(path, dataclasses.replace(model, config=dataclasses.replace(model.config, decode=stored)))
+    translator = Translator.load(path, precision="fp32", device="cpu")
+    samples = text_of(translator.translate(LINES))
+    assert run(text_of(LINES), models=[path]) == (0, samples, "")
+    assert run(text_of(LINES), "--seed", 6, models=[path])[1] != samples
+    beam = text_of(Translator(model.network, model.tokenizer, DecodeConfig()).translate(LINES))
+    assert run(text_of(LINES), "--search", "beam", models=[path]) == (0, beam, "")
 
 
-def test_samples_do_not_depend_on_their_neighbours(run: Run, translator: Translator) -> None:
+def test_samples_do_not_depend_on_the_buffer_size(run: Run, translator: Translator) -> None:
     flags = ("--search", "sample", "--n-best", 3, "--temperature", 1.5, "--seed", 4)
-    found = translator.translate_n_best(LINES, n_best=3, search=SearchName.sample, temperature=1.5, seed=4)
-    rows = [f"{number}\t{one.score:.4f}\t{one.text}" for number, row in enumerate(found, start=1) for one in row]
-    assert len({row[0].text for row in found}) > 5
-    for window in (1, 2000):
-        assert run(text_of(LINES), *flags, "--buffer-lines", window) == (0, text_of(rows), "")
+    n_best = translator.translate_n_best(LINES, n_best=3, search=SearchName.sample, temperature=1.5, seed=4)
+    assert len({row[0].text for row in n_best}) > 5
+    for buffer_lines in (1, 2000):
+        result = run(text_of(LINES), *flags, "--buffer-lines", buffer_lines)
+        assert result == (0, text_of(n_best_lines(n_best)), "")
 
 
-def test_minimum_bayes_risk_chooses_among_samples(run: Run, translator: Translator) -> None:
-    wanted = translator.translate(LINES, search=SearchName.mbr, samples=5, mbr_utility=UtilityName.bleu)
+def test_minimum_bayes_risk(run: Run, translator: Translator) -> None:
+    expected = translator.translate(LINES, search=SearchName.mbr, samples=5, mbr_utility=UtilityName.bleu)
     flags = ("--search", "mbr", "--samples", 5, "--mbr-utility", "bleu")
-    assert run(text_of(LINES), *flags) == (0, text_of(wanted), "")
+    assert run(text_of(LINES), *flags) == (0, text_of(expected), "")
     message = "error: n_best=6 is out of range: 1 ≤ n_best ≤ samples=5\n"
     assert run(text_of(LINES), *flags, "--n-best", 6) == (2, b"", message)
 
 
-# --- several models ---------------------------------------------------------------------------------------------------
+# --- ensembles --------------------------------------------------------------------------------------------------------
 
 
-def test_several_models_are_asked_together(run: Run, run_folder: Path, other: Path, expected: dict[str, str]) -> None:
+def test_ensemble(run: Run, run_folder: Path, second_model: Path, expected: dict[str, str]) -> None:
     content = text_of(LINES)
-    together = text_of(Translator.load(run_folder, other, precision="fp32", device="cpu").translate(LINES))
-    weighted = Translator.load(run_folder, other, precision="fp32", device="cpu", weights=[0.9, 0.1])
-    uneven = text_of(weighted.translate(LINES))
+    models = (run_folder, second_model)
+    ensemble = text_of(Translator.load(*models, precision="fp32", device="cpu").translate(LINES))
+    weighted = Translator.load(*models, precision="fp32", device="cpu", weights=[0.9, 0.1])
+    weighted_output = text_of(weighted.translate(LINES))
     first = text_of([expected[line] for line in LINES])
-    second = run(content, models=[other])[1]
-    assert len({together, first, second, uneven}) == 4
-    assert run(content, models=[run_folder, other]) == (0, together, "")
-    assert run(content, models=[f"{run_folder},{other}"]) == (0, together, "")
-    assert run(content, "--weights", "0.9,0.1", models=[run_folder, other]) == (
-        0,
-        text_of(weighted.translate(LINES)),
-        "",
-    )
+    second = run(content, models=[second_model])[1]
+    assert len({ensemble, first, second, weighted_output}) == 4
+    assert run(content, models=models) == (0, ensemble, "")
+    assert run(content, models=[f"{run_folder},{second_model}"]) == (0, ensemble, "")
+    assert run(content, "--weights", "0.9,0.1", models=models) == (0, weighted_output, "")
 
 
-def test_a_comma_in_a_name_that_exists_separates_nothing(run: Run, model: Model, tmp_path: Path) -> None:
+def test_comma_in_an_existing_file_name_is_no_separator(run: Run, model: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "this,that", model)
     assert run(b"", models=[tmp_path / "this,that"]) == (0, b"", "")
     assert run(b"", models=[f"{tmp_path},"]) == (2, b"", f"error: {tmp_path},: a model without a name\n")
 
 
-def test_a_name_after_the_text_is_text(run: Run, run_folder: Path) -> None:
+def test_arguments_after_the_first_file_are_files(run: Run, run_folder: Path) -> None:
     status, _, err = run(b"x\n", run_folder)
     assert (status, err) == (2, f"error: cannot read {run_folder}: Is a directory\n")
 
 
-def test_models_of_other_vocabularies_are_no_ensemble(run: Run, run_folder: Path, tmp_path: Path) -> None:
+def test_ensemble_of_different_vocabularies_is_an_error(run: Run, run_folder: Path, tmp_path: Path) -> None:
     save_model(tmp_path / BEST_NAME, make_model(tmp_path, byte_fallback=True))
-    message = f"error: {tmp_path} and {run_folder} have different vocabularies, so they are no ensemble\n"
+    message = f"error: {tmp_path} and {run_folder} have different vocabularies: they cannot form an ensemble\n"
     assert run(b"x\n", models=[run_folder, tmp_path]) == (2, b"", message)
 
 
 # --- JSON Lines -------------------------------------------------------------------------------------------------------
 
 
-def test_an_object_for_each_line(run: Run, translator: Translator) -> None:
-    found = run.objects(json_of(*({"src": line} for line in LINES)))
-    assert found == [object_of(row[0], translator) for row in translator.translate_n_best(LINES)]
+def test_one_object_per_line(run: Run, translator: Translator) -> None:
+    objects = run.objects(json_of(*({"src": line} for line in LINES)))
+    assert objects == [object_of(row[0], translator) for row in translator.translate_n_best(LINES)]
 
 
-def test_an_object_holds_all_outputs_on_request(run: Run, translator: Translator) -> None:
-    best, all_of_it = run.objects(json_of({"src": "a fox", "id": 1}, {"src": ""}), "--n-best", 7)
-    outputs = [object_of(one, translator) for one in translator.translate_n_best(["a fox"], 7, beam_size=7)[0]]
-    assert best == {"id": 1, **outputs[0], "n_best": outputs}
-    assert [one["text"] for one in all_of_it["n_best"]] == [""]
+def test_n_best_objects(run: Run, translator: Translator) -> None:
+    with_id, empty = run.objects(json_of({"src": "a fox", "id": 1}, {"src": ""}), "--n-best", 7)
+    (n_best,) = translator.translate_n_best(["a fox"], 7, beam_size=7)
+    outputs = [object_of(translation, translator) for translation in n_best]
+    assert with_id == {"id": 1, **outputs[0], "n_best": outputs}
+    assert [output["text"] for output in empty["n_best"]] == [""]
 
 
 @pytest.mark.parametrize("id", ["x", "\ud800", "a\u2028b\u0085", None, 0, 10**50, -1.5, [{"a": [None]}], {"id": {}}])
-def test_an_id_comes_back_as_it_was(id: object, run: Run) -> None:
-    (found,) = run.objects(json_of({"id": id, "src": "x"}))
-    assert found["id"] == id
+def test_id_is_returned_unchanged(id: object, run: Run) -> None:
+    (answer,) = run.objects(json_of({"id": id, "src": "x"}))
+    assert answer["id"] == id
     status, out, _ = run(json_of({"id": id}), "--format", "jsonl")
     assert (status, parsed(out)) == (0, [{"id": id, "error": '"src" is missing'}])
 
 
-def test_lone_surrogates_in_json_are_no_obstacle(run: Run, translator: Translator) -> None:
+def test_lone_surrogates_in_json_are_replaced(run: Run, translator: Translator) -> None:
     odd = {"src": "a \ud800 fox", "prefix": "qu\udfff", "terms": ["o\ud83d"]}
     plain = {"src": "a \ufffd fox", "prefix": "qu\ufffd", "terms": ["o\ufffd"]}
-    one, two = run.objects(json_of(odd, plain))
-    assert one == two
+    odd_answer, plain_answer = run.objects(json_of(odd, plain))
+    assert odd_answer == plain_answer
     assert "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16") == "😀"
     assert run.objects(b'{"src": "\\ud83d\\ude00 x"}\n') == run.objects(json_of({"src": "😀 x"}))
 
 
-def test_each_object_has_its_own_prefix_and_terms(run: Run, translator: Translator) -> None:
+def test_prefix_and_terms_apply_to_their_object(run: Run, translator: Translator) -> None:
     lines = [("a fox", "quick", []), ("x", "", ["dog", "fox"]), ("how", "a", ["lazy"]), ("jugs", "", [])]
-    found = run.objects(json_of(*({"src": src, "prefix": prefix, "terms": terms} for src, prefix, terms in lines)))
-    wanted = [
+    objects = run.objects(json_of(*({"src": src, "prefix": prefix, "terms": terms} for src, prefix, terms in lines)))
+    translations = [
         translator.translate_n_best([src], prefixes=[prefix], terms=[terms] if terms else None)[0][0]
         for src, prefix, terms in lines
     ]
-    assert found == [object_of(one, translator) for one in wanted]
-    for one, (_, prefix, terms) in zip(found, lines, strict=True):
-        assert one["text"].startswith(prefix)
-        assert all(term in one["text"] for term in terms)
+    assert objects == [object_of(translation, translator) for translation in translations]
+    for answer, (_, prefix, terms) in zip(objects, lines, strict=True):
+        assert answer["text"].startswith(prefix)
+        assert all(term in answer["text"] for term in terms)
 
 
 DEEP = b"[" * 200_000
-WRONG = [
+INVALID = [
     (b"", "not JSON: Expecting value: line 1 column 1 (char 0)"),
     (b"a fox", "not JSON: Expecting value: line 1 column 1 (char 0)"),
     (b'{"src": "x"} {}', "not JSON: Extra data: line 1 column 14 (char 13)"),
@@ -410,98 +412,98 @@ WRONG = [
 ]
 
 
-def test_a_line_that_is_no_such_object_is_answered_by_its_error(run: Run) -> None:
+def test_invalid_json_line_is_answered_by_its_error(run: Run) -> None:
     good = json_of({"src": "a fox", "more": float("1e300")})
-    for window in (1, 2000):
-        content = b"".join(line + b"\n" + good for line, _ in WRONG)
-        status, out, err = run(content, "--format", "jsonl", "--buffer-lines", window)
+    for buffer_lines in (1, 2000):
+        content = b"".join(line + b"\n" + good for line, _ in INVALID)
+        status, out, err = run(content, "--format", "jsonl", "--buffer-lines", buffer_lines)
         assert status == 0
         answers, warnings = parsed(out), err.splitlines()
-        assert len(answers) == 2 * len(warnings) == 2 * len(WRONG)
-        assert answers[1::2] == run.objects(good) * len(WRONG)
-        for number, (answer, warning, (_, message)) in enumerate(zip(answers[::2], warnings, WRONG, strict=True)):
+        assert len(answers) == 2 * len(warnings) == 2 * len(INVALID)
+        assert answers[1::2] == run.objects(good) * len(INVALID)
+        for number, (answer, warning, (_, message)) in enumerate(zip(answers[::2], warnings, INVALID, strict=True)):
             assert list(answer) == ["error"]
             assert answer["error"].startswith(message)
             assert warning == f"warning: line {2 * number + 1}: {answer['error']}"
 
 
-def test_terms_that_the_search_cannot_heed_are_an_error_of_their_line(run: Run, translator: Translator) -> None:
+def test_terms_without_beam_search_are_an_error_of_their_line(run: Run, translator: Translator) -> None:
     content = json_of({"src": "a fox"}, {"src": "x", "terms": ["dog"], "id": 7}, {"src": "how", "terms": []})
     status, out, err = run(content, "--format", "jsonl", "--search", "sample")
-    message = "terms that must appear need search=beam, not sample"
+    message = "terms and glossaries need search=beam, not sample"
     first, second, third = parsed(out)
     assert (status, err, second) == (0, f"warning: line 2: {message}\n", {"id": 7, "error": message})
     assert [first["text"], third["text"]] == translator.translate(["a fox", "how"], search=SearchName.sample)
 
 
-def test_objects_hold_alignment_and_attention(
+def test_objects_with_alignment_and_attention(
     run: Run, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = "the quick brown fox. jumps over a lazy dog."
-    (one,) = run.objects(json_of({"src": line}), "--alignments")
-    ((wanted,),) = translator.translate_n_best([line], alignments=True)
-    assert wanted.alignment is not None
-    assert wanted.attention is not None
-    assert one["alignment"] == pharaoh(wanted.alignment)
-    assert len(one["attention"]) == len(one["text"].split())
-    assert one["attention"] == [[round(weight, 4) for weight in row] for row in wanted.attention]
-    monkeypatch.setattr(translator_module, "LONGEST_PART", 30)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    (answer,) = run.objects(json_of({"src": line}), "--alignments")
+    ((expected,),) = translator.translate_n_best([line], alignments=True)
+    assert expected.alignment is not None
+    assert expected.attention is not None
+    assert answer["alignment"] == pharaoh(expected.alignment)
+    assert len(answer["attention"]) == len(answer["text"].split())
+    assert answer["attention"] == [[round(weight, 4) for weight in row] for row in expected.attention]
+    monkeypatch.setattr(translator_module, "MAX_PART_TOKENS", 30)
+    translator = Translator(translator.network, translator.tokenizer, translator.decode, max_part_tokens=30)
     status, out, _ = run(json_of({"src": line}, {"src": ""}), "--alignments", "--format", "jsonl")
-    cut, blank = parsed(out)
-    assert (status, cut["attention"], blank["attention"], blank["alignment"]) == (0, None, None, "")
-    assert cut["alignment"] == pharaoh(translator.translate_n_best([line], alignments=True)[0][0].alignment or ())
+    split, blank = parsed(out)
+    assert (status, split["attention"], blank["attention"], blank["alignment"]) == (0, None, None, "")
+    assert split["alignment"] == pharaoh(translator.translate_n_best([line], alignments=True)[0][0].alignment or ())
 
 
-def test_what_is_no_number_in_json_is_null(translator: Translator) -> None:
+def test_non_finite_numbers_are_null_in_json(translator: Translator) -> None:
     from seq2seq.cli.line_format import Request, json_answer
 
     inf, nan = float("inf"), float("nan")
     odd = Translation("x", nan, -inf, [5], [-inf, -1e-9], [(0, 0)], [[nan, 0.00001]])
-    (found,) = parsed(json_answer(Request(1), [odd], translator.tokenizer, n_best=False, alignments=True).encode())
-    assert (found["score"], found["log_prob"], found["token_log_probs"]) == (None, None, [None, 0])
-    assert found["attention"] == [[None, 0]]
-    assert "-0" not in json.dumps(found["token_log_probs"])
+    (answer,) = parsed(json_answer(Request(1), [odd], translator.tokenizer, n_best=False, alignments=True).encode())
+    assert (answer["score"], answer["log_prob"], answer["token_log_probs"]) == (None, None, [None, 0])
+    assert answer["attention"] == [[None, 0]]
+    assert "-0" not in json.dumps(answer["token_log_probs"])
 
 
-def test_text_on_the_command_line_is_text_whatever_is_written(run: Run, expected: dict[str, str]) -> None:
-    (found,) = run.objects(None, "--text", "a fox")
-    assert found["text"] == expected["a fox"]
+def test_text_option_is_plain_text_in_jsonl_format(run: Run, expected: dict[str, str]) -> None:
+    (answer,) = run.objects(None, "--text", "a fox")
+    assert answer["text"] == expected["a fox"]
 
 
-# --- demands on the output --------------------------------------------------------------------------------------------
+# --- prefixes and glossary --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("window", [1, 2, 2000])
-def test_a_file_of_prefixes_goes_line_by_line_with_the_text(
-    run: Run, translator: Translator, tmp_path: Path, window: int
+@pytest.mark.parametrize("buffer_lines", [1, 2, 2000])
+def test_prefix_file_has_one_prefix_per_line(
+    run: Run, translator: Translator, tmp_path: Path, buffer_lines: int
 ) -> None:
     prefixes = ["the", "", "a quick", "dog"]
-    wanted = translator.translate(LINES[:4], prefixes=prefixes)
-    assert all(text.startswith(prefix) for text, prefix in zip(wanted, prefixes, strict=True))
+    expected = translator.translate(LINES[:4], prefixes=prefixes)
+    assert all(text.startswith(prefix) for text, prefix in zip(expected, prefixes, strict=True))
     (tmp_path / "prefixes").write_bytes(b"\xef\xbb\xbfthe\r\n\r\na quick\r\ndog")
-    options = ("--prefix", tmp_path / "prefixes", "--buffer-lines", window)
-    assert run(text_of(LINES[:4]), *options) == (0, text_of(wanted), "")
+    options = ("--prefix", tmp_path / "prefixes", "--buffer-lines", buffer_lines)
+    assert run(text_of(LINES[:4]), *options) == (0, text_of(expected), "")
     message = f"error: {tmp_path / 'prefixes'} has 4 lines, fewer than the input\n"
-    assert run(text_of(LINES[:5]), *options) == (2, text_of(wanted), message)
+    assert run(text_of(LINES[:5]), *options) == (2, text_of(expected), message)
     message = f"error: {tmp_path / 'prefixes'} has more lines than the input, which has 3\n"
-    assert run(text_of(LINES[:3]), *options) == (2, text_of(wanted[:3]), message)
+    assert run(text_of(LINES[:3]), *options) == (2, text_of(expected[:3]), message)
 
 
-def test_a_glossary_says_what_must_follow(run: Run, translator: Translator, tmp_path: Path) -> None:
+def test_glossary_terms_are_forced(run: Run, translator: Translator, tmp_path: Path) -> None:
     (tmp_path / "glossary").write_text("fox\tdog\nlazy\tquick jugs\n", encoding="utf-8")
     lines = ["a fox", "lazy", "how"]
-    wanted = translator.translate(lines, glossary=Glossary.read(tmp_path / "glossary"))
-    assert ["dog" in wanted[0], "quick jugs" in wanted[1]] == [True, True]
-    assert run(text_of(lines), "--glossary", tmp_path / "glossary") == (0, text_of(wanted), "")
+    expected = translator.translate(lines, glossary=Glossary.read(tmp_path / "glossary"))
+    assert ["dog" in expected[0], "quick jugs" in expected[1]] == [True, True]
+    assert run(text_of(lines), "--glossary", tmp_path / "glossary") == (0, text_of(expected), "")
     status, out, err = run(text_of(lines), "--glossary", tmp_path / "glossary", "--search", "sample")
-    assert (status, out, err) == (2, b"", "error: terms that must appear need search=beam, not sample\n")
+    assert (status, out, err) == (2, b"", "error: terms and glossaries need search=beam, not sample\n")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_output_goes_to_a_file(run: Run, run_folder: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+def test_output_file(run: Run, run_folder: Path, tmp_path: Path, expected: dict[str, str]) -> None:
     assert run(b"a fox\n", "--output", str(tmp_path / "out")) == (0, b"", "")
     assert (tmp_path / "out").read_bytes() == text_of([expected["a fox"]])
     same = str(run_folder / "input")
@@ -526,26 +528,24 @@ TEXTS = [
         ("--prefix", "PREFIXES", "--search", "sample", "--scores"),
     ],
 )
-def test_a_resumed_run_ends_with_the_bytes_of_one_never_stopped(
-    options: tuple[object, ...], run: Run, tmp_path: Path
-) -> None:
+def test_resumed_output_equals_an_uninterrupted_one(options: tuple[object, ...], run: Run, tmp_path: Path) -> None:
     (tmp_path / "prefixes").write_bytes(text_of([line[:1] for line in TEXTS]))
     flags = [tmp_path / "prefixes" if option == "PREFIXES" else option for option in options]
-    flags += ["--max-length-ratio", 0.3]  # short answers: this is about lines
+    flags += ["--max-length-ratio", 0.3]  # short translations are faster
     content = json_of(*({"src": line} for line in TEXTS)) if "jsonl" in options else text_of(TEXTS)
     out = tmp_path / "out"
-    assert run(content, *flags, "--output", out, "--resume") == (0, b"", "")  # nothing there: from the beginning
-    whole = out.read_bytes()
-    assert run(content, *flags)[1] == whole
-    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    assert run(content, *flags, "--output", out, "--resume") == (0, b"", "")  # starts from the beginning without a file
+    complete = out.read_bytes()
+    assert run(content, *flags)[1] == complete
+    ends = [i + 1 for i, byte in enumerate(complete) if byte == ord("\n")]
     cuts = {0, 1, ends[0] - 1, ends[0], ends[3], ends[4], ends[4] + 1, ends[-1] - 1, ends[-1]}
-    for cut in cuts | {*range(0, len(whole), scaled(len(whole), 1))}:
-        out.write_bytes(whole[:cut])
+    for cut in cuts | {*range(0, len(complete), scaled(len(complete), 1))}:
+        out.write_bytes(complete[:cut])
         assert run(content, *flags, "--output", out, "--resume", "--buffer-lines", 3) == (0, b"", "")
-        assert out.read_bytes() == whole, cut
+        assert out.read_bytes() == complete, cut
 
 
-def test_a_resumed_run_keeps_what_is_complete(run: Run, tmp_path: Path, expected: dict[str, str]) -> None:
+def test_resume_keeps_complete_lines(run: Run, tmp_path: Path, expected: dict[str, str]) -> None:
     (tmp_path / "out").write_bytes(b"first\nsecond\nthird, unfin")
     assert run(b"x\na fox\njugs\n", "--output", tmp_path / "out", "--resume") == (0, b"", "")
     assert (tmp_path / "out").read_bytes() == text_of(["first", "second", expected["jugs"]])
@@ -556,19 +556,19 @@ def test_a_resumed_run_keeps_what_is_complete(run: Run, tmp_path: Path, expected
     assert (tmp_path / "out").read_bytes() == text_of([expected["x"]])
 
 
-def test_a_resumed_n_best_list_redoes_its_last_group_only(run: Run, tmp_path: Path) -> None:
+def test_resume_of_n_best_output_redoes_the_last_group(run: Run, tmp_path: Path) -> None:
     content = b"x\na fox\njugs\n"
-    whole = run(content, "--n-best", 2)[1]
+    complete = run(content, "--n-best", 2)[1]
     kept = b"1\t0\tfirst\n"
-    for more in (b"", b"2\t0\tredone\n", b"2\t0\tredone\n2\t0\tunfin"):
-        (tmp_path / "out").write_bytes(kept + more)
+    for rest in (b"", b"2\t0\tredone\n", b"2\t0\tredone\n2\t0\tunfin"):
+        (tmp_path / "out").write_bytes(kept + rest)
         assert run(content, "--n-best", 2, "--output", tmp_path / "out", "--resume") == (0, b"", "")
-        found = (tmp_path / "out").read_bytes()
-        assert found == (kept + b"".join(whole.splitlines(True)[2:]) if more else whole)
+        output = (tmp_path / "out").read_bytes()
+        assert output == (kept + b"".join(complete.splitlines(True)[2:]) if rest else complete)
 
 
 @pytest.mark.parametrize(
-    ("there", "options", "message"),
+    ("existing", "options", "message"),
     [
         (b"a\nb\nc\nd", (), "OUT has answers to 3 lines but the input has 2"),
         (b"1\t0\ta\n2\t0\tb\n3\t0\tc\n3", ("--n-best", 2), "OUT has answers to 3 lines but the input has 2"),
@@ -580,17 +580,17 @@ def test_a_resumed_n_best_list_redoes_its_last_group_only(run: Run, tmp_path: Pa
         ("²\ta\n".encode(), ("--n-best", 2), "OUT, line 1: not the n-best output"),
     ],
 )
-def test_a_resume_that_is_refused_changes_nothing(
-    there: bytes, options: tuple[object, ...], message: str, run: Run, tmp_path: Path
+def test_resume_error_leaves_the_output_unchanged(
+    existing: bytes, options: tuple[object, ...], message: str, run: Run, tmp_path: Path
 ) -> None:
-    (tmp_path / "out").write_bytes(there)
+    (tmp_path / "out").write_bytes(existing)
     status, out, err = run(b"x\na fox\n", *options, "--output", tmp_path / "out", "--resume")
     assert (status, out, err.count("\n")) == (2, b"", 1)
     assert err.startswith(f"error: {message.replace('OUT', str(tmp_path / 'out'))}")
-    assert (tmp_path / "out").read_bytes() == there
+    assert (tmp_path / "out").read_bytes() == existing
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------------
+# --- user errors ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -613,17 +613,17 @@ def test_a_resume_that_is_refused_changes_nothing(
         (["MODEL", "x" * 300], f"cannot read {'x' * 300}: File name too long"),
         (["MODEL", "--interactive", "pyproject.toml"], "--interactive reads standard input, not FILE"),
         (["MODEL", "--interactive", "--text", "x"], "--interactive reads standard input, not --text"),
-        (["MODEL", "--interactive", "--buffer-lines", "9"], "--buffer-lines has no meaning with --interactive"),
-        (["MODEL", "--interactive", "--resume", "--output", "x"], "--resume has no meaning with --interactive"),
-        (["MODEL", "--format", "jsonl", "--scores"], "--scores has no meaning with --format jsonl"),
-        (["MODEL", "--format", "jsonl", "--prefix", "x"], "--prefix has no meaning with --format jsonl"),
+        (["MODEL", "--interactive", "--buffer-lines", "9"], "--buffer-lines has no effect with --interactive"),
+        (["MODEL", "--interactive", "--resume", "--output", "x"], "--resume has no effect with --interactive"),
+        (["MODEL", "--format", "jsonl", "--scores"], "--scores has no effect with --format jsonl"),
+        (["MODEL", "--format", "jsonl", "--prefix", "x"], "--prefix has no effect with --format jsonl"),
         (["MODEL", "--text", "x", "--output", "no/such/folder/file"], "cannot write no/such/folder/file: No such"),
         (["MODEL", "--text", "x", "--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size"),
         (["MODEL", "--text", "x", "--beam-size", "2", "--n-best", "3"], "n_best=3 is out of range"),
         (["MODEL", "--text", "x", "--device", "warp"], "device 'warp' is unknown"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(
+def test_user_error_is_one_line_and_status_2(
     arguments: list[str],
     message: str,
     run_folder: Path,
@@ -639,10 +639,11 @@ def test_a_mistake_is_one_line_and_status_2(
     assert err.count("\n") == 1
 
 
-def test_a_word_that_is_no_number_is_refused(run: Run) -> None:
+def test_invalid_option_value_is_a_usage_error(run: Run) -> None:
     for flags in (["--weights", "1,x"], ["--top-k", "x"], ["--search", "guess"], ["--n-best", "0"]):
-        with pytest.raises(SystemExit, match="2"):
-            run(None, *flags)
+        status, out, err = run(None, *flags)
+        assert (status, out, err.count("\n")) == (2, b"", 1)
+        assert err.startswith(f"error: argument {flags[0]}: ")
 
 
 # --- processes, pipes and terminals -----------------------------------------------------------------------------------
@@ -656,13 +657,13 @@ def start(*arguments: object, **streams: object) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_line_into_an_open_pipe_is_answered_at_once(run_folder: Path, expected: dict[str, str]) -> None:
+def test_line_in_an_open_pipe_is_answered_immediately(run_folder: Path, expected: dict[str, str]) -> None:
     with start(run_folder) as process:
         for line in ("a fox", "", "jugs"):
             process.stdin.write(text_of([line]))
             process.stdin.flush()
             assert process.stdout.readline() == text_of([expected[line]])
-        process.stdin.write(b"x")  # the end of the input ends the last line
+        process.stdin.write(b"x")  # the last line needs no line feed
         assert process.communicate() == (text_of([expected["x"]]), b"")
     assert process.returncode == 0
 
@@ -670,7 +671,7 @@ def test_a_line_into_an_open_pipe_is_answered_at_once(run_folder: Path, expected
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_ends_it_in_silence(run_folder: Path) -> None:
+def test_ctrl_c_ends_the_command_silently(run_folder: Path) -> None:
     with start(run_folder) as process:
         process.stdin.write(b"a fox\n")
         process.stdin.flush()
@@ -683,7 +684,7 @@ def test_ctrl_c_ends_it_in_silence(run_folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_a_reader_that_leaves_ends_it_in_silence(run_folder: Path) -> None:
+def test_closed_stdout_ends_the_command_silently(run_folder: Path) -> None:
     with start(run_folder, "--buffer-lines", 1) as process:
         process.stdin.write(b"a fox\n")
         process.stdin.flush()
@@ -696,8 +697,8 @@ def test_a_reader_that_leaves_ends_it_in_silence(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_one_line_and_status_2(run_folder: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_full_disk_is_one_line_and_status_2(run_folder: Path) -> None:
     with Path("/dev/full").open("wb") as full, start(run_folder, "--text", "a fox", stdout=full) as process:
         assert process.stderr.read() == b"error: cannot write standard output: No space left on device\n"
     assert process.returncode == 2
@@ -709,13 +710,13 @@ def test_help_does_not_load_torch() -> None:
         "import sys\nfrom seq2seq.translate import main\n"
         "try: main(['--help'])\nexcept SystemExit: assert not {'torch', 'omegaconf', 'sentencepiece'} & {*sys.modules}"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--beam-size" in done.stdout
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--beam-size" in process.stdout
 
 
 @contextlib.contextmanager
 def killing(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """A test that fails does not wait for a process that waits for a terminal."""
+    """Kill the process at the end, so that a failed test does not wait for one that reads a terminal."""
     try:
         yield
     finally:
@@ -723,7 +724,7 @@ def killing(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 class Terminal:
-    """A terminal seen from the person's side."""
+    """A pseudo-terminal, seen from the user's side."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = os.openpty()
@@ -732,29 +733,29 @@ class Terminal:
         os.write(self.ours, content)
 
     def read(self) -> bytes:
-        """Return what is shown until every program has closed the terminal."""
+        """Return the output until every process has closed the terminal."""
         os.close(self.theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO, as Linux tells the end
+        output = b""
+        with contextlib.suppress(OSError):  # Linux signals the end by EIO
             while block := os.read(self.ours, 4096):
-                shown += block
-        return shown
+                output += block
+        return output
 
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     if os.name == "nt":
         pytest.skip("no pseudo-terminals")
-    made = Terminal()
-    yield made
-    os.close(made.ours)
+    terminal = Terminal()
+    yield terminal
+    os.close(terminal.ours)
     with contextlib.suppress(OSError):
-        os.close(made.theirs)
+        os.close(terminal.theirs)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_person_is_prompted_on_stderr_and_answered_at_once(
+def test_interactive_terminal_is_prompted_on_stderr(
     run_folder: Path, expected: dict[str, str], terminal: Terminal
 ) -> None:
     with start(run_folder, "--interactive", stdin=terminal.theirs) as process, killing(process):
@@ -774,7 +775,7 @@ def test_a_person_is_prompted_on_stderr_and_answered_at_once(
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_pipe_is_not_prompted(run_folder: Path, expected: dict[str, str]) -> None:
+def test_interactive_pipe_is_not_prompted(run_folder: Path, expected: dict[str, str]) -> None:
     with start(run_folder, "--interactive", "--format", "jsonl") as process:
         for line in ("a fox", "jugs"):
             process.stdin.write(json_of({"src": line}))
@@ -786,13 +787,11 @@ def test_a_pipe_is_not_prompted(run_folder: Path, expected: dict[str, str]) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_bar_is_shown_to_a_person_who_waits_for_files(
-    run_folder: Path, expected: dict[str, str], terminal: Terminal
-) -> None:
+def test_progress_bar_on_a_terminal(run_folder: Path, expected: dict[str, str], terminal: Terminal) -> None:
     for name, content in (("one", b"x\njugs"), ("two", b"a fox\n")):
         (run_folder / name).write_bytes(content)
     out = run_folder / "out"
-    out.write_bytes(b"before\n")  # the bar counts what was done before
+    out.write_bytes(b"before\n")  # resumed lines are included in the progress
     files = (run_folder / "one", run_folder / "two")
     with start(run_folder, *files, "--output", out, "--resume", stderr=terminal.theirs) as process:
         assert process.stdout.read() == b""
@@ -802,7 +801,7 @@ def test_a_bar_is_shown_to_a_person_who_waits_for_files(
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_no_bar_for_a_pipe_or_over_the_translations(run_folder: Path, terminal: Terminal) -> None:
+def test_no_progress_bar_for_a_pipe_or_over_translations(run_folder: Path, terminal: Terminal) -> None:
     (run_folder / "one").write_bytes(b"")
     for arguments, streams in (
         ([run_folder / "one"], {"stdout": terminal.theirs}),
@@ -815,7 +814,7 @@ def test_no_bar_for_a_pipe_or_over_the_translations(run_folder: Path, terminal: 
 
 
 @pytest.mark.parametrize("options", [["--beam-size=2", "--n-best=5"], ["--min-length-ratio=3"]])
-def test_a_contradiction_is_refused_before_the_output_is_emptied(
+def test_contradicting_options_leave_the_output_unchanged(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     kept = tmp_path / "kept"
@@ -825,7 +824,7 @@ def test_a_contradiction_is_refused_before_the_output_is_emptied(
     assert kept.read_text() == "kept"
 
 
-def test_the_model_is_not_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_does_not_overwrite_the_model(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / BEST_NAME
     save_model(file, model)
     before = file.read_bytes()

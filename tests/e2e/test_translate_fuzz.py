@@ -1,4 +1,4 @@
-"""Whatever stands in a line of input, one line of output answers it, and answers as if it had come alone."""
+"""Any input line is answered by one output line, the same as if it were translated alone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.cli.line_reader import lines_of
-from seq2seq.inference.translator import Translation, Translator
-from seq2seq.storage.model_file import save_model
-from seq2seq.storage.run_folder import BEST_NAME
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
+from seq2seq.storage.model_file import BEST_NAME, save_model
 from seq2seq.translate import main
 from tiny_model import make_model
 
-LINES = 10  # in one input
+LINES = 10  # per input
 EXAMPLES = settings(
     max_examples=scaled(500, 10_000) // LINES // 2,  # half of the lines for each format
     deadline=None,
@@ -70,7 +70,7 @@ demanding = st.fixed_dictionaries({"src": any_text}, optional={"prefix": short, 
 
 
 class Command:
-    """The command with one model; `alone` is the answer that a line should get."""
+    """The command with one model; `alone` gives the expected translation of a line."""
 
     def __init__(self, folder: Path, byte_fallback: bool) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Command:
         self.translator = Translator.load(folder, precision="fp32", device="cpu")
 
     def __call__(self, content: bytes, *flags: str) -> list[str]:
-        """Translate bytes and return the lines, each of which must be one for any reader."""
+        """Translate `content` and return the output lines, none of which any line splitter may split."""
         (self.folder / "input").write_bytes(content)
         files = [str(self.folder / "input"), "--output", str(self.folder / "output")]
         assert main([str(self.folder), *files, "--precision", "fp32", "--device", "cpu", *FLAGS, *flags]) == 0
@@ -88,18 +88,19 @@ class Command:
         return lines
 
     def alone(self, src: str, prefix: str = "", terms: Sequence[str] = ()) -> Translation:
-        wanted = [list(terms)] if terms else None
-        return self.translator.translate_n_best([src], prefixes=[prefix], terms=wanted, **FAST)[0][0]
+        """Return the translation of a source line on its own."""
+        all_terms = [list(terms)] if terms else None
+        return self.translator.translate_n_best([src], prefixes=[prefix], terms=all_terms, **FAST)[0][0]
 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
-    """Models that spell a character they have not seen in bytes, or do not know it."""
+    """Return commands whose models encode unseen characters as bytes or as UNK."""
     return {name: Command(tmp_path_factory.mktemp(name), name == "bytes") for name in ("bytes", "unknown")}
 
 
 def lines_in(content: bytes) -> list[str]:
-    """Return the lines as a reader should see them: split at line feeds, without a final CR or a first BOM."""
+    """Return the lines of `content`, split at line feeds, without CR before a line feed and without an initial BOM."""
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
     return [
@@ -118,16 +119,16 @@ def lines_in(content: bytes) -> list[str]:
     window=st.sampled_from(["1", "4", "2000"]),
 )
 @example(lines=[b"a\r"] * LINES, break_=b"\r\n", start=b"", end=True, model="bytes", window="4")
-def test_every_line_of_bytes_is_answered_as_if_alone(
+def test_each_line_of_bytes_is_answered_as_if_alone(
     lines: list[bytes], break_: bytes, start: bytes, end: bool, model: str, window: str, commands: dict[str, Command]
 ) -> None:
     content = start + break_.join(lines) + break_ * end
-    wanted = lines_in(content)
-    assert len(wanted) in (LINES, LINES - 1)  # an empty last line without an end is none
+    expected_lines = lines_in(content)
+    assert len(expected_lines) in (LINES, LINES - 1)  # an empty last line without a line feed is no line
     answers = commands[model](content, "--buffer-lines", window)
-    assert [*lines_of(str(commands[model].folder / "input"))] == wanted
-    assert answers == [commands[model].alone(line).text for line in wanted]
-    assert not any(answer for line, answer in zip(wanted, answers, strict=True) if not line.strip())
+    assert [*lines_of(str(commands[model].folder / "input"))] == expected_lines
+    assert answers == [commands[model].alone(line).text for line in expected_lines]
+    assert not any(answer for line, answer in zip(expected_lines, answers, strict=True) if not line.strip())
 
 
 @pytest.mark.slow
@@ -137,29 +138,30 @@ def test_every_line_of_bytes_is_answered_as_if_alone(
     model=st.sampled_from(["bytes", "unknown"]),
     window=st.sampled_from(["1", "4", "2000"]),
 )
-def test_every_line_of_json_is_answered_as_if_alone(
+def test_each_line_of_json_is_answered_as_if_alone(
     lines: list[tuple[dict[str, Any], Any, bool] | bytes], model: str, window: str, commands: dict[str, Command]
 ) -> None:
     written = [line if isinstance(line, bytes) else dumped({**line[0], "id": line[1]}, line[2]) for line in lines]
-    found = commands[model](b"\n".join(written) + b"\n", "--format", "jsonl", "--buffer-lines", window)
-    assert len(found) == LINES
-    for line, answer in zip(lines, (json.loads(one, parse_constant=pytest.fail) for one in found), strict=True):
+    output = commands[model](b"\n".join(written) + b"\n", "--format", "jsonl", "--buffer-lines", window)
+    assert len(output) == LINES
+    answers = [json.loads(text, parse_constant=pytest.fail) for text in output]
+    for line, answer in zip(lines, answers, strict=True):
         if isinstance(line, bytes) or {"NaN", "Infinity"} & {*re.findall(r"\w+", json.dumps(line[1]))}:
             assert answer.keys() == {"error"}
         else:
             request, id, ascii_only = line
             assert answer["id"] == read_back(id, ascii_only)
-            one = commands[model].alone(**read_back(request, ascii_only))
-            assert (answer["text"], answer["log_prob"]) == (one.text, pytest.approx(one.log_prob, abs=2e-6))
+            expected = commands[model].alone(**read_back(request, ascii_only))
+            assert (answer["text"], answer["log_prob"]) == (expected.text, pytest.approx(expected.log_prob, abs=2e-6))
 
 
 def dumped(value: object, ascii_only: bool) -> bytes:
-    # A lone surrogate has no UTF-8; a careless writer's bytes for it are read as U+FFFD.
+    # A lone surrogate is not valid UTF-8: its bytes are read as U+FFFD.
     return json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
 
 
 def read_back(value: object, ascii_only: bool) -> Any:
-    # Two lone surrogates side by side become one character where they were written with escapes.
+    # Two adjacent surrogates written as escapes are read as one character.
     return json.loads(dumped(value, ascii_only).decode(errors="replace"))
 
 
@@ -180,13 +182,13 @@ for name in names:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit")
 @pytest.mark.parametrize("unit", ["x", "日", "the quick brown fox "])
-def test_a_line_of_100_000_characters_costs_little(unit: str, commands: dict[str, Command], tmp_path: Path) -> None:
-    """Beside two training runs on two cores: 0.1 ms a character, and no more memory than importing torch took."""
+def test_line_of_100_000_characters_is_cheap(unit: str, commands: dict[str, Command], tmp_path: Path) -> None:
+    """Measured beside two training runs on two cores: 0.1 ms a character, no more memory than importing torch."""
     (tmp_path / "short").write_text("a fox\n", encoding="utf-8")
     (tmp_path / "long").write_text((unit * 100_000)[:100_000] + "\n", encoding="utf-8")
     files = [tmp_path / "short", tmp_path / "long", tmp_path / "out"]
     command = [sys.executable, "-c", MEASURE, commands["bytes"].folder, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    (_, before), (sec, after) = (map(float, line.split()) for line in done.stdout.splitlines())
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    (_, before), (sec, after) = (map(float, line.split()) for line in process.stdout.splitlines())
     assert sec < 2e-3 * 100_000
     assert after - before < 1000 * 100_000

@@ -1,26 +1,22 @@
-"""`python -m seq2seq.tune` to the end: its runs, its table, stopped and killed and given again."""
+"""`python -m seq2seq.tune` with training: runs, table, stopped, killed and repeated searches."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
 import random
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from hydra_cli import Launcher
-from run_folder import FILES, TINY, figures
+from run_folder import FILES, TINY, Process, Result, figures
 from scaling import scaled
 from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluate import main as evaluate
@@ -29,9 +25,10 @@ from seq2seq.tune import tune
 
 pytestmark = pytest.mark.slow
 RUN = (
-    *TINY, "training.validate_every_steps=6", "training.monitor=loss",
+    "training.validate_every_steps=6",
+    "training.monitor=loss",
     "model.dropout.context=${model.dropout.embedding}",
-)  # fmt: skip
+)
 SWEEPS = (
     "model.hidden_size=8,16",
     "training.learning_rate=tag(log,interval(1e-6,3e-2))",
@@ -39,12 +36,6 @@ SWEEPS = (
 )
 SEARCH = (*RUN, *SWEEPS, "tune.folder=study", "tune.startup_trials=3")
 TRIALS = 6
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +46,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def search(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path
-) -> Iterator[Callable[..., Done]]:
-    """The command in this process, in an empty working folder."""
+) -> Iterator[Callable[..., Result]]:
+    """Run the command in this process, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> Done:
+    def call(*arguments: str) -> Result:
         capsys.readouterr()
-        return Done(tune([*arguments, f"data.cache_dir={cache}"]), *capsys.readouterr())
+        return Result(tune([*TINY, *arguments, f"data.cache_dir={cache}"]), *capsys.readouterr())
 
     yield call
     root = logging.getLogger("seq2seq")
@@ -70,49 +61,24 @@ def search(
         handler.close()
 
 
-class Process:
-    """The command in a process of its own."""
-
-    def __init__(self, cache: Path, folder: Path, *arguments: str) -> None:
-        self.study = folder / "study"
-        package = str(Path(importlib.import_module("seq2seq").__file__ or "").parents[1])
-        self.child = subprocess.Popen(
-            [sys.executable, "-m", "seq2seq.tune", *arguments, f"data.cache_dir={cache}"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def lines(self) -> int:
-        return sum(path.read_text().count("\n") for path in self.study.glob("trial_*/metrics.jsonl"))
-
-    def wait_for(self, lines: int) -> None:
-        """Return once the runs have logged so many lines in all, or the search is over."""
-        while self.lines() < lines and self.child.poll() is None:
-            time.sleep(0.002)
-
-    def wait(self) -> Done:
-        try:
-            out, err = self.child.communicate()
-        finally:
-            self.child.kill()  # of a test whose time is up
-        return Done(self.child.returncode, out, err)
+def start_search(cache: Path, folder: Path, *arguments: str) -> Process:
+    """Start the command in its own process."""
+    metrics = "study/trial_*/metrics.jsonl"
+    return Process(cache, folder, *arguments, module="seq2seq.tune", metrics=metrics)
 
 
 def table_of(out: str) -> list[str]:
-    """The output down to the counts; below them are commands, which name a cache folder."""
+    """Return the output without the commands at its end, which name the cache folder."""
     return out.partition("\nBest model")[0].splitlines()
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Done]:
-    """The search that nothing disturbed: its working folder, and what it printed."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Result]:
+    """Return the working folder and the result of a search that was not interrupted."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = Process(cache, folder, *SEARCH, f"tune.trials={TRIALS}").wait()
-    assert done.status == 0, done.err
-    return folder, done
+    result = start_search(cache, folder, *SEARCH, f"tune.trials={TRIALS}").wait()
+    assert result.status == 0, result.err
+    return folder, result
 
 
 def settings(run: Path) -> dict[str, Any]:
@@ -120,103 +86,104 @@ def settings(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_every_trial_is_a_run_with_values_of_its_own(uninterrupted: tuple[Path, Done]) -> None:
-    folder, done = uninterrupted
+def test_each_trial_is_a_run_with_its_own_values(uninterrupted: tuple[Path, Result]) -> None:
+    folder, result = uninterrupted
     runs = sorted((folder / "study").glob("trial_*"))
     assert [run.name for run in runs] == [f"trial_{number:04d}" for number in range(TRIALS)]
     assert all({path.name for path in run.iterdir()} >= FILES - {"last.pt"} for run in runs)
-    made = [settings(run) for run in runs]
-    assert (made[0]["model"]["hidden_size"], made[0]["training"]["learning_rate"]) == (16, 0.01)  # the base's own
-    assert len({one["training"]["learning_rate"] for one in made}) == TRIALS
-    for one in made:
-        assert one["model"]["dropout"]["context"] == one["model"]["dropout"]["embedding"]
-        assert one["model"]["hidden_size"] in (8, 16)
-        assert 1e-6 <= one["training"]["learning_rate"] <= 3e-2
-    assert "Traceback" not in done.err
-    assert "Warning" not in done.err
+    configs = [settings(run) for run in runs]
+    baseline = configs[0]
+    assert (baseline["model"]["hidden_size"], baseline["training"]["learning_rate"]) == (16, 0.01)
+    assert len({config["training"]["learning_rate"] for config in configs}) == TRIALS
+    for config in configs:
+        assert config["model"]["dropout"]["context"] == config["model"]["dropout"]["embedding"]
+        assert config["model"]["hidden_size"] in (8, 16)
+        assert 1e-6 <= config["training"]["learning_rate"] <= 3e-2
+    assert "Traceback" not in result.err
+    assert "Warning" not in result.err
 
 
-def test_the_table_says_what_the_runs_say(uninterrupted: tuple[Path, Done]) -> None:
-    folder, done = uninterrupted
-    rows = re.findall(r"^(trial_\d{4}) +(\d+\.\d{4}) +(8|16) ", done.out, re.MULTILINE)
-    counts = re.search(rf"^{TRIALS} trials in study: (\d) complete, (\d) pruned, 0 failed$", done.out, re.MULTILINE)
+def test_table_agrees_with_the_runs(uninterrupted: tuple[Path, Result]) -> None:
+    folder, result = uninterrupted
+    rows = re.findall(r"^(trial_\d{4}) +(\d+\.\d{4}) +(8|16) ", result.out, re.MULTILINE)
+    counts = re.search(rf"^{TRIALS} trials in study: (\d) complete, (\d) pruned, 0 failed$", result.out, re.MULTILINE)
     assert counts is not None
     assert len(rows) == int(counts[1])
     assert int(counts[1]) + int(counts[2]) == TRIALS
     scores = [float(score) for _, score, _ in rows]
     assert scores == sorted(scores)
     for name, score, size in rows:
-        losses = [one["loss"] for one in figures(folder / "study" / name) if one["event"] == "validation"]
+        losses = [event["loss"] for event in figures(folder / "study" / name) if event["event"] == "validation"]
         assert float(score) == pytest.approx(min(losses), abs=1e-4)
         assert len(losses) == 4
         assert settings(folder / "study" / name)["model"]["hidden_size"] == int(size)
     for run in (folder / "study").glob("trial_*"):
-        if run.name not in {name for name, _, _ in rows}:  # cut short
-            assert len([one for one in figures(run) if one["event"] == "validation"]) < 4
-    assert f"With the settings as given (trial_0000): loss {dict(row[:2] for row in rows)['trial_0000']}" in done.out
+        if run.name not in {name for name, _, _ in rows}:  # pruned
+            assert len([event for event in figures(run) if event["event"] == "validation"]) < 4
+    assert f"With the settings as given (trial_0000): loss {dict(row[:2] for row in rows)['trial_0000']}" in result.out
 
 
-def test_the_commands_at_the_end_score_the_best_model_and_train_it_again(
-    uninterrupted: tuple[Path, Done],
+def test_printed_commands_evaluate_and_retrain_the_best_model(
+    uninterrupted: tuple[Path, Result],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder, done = uninterrupted
-    best = re.search(r"^Best model so far: (.+)$", done.out, re.MULTILINE)
-    command = re.search(r"^  python -m seq2seq\.train (.+)$", done.out, re.MULTILINE)
+    folder, result = uninterrupted
+    best = re.search(r"^Best model so far: (.+)$", result.out, re.MULTILINE)
+    command = re.search(r"^  python -m seq2seq\.train (.+)$", result.out, re.MULTILINE)
     assert best is not None
     assert command is not None
     monkeypatch.chdir(folder)
     assert evaluate([best[1]]) == 0
     monkeypatch.chdir(tmp_path)
-    again = Launcher(monkeypatch, capsys, lambda config, run: train(config, run, tested=False))
-    assert again(*shlex.split(command[1]), "hydra.run.dir=run").status == 0
+    retrain = Launcher(monkeypatch, capsys, lambda config, run: train(config, run, tested=False))
+    assert retrain(*shlex.split(command[1]), "hydra.run.dir=run").status == 0
     of_trial, of_run = (settings(run) for run in (folder / best[1], tmp_path / "run"))
     assert {**of_trial, "tune": None} == {**of_run, "tune": None}
     assert figures(folder / best[1]) == figures(tmp_path / "run")
 
 
 @pytest.mark.parametrize("kills", [scaled(2, 8)])
-def test_a_killed_search_ends_as_if_it_had_not_been(
-    tmp_path: Path, cache: Path, uninterrupted: tuple[Path, Done], kills: int
+def test_killed_search_ends_like_an_uninterrupted_one(
+    tmp_path: Path, cache: Path, uninterrupted: tuple[Path, Result], kills: int
 ) -> None:
     numbers = random.Random(kills)
     command = (*SEARCH, f"tune.trials={TRIALS}", "training.save_every_steps=1")
     for _ in range(kills):
-        process = Process(cache, tmp_path, *command)
-        process.wait_for(process.lines() + numbers.randint(1, 60 * TRIALS // kills // 2))
+        process = start_search(cache, tmp_path, *command)
+        process.wait_for(numbers.randint(1, 60 * TRIALS // kills // 2), may_end=True)
         time.sleep(numbers.random() / 10)
         process.child.kill()
         assert process.wait().status in (-signal.SIGKILL, 0)
-    done = Process(cache, tmp_path, *command).wait()
-    assert done.status == 0, done.err
-    assert table_of(done.out) == table_of(uninterrupted[1].out)
+    result = start_search(cache, tmp_path, *command).wait()
+    assert result.status == 0, result.err
+    assert table_of(result.out) == table_of(uninterrupted[1].out)
     assert len(list((tmp_path / "study").glob("trial_*"))) == TRIALS
     for run in (tmp_path / "study").glob("trial_*"):
         assert figures(run) == figures(uninterrupted[0] / "study" / run.name)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_trial_and_the_same_command_goes_on_with_it(
-    tmp_path: Path, cache: Path, uninterrupted: tuple[Path, Done], number: signal.Signals, status: int
+def test_signal_saves_the_trial_and_the_same_command_resumes_it(
+    tmp_path: Path, cache: Path, uninterrupted: tuple[Path, Result], number: signal.Signals, status: int
 ) -> None:
-    process = Process(cache, tmp_path, *SEARCH, "tune.trials=2")
+    process = start_search(cache, tmp_path, *SEARCH, "tune.trials=2")
     process.wait_for(40)  # in the second trial
     process.child.send_signal(number)
-    found, out, err = process.wait()
-    assert (found, out) == (status, "")
+    exit_status, out, err = process.wait()
+    assert (exit_status, out) == (status, "")
     assert err.splitlines()[-1] == (
-        f"stopped by signal {int(number)}; last.pt is saved; the same command goes on with the search"
+        f"stopped by signal {int(number)}; last.pt is saved; the same command continues the search"
     )
-    done = Process(cache, tmp_path, *SEARCH, "tune.trials=2").wait()
-    assert done.status == 0, done.err
-    assert "resumed at step" in done.err
+    result = start_search(cache, tmp_path, *SEARCH, "tune.trials=2").wait()
+    assert result.status == 0, result.err
+    assert "resumed at step" in result.err
     for name in ("trial_0000", "trial_0001"):
         assert figures(tmp_path / "study" / name) == figures(uninterrupted[0] / "study" / name)
 
 
-def test_the_same_command_makes_nothing_again_and_more_trials_go_on(search: Callable[..., Done]) -> None:
+def test_same_command_trains_nothing_and_more_trials_continue_the_search(search: Callable[..., Result]) -> None:
     command = (*SEARCH, "training.max_steps=2")
     first = search(*command, "tune.trials=2")
     assert first.status == 0
@@ -224,24 +191,26 @@ def test_the_same_command_makes_nothing_again_and_more_trials_go_on(search: Call
     assert (again.out, again.err) == (first.out, "")
     more = search(*command, "tune.trials=3", "training.log_every_steps=7", "tune.startup_trials=1")
     assert re.findall(r"^trial_\d+ \(.*\)", more.err, re.MULTILINE) == ["trial_0002 (3 of 3)"]
-    over = search(*command, "tune.trials=9", "tune.max_minutes=1e-4")
-    assert over.err == "tune.max_minutes=0.0001 are over: 3 of 9 trials\n"
+    limited = search(*command, "tune.trials=9", "tune.max_minutes=1e-4")
+    assert limited.err == "tune.max_minutes=0.0001 reached: 3 of 9 trials\n"
 
 
-def test_every_point_is_tried_once_and_one_that_cannot_be_is_recorded(search: Callable[..., Done]) -> None:
+def test_every_point_is_tried_once_and_failures_are_recorded(search: Callable[..., Result]) -> None:
     sizes = ("model.attention_heads=1,3", "model.encoder_layers=range(1,3)")
-    done = search(*RUN, *sizes, "tune.folder=study", "tune.trials=9", "training.max_steps=2", "tune.startup_trials=9")
-    assert done.status == 0
-    assert done.err.endswith("every point of the space is tried: 4 of 9 trials\n")
-    assert "4 trials in study: 2 complete, 0 pruned, 2 failed" in done.out
+    result = search(*RUN, *sizes, "tune.folder=study", "tune.trials=9", "training.max_steps=2", "tune.startup_trials=9")
+    assert result.status == 0
+    assert result.err.endswith("every point of the space has been tried: 4 of 9 trials\n")
+    assert "4 trials in study: 2 complete, 0 pruned, 2 failed" in result.out
     message = "model.attention_heads=3 does not divide model.attention_size=16"
-    assert done.out.count(f"failed: {message}") == done.err.count(f": {message}\n") == 2
-    assert sorted(re.findall(r"^trial_\d{4} +\S+ +1 +([12])$", done.out, re.MULTILINE)) == ["1", "2"]
+    assert result.out.count(f"failed: {message}") == result.err.count(f": {message}\n") == 2
+    assert sorted(re.findall(r"^trial_\d{4} +\S+ +1 +([12])$", result.out, re.MULTILINE)) == ["1", "2"]
 
 
-def test_a_search_in_which_everything_fails_ends(search: Callable[..., Done]) -> None:
+def test_search_in_which_every_trial_fails_is_an_error(search: Callable[..., Result]) -> None:
     with pytest.raises(Seq2SeqError, match=r"5 trials in a row have failed, the last one with: .*vocab_size=1000000"):
         search(*RUN, "model.hidden_size=range(8,16)", "tune.folder=study", "data.tokenizer.vocab_size=1000000")
-    with pytest.raises(Seq2SeqError, match=r"no trial has come to its end: model\.attention_heads=. does not divide"):
+    with pytest.raises(
+        Seq2SeqError, match=r"every trial has failed, the first one with: model\.attention_heads=. does not divide"
+    ):
         search(*RUN, "model.attention_heads=3,5", "tune.folder=other")
     assert not list(Path("study").glob("trial_*/best.safetensors"))

@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 from scaling import scaled
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, ModelConfig
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
-from seq2seq.search.batched_search import Source, batches, search
+from seq2seq.search.batched_search import SearchInput, batches, search
 from seq2seq.search.protocols import Hypothesis
 
 VOCAB = 1000
@@ -37,18 +37,18 @@ def network() -> Seq2Seq:
     return network
 
 
-def random_sources(count: int) -> list[Source]:
+def random_sources(count: int) -> list[SearchInput]:
     """Mostly short, some long, many of one piece; all pieces equally likely, which no text is."""
     numbers = random.Random(11)
     lengths = [numbers.choice([1, 1, 2, 3, *range(4, 30), 90]) for _ in range(count)]
-    return [Source([numbers.randrange(4, VOCAB) for _ in range(length)], [], []) for length in lengths]
+    return [SearchInput([numbers.randrange(4, VOCAB) for _ in range(length)], [], []) for length in lengths]
 
 
 @torch.inference_mode()
-def search_all(network: Seq2Seq, sources: list[Source], decode: DecodeConfig) -> list[Hypothesis]:
+def search_all(network: Seq2Seq, sources: list[SearchInput], decode: DecodeConfig) -> list[Hypothesis]:
     found: dict[int, Hypothesis] = {}
     for batch in batches([len(source.ids) + 1 for source in sources], decode.batch_tokens):
-        rows = search(Predictor([network]), [sources[i] for i in batch], decode)
+        rows = search(Ensemble([network]), [sources[i] for i in batch], decode)
         found |= {i: row[0] for i, row in zip(batch, rows, strict=True)}
     return [found[i] for i in range(len(sources))]
 
@@ -121,11 +121,11 @@ def test_batch_size_and_order_change_nothing(network: Seq2Seq, beam_size: int) -
         shuffled = search_all(network, [sources[i] for i in order], decode)
         differing += [(i, one) for i, one in enumerate(in_order) if one.tokens != expected[i].tokens]
         differing += [(i, one) for i, one in zip(order, shuffled, strict=True) if one.tokens != expected[i].tokens]
-    exact = Predictor([network.double()])
+    exact = Ensemble([network.double()])
     try:
         for i, one in differing:
             outputs = [expected[i].tokens, one.tokens]
-            forced = exact.force([sources[i].ids] * 2, outputs, torch.device("cpu"))
+            forced = exact.force_decode([sources[i].ids] * 2, outputs, torch.device("cpu"))
             first, second = (
                 sum(f.token_log_probs) * 6 / (6 + len(tokens)) for f, tokens in zip(forced, outputs, strict=True)
             )

@@ -1,4 +1,4 @@
-"""The order of an epoch: each pair once, within the budget, a function of (seed, epoch)."""
+"""The order of an epoch has each pair once, stays within the budget and is a function of (seed, epoch)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config.data import DataConfig, DataName, TokenizerConfig
 from seq2seq.data.batch import Batch, make_batch, pad
-from seq2seq.data.batching import batch_order, batches, fixed_batches, heaviest
+from seq2seq.data.batching import batch_order, batches, costliest, fixed_batches
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText
@@ -29,7 +29,7 @@ def sides(lengths: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(LENGTHS, st.integers(40, 400), SEED, st.integers(0, 100))
-def test_each_pair_comes_once_and_the_budget_is_a_ceiling(
+def test_each_pair_occurs_once_and_the_budget_is_a_ceiling(
     lengths: list[tuple[int, int]], batch_tokens: int, seed: int, epoch: int
 ) -> None:
     order = batch_order(*sides(lengths), batch_tokens, seed, epoch)
@@ -45,7 +45,7 @@ def test_epochs_and_seeds_differ() -> None:
     orders = [batch_order(*lengths, 200, seed, epoch) for seed, epoch in [(1, 0), (1, 1), (2, 0), (0, 1)]]
     assert len({str(order) for order in orders}) == 4
     as_sets = [{frozenset(batch) for batch in order} for order in orders]
-    assert len(as_sets[0] & as_sets[1]) < 0.2 * len(as_sets[0])  # other batches, not only another order of them
+    assert len(as_sets[0] & as_sets[1]) < 0.2 * len(as_sets[0])  # different batches, not only a different order
 
 
 def test_short_and_long_batches_are_mixed() -> None:
@@ -61,8 +61,8 @@ def test_few_pairs(count: int) -> None:
     assert sorted(i for batch in batch_order(lengths, lengths, 8, 1, 0) for i in batch) == list(range(count))
 
 
-def test_a_pair_beyond_the_budget_names_the_setting() -> None:
-    with pytest.raises(ConfigError, match=r"training\.batch_tokens=40 .* 41 pieces"):
+def test_a_pair_that_exceeds_the_budget_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"training\.batch_tokens=40 .* 41 tokens"):
         batch_order(*sides([(3, 3), (2, 41)]), 40, 1, 0)
 
 
@@ -74,7 +74,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairedIds:
 
 
 def stacked(lists: list[list[int]]) -> torch.Tensor:
-    """The lists as rows, filled up cell by cell."""
+    """Pad the lists cell by cell."""
     longest = max(len(ids) for ids in lists)
     cells = [ids[k] if k < len(ids) else PAD_ID for ids in lists for k in range(longest)]
     return torch.tensor(cells, dtype=torch.int64).reshape(len(lists), longest)
@@ -88,9 +88,9 @@ def assert_batch_is(batch: Batch, src: list[list[int]], tgt: list[list[int]]) ->
         "tgt_out": stacked([[*ids, EOS_ID] for ids in tgt]),
     }
     for name, tensor in expected.items():
-        made = getattr(batch, name)
-        assert (made.dtype, made.is_contiguous()) == (torch.int64, True)
-        assert torch.equal(made, tensor), name
+        actual = getattr(batch, name)
+        assert (actual.dtype, actual.is_contiguous()) == (torch.int64, True)
+        assert torch.equal(actual, tensor), name
 
 
 @given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12))
@@ -109,7 +109,7 @@ def test_a_batch_of_a_corpus_is_its_lists_stacked(pairs: PairedIds, indices: lis
 
 
 def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:
-    """The pairs of a batch, after checking where its special ids stand."""
+    """Return the pairs of a batch, after checking the positions of its special ids."""
     unpadded = []
     for src, length, tgt_in, tgt_out in zip(
         batch.src_ids.tolist(), batch.src_lengths.tolist(), batch.tgt_in.tolist(), batch.tgt_out.tolist(), strict=True
@@ -132,10 +132,10 @@ def test_batches_hold_the_pairs_of_their_indices_from_any_position(pairs: Paired
 
 @pytest.mark.parametrize("batch_tokens", [1, 300, 10**9])
 def test_fixed_batches_hold_every_pair(pairs: PairedIds, batch_tokens: int) -> None:
-    made = list(fixed_batches(pairs, batch_tokens))
-    found = [row for batch in made for row in rows(batch)]
-    assert sorted(found) == sorted((pairs.src(i).tolist(), pairs.tgt(i).tolist()) for i in range(len(pairs)))
-    for batch in made:
+    fixed = list(fixed_batches(pairs, batch_tokens))
+    actual = [row for batch in fixed for row in rows(batch)]
+    assert sorted(actual) == sorted((pairs.src(i).tolist(), pairs.tgt(i).tolist()) for i in range(len(pairs)))
+    for batch in fixed:
         size = max(batch.src_ids.numel(), batch.tgt_in.numel())
         assert size <= batch_tokens or len(batch.src_lengths) == 1
 
@@ -152,9 +152,7 @@ def test_little_padding_on_a_real_corpus(corpora: Path, tmp_path: Path) -> None:
 
 
 @given(LENGTHS, st.integers(40, 400), SEED)
-def test_the_heaviest_batch_is_the_one_that_costs_most(
-    lengths: list[tuple[int, int]], batch_tokens: int, seed: int
-) -> None:
+def test_the_costliest_batch_has_the_highest_cost(lengths: list[tuple[int, int]], batch_tokens: int, seed: int) -> None:
     src, tgt = sides(lengths)
     order = batch_order(src, tgt, batch_tokens, seed, 0)
 
@@ -162,4 +160,4 @@ def test_the_heaviest_batch_is_the_one_that_costs_most(
         return rows * (2 * src_len + tgt_len + src_len * tgt_len)
 
     costs = [cost(np.array(len(batch)), max(src[batch]), max(tgt[batch])) for batch in order]
-    assert heaviest(order, src, tgt, cost) == costs.index(max(costs))
+    assert costliest(order, src, tgt, cost) == costs.index(max(costs))

@@ -19,7 +19,7 @@ from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.search.beam import SearchResult, beam_search
 from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.protocols import Prediction
-from seq2seq.search.top_k import best_continuations, best_of, chosen, permitted
+from seq2seq.search.top_k import best_continuations, mask_totals, select_continuations, stable_top_k
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
@@ -119,7 +119,7 @@ def test_a_sentence_alone_equals_the_sentence_in_a_batch(seed: int, sentences: i
 def test_best_of_is_a_stable_sort(seed: int, rows: int, size: int, k: int, spread: int) -> None:
     scores = torch.randint(-spread, 1, (rows, size), generator=torch.Generator().manual_seed(seed)).double()
     scores[scores == -spread] = -torch.inf
-    values, index = best_of(scores, k)
+    values, index = stable_top_k(scores, k)
     expected = [sorted(range(size), key=lambda i: (-row[i], i))[:k] for row in scores.tolist()]
     assert torch.equal(values, scores.gather(1, index))
     for found, row, wanted in zip(index.tolist(), scores.tolist(), expected, strict=True):
@@ -145,7 +145,7 @@ def test_the_kernel_finds_the_continuations_that_the_plain_way_finds(
     live = -10 * torch.rand(shape[:2], generator=generator, dtype=exact)
     live[torch.rand(shape[:2], generator=generator) < 0.2] = -torch.inf
     prediction = Prediction(logits, torch.logsumexp(logits.to(exact), dim=2).t().contiguous().t())
-    plain = chosen(prediction, permitted(prediction.log_probs, live, NEVER, [0]), k, None)
+    plain = select_continuations(prediction, mask_totals(prediction.log_probs, live, NEVER, [0]), k, None)
     found = best_continuations(prediction, live, k, NEVER, [0])
     assert torch.equal(found.totals, plain.totals)
     there = plain.totals > -torch.inf
@@ -235,7 +235,7 @@ def test_forbidden_tokens_are_never_said_whatever_their_probability() -> None:
     tables = random_tables(1, 3, 4)
     tables[..., list(NEVER)] = 0.0
     tables[..., A] = 0.0
-    found = search(tables, [8] * 3, beam_size=4, n_best=4, never=(*NEVER, A))
+    found = search(tables, [8] * 3, beam_size=4, n_best=4, banned_tokens=(*NEVER, A))
     assert not {token for row in found.hypotheses for h in row for token in h.tokens} & {*NEVER, A, EOS_ID}
 
 

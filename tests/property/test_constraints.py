@@ -1,4 +1,4 @@
-"""Constrained search against a plain definition of it, brute force, and the unconstrained choice."""
+"""Constrained search against a plain definition of it, brute force, and the unconstrained selector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seq2seq.search.constraints import DynamicBeamAllocation
 from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.logits_processors import ForcedPrefix
 from seq2seq.search.protocols import NEVER_EMITTED
-from seq2seq.search.top_k import best_of
+from seq2seq.search.top_k import stable_top_k
 
 EXAMPLES = settings(max_examples=scaled(25, 1000), deadline=None, derandomize=True)
 A, B, C, D = WORDS = range(EOS_ID + 1, EOS_ID + 5)
@@ -98,10 +98,10 @@ def search(
     alpha: float = 1.0,
     **options: object,
 ) -> SearchResult:
-    choice = None if phrases is None else DynamicBeamAllocation(phrases, limits)
+    selector = None if phrases is None else DynamicBeamAllocation(phrases, limits)
     penalty = length_penalty(NormalizationName.gnmt, alpha)
     return beam_search(
-        markov_step, markov_start(tables), torch.tensor(limits), penalty=penalty, choice=choice, **options
+        markov_step, markov_start(tables), torch.tensor(limits), penalty=penalty, selector=selector, **options
     )
 
 
@@ -233,20 +233,20 @@ def test_sentences_without_phrases_get_exactly_the_best_continuations(
     seed: int, k: int, vocab: int, tied: bool, dtype: torch.dtype, others: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    choice = DynamicBeamAllocation([[], [(A, B)] * others, []], [2, 6, 9])
+    selector = DynamicBeamAllocation([[], [(A, B)] * others, []], [2, 6, 9])
     kept, beam = [0, 1, 2], 1
     for step in range(4):
         shape = (len(kept), beam, vocab)
         totals = torch.randint(-4, 1, shape, generator=generator) if tied else torch.randn(shape, generator=generator)
         totals = totals.to(dtype)
-        scores, parents, tokens = choice.choose(totals, k)
-        expected = best_of(totals.flatten(1), k)
+        scores, parents, tokens = selector.select(totals, k)
+        expected = stable_top_k(totals.flatten(1), k)
         free = [place for place, sentence in enumerate(kept) if sentence != 1]
         assert torch.equal(scores[free], expected[0][free])
         assert torch.equal((parents * vocab + tokens)[free], expected[1][free])
         beam = scores.shape[1]
         if step == 1:
-            choice.keep(torch.tensor([2, 1]))
+            selector.keep(torch.tensor([2, 1]))
             kept = [2, 1]
 
 
@@ -272,8 +272,10 @@ def test_phrases_go_together_with_a_given_beginning(
 ) -> None:
     limit = len(prefix) + room_for(phrases)
     tables = random_tables(seed, 1, len(WORDS))
-    rules = [ForcedPrefix([prefix])]
-    (outputs,) = said_of(search(tables, [phrases], [limit], beam_size=beam_size, n_best=beam_size, rules=rules))
+    processors = [ForcedPrefix([prefix])]
+    (outputs,) = said_of(
+        search(tables, [phrases], [limit], beam_size=beam_size, n_best=beam_size, processors=processors)
+    )
     assert outputs
     for output in outputs:
         assert output[: len(prefix)] == prefix
@@ -313,19 +315,19 @@ MANY = range(SIZE, SIZE + 10)
 )
 def test_what_is_said_counts_beside_any_number_of_phrases(phrases: list[Tokens], said: list[int]) -> None:
     table = torch.zeros(1, *[SIZE + len(MANY)] * 3)
-    rules = [ForcedPrefix([said])]  # and there is room for no more
-    assert said_of(search(table, [phrases], [len(said) + 1], beam_size=1, rules=rules)) == [[said]]
+    processors = [ForcedPrefix([said])]  # and there is room for no more
+    assert said_of(search(table, [phrases], [len(said) + 1], beam_size=1, processors=processors)) == [[said]]
 
 
 def test_the_beam_is_dealt_to_the_numbers_of_tokens_met() -> None:
-    choice = DynamicBeamAllocation([[(A, B)]], [9])
+    selector = DynamicBeamAllocation([[(A, B)]], [9])
 
     def choose(*rows: dict[int, float]) -> list[tuple[float, int, int]]:
         totals = torch.full((1, len(rows), SIZE), -torch.inf)
         for beam, row in enumerate(rows):
             for token, value in row.items():
                 totals[0, beam, token] = value
-        scores, parents, tokens = choice.choose(totals, 3)
+        scores, parents, tokens = selector.select(totals, 3)
         return list(zip(scores[0].tolist(), parents[0].tolist(), tokens[0].tolist(), strict=True))
 
     # A has one token met, B, C and D none; EOS may not come yet. A takes the first place, C and D the other two.
@@ -355,7 +357,7 @@ def test_phrases_without_room_are_left_out_one_by_one() -> None:
 
 def test_a_phrase_that_may_not_be_said_leaves_no_output_to_its_sentence_alone() -> None:
     tables = random_tables(0, 3, len(WORDS))
-    found = search(tables, [[(A, B)], [(C,)], []], [6, 6, 6], beam_size=3, never=(*NEVER_EMITTED, B))
+    found = search(tables, [[(A, B)], [(C,)], []], [6, 6, 6], beam_size=3, banned_tokens=(*NEVER_EMITTED, B))
     assert [len(row) for row in found.hypotheses] == [0, 1, 1]
     assert C in found.hypotheses[1][0].tokens
 
@@ -363,7 +365,7 @@ def test_a_phrase_that_may_not_be_said_leaves_no_output_to_its_sentence_alone() 
 def test_the_search_keeps_its_own_totals() -> None:
     totals = random_tables(0, 1, len(WORDS))[:, 0]
     before = totals.clone()
-    DynamicBeamAllocation([[(A, B, C)]], [4]).choose(totals[:, :1], 3)
+    DynamicBeamAllocation([[(A, B, C)]], [4]).select(totals[:, :1], 3)
     assert torch.equal(totals, before)
 
 

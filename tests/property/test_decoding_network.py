@@ -19,12 +19,12 @@ from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName
 from seq2seq.config.model import AttentionName, CellName
 from seq2seq.data.batch import make_batch
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.stepping import step_of
-from seq2seq.search.batched_search import Source, search
+from seq2seq.search.batched_search import SearchInput, search
 from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.protocols import Hypothesis
 from tiny_model import make_network
@@ -33,11 +33,11 @@ VOCAB = 31
 EXAMPLES = settings(max_examples=scaled(10, 500), deadline=None, derandomize=True)
 
 
-def random_sources(count: int, longest: int, seed: int = 5, **more: list[Any]) -> list[Source]:
+def random_sources(count: int, longest: int, seed: int = 5, **more: list[Any]) -> list[SearchInput]:
     numbers = random.Random(seed)
     ids = [[numbers.randrange(4, VOCAB) for _ in range(numbers.randint(1, longest))] for _ in range(count)]
     prefixes, phrases = more.get("prefixes", [[]] * count), more.get("phrases", [[]] * count)
-    return [Source(*one) for one in zip(ids, prefixes, phrases, strict=True)]
+    return [SearchInput(*one) for one in zip(ids, prefixes, phrases, strict=True)]
 
 
 def network_of(
@@ -76,15 +76,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=[name for name in NETWORKS if name != "1 layer"])
-def predictor(request: pytest.FixtureRequest) -> Predictor:
-    return Predictor([network_of(**NETWORKS[request.param])])
+def ensemble(request: pytest.FixtureRequest) -> Ensemble:
+    return Ensemble([network_of(**NETWORKS[request.param])])
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "greedy": {"beam_size": 1},
     "beam": {"beam_size": 4},
     "average": {"beam_size": 4, "length_normalization": NormalizationName.average, "length_penalty": 0.7},
-    "rules": {"beam_size": 3, "no_repeat_ngram": 2, "repetition_penalty": 1.3, "min_length_ratio": 0.5},
+    "processors": {"beam_size": 3, "no_repeat_ngram": 2, "repetition_penalty": 1.3, "min_length_ratio": 0.5},
     "samples": {"search": SearchName.sample, "temperature": 0.8, "top_k": 9, "top_p": 0.9},
 }
 
@@ -98,11 +98,12 @@ def test_a_shortlist_is_a_network_that_can_say_nothing_else(options: dict[str, A
     table[4:, 0] = torch.arange(4, VOCAB) // 2 * 2  # every other token
     sources = random_sources(6, longest=9, prefixes=[[], [8, 13], *[[]] * 4], phrases=[[], [], [[11, 12]], [], [], []])
     if DecodeConfig(**options).search is SearchName.sample:
-        sources = [Source(source.ids, source.prefix, []) for source in sources]
-    short = Predictor([network_of(**NETWORKS[parts])], shortlist=Shortlist(table, torch.tensor([14])))
+        sources = [SearchInput(source.ids, source.prefix, []) for source in sources]
+    short = Ensemble([network_of(**NETWORKS[parts])], shortlist=Shortlist(table, torch.tensor([14])))
     network = network_of(**NETWORKS[parts])
-    words = short.shortlist.words(
-        [source.ids for source in sources], wanted=[8, 13, *(word for phrase in sources[2].phrases for word in phrase)]
+    words = short.shortlist.tokens_for(
+        [source.ids for source in sources],
+        required=[8, 13, *(word for phrase in sources[2].phrases for word in phrase)],
     )
     rest = torch.ones(VOCAB, dtype=torch.bool).index_fill(0, words, False)
     network.output.bias[rest] = -math.inf
@@ -110,7 +111,7 @@ def test_a_shortlist_is_a_network_that_can_say_nothing_else(options: dict[str, A
     calls.enable(kernels)
     try:
         found, expected = (
-            search(predictor, sources, DecodeConfig(**options), n_best=1) for predictor in (short, Predictor([network]))
+            search(ensemble, sources, DecodeConfig(**options), n_best=1) for ensemble in (short, Ensemble([network]))
         )
     finally:
         calls.enable(True)
@@ -121,13 +122,13 @@ def test_a_shortlist_is_a_network_that_can_say_nothing_else(options: dict[str, A
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_sentence_alone_equals_the_sentence_in_a_padded_batch(predictor: Predictor, options: dict[str, Any]) -> None:
+def test_a_sentence_alone_equals_the_sentence_in_a_padded_batch(ensemble: Ensemble, options: dict[str, Any]) -> None:
     sources = random_sources(6, longest=12, prefixes=[[], [7, 9], *[[]] * 3, [4, 4, 5]])
     decode = DecodeConfig(**options)
     n_best = decode.beam_size if decode.search is SearchName.beam else 4
-    together = search(predictor, sources, decode, n_best=n_best)
-    alone = [search(predictor, [source], decode, n_best=n_best)[0] for source in sources]
-    turned = search(predictor, sources[::-1], decode, n_best=n_best)[::-1]
+    together = search(ensemble, sources, decode, n_best=n_best)
+    alone = [search(ensemble, [source], decode, n_best=n_best)[0] for source in sources]
+    turned = search(ensemble, sources[::-1], decode, n_best=n_best)[::-1]
     for rows in (alone, turned):
         assert [[h.tokens for h in row] for row in together] == [[h.tokens for h in row] for row in rows]
         for row, expected in zip(together, rows, strict=True):
@@ -136,11 +137,11 @@ def test_a_sentence_alone_equals_the_sentence_in_a_padded_batch(predictor: Predi
 
 @torch.no_grad()
 def test_a_sentence_alone_equals_the_sentence_in_a_batch_with_coverage_and_phrases() -> None:
-    predictor = Predictor([network_of(2), network_of(1, seed=8)], [0.3, 0.7])
+    ensemble = Ensemble([network_of(2), network_of(1, seed=8)], [0.3, 0.7])
     sources = random_sources(7, longest=9, phrases=[[], [[5, 6]], [], [[9], [8, 8]], [], [[4]], []])
     decode = DecodeConfig(coverage_penalty=0.4)
-    together = search(predictor, sources, decode, n_best=3)
-    alone = [search(predictor, [source], decode, n_best=3)[0] for source in sources]
+    together = search(ensemble, sources, decode, n_best=3)
+    alone = [search(ensemble, [source], decode, n_best=3)[0] for source in sources]
     assert [[h.tokens for h in row] for row in together] == [[h.tokens for h in row] for row in alone]
     assert all(contains(h.tokens, p) for s, row in zip(sources, alone, strict=True) for h in row for p in s.phrases)
 
@@ -149,22 +150,24 @@ def contains(tokens: list[int], phrase: list[int]) -> bool:
     return any(tokens[i : i + len(phrase)] == phrase for i in range(len(tokens)))
 
 
-def rescored(network: Seq2Seq, source: Source, found: Hypothesis) -> list[float]:
+def rescored(network: Seq2Seq, source: SearchInput, found: Hypothesis) -> list[float]:
     logits, targets, _ = network(make_batch([source.ids], [found.tokens]))
     return (-torch.nn.functional.cross_entropy(logits, targets, reduction="none")).tolist()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_log_probabilities_are_what_teacher_forcing_gives(predictor: Predictor, options: dict[str, Any]) -> None:
+def test_log_probabilities_are_what_teacher_forcing_gives(ensemble: Ensemble, options: dict[str, Any]) -> None:
     sources = random_sources(6, longest=10, prefixes=[[8, 9, 9], *[[]] * 5])
     decode = DecodeConfig(**options)
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     n_best = decode.beam_size if decode.search is SearchName.beam else 4
-    for source, hypotheses in zip(sources, search(predictor, sources, decode, n_best=n_best), strict=True):
-        forced = predictor.force([source.ids] * len(hypotheses), [h.tokens for h in hypotheses], torch.device("cpu"))
+    for source, hypotheses in zip(sources, search(ensemble, sources, decode, n_best=n_best), strict=True):
+        forced = ensemble.force_decode(
+            [source.ids] * len(hypotheses), [h.tokens for h in hypotheses], torch.device("cpu")
+        )
         for found, other in zip(hypotheses, forced, strict=True):
-            expected = rescored(predictor.networks[0], source, found)
+            expected = rescored(ensemble.networks[0], source, found)
             assert found.token_log_probs == pytest.approx(expected, abs=1e-9)
             assert other.token_log_probs == pytest.approx(expected, abs=1e-9)
             assert found.log_prob == pytest.approx(math.fsum(expected), abs=1e-9)
@@ -178,7 +181,7 @@ def test_log_probabilities_are_what_teacher_forcing_gives(predictor: Predictor, 
 class Teacher:
     """The network asked token by token for one sentence: what the reference beam needs to know about it."""
 
-    def __init__(self, network: Seq2Seq, source: Source) -> None:
+    def __init__(self, network: Seq2Seq, source: SearchInput) -> None:
         self.network, self.source = network, source
         self.known: dict[tuple[int, ...], tuple[list[float], np.ndarray]] = {}
 
@@ -234,17 +237,17 @@ def test_equals_the_reference_beam_with_every_option(
         no_repeat_ngram=ngram, repetition_penalty=repetition, min_length_ratio=least, max_length_ratio=1.0,
         max_length_extra=3,
     )  # fmt: skip
-    found = search(Predictor([network]), sources, decode, n_best=n_best)
+    found = search(Ensemble([network]), sources, decode, n_best=n_best)
     for source, hypotheses in zip(sources, found, strict=True):
         teacher = Teacher(network, source)
         expected = reference.beam_search(
             lambda tokens, ask=teacher.ask: ask(tokens)[0],
-            source.longest(decode),
+            source.max_length(decode),
             beam_size,
             n_best,
             reference.penalty(kind.name, alpha),
             (PAD_ID, UNK_ID, BOS_ID),
-            rules=reference.Rules(source.shortest(decode), ngram, repetition, source.prefix),
+            processors=reference.Processors(source.min_length(decode), ngram, repetition, source.prefix),
             bonus=lambda tokens, ask=teacher.ask: beta * reference.coverage(ask(tokens)[1]),
         )
         assert [h.tokens for h in hypotheses] == [o.tokens for o in expected]
@@ -270,8 +273,8 @@ def test_a_step_prepared_for_one_network_is_not_that_of_another() -> None:
 @torch.no_grad()
 def test_an_ensemble_of_one_network_twice_is_that_network() -> None:
     sources, decode = random_sources(5, 8), DecodeConfig()
-    alone = search(Predictor([network_of()]), sources, decode, n_best=3)
-    twice = search(Predictor([network_of(), network_of()], [3.0, 1.0]), sources, decode, n_best=3)
+    alone = search(Ensemble([network_of()]), sources, decode, n_best=3)
+    twice = search(Ensemble([network_of(), network_of()], [3.0, 1.0]), sources, decode, n_best=3)
     assert [[h.tokens for h in row] for row in alone] == [[h.tokens for h in row] for row in twice]
     for row, expected in zip(twice, alone, strict=True):
         assert [h.log_prob for h in row] == pytest.approx([h.log_prob for h in expected], abs=1e-9)
@@ -281,7 +284,7 @@ def test_an_ensemble_of_one_network_twice_is_that_network() -> None:
 def test_an_ensemble_says_the_renormalised_weighted_mean_of_log_probabilities() -> None:
     one, two = network_of(seed=1), network_of(2, seed=2)
     (source,), target = random_sources(1, 6), [5, 9, 4]
-    (forced,) = Predictor([one, two], [1.0, 3.0]).force([source.ids], [target], torch.device("cpu"))
+    (forced,) = Ensemble([one, two], [1.0, 3.0]).force_decode([source.ids], [target], torch.device("cpu"))
     expected, looked = [], []
     for i, token in enumerate([*target, EOS_ID]):
         answers = [Teacher(network, source).ask(tuple(target[:i])) for network in (one, two)]
@@ -293,11 +296,11 @@ def test_an_ensemble_says_the_renormalised_weighted_mean_of_log_probabilities() 
 
 
 @torch.no_grad()
-def test_hypotheses_are_different_and_a_wider_beam_finds_no_worse_sum(predictor: Predictor) -> None:
+def test_hypotheses_are_different_and_a_wider_beam_finds_no_worse_sum(ensemble: Ensemble) -> None:
     sources = random_sources(9, longest=8)
     totals = []
     for beam_size in (1, 12):
-        found = search(predictor, sources, DecodeConfig(beam_size=beam_size, length_penalty=0.0), n_best=beam_size)
+        found = search(ensemble, sources, DecodeConfig(beam_size=beam_size, length_penalty=0.0), n_best=beam_size)
         for row in found:
             assert len({tuple(h.tokens) for h in row}) == len(row) == beam_size
             assert [h.score for h in row] == sorted((h.score for h in row), reverse=True)

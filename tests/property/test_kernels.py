@@ -28,7 +28,7 @@ from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import calls, library
 from seq2seq.kernels.products import has_int8, int8_product_with
 from seq2seq.model.cells import GATES
@@ -361,26 +361,26 @@ def test_a_prepared_step_is_kept_until_a_weight_changes() -> None:
 def test_a_translation_after_an_update_is_that_of_the_new_weights() -> None:
     network, batch = network_and_batch(1)
     optimizer = make_optimizer(network.parameters(), TrainingConfig(learning_rate=0.1))
-    predictor = Predictor([network])
+    ensemble = Ensemble([network])
 
     def first_word() -> Tensor:
         with torch.inference_mode():
-            state = predictor.start([[4, 5]], torch.device("cpu"))
-            return predictor.step(torch.full((1, 1), BOS_ID), state)[0].log_probs
+            state = ensemble.start([[4, 5]], torch.device("cpu"))
+            return ensemble.step(torch.full((1, 1), BOS_ID), state)[0].log_probs
 
     network.eval()
     before = first_word()
     gradients(network, batch)
     optimizer.step()
-    fresh, predictor_before = Predictor([network]), predictor
+    fresh, ensemble_before = Ensemble([network]), ensemble
     after = first_word()
-    predictor = fresh
+    ensemble = fresh
     torch.testing.assert_close(after, first_word())
     assert not torch.allclose(after, before)
     with torch.no_grad():
         network.output.bias.data.add_(torch.arange(12.0))  # which no counter counts
-    predictor_before.forget()
-    predictor = predictor_before
+    ensemble_before.invalidate()
+    ensemble = ensemble_before
     assert not torch.allclose(first_word(), after)
 
 

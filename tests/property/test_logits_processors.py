@@ -1,4 +1,4 @@
-"""Each rule against its definition on lists, for one hypothesis at a time; and all of them together."""
+"""Each processor against its definition on lists, for one hypothesis at a time; and all of them together."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from scaling import scaled
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.search.logits_processors import (
+    BannedSequences,
     ForcedPrefix,
     MinLength,
-    NeverSay,
     NoRepeatNgrams,
     RepetitionPenalty,
-    apply_rules,
+    apply_processors,
 )
-from seq2seq.search.protocols import Rule
+from seq2seq.search.protocols import LogitsProcessor
 
 EXAMPLES = settings(max_examples=scaled(50, 2000), deadline=None, derandomize=True)
 VOCAB = 7  # three words: few enough that they are often repeated
 A, B, C = range(EOS_ID + 1, VOCAB)
 
-# (log p of every next token, tokens said, sentence) -> log p after the rule
+# (log p of every next token, tokens said, sentence) -> log p after the processor
 Definition = Callable[[list[float], list[int], int], list[float]]
 
 
@@ -38,14 +38,14 @@ def forbidding(is_forbidden: Callable[[int, list[int], int], bool]) -> Definitio
     return definition
 
 
-def min_length(lengths: list[int]) -> tuple[Rule, Definition]:
+def min_length(lengths: list[int]) -> tuple[LogitsProcessor, Definition]:
     def too_short(token: int, said: list[int], sentence: int) -> bool:
         return token == EOS_ID and len([*said, token]) < lengths[sentence]
 
     return MinLength(torch.tensor(lengths)), forbidding(too_short)
 
 
-def no_repeat(n: int) -> tuple[Rule, Definition]:
+def no_repeat(n: int) -> tuple[LogitsProcessor, Definition]:
     def repeats(token: int, said: list[int], sentence: int) -> bool:
         text = [*said, token]
         ngrams = [text[i : i + n] for i in range(len(text) - n + 1)]
@@ -54,22 +54,22 @@ def no_repeat(n: int) -> tuple[Rule, Definition]:
     return NoRepeatNgrams(n), forbidding(repeats)
 
 
-def repetition(factor: float) -> tuple[Rule, Definition]:
+def repetition(factor: float) -> tuple[LogitsProcessor, Definition]:
     def definition(log_probs: list[float], said: list[int], sentence: int) -> list[float]:
         return [p * factor if token in said else p for token, p in enumerate(log_probs)]
 
     return RepetitionPenalty(factor), definition
 
 
-def never_say(sequences: list[list[int]]) -> tuple[Rule, Definition]:
+def banned_sequences(sequences: list[list[int]]) -> tuple[LogitsProcessor, Definition]:
     def completes(token: int, said: list[int], sentence: int) -> bool:
         text = [*said, token]
         return any(text[max(0, len(text) - len(sequence)) :] == sequence for sequence in sequences)
 
-    return NeverSay(sequences), forbidding(completes)
+    return BannedSequences(sequences), forbidding(completes)
 
 
-def forced_prefix(prefixes: list[list[int]]) -> tuple[Rule, Definition]:
+def forced_prefix(prefixes: list[list[int]]) -> tuple[LogitsProcessor, Definition]:
     def differs(token: int, said: list[int], sentence: int) -> bool:
         return prefixes[sentence][len(said) : len(said) + 1] not in ([], [token])
 
@@ -78,11 +78,11 @@ def forced_prefix(prefixes: list[list[int]]) -> tuple[Rule, Definition]:
 
 SENTENCES = 4
 ids = st.integers(0, VOCAB - 1)
-RULES: dict[str, tuple[Callable[..., tuple[Rule, Definition]], st.SearchStrategy[object]]] = {
+PROCESSORS: dict[str, tuple[Callable[..., tuple[LogitsProcessor, Definition]], st.SearchStrategy[object]]] = {
     "min_length": (min_length, st.lists(st.integers(0, 8), min_size=SENTENCES, max_size=SENTENCES)),
     "no_repeat": (no_repeat, st.integers(1, 4)),
     "repetition": (repetition, st.floats(1, 5)),
-    "never_say": (never_say, st.lists(st.lists(ids, min_size=1, max_size=3), max_size=5)),
+    "banned_sequences": (banned_sequences, st.lists(st.lists(ids, min_size=1, max_size=3), max_size=5)),
     "forced_prefix": (forced_prefix, st.lists(st.lists(ids, max_size=8), min_size=SENTENCES, max_size=SENTENCES)),
 }
 seeds = st.integers(0, 2**31)
@@ -90,8 +90,8 @@ beams = st.integers(1, 3)
 lengths_said = st.integers(0, 9)
 
 
-def draw_rule(data: st.DataObject, name: str) -> tuple[Rule, Definition]:
-    make, arguments = RULES[name]
+def draw_processor(data: st.DataObject, name: str) -> tuple[LogitsProcessor, Definition]:
+    make, arguments = PROCESSORS[name]
     return make(data.draw(arguments))  # not inside the strategy: beartype rolls dice, which Hypothesis forbids there
 
 
@@ -110,20 +110,20 @@ def for_each(change: Definition, log_probs: Tensor, tokens: Tensor) -> list[list
     ]
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", PROCESSORS)
 @EXAMPLES
 @given(data=st.data(), seed=seeds, beam=beams, said=lengths_said)
-def test_a_rule_equals_its_definition(name: str, data: st.DataObject, seed: int, beam: int, said: int) -> None:
-    rule, definition = draw_rule(data, name)
+def test_a_processor_equals_its_definition(name: str, data: st.DataObject, seed: int, beam: int, said: int) -> None:
+    processor, definition = draw_processor(data, name)
     log_probs, tokens = situation(seed, beam, said)
     expected = for_each(definition, log_probs, tokens)
     before = tokens.clone()
-    rule.apply(log_probs, tokens)
+    processor.apply(log_probs, tokens)
     assert log_probs.tolist() == expected
     assert torch.equal(tokens, before)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", PROCESSORS)
 @EXAMPLES
 @given(
     data=st.data(),
@@ -131,40 +131,40 @@ def test_a_rule_equals_its_definition(name: str, data: st.DataObject, seed: int,
     said=lengths_said,
     kept=st.lists(st.lists(st.integers(0, SENTENCES - 1), unique=True, max_size=SENTENCES), min_size=1, max_size=2),
 )
-def test_a_rule_for_some_sentences_does_to_them_what_it_did(
+def test_a_processor_for_some_sentences_does_to_them_what_it_did(
     name: str, data: st.DataObject, seed: int, said: int, kept: list[list[int]]
 ) -> None:
-    rule, _ = draw_rule(data, name)
+    processor, _ = draw_processor(data, name)
     log_probs, tokens = situation(seed, 2, said)
-    rule.apply(expected := log_probs.clone(), tokens)
+    processor.apply(expected := log_probs.clone(), tokens)
     for sentences in kept:
         index = torch.tensor([i for i in sentences if i < len(tokens)], dtype=torch.long)
-        rule, log_probs, tokens, expected = rule.keep(index), log_probs[index], tokens[index], expected[index]
-    rule.apply(log_probs, tokens)
+        processor, log_probs, tokens, expected = processor.keep(index), log_probs[index], tokens[index], expected[index]
+    processor.apply(log_probs, tokens)
     assert torch.equal(log_probs, expected)
 
 
 @EXAMPLES
 @given(
     data=st.data(),
-    names=st.lists(st.sampled_from(list(RULES)), max_size=5),
+    names=st.lists(st.sampled_from(list(PROCESSORS)), max_size=5),
     seed=seeds,
     beam=beams,
     said=lengths_said,
     impossible=st.sampled_from([0.2, 0.8]),
 )
-def test_all_rules_together(
+def test_all_processors_together(
     data: st.DataObject, names: Sequence[str], seed: int, beam: int, said: int, impossible: float
 ) -> None:
-    rules = [draw_rule(data, name) for name in names]
+    processors = [draw_processor(data, name) for name in names]
 
     def all_of_them(log_probs: list[float], said: list[int], sentence: int) -> list[float]:
         changed = log_probs
-        for name, (_, definition) in zip(names, rules, strict=True):
+        for name, (_, definition) in zip(names, processors, strict=True):
             if name != "forced_prefix":
                 changed = definition(changed, said, sentence)
-        for name, (rule, definition) in zip(names, rules, strict=True):
-            if name == "forced_prefix" and len(said) < len(rule.prefixes[sentence]):
+        for name, (processor, definition) in zip(names, processors, strict=True):
+            if name == "forced_prefix" and len(said) < len(processor.prefixes[sentence]):
                 changed = definition(log_probs, said, sentence)
         if max(changed) == -math.inf:
             changed = [log_probs[EOS_ID] if token == EOS_ID else p for token, p in enumerate(changed)]
@@ -173,17 +173,19 @@ def test_all_rules_together(
     log_probs, tokens = situation(seed, beam, said, impossible)
     before = log_probs.clone()
     expected = for_each(all_of_them, log_probs, tokens)
-    changed = apply_rules([rule for rule, _ in rules], log_probs, tokens)
+    changed = apply_processors([processor for processor, _ in processors], log_probs, tokens)
     assert changed.tolist() == expected
     assert torch.equal(log_probs, before)
 
 
-def said_and_left(rules: Sequence[Rule], said: list[int], log_probs: dict[int, float]) -> dict[int, float]:
+def said_and_left(
+    processors: Sequence[LogitsProcessor], said: list[int], log_probs: dict[int, float]
+) -> dict[int, float]:
     """What one hypothesis may say next, from what it could say and has said."""
     row = torch.full((1, 1, VOCAB), -torch.inf)
     for token, p in log_probs.items():
         row[0, 0, token] = p
-    changed = apply_rules(rules, row, torch.tensor(said, dtype=torch.long).view(1, 1, -1))[0, 0].tolist()
+    changed = apply_processors(processors, row, torch.tensor(said, dtype=torch.long).view(1, 1, -1))[0, 0].tolist()
     return {token: p for token, p in enumerate(changed) if p > -math.inf}
 
 
@@ -198,11 +200,11 @@ def test_the_third_word_of_a_trigram_said_before_is_forbidden() -> None:
 
 
 def test_a_forbidden_sequence_is_stopped_before_its_last_token_from_the_first_step_on() -> None:
-    rule = NeverSay([[A], [B, C], [C, B, B]])
-    assert said_and_left([rule], [], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
-    assert said_and_left([rule], [B], ALL) == {B: -2.0, EOS_ID: -4.0}
-    assert said_and_left([rule], [C, B], ALL) == {EOS_ID: -4.0}
-    assert said_and_left([NeverSay([[A, EOS_ID]])], [A], ALL) == {A: -1.0, B: -2.0, C: -3.0}
+    processor = BannedSequences([[A], [B, C], [C, B, B]])
+    assert said_and_left([processor], [], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
+    assert said_and_left([processor], [B], ALL) == {B: -2.0, EOS_ID: -4.0}
+    assert said_and_left([processor], [C, B], ALL) == {EOS_ID: -4.0}
+    assert said_and_left([BannedSequences([[A, EOS_ID]])], [A], ALL) == {A: -1.0, B: -2.0, C: -3.0}
 
 
 def test_a_word_said_twice_is_penalised_once() -> None:
@@ -211,27 +213,27 @@ def test_a_word_said_twice_is_penalised_once() -> None:
 
 
 def test_a_forced_token_keeps_its_own_log_p_against_every_other_rule() -> None:
-    rules = [ForcedPrefix([[A, A]]), NoRepeatNgrams(1), RepetitionPenalty(3.0), NeverSay([[A]])]
-    assert said_and_left(rules, [A], ALL) == {A: -1.0}
-    assert said_and_left(rules, [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
+    processors = [ForcedPrefix([[A, A]]), NoRepeatNgrams(1), RepetitionPenalty(3.0), BannedSequences([[A]])]
+    assert said_and_left(processors, [A], ALL) == {A: -1.0}
+    assert said_and_left(processors, [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
 
 
 def test_a_hypothesis_to_which_the_rules_leave_nothing_may_end() -> None:
-    rules = [MinLength(torch.tensor([9])), NoRepeatNgrams(1)]
-    assert said_and_left(rules, [A, B], ALL) == {C: -3.0}
-    assert said_and_left(rules, [A, B, C], ALL) == {EOS_ID: -4.0}
-    assert said_and_left(rules, [A, B, C], {}) == {}
-    assert said_and_left(rules, [A, B, C], {A: -1.0}) == {}  # the model itself will not end it
+    processors = [MinLength(torch.tensor([9])), NoRepeatNgrams(1)]
+    assert said_and_left(processors, [A, B], ALL) == {C: -3.0}
+    assert said_and_left(processors, [A, B, C], ALL) == {EOS_ID: -4.0}
+    assert said_and_left(processors, [A, B, C], {}) == {}
+    assert said_and_left(processors, [A, B, C], {A: -1.0}) == {}  # the model itself will not end it
 
 
 def test_without_rules_nothing_is_copied() -> None:
     log_probs, tokens = situation(1, 2, 3)
-    assert apply_rules([], log_probs, tokens) is log_probs
+    assert apply_processors([], log_probs, tokens) is log_probs
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: NoRepeatNgrams(0), lambda: RepetitionPenalty(0.9), lambda: NeverSay([[A], []])]
+    "make", [lambda: NoRepeatNgrams(0), lambda: RepetitionPenalty(0.9), lambda: BannedSequences([[A], []])]
 )
-def test_rules_that_make_no_sense_are_refused(make: Callable[[], Rule]) -> None:
+def test_rules_that_make_no_sense_are_refused(make: Callable[[], LogitsProcessor]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|empty"):
         make()

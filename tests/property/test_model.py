@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 from torch import Tensor, nn
 
 from covering import covering_set, name_of, pairs_of
@@ -39,7 +38,8 @@ from seq2seq.model.cells import GATES, Cell
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.training.run_log import RunLog
+from seq2seq.training.callbacks import Callbacks, RunOutput
+from seq2seq.training.run_log import NullLog
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids
 
@@ -285,17 +285,11 @@ def test_without_attention_every_step_reads_the_summary(network: Seq2Seq, seed: 
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def run_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
-    with RunLog(tmp_path_factory.mktemp("log"), 10**9, Console(stderr=True)) as log:
-        yield log
-
-
 class Captured(Exception):
     """Ends a run where its first update would begin."""
 
 
-def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_batches: int) -> dict[str, Tensor]:
+def gradients_of_update(network: Seq2Seq, batch: Batch, micro_batches: int) -> dict[str, Tensor]:
     """The gradients that a run on `batch` hands to the optimizer."""
     config = TrainingConfig(max_grad_norm=0.0, micro_batches=micro_batches, label_smoothing=0.1, max_steps=1)
 
@@ -308,7 +302,8 @@ def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_b
     def capture(*_: object) -> None:
         raise Captured
 
-    trainer = Trainer(network, config, torch.float32, data, never, never, never, run_log, Path(), "pieces")
+    output = RunOutput(Path(), NullLog(), "tokenizer")
+    trainer = Trainer(network, config, torch.float32, data, Callbacks(never, never), output)
     trainer.optimizer.register_step_pre_hook(capture)
     network.zero_grad()
     with pytest.raises(Captured):
@@ -318,12 +313,10 @@ def gradients_of_update(network: Seq2Seq, batch: Batch, run_log: RunLog, micro_b
 
 @EXAMPLES
 @given(networks, seeds, st.integers(1, 6), st.integers(2, 7))
-def test_micro_batches_have_the_gradient_of_the_whole_batch(
-    run_log: RunLog, network: Seq2Seq, seed: int, rows: int, parts: int
-) -> None:
+def test_micro_batches_have_the_gradient_of_the_whole_batch(network: Seq2Seq, seed: int, rows: int, parts: int) -> None:
     batch = make_batch(*random_batch(seed, rows, src_vocab_of(network)))
-    whole = gradients_of_update(network, batch, run_log, 1)
-    cut = gradients_of_update(network, batch, run_log, parts)
+    whole = gradients_of_update(network, batch, 1)
+    cut = gradients_of_update(network, batch, parts)
     # An independent road to the same gradient: the mean over all tokens of torch's own loss.
     logits, targets, _ = network(batch)
     mean = nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)

@@ -17,9 +17,9 @@ from torch import Tensor
 from markov import MarkovState, markov_start, markov_step, next_log_probs_of, random_tables
 from scaling import scaled
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.search.logits_processors import ForcedPrefix, MinLength, NeverSay, NoRepeatNgrams, RepetitionPenalty
+from seq2seq.search.logits_processors import BannedSequences, ForcedPrefix, MinLength, NoRepeatNgrams, RepetitionPenalty
 from seq2seq.search.protocols import Hypothesis
-from seq2seq.search.sampling import draw, sample
+from seq2seq.search.sampling import draw_tokens, sample
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
@@ -127,18 +127,18 @@ def test_what_is_drawn_equals_its_definition(
         piece_at(number, pieces(row, **options))
         for number, row in zip(numbers.tolist(), log_probs.tolist(), strict=True)
     ]
-    assert draw(log_probs, numbers, **options, few=few).tolist() == expected
+    assert draw_tokens(log_probs, numbers, **options, candidates=few).tolist() == expected
 
 
 def test_both_ends_of_the_unit_interval_draw_something_possible() -> None:
     log_probs = torch.tensor([-math.inf, -1.0, -math.inf, -1.0, -math.inf]).expand(3, -1)
     for options in ({}, {"top_k": 4}, {"top_p": 0.9}):
-        assert draw(log_probs, torch.tensor([0.0, 2.0**-53, 1.0]), **options).tolist() == [1, 1, 3]
+        assert draw_tokens(log_probs, torch.tensor([0.0, 2.0**-53, 1.0]), **options).tolist() == [1, 1, 3]
 
 
 def test_top_p_takes_no_token_more_than_hold_it() -> None:
     equal = torch.full((1, 4), math.log(1 / 4))
-    last = [draw(equal, torch.ones(1), top_p=top_p).item() for top_p in (0.01, 0.25, 0.26, 0.5, 0.75, 0.76)]
+    last = [draw_tokens(equal, torch.ones(1), top_p=top_p).item() for top_p in (0.01, 0.25, 0.26, 0.5, 0.75, 0.76)]
     assert last == [0, 0, 1, 1, 2, 3]
 
 
@@ -175,7 +175,7 @@ def test_outputs_are_as_frequent_as_they_are_probable(
 ) -> None:
     count, limits = scaled(4000, 500_000), [4, 3]
     tables = random_tables(5, len(limits), 3)
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rules": [RepetitionPenalty(factor)]}
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "processors": [RepetitionPenalty(factor)]}
     found = draw_samples(tables, limits, samples=count, **options)
     for table, limit, hypotheses in zip(tables, limits, found, strict=True):
         next_log_probs = next_log_probs_of(table)
@@ -205,12 +205,12 @@ def test_neither_the_other_sentences_nor_their_order_matter(
     prefixes = [[EOS_ID + 1 + (seed + i) % 5] * (i % 3) for i in range(sentences)]
 
     def drawn(order: list[int]) -> list[list[Hypothesis]]:
-        rules = [
+        processors = [
             MinLength(torch.tensor([i % 4 for i in order])),
             NoRepeatNgrams(2),
             ForcedPrefix([prefixes[i] for i in order]),
         ]
-        chosen = {"seeds": [seeds[i] for i in order], "rules": rules, **options}
+        chosen = {"seeds": [seeds[i] for i in order], "processors": processors, **options}
         return draw_samples(tables[order], [limits[i] for i in order], **chosen)
 
     together = drawn([*range(sentences)])
@@ -245,8 +245,8 @@ def test_the_likeliest_token_alone_is_greedy_search(seed: int, words: int, limit
 @given(seed=st.integers(0, 2**31), limits=st.lists(st.integers(1, 9), min_size=1, max_size=4), options=options_of_draw)
 def test_log_p_is_the_models_own_whatever_was_drawn_from(seed: int, limits: list[int], options: dict[str, Any]) -> None:
     tables = random_tables(seed, len(limits), 4)
-    rules = [RepetitionPenalty(2.0), ForcedPrefix([[EOS_ID + 1]] * len(limits))]
-    found = draw_samples(tables, limits, rules=rules, penalty=lambda length: 3.0 + length, **options)
+    processors = [RepetitionPenalty(2.0), ForcedPrefix([[EOS_ID + 1]] * len(limits))]
+    found = draw_samples(tables, limits, processors=processors, penalty=lambda length: 3.0 + length, **options)
     for table, hypotheses in zip(tables, found, strict=True):
         next_log_probs = next_log_probs_of(table)
         for hypothesis in hypotheses:
@@ -258,7 +258,7 @@ def test_log_p_is_the_models_own_whatever_was_drawn_from(seed: int, limits: list
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**31), sentences=st.integers(1, 5), options=options_of_draw, data=st.data())
-def test_every_rule_is_obeyed(seed: int, sentences: int, options: dict[str, Any], data: st.DataObject) -> None:
+def test_every_processor_is_obeyed(seed: int, sentences: int, options: dict[str, Any], data: st.DataObject) -> None:
     words = range(EOS_ID + 1, EOS_ID + 9)
     drawn_list = st.lists(st.sampled_from(words[:6]), max_size=3, unique=True)
     limits, shortest, prefixes = (
@@ -266,8 +266,13 @@ def test_every_rule_is_obeyed(seed: int, sentences: int, options: dict[str, Any]
         for one in (st.integers(1, 8), st.integers(0, 6), drawn_list)
     )
     forbidden = [[words[7]], [words[6], words[0]], [words[1], words[6], words[2]]]
-    rules = [NoRepeatNgrams(2), MinLength(torch.tensor(shortest)), NeverSay(forbidden), ForcedPrefix(prefixes)]
-    found = draw_samples(random_tables(seed, sentences, len(words)), limits, rules=rules, **options)
+    processors = [
+        NoRepeatNgrams(2),
+        MinLength(torch.tensor(shortest)),
+        BannedSequences(forbidden),
+        ForcedPrefix(prefixes),
+    ]
+    found = draw_samples(random_tables(seed, sentences, len(words)), limits, processors=processors, **options)
     for hypotheses, limit, least, prefix in zip(found, limits, shortest, prefixes, strict=True):
         for tokens in (hypothesis.tokens for hypothesis in hypotheses):
             pairs, room = [*itertools.pairwise(tokens)], limit - 1
@@ -306,14 +311,14 @@ def test_where_nothing_is_possible_the_sample_ends() -> None:
     found = draw_samples(constant_tables({}), [5], samples=2)
     assert found == [[Hypothesis([], [-math.inf], -math.inf)] * 2]
     only_word = constant_tables({EOS_ID + 1: 1.0})
-    found = draw_samples(only_word, [5], samples=1, rules=[NoRepeatNgrams(1)])
+    found = draw_samples(only_word, [5], samples=1, processors=[NoRepeatNgrams(1)])
     assert found == [[Hypothesis([EOS_ID + 1], [0.0, -math.inf], -math.inf)]]
 
 
 def test_the_step_functions_tensors_are_left_alone() -> None:
     tables = random_tables(1, 2, 4)
     before = tables.clone()
-    draw_samples(tables, [6, 2], rules=[NoRepeatNgrams(1)])
+    draw_samples(tables, [6, 2], processors=[NoRepeatNgrams(1)])
     assert torch.equal(tables, before)
 
 

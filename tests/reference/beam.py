@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 EOS = 3
 
-# The tokens said so far -> log p of every next token.
+# The tokens generated so far -> log p of every next token.
 NextLogProbs = Callable[[tuple[int, ...]], Sequence[float]]
 
 
@@ -33,21 +33,21 @@ def coverage(received: Iterable[float]) -> float:
     return sum(math.log(min(max(attention, 1e-10), 1.0)) for attention in received)
 
 
-class Rules(NamedTuple):
-    """What may be said, and how much it counts, after what has been said."""
+class Processors(NamedTuple):
+    """What may be generated, and how much it counts, after what has been generated."""
 
     min_length: int = 0
     ngram: int = 0
     repetition: float = 1.0
     prefix: Sequence[int] = ()
 
-    def weigh(self, said: tuple[int, ...], log_probs: Sequence[float], never: Collection[int]) -> list[float]:
-        if len(said) < len(self.prefix):
-            forced = self.prefix[len(said)]
+    def weigh(self, generated: tuple[int, ...], log_probs: Sequence[float], never: Collection[int]) -> list[float]:
+        if len(generated) < len(self.prefix):
+            forced = self.prefix[len(generated)]
             return [log_prob if token == forced else -math.inf for token, log_prob in enumerate(log_probs)]
         weighed = [
-            log_prob * (self.repetition if token in said else 1.0)
-            if token not in never and self._may_follow(said, token)
+            log_prob * (self.repetition if token in generated else 1.0)
+            if token not in never and self._may_follow(generated, token)
             else -math.inf
             for token, log_prob in enumerate(log_probs)
         ]
@@ -55,10 +55,10 @@ class Rules(NamedTuple):
             weighed[EOS] = log_probs[EOS]
         return weighed
 
-    def _may_follow(self, said: tuple[int, ...], token: int) -> bool:
+    def _may_follow(self, generated: tuple[int, ...], token: int) -> bool:
         if token == EOS:
-            return len(said) + 1 >= self.min_length
-        text = (*said, token)
+            return len(generated) + 1 >= self.min_length
+        text = (*generated, token)
         grams = [text[i : i + self.ngram] for i in range(len(text) - self.ngram + 1)] if self.ngram else []
         return not grams or grams[-1] not in grams[:-1]
 
@@ -70,18 +70,18 @@ def beam_search(
     n_best: int,
     divisor: Callable[[int], float],
     never: Collection[int],
-    rules: Rules | None = None,
+    processors: Processors | None = None,
     bonus: Callable[[tuple[int, ...]], float] = lambda tokens: 0.0,
 ) -> list[Output]:
     """Never stops early: runs until nothing lives or the last permitted token."""
-    rules = rules or Rules()
+    processors = processors or Processors()
     live: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Output] = []
     for length in range(1, max_length + 1):
         continuations = [
             ((*tokens, token), log_prob + more)
             for tokens, log_prob in live
-            for token, more in enumerate(rules.weigh(tokens, next_log_probs(tokens), never))
+            for token, more in enumerate(processors.weigh(tokens, next_log_probs(tokens), never))
             if more > -math.inf and (token == EOS or length < max_length)
         ]
         continuations.sort(key=lambda one: -one[1])  # stable: equal ones stay in the order of beam, then token
@@ -102,9 +102,9 @@ def brute_force(
     outputs = []
     for length in range(max_length):
         for tokens in itertools.product(words, repeat=length):
-            said = (*tokens, EOS)
-            log_prob = math.fsum(next_log_probs(said[:i])[said[i]] for i in range(len(said)))
-            outputs.append(Output([*tokens], log_prob, log_prob / divisor(len(said))))
+            generated = (*tokens, EOS)
+            log_prob = math.fsum(next_log_probs(generated[:i])[generated[i]] for i in range(len(generated)))
+            outputs.append(Output([*tokens], log_prob, log_prob / divisor(len(generated))))
     return sorted(outputs, key=lambda one: -one.score)[:n_best]
 
 

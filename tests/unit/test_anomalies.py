@@ -1,4 +1,4 @@
-"""Losses that are no numbers, and losses that jump."""
+"""Updates that are not finite, and spikes of the loss."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import statistics
 import pytest
 
 from seq2seq.errors import Seq2SeqError
-from seq2seq.training.anomalies import WINDOW, is_spike, skip
-from seq2seq.training.checkpoint import Progress
+from seq2seq.training.anomalies import WINDOW, record_loss, record_skip
+from seq2seq.training.progress import Progress
 
 
-def test_the_run_ends_with_the_last_skip_that_is_allowed() -> None:
+def test_the_run_ends_at_the_limit_of_skipped_updates() -> None:
     progress = Progress()
     for _ in range(2):
-        skip(progress, most=3)
+        record_skip(progress, max_skipped=3)
     with pytest.raises(Seq2SeqError, match=r"3 updates in a row .*training\.max_skipped"):
-        skip(progress, most=3)
+        record_skip(progress, max_skipped=3)
     assert progress.skipped == progress.skipped_in_a_row == 3
 
 
@@ -26,32 +26,32 @@ def losses(count: int, seed: int = 1) -> list[float]:
     return [4.0 + numbers.gauss(0, 0.2) for _ in range(count)]
 
 
-def test_mean_and_variance_of_the_first_updates_are_the_plain_ones() -> None:
+def test_mean_and_variance_of_the_first_updates_are_not_weighted() -> None:
     progress, values = Progress(), losses(WINDOW)
     for value in values:
-        is_spike(progress, value)
+        record_loss(progress, value)
     assert progress.loss_mean == pytest.approx(statistics.mean(values))
     assert progress.loss_variance == pytest.approx(statistics.pvariance(values))
 
 
 def test_a_jump_is_a_spike_and_noise_is_not() -> None:
     progress = Progress()
-    assert not any(is_spike(progress, value) for value in losses(1000))
+    assert not any(record_loss(progress, value) for value in losses(1000))
     mean = progress.loss_mean
-    assert is_spike(progress, 8.0)
+    assert record_loss(progress, 8.0)
     assert progress.loss_mean == pytest.approx(mean, abs=0.02)  # one spike does not hide the next
-    assert is_spike(progress, 8.0)
+    assert record_loss(progress, 8.0)
 
 
-def test_a_level_that_stays_is_soon_no_spike_any_more() -> None:
+def test_a_loss_that_stays_high_soon_is_no_spike() -> None:
     progress = Progress()
     for value in losses(200):
-        is_spike(progress, value)
-    spikes = [is_spike(progress, 8.0) for _ in range(WINDOW)]
+        record_loss(progress, value)
+    spikes = [record_loss(progress, 8.0) for _ in range(WINDOW)]
     assert spikes[0]
     assert not spikes[-1]
 
 
 def test_the_first_updates_are_never_spikes() -> None:
     progress = Progress()
-    assert not any(is_spike(progress, value) for value in [4.0] * (WINDOW - 1) + [9.0])
+    assert not any(record_loss(progress, value) for value in [4.0] * (WINDOW - 1) + [9.0])

@@ -1,4 +1,4 @@
-"""A crash, a kill or a full disk while a file is written never costs what was there."""
+"""A crash, a kill or a full disk during a write leaves the old file intact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import StorageError
 
 
-def test_a_file_is_made_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
+def test_a_file_is_created_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file"
     for content in ("one", "two"):
         write_atomically(path, lambda temporary: temporary.write_text(content))  # noqa: B023
@@ -23,7 +23,7 @@ def test_a_file_is_made_with_its_folder_and_replaced_later(tmp_path: Path) -> No
         assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
-def test_until_the_new_file_is_whole_the_old_one_is_there(tmp_path: Path) -> None:
+def test_the_old_file_exists_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -44,7 +44,7 @@ DIE_WHILE_WRITING = """
 """
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+def test_the_next_write_removes_the_temporary_file_of_a_killed_process(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     subprocess.run([sys.executable, "-c", textwrap.dedent(DIE_WHILE_WRITING), str(path)], check=False)
@@ -55,11 +55,11 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path)
 
 
 class Interrupted(BaseException):
-    """As KeyboardInterrupt: not an Exception."""
+    """Like KeyboardInterrupt, not an Exception."""
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, Interrupted])
-def test_a_writer_that_fails_leaves_the_old_file_alone_and_its_error_is_told(
+def test_a_failing_writer_leaves_the_old_file_unchanged_and_its_error_is_raised(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     path = tmp_path / "file"
@@ -75,7 +75,7 @@ def test_a_writer_that_fails_leaves_the_old_file_alone_and_its_error_is_told(
     assert path.read_text() == "old"
 
 
-def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "below", tmp_path / ("n" * 300)):
         with pytest.raises(StorageError, match="cannot write") as caught:
@@ -84,7 +84,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-# Writes the same file twice, the second time with no room for it: once as torch.save writes, once as safetensors does.
+# Write a file twice, the second time without space for it: with torch.save, with safetensors and with Python.
 FULL_DISK = """
     import os, resource, signal, sys
     from pathlib import Path
@@ -108,7 +108,7 @@ FULL_DISK = """
         write_atomically(path, lambda temporary: write(temporary, torch.zeros(10)))
         before = path.read_bytes()
         if full == "limit":
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond the limit is then an error, not a kill
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # exceeding the limit is then an error, not a kill
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         try:
             write_atomically(path, lambda temporary: write(temporary, torch.zeros(1_000_000)))
@@ -121,22 +121,9 @@ FULL_DISK = """
 """
 
 
-def write_to_a_full_disk(folder: Path, how: str) -> list[str]:
-    command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path_of_package()})
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def path_of_package() -> str:
-    import seq2seq
-
-    return str(Path(seq2seq.__file__).parents[1])
-
-
 @pytest.fixture(params=["limit", "tmpfs"])
 def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder that takes 100 kB more, and what makes it so: a limit of the process, or a file system of that size."""
+    """Yield a folder with space for 100 kB and the reason: a limit of the process, or a file system of that size."""
     if request.param == "limit":
         yield tmp_path, "limit"
         return
@@ -151,7 +138,7 @@ def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE and tmpfs")
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(full_disk: tuple[Path, str]) -> None:
+def test_a_full_disk_leaves_only_the_old_file(full_disk: tuple[Path, str]) -> None:
     folder, how = full_disk
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The benchmark's textbook network is the same function as ours, its products are all there, and it reports in JSON."""
+"""The textbook network computes our function, matrix products are counted completely, and the report is JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, DropoutConfig, ModelConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.inference.ensemble import Predictor
+from seq2seq.inference.ensemble import Ensemble
 from seq2seq.model.network import Seq2Seq
-from seq2seq.search.batched_search import Source, search
+from seq2seq.search.batched_search import SearchInput, search
 from seq2seq.training.loss import smoothed_cross_entropy
 from tiny_model import make_network
 
@@ -47,7 +47,7 @@ def random_batch() -> Batch:
 
 @pytest.fixture(autouse=True)
 def _one_round_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemm, "LEAST_SEC", 0.0)
+    monkeypatch.setattr(gemm, "MIN_SEC", 0.0)
 
 
 # --- the textbook network --------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def _one_round_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @torch.no_grad()
-def test_the_textbook_network_says_what_ours_says(layers: int) -> None:
+def test_the_textbook_network_computes_the_same_logits(layers: int) -> None:
     network = make_network(VOCAB, layers=layers).double().eval()
     logits, targets = textbook.copy_of(network)(random_batch())
     expected, expected_targets, _ = network(random_batch())
@@ -63,7 +63,7 @@ def test_the_textbook_network_says_what_ours_says(layers: int) -> None:
     torch.testing.assert_close(logits, expected)
 
 
-def test_a_textbook_update_is_that_of_our_loss() -> None:
+def test_a_textbook_update_equals_ours() -> None:
     torch.manual_seed(1)
     network = Seq2Seq(ModelConfig(12, 16, None, 8, 2, 2, dropout=NO_DROPOUT), VOCAB, VOCAB).double()
     copy, batch = textbook.copy_of(network), random_batch()
@@ -73,58 +73,58 @@ def test_a_textbook_update_is_that_of_our_loss() -> None:
     (loss / batch.tgt_tokens).backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD(network.parameters(), lr=0.1).step()
     expected = textbook.copy_of(network).state_dict()
-    twice = "cells.0.bias_hh"  # a second bias of the gates, which ours has not
+    second_bias = "cells.0.bias_hh"  # a second bias of the gates, which our network lacks
     changed = copy.state_dict()
     expected["cells.0.bias_hh"] = changed[twice]
     for name, value in changed.items():
         torch.testing.assert_close(value, expected[name], msg=name)
-    assert changed[twice].abs().max() > 0
+    assert changed[second_bias].abs().max() > 0
 
 
-def test_textbook_greedy_search_finds_what_ours_finds() -> None:
+def test_textbook_greedy_search_equals_ours() -> None:
     network = make_network(VOCAB, layers=2).double().eval()
-    network.output.bias.data[EOS_ID] = 2.0  # some outputs end before their limit
+    network.output.bias.data[EOS_ID] = 2.0  # so that some outputs end before their limit
     decode = DecodeConfig(beam_size=1, max_length_ratio=1.5)
-    sources = [Source(ids, [], []) for ids in random_ids(12, longest=10)]
+    sources = [SearchInput(ids, [], []) for ids in random_ids(12, longest=10)]
     with torch.inference_mode():
-        expected = [best.tokens for best, *_ in search(Predictor([network]), sources, decode)]
-    limits = [source.longest(decode) for source in sources]
+        expected = [best.tokens for best, *_ in search(Ensemble([network]), sources, decode)]
+    limits = [source.max_length(decode) for source in sources]
     found = textbook.beam_search(textbook.copy_of(network), [source.ids for source in sources], limits, 1, 1.0)
     assert found == expected
     assert len({limit - len(ids) for ids, limit in zip(found, limits, strict=True)}) > 1
 
 
-def test_a_wider_textbook_search_finds_likelier_outputs() -> None:
+def test_a_larger_textbook_beam_finds_likelier_outputs() -> None:
     network = make_network(VOCAB, layers=2).double().eval()
     sources = random_ids(12, longest=10)
     means = []
     for beam_size in (1, 5):
-        found = textbook.beam_search(textbook.copy_of(network), sources, [12] * 12, beam_size, 0.0)
+        outputs = textbook.beam_search(textbook.copy_of(network), sources, [12] * 12, beam_size, 0.0)
         with torch.inference_mode():
-            forced = Predictor([network]).force(sources, found, torch.device("cpu"))
+            forced = Ensemble([network]).force_decode(sources, outputs, torch.device("cpu"))
         means.append(sum(sum(one.token_log_probs) for one in forced))
     assert means[1] > means[0]
 
 
-def test_a_network_with_other_parts_has_no_textbook_copy() -> None:
+def test_a_network_with_other_parts_cannot_be_copied() -> None:
     with pytest.raises(ValueError, match="additive"):
         textbook.copy_of(make_network(VOCAB, attention=AttentionName.none))
 
 
-# --- the least matrix products ---------------------------------------------------------------------------------------
+# --- minimal matrix products -----------------------------------------------------------------------------------------
 
 
 def macs(products: list[gemm.Product]) -> Counter[str]:
-    """Multiplications by name, gradients with their product."""
-    found: Counter[str] = Counter()
+    """Multiplications by name of the product, including its gradients."""
+    counts: Counter[str] = Counter()
     for product in products:
-        found[product.name.partition(", gradient")[0]] += product.flops // 2
-    return found
+        counts[product.name.partition(", gradient")[0]] += product.flops // 2
+    return counts
 
 
-def test_the_products_of_a_step_are_those_counted_by_hand() -> None:
+def test_products_of_a_step_equal_a_count_by_hand() -> None:
     shape = gemm.BatchShape(rows=2, src_len=3, tgt_len=2, tgt_tokens=3)
-    once = {
+    forward = {
         "encoder input, layer 1": 2 * 6 * 2 * 8,  # directions, positions, inputs, gates
         "encoder recurrence": 2 * 6 * 2 * 8,
         "keys": 6 * 4 * 3,
@@ -137,10 +137,10 @@ def test_the_products_of_a_step_are_those_counted_by_hand() -> None:
         "readout": 4 * (2 + 4 + 4) * 2,
         "vocabulary": 3 * 2 * 5,
     }
-    assert macs(gemm.training_products(TINY, 5, shape)) == {name: 3 * count for name, count in once.items()}
+    assert macs(gemm.training_products(TINY, 5, shape)) == {name: 3 * count for name, count in forward.items()}
     deeper = ModelConfig(2, 4, None, 3, 2, 2)
-    more = macs(gemm.training_products(deeper, 5, shape)) - macs(gemm.training_products(TINY, 5, shape))
-    assert more == {
+    extra_macs = macs(gemm.training_products(deeper, 5, shape)) - macs(gemm.training_products(TINY, 5, shape))
+    assert extra_macs == {
         "encoder input, layers above": 3 * 2 * 6 * 4 * 8,
         "encoder recurrence": 3 * 2 * 6 * 2 * 8,
         "bridge": 3 * 2 * 4 * 8,
@@ -150,28 +150,29 @@ def test_the_products_of_a_step_are_those_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_the_products_of_a_step_are_those_that_torch_counts(layers: int) -> None:
+def test_products_of_a_step_equal_the_count_of_torch(layers: int) -> None:
     rows, src_len, tgt_len = 5, 4, 3
     model = ModelConfig(6, 8, None, 3, layers, layers, dropout=NO_DROPOUT)
-    same = make_batch([[5] * (src_len - 1)] * rows, [[6] * (tgt_len - 1)] * rows)  # no padding
+    batch = make_batch([[5] * (src_len - 1)] * rows, [[6] * (tgt_len - 1)] * rows)  # no padding
     network = textbook.Textbook(model, VOCAB)
     with FlopCounterMode(display=False) as counter:
-        logits, targets = network(same)
+        logits, targets = network(batch)
         torch.nn.functional.cross_entropy(logits, targets).backward()  # type: ignore[no-untyped-call]
     products = gemm.training_products(model, VOCAB, gemm.BatchShape(rows, src_len, tgt_len, rows * tgt_len))
-    counted = [product for product in products if "encoder" not in product.name]  # nn.LSTM is one operation to torch
+    counted = [product for product in products if "encoder" not in product.name]  # torch cannot count inside nn.LSTM
     assert counter.get_total_flops() == sum(product.flops for product in counted)
 
 
-def test_a_search_makes_the_forward_products_of_its_live_hypotheses() -> None:
+def test_search_products_are_the_forward_products_of_live_hypotheses() -> None:
     training = gemm.training_products(TINY, 5, gemm.BatchShape(2, 3, 2, 4))
     forward = [product for product in training if "gradient" not in product.name]
     steps = [gemm.SearchStep(sentences=2, beam=1, src_len=3)] * 2
     assert macs(gemm.search_products(TINY, 5, 2, 3, steps)) == macs(forward)
     wider = [steps[0], gemm.SearchStep(sentences=1, beam=4, src_len=3)]
-    more = macs(gemm.search_products(TINY, 5, 2, 3, wider)) - macs(forward)
-    said = ("words", "decoder recurrence, layer 1", "query", "energies", "context", "readout", "vocabulary")
-    assert more == {name: macs(forward)[name] // 2 for name in said}  # in one step of two, four rows instead of two
+    extra_macs = macs(gemm.search_products(TINY, 5, 2, 3, wider)) - macs(forward)
+    decoder = ("words", "decoder recurrence, layer 1", "query", "energies", "context", "readout", "vocabulary")
+    # One of the two steps has four rows instead of two.
+    assert extra_macs == {name: macs(forward)[name] // 2 for name in decoder}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -181,10 +182,10 @@ def test_products_can_be_timed(dtype: torch.dtype) -> None:
     assert gemm.measure(products, dtype) > 0
 
 
-# --- the report ------------------------------------------------------------------------------------------------------
+# --- report ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_ratio_is_that_of_the_updates_which_both_have_made() -> None:
+def test_a_ratio_covers_the_updates_of_both_systems() -> None:
     ours, textbooks = ([{"sec": sec} for sec in seconds] for seconds in ((1, 1, 8), (3, 2)))
     assert benchmark.step_ratio(ours, textbooks) == 2.5
 
@@ -195,12 +196,12 @@ def test_padding_and_loading_are_shares() -> None:
     assert benchmark.loader_share({"steps": [step] * 3, "order_sec_a_step": 0.1}) == pytest.approx(0.2)
 
 
-def test_the_table_has_a_row_for_each_figure_and_a_column_for_each_part() -> None:
+def test_the_table_has_a_row_per_figure_and_a_column_per_part() -> None:
     results = {"a": {"x": benchmark.spread([1234.56, 1, 2])}, "b": {"y": benchmark.spread([0.123456])}}
     assert benchmark.table(results)[2:] == ["| x | 2 (1–1,235) |  |", "| y |  | 0.123 (0.123–0.123) |"]
 
 
-class HereRun(benchmark.Run):
+class InProcessRun(benchmark.Run):
     """Measures in this process."""
 
     def measure(self, name: str, **arguments: Any) -> dict[str, Any]:
@@ -228,12 +229,12 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["translate", "data"])
-def test_benchmarks_measure_all_they_report(name: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # leaves this process's allocator as it is
+def test_benchmarks_report_all_figures(name: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `configure` then does not change the allocator of this process
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     threads = torch.get_num_threads()
     try:
-        check(getattr(benchmark, name)(HereRun(benchmark.parse([name, *flags]))), name)
+        check(getattr(benchmark, name)(InProcessRun(benchmark.parse([name, *flags]))), name)
     finally:
         torch.set_num_threads(threads)
 

@@ -1,4 +1,4 @@
-"""Encoded pairs on disk are the tokenizer's ids, and the cache never gives those of another text."""
+"""Encoded pairs on disk are the tokenizer's ids, and the cache never returns those of another text."""
 
 import tracemalloc
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_second_call_opens_what_the_first_wrote(tmp_path: Path, tokenizer: Tok
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
 
 
-def test_another_text_limit_or_tokenizer_is_another_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_each_text_limit_and_tokenizer_has_its_own_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     moved = ParallelText([*TEXT.src[1:], TEXT.src[0]], TEXT.tgt)
     other = Tokenizer.train(TEXT, TokenizerConfig(vocab_size=290), tmp_path)
     for text, chosen, limit in [
@@ -59,13 +59,13 @@ def test_another_text_limit_or_tokenizer_is_another_folder(tmp_path: Path, token
     assert len(list((tmp_path / "prepared").iterdir())) == 4
 
 
-def test_nothing_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_no_pair_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
     for _ in range(2):  # also when read from the cache
-        with pytest.raises(DataError, match=r"all 60 pairs .* 2 pieces.* data\.max_length"):
+        with pytest.raises(DataError, match=r"all 60 pairs .* 2 tokens.* data\.max_length"):
             prepare(ParallelText(TEXT.src[:-1], TEXT.tgt[:-1]), tokenizer, 2, tmp_path)
 
 
-def test_memory_grows_by_the_offsets_only(
+def test_memory_grows_with_the_offsets_only(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binarised, "CHUNK_PAIRS", 100)
@@ -91,7 +91,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, tokenizer: Tokenizer) -> 
 
 
 def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
-    target = tmp_path / "made"
+    target = tmp_path / "target"
     with new_folder(target) as late:
         (late / "who").write_text("late")
         with new_folder(target) as early:

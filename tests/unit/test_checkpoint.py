@@ -1,8 +1,9 @@
-"""last.pt: what it restores, and one line for every way it can be unusable."""
+"""last.pt: what it restores, and a one-line error for each way it can be unusable."""
 
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,18 @@ from torch import nn
 
 from seq2seq.errors import ModelFileError
 from seq2seq.storage.run_folder import PREVIOUS_NAME
-from seq2seq.training.checkpoint import Progress, read_checkpoint, restore, save_checkpoint
+from seq2seq.training.checkpoint import TrainingState, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.ema import MovingAverage
-
-State = tuple[nn.Module, torch.optim.Optimizer]
+from seq2seq.training.progress import Progress
+from seq2seq.training.records import Window
 
 PROGRESS = Progress(
     step=7, epoch=2, position=3, elapsed_sec=1.5, best=(31.25, -2.5), stale_validations=1, plateau_stale=2,
-    plateau_scale=0.25, skipped=4, validated_step=6,
+    plateau_scale=0.25, skipped=4, validated_step=6, kept=[(6, 31.25, -2.5)], window=Window(nll=2.5, steps=1), splits=2,
 )  # fmt: skip
 
 
-def make(seed: int, size: int = 3, updates: int = 0) -> State:
+def make(seed: int, size: int = 3, updates: int = 0, progress: Progress | None = None) -> TrainingState:
     torch.manual_seed(seed)
     network = nn.Linear(size, 2)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
@@ -31,55 +32,55 @@ def make(seed: int, size: int = 3, updates: int = 0) -> State:
         network(torch.randn(4, size)).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    return network, optimizer
+    return TrainingState(network, optimizer, None, progress or Progress())
 
 
-def save(path: Path, state: State, progress: Progress) -> None:
-    save_checkpoint(path, *state, None, progress, "pieces")
+def save(path: Path, state: TrainingState) -> None:
+    save_checkpoint(path, state, "tokenizer")
 
 
-def load(path: Path, state: State, pieces: str = "pieces") -> Progress:
-    return restore(path, read_checkpoint(path.parent, pieces), *state, None)
+def load(path: Path, state: TrainingState, tokenizer_fingerprint: str = "tokenizer") -> Progress:
+    restore(path, read_checkpoint(path.parent, tokenizer_fingerprint), state)
+    return state.progress
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "last.pt"
-    save(path, make(1, updates=3), PROGRESS)
+    save(path, make(1, updates=3, progress=PROGRESS))
     return path
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    network, optimizer = make(1, updates=3)
-    save(path, (network, optimizer), PROGRESS)
-    other, other_optimizer = make(2, updates=1)
-    assert load(path, (other, other_optimizer)) == PROGRESS
-    for one, two in ((network, optimizer), (other, other_optimizer)):
-        one(torch.ones(1, 3)).sum().backward()
-        two.step()
-    for name, value in network.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value)
+    state = make(1, updates=3, progress=PROGRESS)
+    save(path, state)
+    other = make(2, updates=1)
+    assert load(path, other) == PROGRESS
+    for one in (state, other):
+        one.network(torch.ones(1, 3)).sum().backward()
+        one.optimizer.step()
+    for name, value in state.network.state_dict().items():
+        assert torch.equal(other.network.state_dict()[name], value)
 
 
 def test_the_average_comes_back(tmp_path: Path) -> None:
-    network, optimizer = make(1, updates=3)
-    average = MovingAverage(network, 0.9)
+    state, other = make(1, updates=3), make(2)
+    average, restored = (MovingAverage(one.network, 0.9) for one in (state, other))
     with torch.no_grad():
-        network.weight += 1
+        for weight in state.network.parameters():
+            weight += 1
     average.update(5)
-    save_checkpoint(tmp_path / "last.pt", network, optimizer, average, PROGRESS, "pieces")
-    other, other_optimizer = make(2)
-    loaded = MovingAverage(other, 0.9)
     path = tmp_path / "last.pt"
-    restore(path, read_checkpoint(tmp_path, "pieces"), other, other_optimizer, loaded)
-    assert all(torch.equal(*pair) for pair in zip(loaded.average, average.average, strict=True))
-    assert not torch.equal(loaded.average[0], network.weight)
+    save(path, replace(state, average=average))
+    load(path, replace(other, average=restored))
+    assert all(torch.equal(*pair) for pair in zip(restored.average, average.average, strict=True))
+    assert not torch.equal(restored.average[0], next(state.network.parameters()))
 
 
 def test_the_checkpoint_before_the_last_is_kept_and_nothing_else(saved: Path) -> None:
     for step in (8, 9):
-        save(saved, make(1), Progress(step=step))
+        save(saved, make(1, progress=Progress(step=step)))
     assert {path.name for path in saved.parent.iterdir()} == {"last.pt", PREVIOUS_NAME}
     assert load(saved, make(1)).step == 9
     saved.write_bytes(b"")
@@ -87,10 +88,10 @@ def test_the_checkpoint_before_the_last_is_kept_and_nothing_else(saved: Path) ->
 
 
 @pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
-def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
     saved: Path, left: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save(saved, make(2), Progress(step=8))
+    save(saved, make(2, progress=Progress(step=8)))
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * left)])
     assert load(saved, make(3)) == PROGRESS
@@ -107,7 +108,7 @@ class Unsavable(nn.Linear):
 def test_a_save_that_fails_leaves_the_older_checkpoint(saved: Path) -> None:
     network = Unsavable(3, 2)
     with pytest.raises(AttributeError, match="pickle"):
-        save(saved, (network, torch.optim.Adam(network.parameters())), Progress(step=8))
+        save(saved, TrainingState(network, torch.optim.Adam(network.parameters()), None, Progress(step=8)))
     assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
     assert load(saved, make(2)) == PROGRESS
 
@@ -167,7 +168,7 @@ def test_a_missing_checkpoint(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_checkpoint_with_a_part_exchanged(saved: Path, change: dict[str, object], message: str) -> None:
+def test_a_checkpoint_with_a_part_replaced(saved: Path, change: dict[str, object], message: str) -> None:
     torch.save({**torch.load(saved, weights_only=True), **change}, saved)
     assert_refused(saved, message)
 
@@ -193,14 +194,14 @@ def assert_refused(path: Path, message: str) -> None:
 
 
 def test_weights_of_another_tokenizer(saved: Path) -> None:
-    """The ids the weights know would mean other pieces."""
+    """The same ids would be other tokens."""
     with pytest.raises(ModelFileError, match="another tokenizer"):
-        load(saved, make(1), "other pieces")
+        load(saved, make(1), "another tokenizer")
 
 
-def test_settings_may_change_on_resume(saved: Path) -> None:
-    network, _ = make(1)
+def test_hyper_parameters_of_the_optimizer_may_change_on_resume(saved: Path) -> None:
+    network = make(1).network
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.5), weight_decay=0.1)
-    load(saved, (network, optimizer))
+    load(saved, TrainingState(network, optimizer, None, Progress()))
     assert (optimizer.param_groups[0]["betas"], optimizer.param_groups[0]["weight_decay"]) == ((0.9, 0.5), 0.1)
     assert optimizer.state

@@ -1,4 +1,4 @@
-"""Learning curves: what is read from a run's metrics, and what the picture shows of it."""
+"""Learning curves: the values read from a run's metrics and the lines drawn from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seq2seq.curves import METRICS, interpolated, main, read_run, run_names
+from seq2seq.curves import METRICS, interpolate, main, read_run, run_names
 from seq2seq.storage.run_folder import METRICS_NAME
 
 
@@ -46,11 +46,11 @@ def points(folder: str, metric: str, axis: str = "steps") -> tuple[list[float], 
 
 
 def drawn(name: str, picture: str = "curves.svg") -> list[tuple[str, float, float]]:
-    """The line of a metric and run as its picture has it: M begins a piece, L goes on; down is positive."""
+    """Return the SVG path of a metric and run: M starts a segment, L continues it; y grows downwards."""
     text = Path(picture).read_text(encoding="utf-8")
-    found = re.search(rf'<g id="{name}">\s*<path d="([^"]*)"', text)
-    assert found, name
-    return [(sign, float(x), float(y)) for sign, x, y in re.findall(r"([ML]) (\S+) (\S+)", found[1])]
+    path = re.search(rf'<g id="{name}">\s*<path d="([^"]*)"', text)
+    assert path, name
+    return [(sign, float(x), float(y)) for sign, x, y in re.findall(r"([ML]) (\S+) (\S+)", path[1])]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def drawn(name: str, picture: str = "curves.svg") -> list[tuple[str, float, floa
         ("minutes", [0.2, 0.4, 0.6], [0.45, 0.65]),
     ],
 )
-def test_values_stand_at_their_updates_epochs_or_minutes(
+def test_values_are_at_their_updates_epochs_or_minutes(
     tmp_path: Path, axis: str, steps: list[float], validations: list[float]
 ) -> None:
     run = write(tmp_path / "run", *RUN)
@@ -72,7 +72,7 @@ def test_values_stand_at_their_updates_epochs_or_minutes(
     assert points(run, "bleu", axis) == (pytest.approx(validations), [10, 12])
 
 
-def test_epochs_of_validations_lie_between_those_of_the_updates(tmp_path: Path) -> None:
+def test_epochs_of_validations_are_interpolated(tmp_path: Path) -> None:
     run = write(
         tmp_path / "run", validation(1, 9, 1), step(2, 5, epoch=0.5), validation(3, 8, 2), step(4, 4, epoch=0.7),
         step(6, 3, epoch=None), validation(8, 7, 3),
@@ -80,16 +80,16 @@ def test_epochs_of_validations_lie_between_those_of_the_updates(tmp_path: Path) 
     assert points(run, "bleu", "epochs")[0] == pytest.approx([0.25, 0.6, 1.4])
 
 
-def test_interpolation_needs_a_line() -> None:
-    assert math.isnan(interpolated(3, [(0, 0.0)]))
-    assert interpolated(0, [(0, 0.0), (4, 1.0)]) == 0.0
-    assert interpolated(4, [(0, 0.0), (4, 1.0), (8, 9.0)]) == 1.0
+def test_interpolation_needs_two_points() -> None:
+    assert math.isnan(interpolate(3, [(0, 0.0)]))
+    assert interpolate(0, [(0, 0.0), (4, 1.0)]) == 0.0
+    assert interpolate(4, [(0, 0.0), (4, 1.0), (8, 9.0)]) == 1.0
 
 
-def test_what_is_not_finite_is_a_gap_and_the_rest_stays(tmp_path: Path) -> None:
+def test_a_value_that_is_not_finite_is_a_gap(tmp_path: Path) -> None:
     run = write(tmp_path / "run", step(1, 3.0), step(2, None), step(3, math.inf), step(4, 1.0), validation(4, None, 2))
-    places, values = points(run, "loss")
-    assert places == [1, 2, 3, 4]
+    positions, values = points(run, "loss")
+    assert positions == [1, 2, 3, 4]
     assert [None if math.isnan(value) else value for value in values] == [3, None, None, 1]
     assert points(run, "perplexity") == ([], [])
     assert points(run, "chrf") == ([], [])
@@ -98,18 +98,18 @@ def test_what_is_not_finite_is_a_gap_and_the_rest_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "end", ['{"event": "st', json.dumps(step(8, 1.0)), '{"event": "step", "loss": 1}\n', "7\n\n[]\n"]
 )
-def test_lines_that_are_no_whole_events_are_passed_over(tmp_path: Path, end: str) -> None:
+def test_incomplete_events_are_ignored(tmp_path: Path, end: str) -> None:
     run = write(tmp_path / "run", *RUN, end=end)
     assert points(run, "loss") == ([2, 4, 6], [5, 3, 2])
 
 
-def test_a_new_attempt_in_the_folder_replaces_the_old_one(tmp_path: Path) -> None:
+def test_a_new_attempt_in_the_same_folder_replaces_the_old_one(tmp_path: Path) -> None:
     run = write(tmp_path / "run", *RUN, step(2, 4.0), step(4, 1.0))
     assert points(run, "loss") == ([2, 4], [4, 1])
     assert points(run, "bleu") == ([], [])
 
 
-def test_runs_are_called_as_their_folders_unless_two_of_them_are_alike(tmp_path: Path) -> None:
+def test_runs_have_the_names_of_their_folders_unless_two_are_equal(tmp_path: Path) -> None:
     assert run_names(["runs/a", "runs/b/", "."]) == ["a", "b", tmp_path.name]
     assert run_names(["x/a", "y/a"]) == ["x/a", "y/a"]
 
@@ -131,7 +131,7 @@ def test_the_lines_are_the_values(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert y4 == pytest.approx((y5 + y3) / 2, abs=0.01)
 
 
-def test_panels_are_those_that_have_values_or_those_asked_for(tmp_path: Path) -> None:
+def test_panels_are_the_requested_metrics_or_all_with_values(tmp_path: Path) -> None:
     run, other = write(tmp_path / "run", *RUN), write(tmp_path / "other", step(1, 2.0), step(2, 1.0))
     scored = write(tmp_path / "scored", *RUN, validation(8, 7, 13, chrf=40.0))
     shown = {
@@ -148,7 +148,7 @@ def test_panels_are_those_that_have_values_or_those_asked_for(tmp_path: Path) ->
         )
 
 
-def test_a_single_value_is_seen_as_a_dot(tmp_path: Path) -> None:
+def test_a_single_value_has_a_marker(tmp_path: Path) -> None:
     assert main([write(tmp_path / "run", step(1, 2.0), validation(1, 9.0, 1.0)), "--metrics", "perplexity"]) == 0
     group = Path("curves.svg").read_text(encoding="utf-8").partition('<g id="perplexity-0">')[2].partition("</g>")[0]
     assert "<use " in group
@@ -157,7 +157,7 @@ def test_a_single_value_is_seen_as_a_dot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "logarithmic"), [([1.0, 2.0, 4.0], False), ([1.0, 10.0, 100.0], True), ([0.0, 1.0, 2.0], False)]
 )
-def test_a_wide_range_is_drawn_by_its_logarithm(tmp_path: Path, values: list[float], logarithmic: bool) -> None:
+def test_a_wide_range_has_a_logarithmic_axis(tmp_path: Path, values: list[float], logarithmic: bool) -> None:
     steps = [step(number, 1.0, grad_norm=value) for number, value in enumerate(values, start=1)]
     assert main([write(tmp_path / "run", *steps), "--metrics", "grad_norm"]) == 0
     (_, _, low), (_, _, middle), (_, _, high) = drawn("grad_norm-0")
@@ -165,7 +165,7 @@ def test_a_wide_range_is_drawn_by_its_logarithm(tmp_path: Path, values: list[flo
     assert even == (logarithmic or values[0] == 0)
 
 
-def test_runs_have_the_names_given_to_them_whatever_is_in_them(tmp_path: Path) -> None:
+def test_labels_may_contain_any_character(tmp_path: Path) -> None:
     runs = [write(tmp_path / "a", *RUN), write(tmp_path / "b", *RUN)]
     names = ["_$x_$ <&", "雪 $\\frac$"]
     assert main([*runs, "--label", names[0], "--label", names[1], "--metrics", "loss"]) == 0
@@ -177,7 +177,7 @@ def test_runs_have_the_names_given_to_them_whatever_is_in_them(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("PDF", b"%PDF")])
-def test_the_same_runs_are_the_same_file(tmp_path: Path, ending: str, magic: bytes) -> None:
+def test_the_same_runs_give_the_same_file(tmp_path: Path, ending: str, magic: bytes) -> None:
     run = write(tmp_path / "run", *RUN)
     files = [tmp_path / f"1.{ending}", tmp_path / "new" / f"2.{ending}"]
     for file in files:
@@ -186,24 +186,24 @@ def test_the_same_runs_are_the_same_file(tmp_path: Path, ending: str, magic: byt
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-# --- mistakes --------------------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "nothing is no run folder"),
-        (["run", "empty"], "empty is no run folder"),
+        (["nothing"], "nothing is not a run folder"),
+        (["run", "empty"], "empty is not a run folder"),
         (["begun"], "begun: nothing to draw"),
-        (["run", "--metrics", "loss,ter"], "--metrics ter: is none of loss, perplexity"),
-        (["run", "--metrics", ""], "is none of loss"),
+        (["run", "--metrics", "loss,ter"], "--metrics ter: unknown; choose from loss, perplexity"),
+        (["run", "--metrics", ""], "choose from loss"),
         (["run", "--metrics", "chrf,loss"], "--metrics chrf: no run has values"),
-        (["run", "run", "--label", "one"], "1 times --label for 2 runs"),
+        (["run", "run", "--label", "one"], "--label: 1 names for 2 runs"),
         (["run", "--output", "curves.jpg"], "must end in .svg, .png, .pdf"),
         (["run", "--output", "run/metrics.jsonl/x.svg"], "cannot write"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_errors_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     write(tmp_path / "run", *RUN)
@@ -216,7 +216,7 @@ def test_mistakes_are_one_line(
     assert not Path("curves.svg").exists()
 
 
-def test_without_matplotlib_it_says_what_to_install(
+def test_without_matplotlib_the_error_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -1,4 +1,4 @@
-"""Downloads against a server of our own: what is right is kept, everything else is one clear line."""
+"""Downloads from a local server: an intact file is kept, every failure is one clear line."""
 
 import gc
 import hashlib
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnr
 
 CONTENT = b"the archive " * 10_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-WAYS_ON = "without it: data=grammar"
+ALTERNATIVES = "alternatives: data=grammar"
 NAME = "tiny-1.0.tar.gz"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
@@ -30,19 +30,19 @@ class Reply:
     body: bytes = b""
     status: int = 200
     type: str = "application/octet-stream"
-    cut: int = 0  # bytes that the header promises and the body lacks
+    cut: int = 0  # bytes that Content-Length announces and the body lacks
 
 
 @dataclass
 class Server:
-    """An HTTP server of the replies one puts in `pages`; several replies to one path are given in turn."""
+    """An HTTP server that sends the replies in `pages`; several replies to one path are sent in turn."""
 
     pages: dict[str, list[Reply]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     url: str = ""
 
     def reply(self, path: str) -> Reply:
-        self.asked.append(path)
+        self.requests.append(path)
         replies = self.pages.get(path, [Reply(b"nothing here", 404)])
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
@@ -100,41 +100,41 @@ JSON_PAGE = Reply(
 
 
 class Sdist:
-    """`fetch_sdist` from the server's index."""
+    """Call `fetch_sdist` with the server's index."""
 
     path = f"/files/{NAME}"
     kept = NAME
 
     def __call__(self, server: Server, folder: Path) -> None:
         server.pages.setdefault("/simple/tiny/", [JSON_PAGE])
-        fetch_sdist("tiny", "1.0", DIGEST, folder, ways_on=WAYS_ON, index=f"{server.url}/simple/")
+        fetch_sdist("tiny", "1.0", DIGEST, folder, alternatives=ALTERNATIVES, index=f"{server.url}/simple/")
 
 
 class Files:
-    """`fetch_files` from the server."""
+    """Call `fetch_files` with the server."""
 
     path = "/raw/one.gz"
     kept = "one.gz"
 
     def __call__(self, server: Server, folder: Path) -> None:
-        fetch_files(f"{server.url}/raw/", {"one.gz": DIGEST}, folder, ways_on=WAYS_ON)
+        fetch_files(f"{server.url}/raw/", {"one.gz": DIGEST}, folder, alternatives=ALTERNATIVES)
 
 
-either = pytest.mark.parametrize("fetch", [Sdist(), Files()], ids=["sdist", "files"])
+each_fetch = pytest.mark.parametrize("fetch", [Sdist(), Files()], ids=["sdist", "files"])
 
 
-@either
+@each_fetch
 def test_fetched_once_and_kept(server: Server, tmp_path: Path, fetch: Sdist | Files) -> None:
     server.pages[fetch.path] = [Reply(CONTENT)]
     fetch(server, tmp_path / "cache")
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [fetch.kept]
     assert (tmp_path / "cache" / fetch.kept).read_bytes() == CONTENT
-    asked = list(server.asked)
+    before = list(server.requests)
     fetch(server, tmp_path / "cache")
-    assert server.asked == asked
+    assert server.requests == before
 
 
-@either
+@each_fetch
 @pytest.mark.parametrize("damage", [CONTENT[:-1], b"", b"x" + CONTENT[1:]])
 def test_a_damaged_copy_is_replaced(server: Server, tmp_path: Path, fetch: Sdist | Files, damage: bytes) -> None:
     server.pages[fetch.path] = [Reply(CONTENT)]
@@ -143,7 +143,7 @@ def test_a_damaged_copy_is_replaced(server: Server, tmp_path: Path, fetch: Sdist
     assert (tmp_path / fetch.kept).read_bytes() == CONTENT
 
 
-@either
+@each_fetch
 @pytest.mark.parametrize(
     "reply",
     [
@@ -163,30 +163,30 @@ def test_a_bad_download_is_one_line_and_leaves_nothing(
         fetch(server, tmp_path)
     message = str(caught.value)
     assert message.startswith("could not download")
-    assert message.endswith(WAYS_ON)
+    assert message.endswith(ALTERNATIVES)
     assert "\n" not in message
     assert len(message) < 500
     assert not list(tmp_path.iterdir())
 
 
-@either
-def test_a_passing_failure_is_tried_again(
+@each_fetch
+def test_a_temporary_failure_is_retried(
     server: Server, tmp_path: Path, fetch: Sdist | Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "RETRIES", 1)
     server.pages[fetch.path] = [Reply(b"later", 503), Reply(CONTENT)]
     fetch(server, tmp_path)
-    assert server.asked.count(fetch.path) == 2
+    assert server.requests.count(fetch.path) == 2
 
 
-@either
+@each_fetch
 def test_no_connection(tmp_path: Path, fetch: Sdist | Files) -> None:
     with pytest.raises(DownloadError, match="refused") as caught:
         fetch(Server(url="http://127.0.0.1:9"), tmp_path)
     assert len(str(caught.value)) < 200
 
 
-@either
+@each_fetch
 def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, fetch: Sdist | Files) -> None:
     server.pages[fetch.path] = [Reply(CONTENT)]
     (tmp_path / "file").write_text("in the way")
@@ -195,10 +195,10 @@ def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path, fetch: S
 
 
 @pytest.mark.parametrize("page", [HTML_PAGE, JSON_PAGE], ids=["PEP 503", "PEP 691"])
-def test_the_index_is_that_of_pip(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Reply) -> None:
+def test_the_index_of_pip_is_used(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Reply) -> None:
     server.pages |= {"/mirror/tiny/": [page], Sdist.path: [Reply(CONTENT)]}
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/mirror")
-    path = fetch_sdist("tiny", "1.0", DIGEST, tmp_path, ways_on=WAYS_ON)
+    path = fetch_sdist("tiny", "1.0", DIGEST, tmp_path, alternatives=ALTERNATIVES)
     assert path.read_bytes() == CONTENT
 
 
@@ -217,15 +217,15 @@ def test_the_index_is_that_of_pip(server: Server, tmp_path: Path, monkeypatch: p
 )
 def test_an_index_without_the_project(server: Server, tmp_path: Path, page: Reply, message: str) -> None:
     server.pages["/simple/tiny/"] = [page]
-    with pytest.raises(DownloadError, match=rf"could not download tiny 1\.0: .*{message}.*{WAYS_ON}"):
+    with pytest.raises(DownloadError, match=rf"could not download tiny 1\.0: .*{message}.*{ALTERNATIVES}"):
         Sdist()(server, tmp_path)
 
 
-def test_a_password_in_the_address_stays_out_of_the_message(server: Server, tmp_path: Path) -> None:
+def test_a_password_in_the_url_is_not_in_the_message(server: Server, tmp_path: Path) -> None:
     secret = server.url.replace("//", "//me:hunter2@")
     server.pages["/simple/tiny/"] = [Reply(b"no", 403)]
     with pytest.raises(DownloadError) as caught:
-        fetch_sdist("tiny", "1.0", DIGEST, tmp_path, ways_on=WAYS_ON, index=f"{secret}/simple/")
+        fetch_sdist("tiny", "1.0", DIGEST, tmp_path, alternatives=ALTERNATIVES, index=f"{secret}/simple/")
     assert "hunter2" not in str(caught.value)
     assert "403" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""With subword sampling every epoch is another segmentation of the same text, and the same one for a resumed run."""
+"""With subword sampling every epoch segments the text differently, and a resumed run segments it identically."""
 
 import logging
 import os
@@ -40,13 +40,13 @@ def text_of(pairs: int) -> ParallelText:
 TEXT = text_of(150)
 
 
-def pieces_of(kind: PieceType) -> TokenizerConfig:
+def tokenizer_config(kind: PieceType) -> TokenizerConfig:
     return TokenizerConfig(type=kind, vocab_size=300)
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return Tokenizer.train(TEXT, pieces_of(request.param), tmp_path_factory.mktemp("cache"))
+    return Tokenizer.train(TEXT, tokenizer_config(request.param), tmp_path_factory.mktemp("cache"))
 
 
 def rows(pairs: PairedIds) -> tuple[list[list[int]], list[list[int]]]:
@@ -70,13 +70,13 @@ def test_an_epoch_is_a_function_of_seed_and_number(tmp_path: Path, tokenizer: To
     assert tokenizer.decode(first[1]) == tokenizer.decode(second[1]) == TEXT.tgt
 
 
-def test_one_text_on_both_sides_is_cut_in_two_ways(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_the_same_text_on_both_sides_is_segmented_differently(tmp_path: Path, tokenizer: Tokenizer) -> None:
     same = ParallelText(TEXT.src, TEXT.src)
     src, tgt = rows(epoch_pairs(same, tokenizer, BOTH, 100, 1, tmp_path)(0))
     assert src != tgt
 
 
-def test_one_text_twice_is_cut_in_two_ways(
+def test_a_text_that_occurs_twice_is_segmented_differently(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binarised, "CHUNK_PAIRS", len(TEXT))
@@ -116,12 +116,12 @@ def test_pairs_too_long_in_their_segmentation_are_dropped_and_logged_once(
         dropped.append(pairs.dropped)
     assert len(set(dropped)) > 1
     assert [r.getMessage() for r in caplog.records if "longer than" in r.getMessage()] == [
-        f"dropped {dropped[0]} of 150 pairs longer than 20 pieces (data.max_length, training.batch_tokens)"
+        f"dropped {dropped[0]} of 150 pairs longer than 20 tokens (data.max_length, training.batch_tokens)"
     ]
 
 
 def test_no_pair_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    with pytest.raises(DataError, match=r"all 150 pairs .* 1 pieces.* data\.max_length"):
+    with pytest.raises(DataError, match=r"all 150 pairs .* 1 tokens.* data\.max_length"):
         epoch_pairs(TEXT, tokenizer, BOTH, 1, 1, tmp_path)(0)
     assert not list(tmp_path.rglob("*.npy"))
 
@@ -133,10 +133,10 @@ def test_nothing_accumulates_on_the_disk(tmp_path: Path, tokenizer: Tokenizer) -
     assert isinstance(first.src(0), np.memmap)
     pairs_of(1)
     assert not list((tmp_path / "sampled").iterdir())
-    assert rows(first) == before  # the file has no name any more, but is there
+    assert rows(first) == before  # the file is deleted, but still mapped
 
 
-def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_leftovers_of_a_killed_process_are_removed_after_an_hour(tmp_path: Path, tokenizer: Tokenizer) -> None:
     def leave(name: str, age_sec: float, file: str = "src_ids.npy") -> Path:
         folder = tmp_path / "sampled" / name
         folder.mkdir(parents=True)
@@ -156,7 +156,9 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path, to
 
 
 def config_of(cache: Path, kind: PieceType, seed: int = 1) -> Config:
-    data = DataConfig(src="en", tgt="xx", cache_dir=str(cache), tokenizer=pieces_of(kind), sampling=BOTH, max_length=30)
+    data = DataConfig(
+        src="en", tgt="xx", cache_dir=str(cache), tokenizer=tokenizer_config(kind), sampling=BOTH, max_length=30
+    )
     return Config(data=data, training=TrainingConfig(max_steps=1, batch_tokens=60, seed=seed))
 
 
@@ -164,9 +166,9 @@ def batches_of(config: Config, number: int, start: int = 0) -> list[Batch]:
     cache = Path(str(config.data.cache_dir))
     tokenizer = Tokenizer.train(TEXT, config.data.tokenizer, cache)
     count, batches = EpochBatches(config.data, config.training, TEXT, tokenizer)(number, start)
-    made = list(batches)
-    assert len(made) == count - start
-    return made
+    epoch_batches = list(batches)
+    assert len(epoch_batches) == count - start
+    return epoch_batches
 
 
 def as_lists(batches: list[Batch]) -> list[tuple[list[list[int]], list[list[int]]]]:
@@ -185,18 +187,18 @@ def test_the_batches_of_a_resumed_run_are_those_of_the_run(tmp_path: Path, kind:
     assert as_lists(batches_of(config_of(tmp_path / "cache", kind, seed=2), 2)) != first
     assert max(max(batch.src_ids.numel(), batch.tgt_out.numel()) for batch in whole) <= config.training.batch_tokens
     tokenizer = Tokenizer.train(TEXT, config.data.tokenizer, tmp_path / "cache")
-    read = {
+    decoded = {
         tuple(tokenizer.decode([[i for i in row if i != EOS_ID] for row in pair]))
         for batch in first
         for pair in zip(*batch, strict=True)
     }
-    assert read < set(TEXT)
-    # Another process, with a cache of its own.
+    assert decoded < set(TEXT)
+    # Another process with its own cache.
     (tmp_path / "settings").write_bytes(pickle.dumps(to_dict(config_of(tmp_path / "cache 2", kind))))
     code = """
 import pickle, sys
 sys.path += sys.argv[2:]
-from test_epochs import as_lists, batches_of
+from test_epoch_pairs import as_lists, batches_of
 from seq2seq.config.loading import to_config
 with open(sys.argv[1], "rb") as file:
     print(as_lists(batches_of(to_config(pickle.load(file)), 2, start=1)))

@@ -31,7 +31,7 @@ from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.run_folder import BEST_NAME
-from seq2seq.training.fine_tuning import check_fit, copy_weights, load_start
+from seq2seq.training.fine_tuning import check_compatible, copy_weights, load_pretrained
 
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4}
 PARENT_TEXT, CHILD_TEXT = ("abcde", "defgh"), ("bcdxyz", "efhixy")  # letters of source and target
@@ -200,7 +200,7 @@ def test_other_shapes_are_refused_by_their_keys(
     harmless = {"dropout": DropoutConfig(embedding=0.3), "tie_embeddings": TieName.none}
     parent, child = make(tokenizer, **old), make(tokenizer, seed=2, init_from="FILE", **harmless, **new)
     with pytest.raises(ConfigError) as caught:
-        check_fit(parent, child.config)
+        check_compatible(parent, child.config)
     assert str(caught.value) == f"training.init_from=FILE: {told}"
 
 
@@ -213,9 +213,9 @@ def test_what_changes_no_tensor_may_differ(tmp_path: Path, caplog: pytest.LogCap
         "encoder_hidden_size": 4,  # what null means in the file
         "tie_embeddings": TieName.none,
     }
-    check_fit(parent, make(tokenizer, **silent).config)
+    check_compatible(parent, make(tokenizer, **silent).config)
     assert caplog.messages == []
-    check_fit(parent, make(tokenizer, residual=True, **silent).config)
+    check_compatible(parent, make(tokenizer, residual=True, **silent).config)
     assert caplog.messages == [
         "training.init_from: model.residual is true, in the file false; the weights are copied all the same"
     ]
@@ -223,7 +223,9 @@ def test_what_changes_no_tensor_may_differ(tmp_path: Path, caplog: pytest.LogCap
 
 def test_matrices_that_become_one_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = letters(tmp_path, *PARENT_TEXT, joint=True)
-    check_fit(make(tokenizer, tie_embeddings=TieName.none), make(tokenizer, tie_embeddings=TieName.two_way).config)
+    check_compatible(
+        make(tokenizer, tie_embeddings=TieName.none), make(tokenizer, tie_embeddings=TieName.two_way).config
+    )
     (message,) = caplog.messages
     assert "model.tie_embeddings is two_way, in the file none: of matrices that become one" in message
 
@@ -256,16 +258,16 @@ def fingerprint(tokenizer: Tokenizer | None) -> str | None:
 
 def test_a_run_that_names_no_model_has_everything_of_its_own(tmp_path: Path) -> None:
     for resumed in (None, tmp_path):
-        start = load_start(asking(None), resumed)
+        start = load_pretrained(asking(None), resumed)
         assert (start.tokenizer, start.weights) == (None, None)
 
 
 def test_keep_takes_the_tokenizer_and_replace_does_not(tmp_path: Path, file: Path) -> None:
     for path in (file, file.parent):
-        kept = load_start(asking(path), None)
+        kept = load_pretrained(asking(path), None)
         assert fingerprint(kept.tokenizer) == letters(tmp_path, *PARENT_TEXT, joint=False).fingerprint
         assert kept.weights is not None
-        replaced = load_start(asking(path, VocabularyName.replace), None)
+        replaced = load_pretrained(asking(path, VocabularyName.replace), None)
         assert replaced.tokenizer is None
         assert replaced.weights is not None
 
@@ -273,27 +275,27 @@ def test_keep_takes_the_tokenizer_and_replace_does_not(tmp_path: Path, file: Pat
 @pytest.mark.parametrize("vocabulary", VocabularyName)
 def test_a_misfit_is_told_before_anything_is_made(file: Path, vocabulary: VocabularyName) -> None:
     with pytest.raises(ConfigError, match=r"training\.init_from=.*: model\.emb_size is 8, in the file 6$"):
-        load_start(asking(file, vocabulary, emb_size=8), None)
+        load_pretrained(asking(file, vocabulary, emb_size=8), None)
 
 
 def test_two_vocabularies_cannot_have_one_matrix(file: Path) -> None:
     with pytest.raises(ConfigError, match=rf"tie_embeddings=three_way needs one vocabulary, {file} has two"):
-        load_start(asking(file, tie=TieName.three_way), None)
-    assert load_start(asking(file, VocabularyName.replace, TieName.three_way), None).weights is not None
+        load_pretrained(asking(file, tie=TieName.three_way), None)
+    assert load_pretrained(asking(file, VocabularyName.replace, TieName.three_way), None).weights is not None
 
 
 def test_a_resumed_run_has_its_weights_already(file: Path, tmp_path: Path) -> None:
-    kept = load_start(asking(file), tmp_path)
+    kept = load_pretrained(asking(file), tmp_path)
     assert kept.weights is None
     assert fingerprint(kept.tokenizer) == letters(tmp_path, *PARENT_TEXT, joint=False).fingerprint
-    assert load_start(asking(tmp_path / "gone", VocabularyName.replace), tmp_path).tokenizer is None
+    assert load_pretrained(asking(tmp_path / "gone", VocabularyName.replace), tmp_path).tokenizer is None
 
 
 def test_the_runs_own_model_has_its_tokenizer_when_the_other_has_gone(file: Path, tmp_path: Path) -> None:
     own = make(letters(tmp_path, *CHILD_TEXT, joint=True))
     save_model(tmp_path / BEST_NAME, own)
     file.unlink()
-    assert fingerprint(load_start(asking(file), tmp_path).tokenizer) == own.tokenizer.fingerprint
+    assert fingerprint(load_pretrained(asking(file), tmp_path).tokenizer) == own.tokenizer.fingerprint
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -302,17 +304,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         broken.network.output.bias[5] = math.nan
     save_model(tmp_path / "broken.safetensors", broken)
     with pytest.raises(ModelFileError, match=r"^training.init_from: .*broken.safetensors holds weights that are not"):
-        load_start(asking(tmp_path / "broken.safetensors"), None)
+        load_pretrained(asking(tmp_path / "broken.safetensors"), None)
 
 
 def test_a_model_that_is_not_there_or_damaged(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=f"^training.init_from: no model at {tmp_path / 'none'}"):
-        load_start(asking(tmp_path / "none"), None)
+        load_pretrained(asking(tmp_path / "none"), None)
     with pytest.raises(
         ModelFileError, match=r"^no model at .*none.*; its tokenizer is needed to resume: training.init_from=PATH"
     ):
-        load_start(asking(tmp_path / "none"), tmp_path)
+        load_pretrained(asking(tmp_path / "none"), tmp_path)
     file.write_bytes(file.read_bytes()[:1000])
     for vocabulary in VocabularyName:
         with pytest.raises(ModelFileError, match=f"^training.init_from: {file} is not a readable model file"):
-            load_start(asking(file, vocabulary), None)
+            load_pretrained(asking(file, vocabulary), None)

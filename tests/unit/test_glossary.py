@@ -192,8 +192,8 @@ def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
         (b"caf\xe9\tx\n", r"line 1: not valid UTF-8 \(byte 0xe9\)"),
         ("fox\tFuchs\n".encode("utf-16"), "line 1: not valid UTF-8"),
         ("fox\tFuchs\n".encode("utf-16-le"), "line 1: a NUL byte"),
-        (b"fox\tFuchs\n\ncat\tKatze\nfox\tReineke\n", "line 4: 'fox' is to become 'Reineke', but 'Fuchs' in line 1"),
-        ("é\tx\ne\u0301\ty\u2028z\n".encode(), "line 2: 'é' is to become 'y z', but 'x' in line 1"),
+        (b"fox\tFuchs\n\ncat\tKatze\nfox\tReineke\n", "line 4: 'fox' has the target 'Reineke', but 'Fuchs' in line 1"),
+        ("é\tx\ne\u0301\ty\u2028z\n".encode(), "line 2: 'é' has the target 'y z', but 'x' in line 1"),
     ],
 )
 def test_an_unusable_file_is_one_line_that_names_it(tmp_path: Path, data: bytes | None, message: str) -> None:

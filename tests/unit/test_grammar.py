@@ -1,4 +1,4 @@
-"""The synthetic corpus is correct German, a function of its English, reproducible, and more than a word list can do."""
+"""The synthetic corpus is correct German, a function of its English, reproducible, and more than word-by-word."""
 
 import json
 import os
@@ -29,8 +29,8 @@ Pairs = list[tuple[str, str]]
 PAIRS = 20_000
 
 
-def elsewhere(call: str, hash_seed: int = 0) -> Any:
-    """Evaluate a call in another process, without the run-time type checks that make it ten times as slow here."""
+def in_subprocess(call: str, hash_seed: int = 0) -> Any:
+    """Evaluate a call in another process, without the run-time type checks that slow it down tenfold here."""
     code = f"import json; from seq2seq.data.corpora.grammar import generate, splits; print(json.dumps({call}))"
     env = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
     result = json.loads(
@@ -41,24 +41,28 @@ def elsewhere(call: str, hash_seed: int = 0) -> Any:
 
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
-    return elsewhere(f"generate({PAIRS}, seed=1)")
+    return in_subprocess(f"generate({PAIRS}, seed=1)")
 
 
 @pytest.fixture(scope="module")
-def others() -> Pairs:
-    return elsewhere(f"generate({PAIRS}, seed=2)")
+def other_pairs() -> Pairs:
+    return in_subprocess(f"generate({PAIRS}, seed=2)")
 
 
 # --- the corpus ------------------------------------------------------------------------------------------------------
 
 
-def test_the_seed_decides_every_pair(pairs: Pairs, others: Pairs) -> None:
+def test_the_seed_decides_every_pair(pairs: Pairs, other_pairs: Pairs) -> None:
     assert generate(500, seed=1) == pairs[:500]
-    assert pairs != others
+    assert pairs != other_pairs
 
 
 def test_the_pairs_do_not_depend_on_hash_randomization() -> None:
-    assert elsewhere("generate(300, 5)", hash_seed=1) == elsewhere("generate(300, 5)", hash_seed=2) == generate(300, 5)
+    assert (
+        in_subprocess("generate(300, 5)", hash_seed=1)
+        == in_subprocess("generate(300, 5)", hash_seed=2)
+        == generate(300, 5)
+    )
 
 
 def test_no_sentence_occurs_twice(pairs: Pairs) -> None:
@@ -66,12 +70,12 @@ def test_no_sentence_occurs_twice(pairs: Pairs) -> None:
     assert len(set(sources)) == len(set(targets)) == len(pairs) == PAIRS
 
 
-def test_splits_share_no_sentence_and_a_larger_train_set_leaves_the_others_alone() -> None:
-    parts = elsewhere("splits(train=20_000, valid=700, test=800, seed=3)")
+def test_splits_share_no_sentence_and_valid_and_test_do_not_depend_on_the_size_of_train() -> None:
+    parts = in_subprocess("splits(train=20_000, valid=700, test=800, seed=3)")
     assert {name: len(part) for name, part in parts.items()} == {"train": 20_000, "valid": 700, "test": 800}
     for side in (0, 1):
         assert len({pair[side] for part in parts.values() for pair in part}) == 21_500
-    smaller = elsewhere("splits(train=100, valid=700, test=800, seed=3)")
+    smaller = in_subprocess("splits(train=100, valid=700, test=800, seed=3)")
     assert smaller["test"] == parts["test"]
     assert smaller["valid"] == parts["valid"]
 
@@ -82,15 +86,15 @@ def test_count_must_not_be_negative() -> None:
         generate(-1, seed=1)
 
 
-def test_an_english_sentence_has_one_translation(pairs: Pairs, others: Pairs) -> None:
-    first, second = dict(pairs), dict(others)
+def test_an_english_sentence_has_one_translation(pairs: Pairs, other_pairs: Pairs) -> None:
+    first, second = dict(pairs), dict(other_pairs)
     common = first.keys() & second.keys()
     assert len(common) > 20, "too few to say anything"
     assert all(first[source] == second[source] for source in common)
 
 
 def test_no_past_reads_like_a_present(pairs: Pairs) -> None:
-    # "They read" would have two translations, so these verbs stay out of the past.
+    # "They read" would have two translations, so these verbs are never used in the past.
     assert {verb.en for verb in lexicon().verbs.values() if verb.en == verb.en_past} == {"read", "cut", "put on"}
     reading = [target for source, target in pairs if re.search(r"\bread\b", source)]
     assert len(reading) > 20
@@ -117,7 +121,7 @@ def test_over_300_lemmas_are_in_use(pairs: Pairs) -> None:
 
 
 def test_a_million_sentences_of_one_shape_alone() -> None:
-    """Count "The tall man sees the old dog": all who fit a verb, times all that fit it; no two of them are the same."""
+    """Count the sentences like "The tall man sees the old dog": described subjects × described objects of each verb."""
     words = lexicon()
 
     def described(tags: frozenset[str]) -> int:
@@ -128,9 +132,9 @@ def test_a_million_sentences_of_one_shape_alone() -> None:
     assert sum(described(verb.subjects) * described(verb.objects) for verb in transitive) > 1_000_000
 
 
-def test_two_samples_overlap_as_little_as_out_of_a_million(pairs: Pairs, others: Pairs) -> None:
-    # Two draws of n out of N equally likely sentences share n * n / N of them, and out of unequal ones more.
-    common = {source for source, _ in pairs} & {source for source, _ in others}
+def test_two_samples_overlap_as_little_as_samples_of_a_million_sentences(pairs: Pairs, other_pairs: Pairs) -> None:
+    # Two samples of n out of N equally likely sentences share n * n / N of them; if unequally likely, more.
+    common = {source for source, _ in pairs} & {source for source, _ in other_pairs}
     assert PAIRS * PAIRS / len(common) > 1_000_000
 
 
@@ -142,11 +146,11 @@ def tokens(text: str) -> list[str]:
 
 
 def learn_lookup(pairs: Pairs, iterations: int = 6) -> dict[str, str]:
-    """Find the likeliest German word for every English one: IBM model 1 by expectation maximization."""
+    """Return the likeliest German word of every English word: IBM model 1 by expectation maximization."""
     links: dict[tuple[str, str], int] = {}
     link_ids, slot_ids, slots = [], [], 0
     for source, target in pairs:
-        words = ["", *tokens(source)]  # "" explains German words that no English one stands for
+        words = ["", *tokens(source)]  # "" generates German words that translate no English word
         for german_word in tokens(target):
             link_ids += [links.setdefault((word, german_word), len(links)) for word in words]
             slot_ids += [slots] * len(words)
@@ -169,21 +173,21 @@ def test_a_learned_word_by_word_translation_scores_below_40_bleu(pairs: Pairs) -
     assert (lookup["grandmother"], lookup["winter"], lookup["three"]) == ("Großmutter", "Winter", "drei"), "it learned"
     out = [" ".join(lookup.get(word, word) for word in tokens(source)) for source, _ in test]
     references = [" ".join(tokens(target)) for _, target in test]
-    # In lower case, so that it need not learn what starts a sentence.
+    # In lower case: the lookup cannot know which word starts the sentence.
     score = sacrebleu.corpus_bleu(out, [references], tokenize="none", lowercase=True, force=True).score
     assert 5 < score < 40
 
 
-# --- agreement and word order in generated text, checked with tables of our own --------------------------------------
+# --- agreement and word order in generated text, checked with independent tables -------------------------------------
 
-# Nouns whose form here is either singular or plural. Those under p change in the dative, so "den" is wrong before them.
+# Nouns whose form here is singular only or plural only. Plurals under p change in the dative, so "den" is an error.
 GENDERS = {
     "m": "Mann Hund Apfel Brief Hut Zug Baum Tisch Garten Wald Bahnhof Fluss Traum Freund Vogel Stuhl",
     "f": "Frau Katze Suppe Zeitung Tasche Lampe Jacke Gitarre Blume Bank Küche Stadt Schule Brücke Straße Frage Tür",
     "n": "Kind Pferd Brot Buch Glas Bild Hemd Auto Schiff Klavier Sofa Haus Dorf Hotel Schloss Dach Lied Wasser",
     "p": "Männer Hunde Äpfel Briefe Hüte Züge Bäume Tische Vögel Bücher Häuser Dörfer Kinder Lieder Pferde Schuhe",
 }
-# Determiner (or its ending) and the ending of an adjective after it; no genitive, which these nouns mostly show.
+# Determiner (or its ending) and the ending of an adjective after it. No genitive: most of these nouns change in it.
 DER = {"m": "der:e den:en dem:en", "f": "die:e der:en", "n": "das:e dem:en", "p": "die:en der:en"}
 DIESER = {"m": "er:e en:en em:en", "f": "e:e er:en", "n": "es:e em:en", "p": "e:en er:en"}
 EIN = {"m": ":er en:en em:en", "f": "e:e er:en", "n": ":es em:en", "p": "e:en er:en"}
@@ -195,21 +199,21 @@ PHRASE = re.compile(
 
 
 def violation(match: re.Match[str]) -> str | None:
-    """Return the phrase if its determiner and adjectives do not fit its noun."""
+    """Return the phrase if its determiner and adjectives do not agree with its noun."""
     article, dieser, dieser_ending, ein_ending, adjectives, noun = match.groups()
-    rules = (DER if article else DIESER if dieser else EIN)[GENDER_OF[noun]]
+    endings = (DER if article else DIESER if dieser else EIN)[GENDER_OF[noun]]
     shown = article or dieser_ending or ein_ending or ""
-    allowed = tuple(rule.split(":")[1] for rule in rules.split() if rule.split(":")[0] == shown)
+    allowed = tuple(rule.split(":")[1] for rule in endings.split() if rule.split(":")[0] == shown)
     agrees = bool(allowed) and all(adjective.endswith(allowed) for adjective in adjectives.split())
     return None if agrees else match.group()
 
 
 def test_determiners_and_adjectives_agree_with_the_gender_of_their_noun(pairs: Pairs) -> None:
-    found = [match for _, target in pairs for match in PHRASE.finditer(target) if match.group(6) in GENDER_OF]
+    matches = [match for _, target in pairs for match in PHRASE.finditer(target) if match.group(6) in GENDER_OF]
     # At the start of a relative clause ("über die kleine Kinder sprechen") "die" is no article.
-    found = [match for match in found if not re.search(r", \w+ $", match.string[: match.start()])]
-    assert len(found) > 5000
-    assert [phrase for match in found if (phrase := violation(match))] == []
+    matches = [match for match in matches if not re.search(r", \w+ $", match.string[: match.start()])]
+    assert len(matches) > 5000
+    assert [phrase for match in matches if (phrase := violation(match))] == []
 
 
 @pytest.mark.parametrize("wrong", ["die Mann", "der alten Hund", "ein altes Tisch", "das großes Haus", "den Kinder"])
@@ -223,7 +227,7 @@ CONJUNCTIONS = "dass|ob|weil|obwohl|wenn|als|während|bevor|bis"
 
 
 def finite_forms(joined: bool) -> set[str]:
-    """List all finite verbs, with their prefixes `joined` as in subordinate clauses or without them."""
+    """Return all finite verb forms, with their prefixes if `joined` (subordinate clauses), else without."""
     words = lexicon()
     forms = {form for modal in words.modals.values() for form in (*modal.present, *(modal.preterite or ()))}
     for verb in words.verbs.values():
@@ -234,7 +238,7 @@ def finite_forms(joined: bool) -> set[str]:
 def test_the_finite_verb_stands_last_after_a_conjunction(pairs: Pairs) -> None:
     forms, checked = finite_forms(joined=True), 0
     for _, target in pairs:
-        # The last part of a sentence is a whole clause; a relative clause may cut the others in two.
+        # The last part of a sentence is a whole clause; a relative clause may split an earlier one.
         match = re.search(rf", (?:{CONJUNCTIONS}) ([^,]*)[.?]$", target)
         for clause in match[1].split(" und ") if match else ():
             assert clause.split()[-1] in forms, target
@@ -264,10 +268,10 @@ def test_the_finite_verb_stands_second_in_main_clauses(pairs: Pairs) -> None:
         ("kehre|kehrst|kehrt|kehren", "zurück"),
     ],
 )
-def test_separable_prefixes_close_main_clauses_and_join_the_verb_elsewhere(
+def test_separable_prefixes_close_main_clauses_and_join_the_verb_in_subprocess(
     pairs: Pairs, finite: str, prefix: str
 ) -> None:
-    # These verbs occur with their prefix only, so wherever they stand bare it must close the clause.
+    # These verbs occur with their prefix only: if it does not precede the verb, it must close the clause.
     bare = [target for _, target in pairs if re.search(rf"\b({finite})\b", target)]
     assert [target for target in bare if not re.search(rf"\b({finite})\b.* {prefix}(?=[,.?]| und )", target)] == []
     joined = [target for _, target in pairs if re.search(rf"\b{prefix}({finite})\b", target)]
@@ -434,10 +438,10 @@ def test_questions_and_joined_main_clauses() -> None:
 def test_the_four_cases(determiner: str, nominative: str, accusative: str, dative: str, genitive: str) -> None:
     friend = a_noun("friend", "old", det=determiner)
     house = NounPhrase(WORDS.nouns["house"], THE, owner=friend)
-    said = {
+    expected = {
         f"{nominative} schläft.": Clause(friend, VERB["sleep"]),
         f"Ich liebe {accusative}.": Clause(PRO["I"], VERB["love"], object=friend),
         f"Ich helfe {dative}.": Clause(PRO["I"], VERB["help"], object=friend),
         f"Das Haus {genitive} ist alt.": Clause(house, VERB["be"], predicate=WORDS.adjectives["old"]),
     }
-    assert [german.sentence(Sentence(clause)) for clause in said.values()] == list(said)
+    assert [german.sentence(Sentence(clause)) for clause in expected.values()] == list(expected)

@@ -1,4 +1,4 @@
-"""The tables of words are checked entry by entry, and a mistake in them is named."""
+"""lexicon.yaml is checked entry by entry, and the error names the invalid one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.data.corpora.grammar.lexicon import FILE, Case, load
+from seq2seq.data.corpora.grammar.lexicon import FILE, load
+from seq2seq.data.corpora.grammar.words import Case
 from seq2seq.errors import DataError
 
 TEXT = FILE.read_text(encoding="utf-8")
 
 
-def changed(folder: Path, old: str, new: str) -> Path:
-    """Write the lexicon with one change."""
+def edited(folder: Path, old: str, new: str) -> Path:
+    """Write the lexicon with one replacement."""
     assert TEXT.count(old) == 1
     file = folder / "lexicon.yaml"
     file.write_text(TEXT.replace(old, new), encoding="utf-8")
@@ -23,7 +24,7 @@ def changed(folder: Path, old: str, new: str) -> Path:
 
 def test_an_added_word_has_its_regular_forms(tmp_path: Path) -> None:
     added = "\nverbs:\n  - {en: carry off, de: arbeiten, prefix: weg, subjects: h}\n"
-    words = load(changed(tmp_path, "\nverbs:\n", added))
+    words = load(edited(tmp_path, "\nverbs:\n", added))
     verb = words.verbs["carry off"]
     assert (verb.en_third, verb.en_past) == ("carries off", "carried off")
     assert verb.present == ("arbeite", "arbeitest", "arbeitet", "arbeiten", "arbeiten")
@@ -43,12 +44,12 @@ def test_an_added_word_has_its_regular_forms(tmp_path: Path) -> None:
         ("de: [ich, mich, mir]", "de: ich", "pronouns[1].de: must be a list of strings, not 'ich'"),
         ('key: "know#that", ', "", "verbs[40]: there is another 'know'; add a key"),
         ("  - {en: laugh, ", "  - laugh\n  - {en: laugh, ", "verbs[2]: must be a mapping, not 'laugh'"),
-        ("\ntimes:", "\nhours:", "must hold exactly the tables nouns, verbs, "),
+        ("\ntimes:", "\nhours:", "must contain exactly the tables nouns, verbs, "),
         ("\nverbs:\n", "\nverbs: {\n", "cannot be read: "),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    file = changed(tmp_path, old, new)
+def test_an_invalid_entry_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    file = edited(tmp_path, old, new)
     pattern = re.escape(f"{file}: ") + ".*" + message.replace("[", r"\[").replace("]", r"\]")
     with pytest.raises(DataError, match=pattern):
         load(file)

@@ -1,4 +1,4 @@
-"""Every corpus by its name: parts, directions, limits, and what a wrong folder or language says."""
+"""Each corpus by its name: sets, directions, limits, and the error for a wrong folder or language."""
 
 import io
 import itertools
@@ -56,15 +56,15 @@ def test_tatoeba_from_a_folder(tmp_path: Path, name: str, data: bytes, src: str,
 
 def test_tatoeba_holds_out_the_same_pairs_in_both_directions(tmp_path: Path) -> None:
     (tmp_path / "fra.txt").write_bytes(TATOEBA)
-    one, other = (load_corpus(tatoeba(tmp_path, *pair)) for pair in BOTH_WAYS)
-    assert one.tests["test"] == other.tests["test"].swapped()
-    assert one.valid == other.valid.swapped()
+    forward, backward = (load_corpus(tatoeba(tmp_path, *pair)) for pair in BOTH_WAYS)
+    assert forward.tests["test"] == backward.tests["test"].swapped()
+    assert forward.valid == backward.valid.swapped()
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("other.txt", b"", r"holds none of fra\.txt, fra-eng\.zip, nmt-0\.0\.6\.tar\.gz"),
+        ("other.txt", b"", r"contains none of fra\.txt, fra-eng\.zip, nmt-0\.0\.6\.tar\.gz"),
         ("fra-eng.zip", ZIP[:-30], r"cannot read fra\.txt"),
         ("fra-eng.zip", zipped(b"", "spa.txt"), r"cannot read fra\.txt"),
         ("nmt-0.0.6.tar.gz", SDIST[: len(SDIST) // 2], "damaged archive"),
@@ -73,7 +73,7 @@ def test_tatoeba_holds_out_the_same_pairs_in_both_directions(tmp_path: Path) -> 
         ("fra.txt", b"a\tb\nonly one column\n", r"fra\.txt, line 2: no tab"),
         ("fra.txt", b"", "0 pairs"),
     ],
-    ids=itertools.count(),  # archives hold the time, and every process must find the same names
+    ids=itertools.count(),  # archives contain the time, and test ids must be the same in every process
 )
 def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
@@ -85,14 +85,14 @@ def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, mes
 @pytest.mark.parametrize(
     ("name", "src", "tgt", "message"),
     [
-        (DataName.tatoeba, "en", "de", "data.src=en data.tgt=de: data=tatoeba holds en-fr, fr-en, en-es and es-en"),
+        (DataName.tatoeba, "en", "de", "data.src=en data.tgt=de: data=tatoeba has en-fr, fr-en, en-es and es-en"),
         (DataName.tatoeba, "fr", "es", "data.src=fr data.tgt=es"),
         (DataName.grammar, "en", "fr", "data.src=en data.tgt=fr: data=grammar makes en-de and de-en"),
-        (DataName.multi30k, "en", "it", "data.tgt=it: data=multi30k holds en, de, fr, cs"),
+        (DataName.multi30k, "en", "it", "data.tgt=it: data=multi30k has en, de, fr, cs"),
         (DataName.multi30k, "xx", "en", "data.src=xx"),
     ],
 )
-def test_a_language_the_corpus_lacks(tmp_path: Path, name: DataName, src: str, tgt: str, message: str) -> None:
+def test_a_language_pair_the_corpus_lacks(tmp_path: Path, name: DataName, src: str, tgt: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_corpus(DataConfig(name=name, src=src, tgt=tgt, root=str(tmp_path)))
 
@@ -101,23 +101,24 @@ def test_grammar_in_both_directions() -> None:
     def grammar(src: str, tgt: str, train: int) -> DataConfig:
         return DataConfig(name=DataName.grammar, src=src, tgt=tgt, train_pairs=train, valid_pairs=5, test_pairs=7)
 
-    one, other = load_corpus(grammar("en", "de", 30)), load_corpus(grammar("de", "en", 40))
-    assert (len(one.train), len(one.valid), len(one.tests["test"])) == (30, 5, 7)
-    assert one.train == other.train.swapped().first(30)
-    assert (one.valid, one.tests["test"]) == (other.valid.swapped(), other.tests["test"].swapped())
+    en_de, de_en = load_corpus(grammar("en", "de", 30)), load_corpus(grammar("de", "en", 40))
+    assert (len(en_de.train), len(en_de.valid), len(en_de.tests["test"])) == (30, 5, 7)
+    assert load_tests(grammar("en", "de", 30)) == en_de.tests
+    assert en_de.train == de_en.train.swapped().first(30)
+    assert (en_de.valid, en_de.tests["test"]) == (de_en.valid.swapped(), de_en.tests["test"].swapped())
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, FilesConfig]:
-    """A training table with two blank sides, and validation and test tables with a blank line each."""
-    made = {
+    """A training file with two blank sides, and validation and test files with a blank line each."""
+    texts = {
         "train": "".join(f"s {i}\tt {i}\n" for i in range(100)) + " \tx\ny\t\n",
         "valid": "v\tw\n\tq\n",
         "test": "a\tb\n\t\n",
     }
-    for name, text in made.items():
+    for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    return {name: FilesConfig(tsv=str(tmp_path / name)) for name in made}
+    return {name: FilesConfig(tsv=str(tmp_path / name)) for name in texts}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def files(tmp_path: Path) -> dict[str, FilesConfig]:
         (("train",), (90, 5, 5)),
     ],
 )
-def test_files_hold_out_what_is_not_given(
+def test_sets_that_are_not_given_are_held_out(
     files: dict[str, FilesConfig], given: tuple[str, ...], sizes: tuple[int, int, int]
 ) -> None:
     config = DataConfig(name=DataName.files, **{name: files[name] for name in given}, valid_pairs=5, test_pairs=5)
@@ -143,21 +144,21 @@ def test_files_hold_out_what_is_not_given(
 
 
 @pytest.mark.parametrize("given", [("train",), ("train", "valid", "test"), ("train", "test")])
-def test_folds_divide_all_but_the_test_set(files: dict[str, FilesConfig], given: tuple[str, ...]) -> None:
+def test_folds_divide_training_and_validation_text(files: dict[str, FilesConfig], given: tuple[str, ...]) -> None:
     settings = {name: files[name] for name in given}
     config = DataConfig(name=DataName.files, **settings, valid_pairs=5, test_pairs=5)
     whole = load_corpus(config)
-    wanted = {pair for pair in [*whole.train, *whole.valid] if all(pair)}  # a given validation text has blank sides
+    expected = {pair for pair in [*whole.train, *whole.valid] if all(pair)}  # a given validation text keeps blank sides
     valid = []
     for part in (1, 2, 3):
         config.fold = f"{part}/3"
         corpus = load_corpus(config)
         assert corpus.tests == whole.tests == load_tests(config)
-        assert corpus.pieces is None  # the tokenizer learns from the training part
-        assert {*corpus.train, *corpus.valid} == wanted
+        assert corpus.tokenizer_text is None  # the tokenizer learns from the training part
+        assert {*corpus.train, *corpus.valid} == expected
         assert not {*corpus.train} & {*corpus.valid}
         valid += corpus.valid
-    assert sorted(valid) == sorted(wanted)
+    assert sorted(valid) == sorted(expected)
 
 
 def test_folds_divide_the_first_pairs_where_the_text_is_limited(files: dict[str, FilesConfig]) -> None:
@@ -169,7 +170,7 @@ def test_folds_divide_the_first_pairs_where_the_text_is_limited(files: dict[str,
     assert len(corpus.valid) == 3
 
 
-def test_to_overfit_every_part_is_the_first_training_pairs(files: dict[str, FilesConfig]) -> None:
+def test_overfitting_uses_the_first_training_pairs_for_every_set(files: dict[str, FilesConfig]) -> None:
     config = DataConfig(name=DataName.files, **files)
     whole = load_corpus(config).train
     config.overfit_pairs = 3
@@ -178,24 +179,24 @@ def test_to_overfit_every_part_is_the_first_training_pairs(files: dict[str, File
     assert corpus.train == corpus.valid
     assert [*corpus.tests.values()] == [corpus.train]
     assert load_tests(config) == corpus.tests  # not the given test file
-    assert corpus.pieces == whole  # the vocabulary stays that of the configuration
+    assert corpus.tokenizer_text == whole  # the vocabulary is that of the whole training text
 
 
-def test_to_overfit_names_what_no_network_could_memorise(
+def test_overfitting_warns_about_pairs_that_cannot_be_memorised(
     tmp_path: Path, files: dict[str, FilesConfig], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "seq2seq")
     (tmp_path / "train").write_text("a\tx\na\ty\nb\tz\nb\tz\n", encoding="utf-8")
     load_corpus(DataConfig(name=DataName.files, overfit_pairs=4, **files))
     assert "on the first 4 training pairs only" in caplog.messages[0]
-    assert caplog.messages[1].startswith("1 of them cannot be memorised")
+    assert caplog.messages[1].startswith("1 of these pairs cannot be memorised")
 
 
-def test_given_tests_need_no_training_text(files: dict[str, FilesConfig]) -> None:
+def test_given_test_sets_need_no_training_text(files: dict[str, FilesConfig]) -> None:
     assert list(load_tests(DataConfig(name=DataName.files, test=files["test"]))["test"]) == [("a", "b"), ("", "")]
 
 
-def test_training_text_without_a_whole_pair(tmp_path: Path, files: dict[str, FilesConfig]) -> None:
+def test_training_text_without_a_complete_pair(tmp_path: Path, files: dict[str, FilesConfig]) -> None:
     (tmp_path / "train").write_text("a\t\nb\t\n")
     with pytest.raises(DataError, match="no training pairs: all 2 have a blank side"):
         load_corpus(DataConfig(name=DataName.files, **files))
@@ -212,7 +213,7 @@ def test_multi30k_from_a_folder(corpora: Path) -> None:
 
 def test_multi30k_from_a_wrong_folder(tmp_path: Path) -> None:
     config = DataConfig(name=DataName.multi30k, src="en", tgt="de", root=str(tmp_path))
-    with pytest.raises(DataError, match=r"data\.root=.*no train\.en\.gz there"):
+    with pytest.raises(DataError, match=r"data\.root=.*train\.en\.gz is missing"):
         load_corpus(config)
     (tmp_path / "train.en.gz").write_bytes(b"other")
     with pytest.raises(DataError, match=r"train\.en\.gz is not the published file"):

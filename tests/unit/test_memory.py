@@ -1,4 +1,4 @@
-"""The memory guard of training: what there is, what a batch needs, and what is said where it is too much."""
+"""The memory guard of training: available memory, the need of a batch, and the errors."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
-from seq2seq.training.distributed import Ranks
-from seq2seq.training.gradient_accumulation import Update
+from seq2seq.training.available_memory import available_bytes
+from seq2seq.training.distributed import ProcessGroup
+from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.loss import output_loss
 from seq2seq.training.memory import (
-    BESIDE,
-    ROUGH_FACTOR,
-    available_bytes,
+    ESTIMATE_FACTOR,
+    OVERHEAD_BYTES,
     check_memory,
     check_weights,
+    estimated_bytes,
     peak_bytes,
-    rough_bytes,
 )
+from seq2seq.training.progress import Progress
 
 MIB, GIB = 2**20, 2**30
 VOCAB = 50
 
 
-# --- what there is ---------------------------------------------------------------------------------------------------
+# --- available memory ------------------------------------------------------------------------------------------------
 
 
 def system(root: Path, files: dict[str, str]) -> Path:
@@ -45,17 +46,17 @@ def system(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_without_groups_it_is_what_the_kernel_says(tmp_path: Path) -> None:
-    assert available_bytes(system(tmp_path, {})) == 8000 * 1024
+def test_without_control_groups_it_is_the_estimate_of_the_kernel(tmp_path: Path) -> None:
+    assert available_bytes(root=system(tmp_path, {})) == 8000 * 1024
 
 
-def test_no_kernel_that_says_it(tmp_path: Path) -> None:
-    assert available_bytes(tmp_path) is None
+def test_a_system_that_does_not_report_it(tmp_path: Path) -> None:
+    assert available_bytes(root=tmp_path) is None
 
 
 @pytest.mark.parametrize("group", ["/", "/batch/job", "/outside/the/container"])
 def test_group_of_version_2(tmp_path: Path, group: str) -> None:
-    """Its own limit or that of a group around it; pages of files can be dropped."""
+    """The limit of the group or of one around it; file pages count as free."""
     top = "sys/fs/cgroup"
     files = {
         "proc/self/cgroup": f"0::{group}\n",
@@ -69,7 +70,7 @@ def test_group_of_version_2(tmp_path: Path, group: str) -> None:
         f"{top}/batch/memory.current": "3500000\n",
     }
     left = 500_000 if group == "/batch/job" else 2_900_000
-    assert available_bytes(system(tmp_path, files)) == left
+    assert available_bytes(root=system(tmp_path, files)) == left
 
 
 def test_group_of_version_1(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_group_of_version_1(tmp_path: Path) -> None:
         f"{top}/memory.limit_in_bytes": "9223372036854771712\n",
         f"{top}/memory.usage_in_bytes": "7000000\n",
     }
-    assert available_bytes(system(tmp_path, files)) == 1_500_000
+    assert available_bytes(root=system(tmp_path, files)) == 1_500_000
 
 
 def test_a_group_above_its_limit_leaves_nothing(tmp_path: Path) -> None:
@@ -91,13 +92,13 @@ def test_a_group_above_its_limit_leaves_nothing(tmp_path: Path) -> None:
         "sys/fs/cgroup/memory.max": "1000\n",
         "sys/fs/cgroup/memory.current": "2000\n",
     }
-    assert available_bytes(system(tmp_path, files)) == 0
+    assert available_bytes(root=system(tmp_path, files)) == 0
 
 
 # --- what a batch needs ----------------------------------------------------------------------------------------------
 
 
-def test_the_peak_is_that_of_what_lives_at_once() -> None:
+def test_the_peak_counts_tensors_that_are_alive_at_the_same_time() -> None:
     def work() -> None:
         first = torch.empty(3 * MIB, dtype=torch.uint8)
         del first
@@ -107,20 +108,21 @@ def test_the_peak_is_that_of_what_lives_at_once() -> None:
     assert peak_bytes(work) == 4 * MIB
 
 
-def test_long_sentences_cost_more_where_pairs_of_positions_count() -> None:
-    """Equal numbers of positions on both sides; without attention's vectors the two would be alike."""
-    short, long = rough_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
+def test_long_sentences_need_more_for_pairs_of_positions() -> None:
+    """Both batches have the same number of positions; only the attention's vectors differ."""
+    short, long = estimated_bytes(network(), np.array([20, 1]), *(np.array([5, 100]),) * 2)
     assert long > short
 
 
-def test_r_drop_with_a_large_vocabulary_stays_below_the_factor_by_which_runs_are_let_through() -> None:
+def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor() -> None:
     model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
-    batch, update = some_batch(25, 10, 10), Update(model, TrainingConfig(r_drop=5.0), torch.float32, Ranks())
-    rough = rough_bytes(model, *np.array([[25], [10], [10]]))[0]
-    assert ROUGH_FACTOR / 2 < peak_bytes(lambda: update.part_gradient(batch)) / rough < ROUGH_FACTOR
+    batch, config = some_batch(25, 10, 10), TrainingConfig(r_drop=5.0)
+    accumulator = GradientAccumulator(model, config, torch.float32, ProcessGroup(), Progress())
+    estimate = estimated_bytes(model, *np.array([[25], [10], [10]]))[0]
+    assert ESTIMATE_FACTOR / 2 < peak_bytes(lambda: accumulator.accumulate_part(batch)) / estimate < ESTIMATE_FACTOR
 
 
-# --- refusing --------------------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 def network(attention: AttentionName = AttentionName.additive) -> Seq2Seq:
@@ -148,7 +150,7 @@ def some_batch(rows: int, src_len: int, tgt_len: int) -> Batch:
 
 
 def refusal(model: Seq2Seq, batch: Batch, available: int, micro_batches: int = 1, copies: int = 2) -> str:
-    """What `check_memory` says, or nothing."""
+    """The error of `check_memory`, or an empty string."""
     tokens = batch.src_ids.numel()
     try:
         settings = {"batch_tokens": tokens, "micro_batches": micro_batches, "copies": copies}
@@ -158,10 +160,10 @@ def refusal(model: Seq2Seq, batch: Batch, available: int, micro_batches: int = 1
     return ""
 
 
-def told_bytes(told: str) -> float:
-    found = re.search(r"about (\d+\.\d+) GiB", told)
-    assert found
-    return float(found[1]) * GIB
+def needed_bytes(error: str) -> float:
+    match = re.search(r"about (\d+\.\d+) GiB", error)
+    assert match
+    return float(match[1]) * GIB
 
 
 ROWS, LENGTH = 300, 10
@@ -174,49 +176,49 @@ def batch() -> Batch:
 
 @pytest.fixture(scope="module")
 def peak(batch: Batch) -> int:
-    """What the whole batch needs."""
+    """Peak memory of the whole batch."""
     return peak_bytes(lambda: gradient_of(network())(batch))
 
 
 @pytest.fixture(scope="module")
 def half(peak: int) -> int:
     """Memory for about half of the batch."""
-    return BESIDE + peak // 2
+    return OVERHEAD_BYTES + peak // 2
 
 
-def test_the_need_is_the_measured_one(batch: Batch, peak: int) -> None:
-    """Predicted from a part of the rows, it is that of the whole batch, and at most 1.5 times that."""
+def test_the_predicted_need_is_close_to_the_measured_one(batch: Batch, peak: int) -> None:
+    """Predicted from a part of the rows, it is between 1 and 1.5 times the need of the whole batch."""
     model = network()
     weights = sum(weight.nbytes for weight in model.parameters())
-    assert not refusal(model, batch, int(1.5 * (peak + 2 * weights)) + BESIDE)
-    assert refusal(model, batch, peak + 2 * weights + BESIDE)
+    assert not refusal(model, batch, int(1.5 * (peak + 2 * weights)) + OVERHEAD_BYTES)
+    assert refusal(model, batch, peak + 2 * weights + OVERHEAD_BYTES)
 
 
-def test_the_budget_it_names_fits_and_a_larger_one_does_not(batch: Batch, half: int) -> None:
+def test_the_budget_in_the_error_fits_and_a_larger_one_does_not(batch: Batch, half: int) -> None:
     model = network()
-    told = refusal(model, batch, half)
-    assert told.startswith(f"training.batch_tokens={ROWS * LENGTH}: an update needs about 0.")
-    assert f" {half / GIB:.2f} GiB are available" in told
-    budget = int(re.search(r"Lower it to (\d+)", told)[1])  # type: ignore[index]
+    error = refusal(model, batch, half)
+    assert error.startswith(f"training.batch_tokens={ROWS * LENGTH}: an update needs about 0.")
+    assert f" {half / GIB:.2f} GiB are available" in error
+    budget = int(re.search(r"Lower it to (\d+)", error)[1])  # type: ignore[index]
     assert budget % 64 == 0
     assert not refusal(model, some_batch(budget // LENGTH, LENGTH, LENGTH), half)
     assert refusal(model, some_batch(math.ceil(1.1 * budget / LENGTH), LENGTH, LENGTH), half)
 
 
-def test_the_number_of_parts_it_names_fits_and_a_smaller_one_does_not(batch: Batch, half: int) -> None:
+def test_the_number_of_parts_in_the_error_fits_and_a_smaller_one_does_not(batch: Batch, half: int) -> None:
     model = network()
-    told = refusal(model, batch, half)
-    parts = int(re.search(r"training\.micro_batches=(\d+)", told)[1])  # type: ignore[index]
+    error = refusal(model, batch, half)
+    parts = int(re.search(r"training\.micro_batches=(\d+)", error)[1])  # type: ignore[index]
     assert parts > 1
     assert not refusal(model, batch, half, micro_batches=parts)
     assert refusal(model, batch, half, micro_batches=parts - 1)
 
 
-def test_not_even_one_pair(batch: Batch) -> None:
-    assert "too little even for one pair of 10 pieces: lower data.max_length" in refusal(network(), batch, 100_000)
+def test_not_enough_memory_for_one_pair(batch: Batch) -> None:
+    assert "too little even for one pair of 10 tokens: lower data.max_length" in refusal(network(), batch, 100_000)
 
 
-def test_a_network_that_cannot_be_trained_is_refused_before_it_is_made() -> None:
+def test_a_network_that_is_too_large_is_refused_before_it_is_created() -> None:
     config = ModelConfig(emb_size=16, hidden_size=65536, attention_size=16)
     weights = sum(weight.numel() for weight in without_weights(config, VOCAB, VOCAB).parameters())
     with pytest.raises(ConfigError, match=rf"^{weights:,} weights, [\d,]+ of them in the decoder, need .*hidden_size"):
@@ -227,12 +229,12 @@ def test_a_network_that_cannot_be_trained_is_refused_before_it_is_made() -> None
 
 def test_each_copy_of_the_weights_counts(batch: Batch) -> None:
     model = network()
-    told = [told_bytes(refusal(model, batch, MIB, copies=copies)) for copies in (0, 2000)]
+    needed = [needed_bytes(refusal(model, batch, MIB, copies=copies)) for copies in (0, 2000)]
     weights = sum(weight.nbytes for weight in model.parameters())
-    assert told[1] - told[0] >= 2000 * weights - 0.02 * GIB
+    assert needed[1] - needed[0] >= 2000 * weights - 0.02 * GIB
 
 
-def test_nothing_is_left_behind(batch: Batch, half: int) -> None:
+def test_weights_gradients_and_random_state_are_unchanged(batch: Batch, half: int) -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
@@ -243,7 +245,7 @@ def test_nothing_is_left_behind(batch: Batch, half: int) -> None:
 
 
 @pytest.mark.parametrize("available", [None, 64 * GIB])
-def test_where_memory_is_unknown_or_plenty_nothing_is_computed(batch: Batch, available: int | None) -> None:
+def test_with_unknown_or_ample_memory_nothing_is_computed(batch: Batch, available: int | None) -> None:
     def gradient(part: Batch) -> None:
         pytest.fail("a gradient was computed")
 

@@ -1,4 +1,4 @@
-"""The one-file model: everything comes back, tied matrices are stored once, and no file can surprise the reader."""
+"""A model file restores everything, stores tied matrices once, and every invalid file gives a clear error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from seq2seq.config.loading import to_dict
 from seq2seq.config.model import AttentionName, CellName, TieName
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
-from seq2seq.inference.forced_scoring import score_pairs
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model, load_model, save_model
@@ -57,49 +56,51 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 @pytest.mark.parametrize("tie", TieName)
 @pytest.mark.parametrize("attention", AttentionName)
-def test_everything_comes_back(plain: Model, tmp_path: Path, tie: TieName, attention: AttentionName) -> None:
-    assert_comes_back(
+def test_every_tie_and_attention_is_restored(
+    plain: Model, tmp_path: Path, tie: TieName, attention: AttentionName
+) -> None:
+    assert_restored(
         with_network(plain, tie_embeddings=tie, attention=attention, encoder_layers=2, decoder_layers=2), tmp_path
     )
 
 
 @pytest.mark.parametrize("cell", CellName)
-def test_every_part_comes_back(plain: Model, tmp_path: Path, cell: CellName) -> None:
+def test_every_cell_is_restored(plain: Model, tmp_path: Path, cell: CellName) -> None:
     parts = {"peephole_candidate": cell is CellName.peephole_lstm, "layer_norm": cell is not CellName.lstm}
     parts |= {"attention_heads": 2, "coverage": True, "residual": True, "input_feeding": True}
     model = with_network(plain, cell=cell, encoder_layers=2, decoder_layers=2, **parts)
     with torch.no_grad():
         for parameter in model.network.parameters():
-            parameter.normal_()  # peepholes would be zeros
-    assert_comes_back(model, tmp_path)
+            parameter.normal_()  # peepholes are initialised with zeros
+    assert_restored(model, tmp_path)
 
 
-def assert_comes_back(model: Model, tmp_path: Path) -> None:
+def assert_restored(model: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model", model)
     loaded = load_model(tmp_path / "model", CPU)
     assert loaded.config == model.config
     assert loaded.tokenizer.to_bytes() == model.tokenizer.to_bytes()
-    expected, found = model.network.state_dict(), loaded.network.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    expected, actual = model.network.state_dict(), loaded.network.state_dict()
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
     assert len(list(loaded.network.parameters())) == len(list(model.network.parameters()))  # tied again
     assert not loaded.network.training
     assert all(parameter.requires_grad for parameter in loaded.network.parameters())
     batch = make_batch([[5, 6, 7]], [[8, 9]])
     with torch.no_grad():
-        # Not to the bit: a tensor elsewhere in memory may be multiplied in another order.
+        # Not bitwise: the alignment of a tensor in memory can change the order of summation.
         torch.testing.assert_close(loaded.network(batch)[0], model.network.eval()(batch)[0])
 
 
-def test_two_vocabularies_come_back(plain: Model, tmp_path: Path) -> None:
+def test_two_vocabularies_are_restored(plain: Model, tmp_path: Path) -> None:
     from seq2seq.data.corpus import ParallelText
     from seq2seq.data.tokenizer import Tokenizer
 
-    pieces = dataclasses.replace(plain.config.data.tokenizer, joint=False, vocab_size=8)
+    tokenizer_config = dataclasses.replace(plain.config.data.tokenizer, joint=False, vocab_size=8)
     text = ParallelText(["abcab", "cab"], ["xyzzy", "zxy"])
-    tokenizer = Tokenizer.train(text, pieces, tmp_path)
+    tokenizer = Tokenizer.train(text, tokenizer_config, tmp_path)
     settings = dataclasses.replace(plain.config.model, tie_embeddings=TieName.two_way)
-    data = dataclasses.replace(plain.config.data, tokenizer=pieces)
+    data = dataclasses.replace(plain.config.data, tokenizer=tokenizer_config)
     config = dataclasses.replace(plain.config, model=settings, data=data)
     save_model(tmp_path / "model", Model(Seq2Seq(settings, 8, 8), tokenizer, config))
     loaded = load_model(tmp_path / "model", CPU).tokenizer
@@ -117,22 +118,22 @@ def test_tied_matrices_are_stored_once(plain: Model, tmp_path: Path) -> None:
         stored = sum(tensor.numel() for name, tensor in tensors.items() if not name.startswith("tokenizer."))
         assert stored == sum(parameter.numel() for parameter in model.network.parameters())
     matrix = plain.tokenizer.tgt_size * 200 * 4
-    assert sizes[TieName.none] - sizes[TieName.two_way] == pytest.approx(matrix, abs=300)  # the header's own lines
+    assert sizes[TieName.none] - sizes[TieName.two_way] == pytest.approx(matrix, abs=300)  # the entries of the header
     assert sizes[TieName.two_way] - sizes[TieName.three_way] == pytest.approx(matrix, abs=300)
 
 
-def test_a_run_folder_means_its_best_model(file: Path, plain: Model) -> None:
+def test_a_run_folder_stands_for_its_best_model(file: Path, plain: Model) -> None:
     assert load_model(file.parent, CPU).config == load_model(file, CPU).config == plain.config
 
 
-def test_saving_again_replaces_the_file_and_leaves_nothing_else(file: Path, plain: Model) -> None:
+def test_saving_again_replaces_the_file_and_leaves_no_other(file: Path, plain: Model) -> None:
     save_model(file, with_network(plain, hidden_size=9))
     assert load_model(file, CPU).config.model.hidden_size == 9
     assert [path.name for path in file.parent.iterdir()] == [BEST_NAME]
 
 
-def test_a_network_in_training_is_saved_as_it_is_and_goes_on(plain: Model, tmp_path: Path) -> None:
-    """A saved file must not change with the weights, nor the weights with it."""
+def test_a_network_in_training_mode_is_saved_and_stays_in_it(plain: Model, tmp_path: Path) -> None:
+    """A saved file does not share memory with the weights."""
     model = with_network(plain)
     model.network.train()
     save_model(tmp_path / "model", model)
@@ -143,12 +144,12 @@ def test_a_network_in_training_is_saved_as_it_is_and_goes_on(plain: Model, tmp_p
     assert torch.equal(load_model(tmp_path / "model", CPU).network.output.bias, before)
 
 
-# --- files of earlier programs ---------------------------------------------------------------------------------------
+# --- files of earlier versions ---------------------------------------------------------------------------------------
 
 MODEL_FILES = Path(__file__).parents[1] / "model_files"
 PAIRS = ["a cat sees the dog", "the dog"], ["le chat voit", "chien"]
 WRITTEN: dict[str, dict[str, Any]] = {
-    "version_1": {  # before cells and attentions could be chosen: LSTM, two layers, additive
+    "version_1": {  # without keys for cells and attention: LSTM, two layers, additive
         "translations": ["ppypypppppppppppppppppppppppppppppppppppppppppy", "ppppppppppppppppppppppppy"],
         "log_probs": [
             [
@@ -181,18 +182,18 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "then"), WRITTEN.items(), ids=WRITTEN)
-def test_a_file_says_what_it_said_to_the_program_that_wrote_it(name: str, then: dict[str, Any]) -> None:
-    """Not random numbers pinned, but a promise kept: a file that was written once can be used for good."""
+@pytest.mark.parametrize(("name", "expected"), WRITTEN.items(), ids=WRITTEN)
+def test_a_file_of_an_earlier_version_gives_the_results_of_that_version(name: str, expected: dict[str, Any]) -> None:
+    """Compatibility: a model file can be used with every later version."""
     path = MODEL_FILES / f"{name}.safetensors"
     assert read(path)[1]["format_version"] == name.removeprefix("version_")
     translator = Translator.load(path, precision="fp32")
-    for score, expected in zip(score_pairs(translator, *PAIRS), then["log_probs"], strict=True):
-        assert score.token_log_probs == pytest.approx(expected, abs=1e-4)
-    assert translator.translate(PAIRS[0]) == then["translations"]
+    for score, log_probs in zip(translator.score(*PAIRS), expected["log_probs"], strict=True):
+        assert score.token_log_probs == pytest.approx(log_probs, abs=1e-4)
+    assert translator.translate(PAIRS[0]) == expected["translations"]
 
 
-# --- files that are not what they should be --------------------------------------------------------------------------
+# --- invalid files ---------------------------------------------------------------------------------------------------
 
 
 def assert_refused(path: Path, message: str) -> None:
@@ -202,14 +203,14 @@ def assert_refused(path: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     assert_refused(tmp_path / "none", r"no model at .*none \(expected a file or a run folder\)")
     assert_refused(tmp_path, f"no model at .*{BEST_NAME}$")
     assert_refused(tmp_path / ("n" * 300), "cannot read .*: File name too long")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9999])
-def test_a_file_cut_short(file: Path, share: float) -> None:
+def test_a_truncated_file(file: Path, share: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
     assert_refused(file, "is not a readable model file")
@@ -221,7 +222,7 @@ def test_garbage(tmp_path: Path, content: bytes) -> None:
     assert_refused(tmp_path / "model", "is not a readable model file")
 
 
-def test_bytes_behind_the_end(file: Path) -> None:
+def test_bytes_after_the_end(file: Path) -> None:
     file.write_bytes(file.read_bytes() + b"more")
     assert_refused(file, "is not a readable model file")
 
@@ -243,7 +244,7 @@ def pickled(value: object, path: Path) -> None:
     path.write_bytes(pickle.dumps(value))
 
 
-def test_another_programs_safetensors(tmp_path: Path) -> None:
+def test_a_safetensors_file_of_another_program(tmp_path: Path) -> None:
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": torch.zeros(3)}, tmp_path / "model", metadata)
         assert_refused(tmp_path / "model", "is a safetensors file but not a seq2seq model")
@@ -289,7 +290,7 @@ def describe(key: str, value: str | None) -> Damage:
         (lambda tensors, _: tensors.update(extra=torch.zeros(2)), "is damaged: tensor extra"),
     ],
 )
-def test_a_file_with_a_part_exchanged(file: Path, damage: Damage, message: str) -> None:
+def test_a_file_with_a_damaged_entry(file: Path, damage: Damage, message: str) -> None:
     tensors, metadata = read(file)
     damage(tensors, metadata)
     save_file(tensors, file, metadata)
@@ -310,7 +311,7 @@ def test_a_config_that_does_not_fit_the_weights(file: Path, plain: Model, key: s
     [{"cell": "gru"}, {"cell": "peephole_lstm"}, {"layer_norm": True}, {"coverage": True}, {"input_feeding": True}],
     ids=str,
 )
-def test_parts_that_the_weights_are_not_of(file: Path, plain: Model, parts: dict[str, object]) -> None:
+def test_a_config_of_another_architecture(file: Path, plain: Model, parts: dict[str, object]) -> None:
     tensors, metadata = read(file)
     config = to_dict(plain.config)
     config["model"].update(parts)
@@ -319,7 +320,7 @@ def test_parts_that_the_weights_are_not_of(file: Path, plain: Model, parts: dict
 
 
 @pytest.mark.parametrize("parts", [{"attention_heads": 3}, {"attention_heads": 2, "attention": "dot"}], ids=str)
-def test_parts_that_do_not_go_together(file: Path, plain: Model, parts: dict[str, object]) -> None:
+def test_a_config_with_contradicting_keys(file: Path, plain: Model, parts: dict[str, object]) -> None:
     tensors, metadata = read(file)
     config = to_dict(plain.config)
     config["model"].update(parts)

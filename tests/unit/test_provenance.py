@@ -1,4 +1,4 @@
-"""The record of what a run was made with: what it says, that it grows with the run, that nothing stops it."""
+"""The provenance record has the right facts, grows with the run and never stops it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy
 import pytest
 import torch
 
-from seq2seq.atomic_files import provenance
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.storage import provenance
 from seq2seq.storage.provenance import code_state, fingerprint, make_facts, record
 from seq2seq.version import __version__
 
@@ -32,22 +32,22 @@ def make_corpus() -> Corpus:
 
 
 def slow_fingerprint(corpus: Corpus) -> str:
-    """What is hashed, byte for byte: of each list of lines its number, their lengths in characters, their UTF-8."""
+    """Hash, for each list of lines, their number, their lengths in characters and their UTF-8."""
     content = b""
     names = sorted(corpus.tests)
     texts = [corpus.train, corpus.valid, *(corpus.tests[name] for name in names)]
     for lines in (["train", "valid", *names], *(side for text in texts for side in (text.src, text.tgt))):
         content += len(lines).to_bytes(8, "little")
         for start in range(0, len(lines), 2**16):
-            some = lines[start : start + 2**16]
-            content += b"".join(len(line).to_bytes(8, "little") for line in some) + "".join(some).encode()
+            chunk = lines[start : start + 2**16]
+            content += b"".join(len(line).to_bytes(8, "little") for line in chunk) + "".join(chunk).encode()
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def test_the_fingerprint_is_a_hash_of_the_texts_alone() -> None:
+def test_the_fingerprint_is_a_hash_of_the_texts_only() -> None:
     corpus = make_corpus()
     assert fingerprint(corpus) == slow_fingerprint(corpus)
-    other = Corpus(corpus.train, corpus.valid, dict(reversed(corpus.tests.items())), pieces=corpus.valid)
+    other = Corpus(corpus.train, corpus.valid, dict(reversed(corpus.tests.items())), tokenizer_text=corpus.valid)
     assert fingerprint(other) == fingerprint(corpus)
     corpus.train = ParallelText([f"line {i}" for i in range(2**16 + 2)], ["x"] * (2**16 + 2))
     assert fingerprint(corpus) == slow_fingerprint(corpus)
@@ -88,14 +88,14 @@ def move_a_pair(corpus: Corpus) -> None:
     [move_a_letter, move_a_line_feed, swap_lines, swap_sides, swap_tests, rename_a_test, move_a_pair],
     ids=lambda change: change.__name__,
 )
-def test_other_texts_have_another_fingerprint(change: Callable[[Corpus], None]) -> None:
+def test_different_texts_have_different_fingerprints(change: Callable[[Corpus], None]) -> None:
     corpus = make_corpus()
     changed = copy.deepcopy(corpus)
     change(changed)
     assert fingerprint(changed) != fingerprint(corpus)
 
 
-def test_facts_are_what_this_process_is() -> None:
+def test_facts_describe_this_process() -> None:
     facts = make_facts(3, torch.device("cpu"), torch.bfloat16, 2, "hash", 40)
     assert json.loads(json.dumps(facts)) == facts
     given = {key: facts[key] for key in ("seed", "device", "precision", "ranks", "data", "step")}
@@ -110,7 +110,7 @@ def test_facts_are_what_this_process_is() -> None:
     assert facts["platform"]["cpu"]
 
 
-def test_the_kernels_are_off_where_they_were_switched_off() -> None:
+def test_disabled_kernels_are_recorded() -> None:
     provenance.calls.enable(False)
     try:
         assert make_facts(1, torch.device("cpu"), torch.float32, 1, "hash", 0)["kernels"] is False
@@ -130,17 +130,17 @@ def test_a_record_grows_with_each_part_of_a_run(tmp_path: Path, caplog: pytest.L
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_data_on_resume_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_data_on_resume_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for step, data in enumerate("aba"):
         caplog.clear()
         record(tmp_path, {"step": step, "data": data}, resumes=step > 0)
-        warned = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
-        assert len(warned) == (data == "b")
+        warnings = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
+        assert len(warnings) == (data == "b")
     assert len(json.loads((tmp_path / "provenance.json").read_text())) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b'[{"step": 0', b"{}", b"[1]", b"\xff[]"])
-def test_a_damaged_record_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+def test_a_damaged_record_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
     (tmp_path / "provenance.json").write_bytes(content)
     record(tmp_path, {"step": 4, "data": "a"}, resumes=True)
     (warning,) = caplog.records
@@ -155,7 +155,7 @@ def test_a_run_without_a_record_gets_one_on_resume(tmp_path: Path, caplog: pytes
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_commit_and_whether_the_code_is_that_of_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_and_uncommitted_changes_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
         done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -172,12 +172,12 @@ def test_the_commit_and_whether_the_code_is_that_of_the_commit(tmp_path: Path, m
     git("add", "-A")
     git("commit", "-m", "first")
     clean = {"commit": git("rev-parse", "HEAD"), "dirty": False}
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as inside a hook of another checkout
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook of another checkout
     assert code_state(package) == clean
-    assert code_state(installed) == NOT_KNOWN  # in a virtual environment inside a checkout that is not the package's
+    assert code_state(installed) == NOT_KNOWN  # in a virtual environment inside the checkout of another project
     (tmp_path / "notes").touch()
     (package / "run.log").touch()
-    assert code_state(package) == clean  # neither is code
+    assert code_state(package) == clean  # neither file is code
     (package / "__init__.py").write_text("1")
     assert code_state(package) == {**clean, "dirty": True}
     (package / "__init__.py").write_text("")
@@ -186,8 +186,8 @@ def test_the_commit_and_whether_the_code_is_that_of_the_commit(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("program", [None, "#!/bin/sh\nexec sleep 60\n", "#!/bin/sh\nexit 1\n", "no program\n"])
-def test_no_git_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None) -> None:
-    """Not installed, without an answer, refusing the checkout, broken."""
+def test_a_run_does_not_need_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None) -> None:
+    """git is not installed, hangs, fails or is broken."""
     if program:
         (tmp_path / "git").write_text(program)
         (tmp_path / "git").chmod(0o755)

@@ -1,4 +1,4 @@
-"""What metrics.jsonl, TensorBoard and the log say, from figures worked out by hand."""
+"""What metrics.jsonl, TensorBoard and the log contain, from figures worked out by hand."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seq2seq.storage.metrics_file import EventKind
 from seq2seq.training.diagnostics import Diagnosis
-from seq2seq.training.run_log import RunLog, Window, log_to
-from seq2seq.training.trainer import Validation
+from seq2seq.training.progress import Progress
+from seq2seq.training.records import Validation, Window
+from seq2seq.training.run_log import RunLog, log_to
 from tiny_trainer import events
 
 
 @pytest.fixture
 def screen() -> Iterator[io.StringIO]:
-    """Standard error of a run that is not on a terminal; the package's log goes there while the test runs."""
+    """Standard error of a run without a terminal; receives the package's log during the test."""
     yield io.StringIO()
     root = logging.getLogger("seq2seq")
     for handler in list(root.handlers):
@@ -30,18 +32,40 @@ def screen() -> Iterator[io.StringIO]:
         handler.close()
 
 
-def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.StringIO) -> None:
+def silent_log(folder: Path) -> RunLog:
+    return RunLog(folder, Console(file=io.StringIO()))
+
+
+def after(step: int, *updates: Window, elapsed_sec: float = 1.0) -> Progress:
+    """A run at `step` with these updates still to be logged."""
+    window = Window()
+    for one in updates:
+        window.add(nll=one.nll, norm=one.norm, rate=one.rate, sec=one.sec, tokens=one.tokens, slots=one.slots)
+    return Progress(step=step, elapsed_sec=elapsed_sec, window=window)
+
+
+def update(nll: float) -> Window:
+    return Window(nll=nll, norm=1.0, rate=0.1, sec=1.0, tokens=10, slots=10)
+
+
+def board_of(folder: Path) -> EventAccumulator:
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    return board
+
+
+def test_a_line_holds_the_means_over_its_updates(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
     log_to(tmp_path, console)
-    with RunLog(tmp_path, 2, console) as log:
-        log.step(10.0, 1.0, 10, 20, 0.1, 0.5)
-        log.progress(1, 0.25, 0.25, 1.0)
-        log.step(80.0, 4.0, 20, 20, 0.2, 1.5)
-        log.progress(2, 0.5, 0.5, 3.0)
-        log.step(7.0, 1.0, 7, 7, 0.3, 1.0)
-        log.progress(3, 0.75, 0.75, 4.0)
-        log.step(21.0, 2.0, 7, 7, 0.4, 1.0)
-        log.progress(4, 1.0, 1.0, 5.0)
+    windows = [
+        Window(nll=10.0, norm=1.0, rate=0.1, sec=0.5, tokens=10, slots=20),
+        Window(nll=80.0, norm=4.0, rate=0.2, sec=1.5, tokens=20, slots=20),
+        Window(nll=7.0, norm=1.0, rate=0.3, sec=1.0, tokens=7, slots=7),
+        Window(nll=21.0, norm=2.0, rate=0.4, sec=1.0, tokens=7, slots=7),
+    ]
+    with RunLog(tmp_path, console) as log:
+        log.updates(after(2, *windows[:2], elapsed_sec=3.0), epochs=0.5, share_done=0.5)
+        log.updates(after(4, *windows[2:], elapsed_sec=5.0), epochs=1.0, share_done=1.0)
     first, second = events(tmp_path, "step")
     assert (first["step"], first["epoch"], first["elapsed_sec"]) == (2, 0.5, 3.0)
     assert first["loss"] == 3.0  # 90 over 30 tokens, not the mean of 1 and 4
@@ -54,50 +78,42 @@ def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path, screen: io.St
     assert lines[0] == "step 2  epoch 0.50  loss 3.000  15 tok/s  rate 2.00e-01  3 s, ETA 3 s"
     logged = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()
     assert [line.split(" INFO ", 1)[1] for line in logged] == lines
-    board = EventAccumulator(str(tmp_path / "tensorboard"))
-    board.Reload()
-    assert [(point.step, point.value) for point in board.Scalars("train/loss")] == [(2, 3.0), (4, 2.0)]
+    assert [(point.step, point.value) for point in board_of(tmp_path).Scalars("train/loss")] == [(2, 3.0), (4, 2.0)]
 
 
-def test_a_validation_ends_a_window_and_no_update_is_counted_twice(tmp_path: Path) -> None:
-    with RunLog(tmp_path, 2, Console(file=io.StringIO())) as log:
-        for step in (1, 2, 3, 4):
-            log.step(10.0 * step, 1.0, 10, 10, 0.1, 1.0)
-            log.progress(step, step / 4, step / 4, float(step))
-            if step in (3, 4):
-                log.flush(step)
-    assert [(event["step"], event["loss"]) for event in events(tmp_path, "step")] == [(2, 1.5), (3, 3.0), (4, 4.0)]
-    assert [event["elapsed_sec"] for event in events(tmp_path, "step")] == [2, 3, 4]
-
-
-def test_a_rewound_log_forgets_what_will_be_done_again(tmp_path: Path) -> None:
+def test_rewind_drops_the_events_that_will_be_written_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+    with silent_log(tmp_path) as log:
         for step in (1, 2, 3):
-            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
-            log.progress(step, 0.1, 0.1, 1.0)
-            log.validation(step, 1.0, Validation(1.0, 2.7, float(step), 0.0), better=True)
-        log.event("test", set="test")
+            log.updates(after(step, update(10.0)), 0.1, 0.1)
+            log.validation(Progress(step=step), Validation(1.0, 2.7, float(step), 0.0), better=True)
+        log.event(EventKind.test, set="test")
     path.write_text(path.read_text() + '{"event": "step", "st')  # a kill in the middle of a line
     before = path.read_text().splitlines()
-    time.sleep(1.1)  # TensorBoard reads its files in the order of their names, which count seconds
-    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
-        log.rewind(2, validated_step=1, window=Window())
+    time.sleep(1.1)  # TensorBoard reads its files in the order of their names, which have a resolution of seconds
+    with silent_log(tmp_path) as log:
+        log.rewind(Progress(step=2, validated_step=1))
         assert path.read_text().splitlines() == before[:3]
-        log.step(50.0, 1.0, 10, 10, 0.1, 1.0)
-        log.progress(3, 0.1, 0.1, 1.0)
+        log.updates(after(3, update(50.0)), 0.1, 0.1)
     assert [(event["step"], event["loss"]) for event in events(tmp_path, "step")] == [(1, 1.0), (2, 1.0), (3, 5.0)]
-    board = EventAccumulator(str(tmp_path / "tensorboard"))
-    board.Reload()
-    assert [(point.step, point.value) for point in board.Scalars("train/loss")] == [(1, 1.0), (2, 1.0), (3, 5.0)]
+    points = [(point.step, point.value) for point in board_of(tmp_path).Scalars("train/loss")]
+    assert points == [(1, 1.0), (2, 1.0), (3, 5.0)]
+
+
+def test_rewind_drops_the_line_of_a_window_that_will_be_logged_again(tmp_path: Path) -> None:
+    with silent_log(tmp_path) as log:
+        for step in (1, 2):
+            log.updates(after(step, update(10.0)), 0.1, 0.1)
+        log.rewind(after(2, update(10.0)))
+    assert [event["step"] for event in events(tmp_path, "step")] == [1]
 
 
 def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
     log_to(tmp_path, console)
-    with RunLog(tmp_path, 1, console) as log:
-        log.validation(5, 90.0, Validation(2.0, 7.389, 12.345, 30.0), better=True)
-        log.validation(6, 99.0, Validation(800.0, math.inf, 0.0, 0.0), better=False)
+    with RunLog(tmp_path, console) as log:
+        log.validation(Progress(step=5, elapsed_sec=90.0), Validation(2.0, 7.389, 12.345, 30.0), better=True)
+        log.validation(Progress(step=6, elapsed_sec=99.0), Validation(800.0, math.inf, 0.0, 0.0), better=False)
     good, bad = events(tmp_path, "validation")
     assert (good["step"], good["loss"], good["perplexity"], good["bleu"], good["best"]) == (5, 2.0, 7.389, 12.345, True)
     assert (bad["perplexity"], bad["best"]) == (None, False)  # JSON has no infinity
@@ -108,10 +124,9 @@ def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.Str
 
 
 def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
-    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
-        log.step(math.nan, math.inf, 3, 4, 0.1, 0.0)
-        log.progress(1, 0.1, 0.1, 0.0)
-        log.event("test", set="größe", nothing=None)
+    with silent_log(tmp_path) as log:
+        log.updates(after(1, Window(nll=math.nan, norm=math.inf, rate=0.1, tokens=3, slots=4)), 0.1, 0.1)
+        log.event(EventKind.test, set="größe", nothing=None)
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -122,10 +137,10 @@ def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
     assert (test["set"], test["nothing"]) == ("größe", None)
 
 
-def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, screen: io.StringIO) -> None:
+def test_a_diagnosis_is_written_after_its_line_and_only_once(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
     log_to(tmp_path, console)
-    found = Diagnosis(
+    diagnosis = Diagnosis(
         gradient_norm={"readout": 0.123456, "output": math.inf},
         gradient_back={"decoder.1": [2.0, 1.0, 0.5]},
         gradient_slope={"decoder.1": -0.30103},
@@ -133,12 +148,10 @@ def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, sc
         attention_entropy=None,
         attention_spread=None,
     )
-    with RunLog(tmp_path, 1, console) as log:
+    with RunLog(tmp_path, console) as log:
+        log.diagnosis(diagnosis)
         for step in (1, 2):
-            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
-            if step == 1:
-                log.diagnose(found)
-            log.progress(step, 0.1, 0.1, 1.0)
+            log.updates(after(step, update(10.0)), 0.1, 0.1)
     (event,) = events(tmp_path, "diagnostics")
     assert event["step"] == 1
     assert event["gradient_norm"] == {"readout": 0.1235, "output": None}  # JSON has no infinity
@@ -148,8 +161,7 @@ def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, sc
     lines = screen.getvalue().splitlines()
     assert lines[1] == "step 1  diagnostics: gradient 2, 2 steps back 0.5 (decoder.1); gates 0% closed, 25% open"
     assert len(lines) == 3
-    board = EventAccumulator(str(tmp_path / "tensorboard"))
-    board.Reload()
+    board = board_of(tmp_path)
     (slope,) = board.Scalars("diagnostics/gradient_slope/decoder.1")
     assert (slope.step, slope.value) == (1, pytest.approx(-0.30103))
     assert [point.value for point in board.Scalars("diagnostics/gates/decoder.1/forget_open")] == [0.25]
@@ -158,14 +170,13 @@ def test_a_diagnosis_is_written_behind_its_line_and_only_once(tmp_path: Path, sc
     assert [heights[limit] for limit in (0.5, 1.5, 2.5)] == [2.0, 1.0, 0.5]
 
 
-def test_a_rewound_log_forgets_the_diagnoses_that_will_be_made_again(tmp_path: Path) -> None:
-    found = Diagnosis({}, {"decoder.1": [1.0]}, {"decoder.1": math.nan}, {}, None, None)
-    with RunLog(tmp_path, 1, Console(file=io.StringIO())) as log:
+def test_rewind_drops_the_diagnoses_that_will_be_written_again(tmp_path: Path) -> None:
+    diagnosis = Diagnosis({}, {"decoder.1": [1.0]}, {"decoder.1": math.nan}, {}, None, None)
+    with silent_log(tmp_path) as log:
         for step in (1, 2, 3):
-            log.step(10.0, 1.0, 10, 10, 0.1, 1.0)
-            log.diagnose(found)
-            log.progress(step, 0.1, 0.1, 1.0)
-        log.rewind(2, validated_step=0, window=Window())
+            log.diagnosis(diagnosis)
+            log.updates(after(step, update(10.0)), 0.1, 0.1)
+        log.rewind(Progress(step=2, validated_step=0))
     assert [event["step"] for event in events(tmp_path, "diagnostics")] == [1, 2]
 
 

@@ -1,4 +1,4 @@
-"""The decoder is fed words of its own, no more than it is told to, and by nothing but the seed."""
+"""Scheduled sampling: the schedule, the inputs it mixes, the gradient, and a resumed run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seq2seq.kernels import calls
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.gradient_accumulation import BatchLoss
-from seq2seq.training.scheduled_sampling import choose_inputs, teacher_forcing_ratio
+from seq2seq.training.scheduled_sampling import mix_inputs, teacher_forcing_ratio
 from seq2seq.training.trainer import Stopped, Trainer
 from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 
@@ -42,7 +42,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def make_network(dtype: torch.dtype = torch.float64, **parts: Any) -> Seq2Seq:
-    """A network in training, with dropout wherever there is any, that says different words after different ones."""
+    """A network in training mode with every kind of dropout, whose predictions depend on its inputs."""
     torch.manual_seed(1)
     dropout = DropoutConfig(*(0.3,) * 4, recurrent=0.3, src_words=0.3, tgt_words=0.3)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
@@ -58,16 +58,16 @@ def random_batch(rows: int = 5, longest: int = 8) -> Batch:
     return make_batch(random_ids(numbers, rows, longest), random_ids(numbers, rows, longest))
 
 
-def saying(network: Seq2Seq, batch: Batch, row: int, tgt_in: list[int]) -> list[int]:
-    """The likeliest word after each prefix of `tgt_in`, by one sentence alone and the plain step."""
+def predictions(network: Seq2Seq, batch: Batch, row: int, tgt_in: list[int]) -> list[int]:
+    """The most probable token after each prefix of `tgt_in`, from one sentence alone with `Seq2Seq.step`."""
     src_ids, src_lengths = batch.src_ids[row : row + 1, : batch.src_lengths[row]], batch.src_lengths[row : row + 1]
-    said = []
+    tokens = []
     with torch.no_grad():
         memory, state = network.encode(src_ids, src_lengths)
-        for word in tgt_in:
-            logits, state, _ = network.step(torch.tensor([[word]]), state, memory)
-            said.append(int(logits.argmax()))
-    return said
+        for token in tgt_in:
+            logits, state, _ = network.step(torch.tensor([[token]]), state, memory)
+            tokens.append(int(logits.argmax()))
+    return tokens
 
 
 # --- schedule --------------------------------------------------------------------------------------------------------
@@ -99,54 +99,54 @@ def test_the_ratio_never_rises(schedule: SamplingScheduleName) -> None:
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
 
-def test_at_ratio_1_nothing_is_computed_and_no_number_drawn() -> None:
+def test_at_ratio_1_nothing_is_computed_and_no_random_number_drawn() -> None:
     network, batch = make_network(), random_batch()
     before = torch.get_rng_state()
-    assert choose_inputs(network, batch, 1.0) is batch
+    assert mix_inputs(network, batch, 1.0) is batch
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_at_ratio_0_it_is_greedy_decoding(kernels: None, parts: dict[str, Any]) -> None:
-    """Up to each sentence's own length; where the network says a special token, it goes on from the reference."""
+def test_ratio_0_is_greedy_decoding(kernels: None, parts: dict[str, Any]) -> None:
+    """Up to the length of each sentence; where a special token is predicted, the reference is fed."""
     network, batch = make_network(**parts), random_batch(rows=8)
-    found = choose_inputs(network, batch, 0.0)
+    mixed = mix_inputs(network, batch, 0.0)
     assert network.training
-    assert not found.tgt_in.requires_grad
+    assert not mixed.tgt_in.requires_grad
     network.eval()
     for row, reference in enumerate(batch.tgt_in.tolist()):
         length = int((batch.tgt_out[row] != PAD_ID).sum())
         expected = [BOS_ID]
-        for word in reference[1:length]:
-            said = saying(network, batch, row, expected)[-1]
-            expected.append(said if said > EOS_ID else word)
-        assert found.tgt_in[row].tolist() == expected + [PAD_ID] * (len(reference) - length)
-    assert not torch.equal(found.tgt_in, batch.tgt_in)
+        for token in reference[1:length]:
+            predicted = predictions(network, batch, row, expected)[-1]
+            expected.append(predicted if predicted > EOS_ID else token)
+        assert mixed.tgt_in[row].tolist() == expected + [PAD_ID] * (len(reference) - length)
+    assert not torch.equal(mixed.tgt_in, batch.tgt_in)
     for name in ("src_ids", "src_lengths", "tgt_out"):
-        assert torch.equal(getattr(found, name), getattr(batch, name))
+        assert torch.equal(getattr(mixed, name), getattr(batch, name))
 
 
 @pytest.mark.parametrize("special", [PAD_ID, UNK_ID, BOS_ID, EOS_ID])
-def test_what_no_translation_goes_on_from_is_never_fed(special: int) -> None:
+def test_special_tokens_are_never_fed(special: int) -> None:
     network, batch = make_network(), random_batch()
     with torch.no_grad():
         network.output.bias[special] = 1000.0
-    assert torch.equal(choose_inputs(network, batch, 0.0).tgt_in, batch.tgt_in)
+    assert torch.equal(mix_inputs(network, batch, 0.0).tgt_in, batch.tgt_in)
 
 
-def test_in_between_each_word_is_the_reference_or_what_is_said_after_those_before_it() -> None:
+def test_each_token_is_the_reference_or_the_prediction_after_the_tokens_fed_before() -> None:
     network, batch, ratio = make_network(), random_batch(rows=40), 0.7
     torch.manual_seed(2)
-    found = choose_inputs(network, batch, ratio)
+    mixed = mix_inputs(network, batch, ratio)
     network.eval()
     kept: list[bool] = []
-    for row, fed in enumerate(found.tgt_in.tolist()):
-        for word, said, reference in zip(
-            fed[1:], saying(network, batch, row, fed[:-1]), batch.tgt_in[row, 1:].tolist(), strict=True
+    for row, fed in enumerate(mixed.tgt_in.tolist()):
+        for token, predicted, reference in zip(
+            fed[1:], predictions(network, batch, row, fed[:-1]), batch.tgt_in[row, 1:].tolist(), strict=True
         ):
-            assert word == reference or (word == said and said > EOS_ID and reference != PAD_ID)
-            if said > EOS_ID and reference not in (PAD_ID, said):
-                kept.append(word == reference)
+            assert token == reference or (token == predicted and predicted > EOS_ID and reference != PAD_ID)
+            if predicted > EOS_ID and reference not in (PAD_ID, predicted):
+                kept.append(token == reference)
     deviation = (ratio * (1 - ratio) / len(kept)) ** 0.5
     assert sum(kept) / len(kept) == pytest.approx(ratio, abs=4 * deviation)
     assert deviation < 0.05
@@ -163,26 +163,26 @@ def gradient(network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, batch
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("parts", [{}, {"input_feeding": True}, {"attention": AttentionName.dot}], ids=str)
-def test_the_gradient_is_that_of_teacher_forcing_on_the_chosen_words(
+def test_the_gradient_equals_teacher_forcing_on_the_mixed_inputs(
     kernels: None, dtype: torch.dtype, parts: dict[str, Any]
 ) -> None:
-    """With the same dropout masks; none of it is lost because a weight was converted without gradient before."""
+    """With the same dropout masks; and no gradient is lost to a weight that autocast cached without gradient."""
     config = TrainingConfig()
     network = make_network(torch.float32, encoder_hidden_size=4, **parts)
     batch = random_batch()
     torch.manual_seed(3)
     with autocast(torch.device("cpu"), dtype):
-        chosen = choose_inputs(network, batch, 0.3)
-    assert not torch.equal(chosen.tgt_in, batch.tgt_in)
-    expected = gradient(network, config, dtype, chosen, 1.0)
+        mixed = mix_inputs(network, batch, 0.3)
+    assert not torch.equal(mixed.tgt_in, batch.tgt_in)
+    expected = gradient(network, config, dtype, mixed, 1.0)
     torch.manual_seed(3)
-    found = gradient(network, config, dtype, batch, 0.3)
-    assert len(found) == len(list(network.parameters()))
-    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    actual = gradient(network, config, dtype, batch, 0.3)
+    assert len(actual) == len(list(network.parameters()))
+    assert all(torch.equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
-def test_both_passes_of_r_drop_read_the_same_words() -> None:
-    """So without dropout they are one."""
+def test_both_passes_of_r_drop_have_the_same_inputs() -> None:
+    """Without dropout they have the same logits, so that R-Drop changes nothing."""
     network, batch = make_network(torch.float32), random_batch()
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -191,37 +191,35 @@ def test_both_passes_of_r_drop_read_the_same_words() -> None:
     for alpha in (0.0, 5.0):
         torch.manual_seed(3)
         gradients.append(gradient(network, TrainingConfig(r_drop=alpha), torch.float32, batch, 0.3))
-    for one, two in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    for plain, r_drop in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, r_drop, rtol=1e-3, atol=1e-4)
 
 
 # --- run -------------------------------------------------------------------------------------------------------------
 
 
 def run(folder: Path, schedule: str, stop_at: int | None = None, **settings: Any) -> Trainer:
-    """Run to the end, stopped in between and resumed by a new trainer if a step for it is given."""
+    """Run to the end; with `stop_at`, stop after that step and resume with a new trainer."""
     sampling = ScheduledSamplingConfig(SamplingScheduleName[schedule], 0.1)
     settings = {"max_epochs": 2, "micro_batches": 2, "scheduled_sampling": sampling, **settings}
     if stop_at is not None:
         with tiny_trainer(folder, random_data(4), **settings) as trainer:
-            act = trainer.run_log.step
 
-            def step(*args: Any) -> None:
-                act(*args)
+            def stop(*_: object) -> None:
                 if trainer.progress.step == stop_at:
                     trainer.stop_signal = 15
 
-            trainer.run_log.step = step  # type: ignore[method-assign]
+            trainer.optimizer.register_step_pre_hook(stop)
             with pytest.raises(Stopped):
                 trainer.fit()
     with tiny_trainer(folder, random_data(4), **settings) as trainer:
         if stop_at is not None:
-            trainer.resume()
+            trainer.begin(resume=True)
         trainer.fit()
     return trainer
 
 
-def test_a_resumed_run_tosses_the_coins_of_the_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_resumed_run_draws_the_same_inputs_as_the_uninterrupted_one(tmp_path: Path) -> None:
     whole, parts = run(tmp_path / "whole", "linear"), run(tmp_path / "parts", "linear", stop_at=5)
     assert same_weights(weights_of(whole), weights_of(parts))
     losses = [[event["loss"] for event in events(tmp_path / name, "step")] for name in ("whole", "parts")]

@@ -66,7 +66,7 @@ def test_a_large_corpus_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_a_batch_may_say() -> None:
     table = torch.zeros(10, 2, dtype=torch.long)
     table[6], table[7] = torch.tensor([9, 4]), torch.tensor([9, 0])
-    words = Shortlist(table, torch.tensor([5])).words([[6, 7], [8]], wanted={12})
+    words = Shortlist(table, torch.tensor([5])).tokens_for([[6, 7], [8]], required={12})
     assert words.tolist() == [0, 1, 2, 3, 4, 5, 9, 12]
 
 
@@ -104,9 +104,9 @@ def test_the_list_stands_beside_the_model_and_is_evaluated(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make(model, tmp_path) == 0
-    assert (model / shortlist.NAME).is_file()
+    assert (model / SHORTLIST_NAME).is_file()
     pair = ["--src", str(tmp_path / "src"), "--ref", str(tmp_path / "tgt"), "--json"]
-    assert evaluate.main([str(model), *pair, "--shortlist", str(model / shortlist.NAME)]) == 0
+    assert evaluate.main([str(model), *pair, "--shortlist", str(model / SHORTLIST_NAME)]) == 0
     assert '"bleu"' in capsys.readouterr().out
 
 
@@ -134,4 +134,4 @@ def test_sizes_out_of_range_are_refused(
     model: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make(model, tmp_path, option, "0") == 2
-    assert f"{option} 0 is not at least 1" in capsys.readouterr().err
+    assert f"error: argument {option}: 0 is not at least 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Random segmentations: the distribution of the papers, and the same draw for the same seed wherever it is made."""
+"""Random segmentations follow the distributions of the papers, and a seed gives the same one in every process."""
 
 import io
 import math
@@ -21,20 +21,20 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.config.data import PieceType, TokenizerConfig
-from seq2seq.data import subword_sampling
+from seq2seq.data import bpe_dropout, unigram_sampling
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
-ALWAYS_BEST = {PieceType.unigram: 1e4, PieceType.bpe: 0.0}  # p^10000 leaves nothing to chance
+ALWAYS_BEST = {PieceType.unigram: 1e4, PieceType.bpe: 0.0}  # p^10000 is deterministic
 KINDS = list(ALWAYS_BEST)
 ODD = ["", " ", "日本語 🎉 dog", "x" * 300, "a\0b", "\ud800x", "<s> </s> <0x41>", "▁ ▁▁a", "\u2028", "the " * 50, ""]
 
 
 def sentences(seed: int, syllables: str, count: int = 400) -> list[str]:
-    """Words of up to four syllables, so that there are many ways to cut them and no vocabulary holds all."""
+    """Sentences of words of up to four syllables, which have many segmentations and do not all fit in a vocabulary."""
     rng = random.Random(seed)
     words = ["".join(rng.choices(syllables.split(), k=rng.randint(1, 4))) for _ in range(5 * count)]
     return [" ".join(rng.choices(words, k=rng.randint(1, 8))) for _ in range(count)]
@@ -44,7 +44,7 @@ TEXT = ParallelText(sentences(1, "ba lo kit ten ra su mi dor dog a"), sentences(
 
 
 def trained(kind: PieceType, **settings: object) -> Tokenizer:
-    """A tokenizer of any settings that SentencePiece has, ours or not."""
+    """A tokenizer trained with any options of SentencePiece, including those that TokenizerConfig lacks."""
     writer = io.BytesIO()
     settings = {"vocab_size": 400, "byte_fallback": True, **settings}
     sentencepiece.SentencePieceTrainer.train(
@@ -73,27 +73,27 @@ def frequencies(rows: list[list[int]]) -> dict[tuple[int, ...], float]:
 
 
 def assert_close(actual: dict[tuple[int, ...], float], expected: dict[tuple[int, ...], float], draws: int) -> None:
-    """Six standard deviations of the difference of two samples: one false alarm in 10^8."""
+    """Allow six standard deviations of the difference of two samples: one false alarm in 10^8."""
     for key in actual.keys() | expected.keys():
         p, q = actual.get(key, 0.0), expected.get(key, 0.0)
         assert abs(p - q) < 6 * math.sqrt(2 * max(p, q) * (1 - min(p, q)) / draws) + 6 / draws, (key, p, q)
 
 
-def ways_to_cut(word: str, scores: dict[str, float]) -> Iterator[list[str]]:
+def segmentations(word: str, scores: dict[str, float]) -> Iterator[list[str]]:
     if not word:
         yield []
     for end in range(1, len(word) + 1):
         if word[:end] in scores:
-            yield from ([word[:end], *rest] for rest in ways_to_cut(word[end:], scores))
+            yield from ([word[:end], *rest] for rest in segmentations(word[end:], scores))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.2, 1.0])
-def test_unigram_draws_by_the_power_of_the_probability(tokenizers: dict[PieceType, Tokenizer], alpha: float) -> None:
+def test_unigram_samples_by_the_power_of_the_probability(tokenizers: dict[PieceType, Tokenizer], alpha: float) -> None:
     tokenizer, draws = tokenizers[PieceType.unigram], 20_000
     model = loaded(tokenizer)
     known = [i for i in range(len(SPECIAL_IDS), tokenizer.src_size) if not model.is_byte(i)]
     scores = {model.id_to_piece(i): model.get_score(i) for i in known}
-    cuts = list(ways_to_cut("▁balokitten", scores))
+    cuts = list(segmentations("▁balokitten", scores))
     weights = np.exp([alpha * sum(scores[piece] for piece in cut) for cut in cuts])
     ids = [tuple(model.piece_to_id(piece) for piece in cut) for cut in cuts]
     expected = dict(zip(ids, (weights / weights.sum()).tolist(), strict=True))
@@ -103,36 +103,36 @@ def test_unigram_draws_by_the_power_of_the_probability(tokenizers: dict[PieceTyp
     assert set(actual) <= set(expected)
 
 
-def ways_to_merge(word: str, scores: dict[str, float], alpha: float) -> dict[tuple[str, ...], float]:
-    """BPE-dropout as a tree of decisions: the best pair that was not dropped before is merged, or dropped for good."""
-    found: dict[tuple[str, ...], float] = Counter()
+def bpe_dropout_distribution(word: str, scores: dict[str, float], alpha: float) -> dict[tuple[str, ...], float]:
+    """Enumerate the decisions: the best pair not dropped so far is merged, or dropped for good."""
+    distribution: dict[tuple[str, ...], float] = Counter()
 
     def go(cuts: tuple[int, ...], dropped: frozenset[tuple[int, ...]], p: float) -> None:
-        pairs = [cuts[i : i + 3] for i in range(len(cuts) - 2)]  # both pieces by where they begin and end
+        pairs = [cuts[i : i + 3] for i in range(len(cuts) - 2)]  # start, middle and end of two adjacent pieces
         known = [pair for pair in pairs if pair not in dropped and word[pair[0] : pair[2]] in scores]
         if not known:
-            found[tuple(word[a:b] for a, b in pairwise(cuts))] += p
+            distribution[tuple(word[a:b] for a, b in pairwise(cuts))] += p
             return
         best = min(known, key=lambda pair: (-scores[word[pair[0] : pair[2]]], pair))
         go(cuts, dropped | {best}, p * alpha)
         go(tuple(cut for cut in cuts if cut != best[1]), dropped, p * (1 - alpha))
 
     go(tuple(range(len(word) + 1)), frozenset(), 1.0)
-    return dict(found)
+    return dict(distribution)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("long_word", [subword_sampling.LONG_WORD, 0], ids=["together", "one by one"])
-def test_bpe_leaves_out_a_share_of_the_merges(
+@pytest.mark.parametrize("long_word", [bpe_dropout.LONG_WORD, 0], ids=["together", "one by one"])
+def test_bpe_drops_merges_with_the_given_probability(
     tokenizers: dict[PieceType, Tokenizer], alpha: float, long_word: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subword_sampling, "LONG_WORD", long_word)
+    monkeypatch.setattr(bpe_dropout, "LONG_WORD", long_word)
     tokenizer, draws = tokenizers[PieceType.bpe], 20_000 if long_word else 5_000
     model = loaded(tokenizer)
     known = [i for i in range(len(SPECIAL_IDS), tokenizer.src_size) if not model.is_byte(i)]
     scores = {model.id_to_piece(i): model.get_score(i) for i in known}
-    ways = ways_to_merge("▁balok", scores, alpha)
-    expected = {tuple(model.piece_to_id(piece) for piece in cut): p for cut, p in ways.items()}
+    distribution = bpe_dropout_distribution("▁balok", scores, alpha)
+    expected = {tuple(model.piece_to_id(piece) for piece in cut): p for cut, p in distribution.items()}
     actual = frequencies(tokenizer.src_sampler(alpha).encode(["balok"] * draws, [1]))
     assert_close(actual, expected, draws)
     assert len(actual) > 4 or alpha == 1
@@ -141,7 +141,7 @@ def test_bpe_leaves_out_a_share_of_the_merges(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("word", ["balokit", "ba dor", "日"])
-def test_sentencepiece_draws_from_the_same_distribution(
+def test_sentencepiece_samples_from_the_same_distribution(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType, word: str
 ) -> None:
     draws = 20_000
@@ -166,14 +166,14 @@ def test_sentencepiece_draws_from_the_same_distribution(
     ],
     ids=lambda settings: ",".join(settings) or "ours",
 )
-def test_without_chance_it_is_sentencepieces_best_segmentation(kind: PieceType, settings: dict[str, object]) -> None:
+def test_without_randomness_it_is_the_best_segmentation(kind: PieceType, settings: dict[str, object]) -> None:
     tokenizer = trained(kind, **settings)
     lines = [*TEXT.src[:100], *TEXT.tgt[:100], *ODD, "<2de> the dog<2de>dogs do", "日本 語x日"]
     best, expected = tokenizer.src_sampler(ALWAYS_BEST[kind]).encode(lines, [1]), tokenizer.encode_src(lines)
     if kind is PieceType.bpe:
         assert best == expected
     model = loaded(tokenizer)
-    for ours, theirs in zip(best, expected, strict=True):  # two segmentations can be the best ones
+    for ours, theirs in zip(best, expected, strict=True):  # a unigram model can have two best segmentations
         assert sum(map(model.get_score, ours)) == pytest.approx(sum(map(model.get_score, theirs)), abs=1e-3)
     drawn = tokenizer.tgt_sampler(0.3).encode(lines, [1])
     assert drawn != tokenizer.encode_tgt(lines)
@@ -198,7 +198,7 @@ def test_every_line_keeps_its_text(tokenizers: dict[PieceType, Tokenizer], kind:
         encoded, drawn = tokenizer.encode_tgt(lines), sampler.encode(lines, [seed])
         assert tokenizer.decode(drawn) == tokenizer.decode(encoded)
         assert not any({0, 2, 3} & set(row) for row in drawn)
-        if kind is PieceType.bpe:  # a unigram model may have two best segmentations
+        if kind is PieceType.bpe:  # a unigram model can have two best segmentations
             assert best.encode(lines, [seed]) == encoded
 
     check()
@@ -206,7 +206,7 @@ def test_every_line_keeps_its_text(tokenizers: dict[PieceType, Tokenizer], kind:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_smaller_unigram_alpha_and_a_larger_bpe_alpha_cut_finer(
+def test_a_smaller_unigram_alpha_and_a_larger_bpe_alpha_give_more_pieces(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType
 ) -> None:
     sizes = [
@@ -218,7 +218,7 @@ def test_a_smaller_unigram_alpha_and_a_larger_bpe_alpha_cut_finer(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_draw_is_a_function_of_its_seed(
+def test_a_sample_is_a_function_of_its_seed(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw(seed: tuple[int, ...] = (1, 2, 3)) -> list[list[int]]:
@@ -231,37 +231,37 @@ def test_a_draw_is_a_function_of_its_seed(
     assert all(draw(other) != first for other in [(1, 2, 4), (2, 2, 3), (1, 3, 3)])
     sampler.encode(TEXT.tgt, [5])
     assert draw() == first
-    sampler = tokenizers[kind].src_sampler(0.3)  # words it meets come in another order now
+    sampler = tokenizers[kind].src_sampler(0.3)  # a new cache, filled in another order
     sampler.encode(TEXT.tgt[:50] + TEXT.src[99::-1], [5])
     assert draw() == first
-    monkeypatch.setattr(subword_sampling, "MAX_EDGES", 0)
-    monkeypatch.setattr(subword_sampling, "MAX_OUTCOMES", 0)
+    monkeypatch.setattr(unigram_sampling, "MAX_EDGES", 0)
+    monkeypatch.setattr(bpe_dropout, "MAX_SEGMENTATIONS", 0)
     assert draw() == first
     with ThreadPoolExecutor(4) as pool:
         samplers = [tokenizers[kind].src_sampler(0.3) for _ in range(8)]
-        assert list(pool.map(lambda one: one.encode(lines, (1, 2, 3)), samplers)) == [first] * 8
+        assert list(pool.map(lambda sampler: sampler.encode(lines, (1, 2, 3)), samplers)) == [first] * 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_kept_of_the_words_that_were_met_has_a_bound(
+def test_the_cache_of_words_is_bounded(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subword_sampling, "MAX_EDGES", 300)
-    monkeypatch.setattr(subword_sampling, "MAX_OUTCOMES", 50)
-    sampler, held = tokenizers[kind].src_sampler(0.3), []
+    monkeypatch.setattr(unigram_sampling, "MAX_EDGES", 300)
+    monkeypatch.setattr(bpe_dropout, "MAX_SEGMENTATIONS", 50)
+    sampler, memory = tokenizers[kind].src_sampler(0.3), []
     tracemalloc.start()
     try:
         for start in range(0, 80, 4):
             sampler.encode(TEXT.src[start : start + 4], [1])
-            held.append(tracemalloc.get_traced_memory()[0])
+            memory.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert max(held[10:]) < 1.4 * max(held[:10])
+    assert max(memory[10:]) < 1.4 * max(memory[:10])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_another_process_draws_the_same(
+def test_another_process_samples_the_same(
     tokenizers: dict[PieceType, Tokenizer], kind: PieceType, tmp_path: Path
 ) -> None:
     model, lines = tmp_path / "pieces.model", [line for line in [*TEXT.src, *ODD] if line.isprintable()]
@@ -289,7 +289,7 @@ def test_a_very_long_word_takes_seconds_at_most(
     assert tokenizers[kind].decode([ids]) == [line]
 
 
-def test_characters_have_one_segmentation_only(tmp_path: Path) -> None:
+def test_a_character_model_cannot_be_sampled(tmp_path: Path) -> None:
     chars = Tokenizer.train(TEXT, TokenizerConfig(type=PieceType.char, vocab_size=300), tmp_path)
     with pytest.raises(ConfigError, match=r"data\.sampling: .* neither unigram nor bpe"):
         chars.src_sampler(0.1)

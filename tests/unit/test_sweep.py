@@ -1,4 +1,4 @@
-"""A sweep: what its points are called, which of them are run, and the table of what came of them."""
+"""Sweeps: names of points, which points run, run results and the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
 from seq2seq.storage.run_folder import CONFIG_NAME, LAST_NAME, METRICS_NAME
 
-# --- names -----------------------------------------------------------------------------------------------------------
+# --- names of points -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from seq2seq.storage.run_folder import CONFIG_NAME, LAST_NAME, METRICS_NAME
         ({"data.fold": "2/5"}, "fold-2of5"),
     ],
 )  # fmt: skip
-def test_a_point_is_named_by_what_is_swept(values: dict[str, str], name: str) -> None:
+def test_point_is_named_after_its_swept_values(values: dict[str, str], name: str) -> None:
     assert point_name(values) == name
 
 
@@ -44,10 +44,10 @@ texts = st.text(max_size=80) | st.sampled_from(["/data/a/train.en", "/data/b/tra
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=2, max_size=2, unique=True))
-def test_any_two_values_have_names_that_every_file_system_and_hydra_take(points: list[tuple[str, str]]) -> None:
-    names = [point_name({"training.init_from": one, "data.root": other}) for one, other in points]
-    assert names[0] != names[1]
-    for name in names:
+def test_names_are_distinct_and_valid_for_file_systems_and_hydra(points: list[tuple[str, str]]) -> None:
+    first, second = (point_name({"training.init_from": init_from, "data.root": root}) for init_from, root in points)
+    assert first != second
+    for name in (first, second):
         assert re.fullmatch(r"[A-Za-z0-9_.@+-]{1,200}", name)
         assert OverridesParser.create().parse_override(f"training.resume=runs/{name}").value() == f"runs/{name}"
 
@@ -61,11 +61,11 @@ def test_any_two_values_have_names_that_every_file_system_and_hydra_take(points:
         (["data.root='a,b'", "decode.never_emit=[a,b]", "--config-dir", "x,y", "broken=(("], []),
     ],
 )
-def test_a_swept_key_has_several_values(arguments: list[str], keys: list[str]) -> None:
+def test_swept_keys_have_several_values(arguments: list[str], keys: list[str]) -> None:
     assert swept_keys(arguments) == keys
 
 
-# --- which points are run --------------------------------------------------------------------------------------------
+# --- which points run ------------------------------------------------------------------------------------------------
 
 
 def write(folder: Path, *events: dict[str, Any]) -> None:
@@ -82,8 +82,8 @@ def scored(bleu: float = 10.0) -> dict[str, Any]:
     return {"event": "test", "set": "test", "bleu": bleu}
 
 
-def pretend(config: Config, run: RunContext) -> None:
-    """Leave in the folder what a run does, but for the model."""
+def fake_run(config: Config, run: RunContext) -> None:
+    """Write the files of a run except its model. Seed 14 is interrupted, seed 15 meets a bug."""
     training = config.training
     text = yaml.safe_dump(to_dict(config))
     (run.folder / CONFIG_NAME).write_text(text, encoding="utf-8")
@@ -99,41 +99,41 @@ def pretend(config: Config, run: RunContext) -> None:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Launcher:
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, pretend, ("-m", "training.max_steps=10", "hydra.sweep.dir=sweep"))
+    return Launcher(monkeypatch, capsys, fake_run, ("-m", "training.max_steps=10", "hydra.sweep.dir=sweep"))
 
 
-def names(jobs: list[tuple[Config, RunContext]]) -> list[str]:
+def point_folders(jobs: list[tuple[Config, RunContext]]) -> list[str]:
     return [run.folder.relative_to("sweep").as_posix() for _, run in jobs]
 
 
 @pytest.mark.slow
-def test_a_sweep_that_has_grown_runs_what_is_new(start: Launcher) -> None:
+def test_extended_sweep_runs_new_points_only(start: Launcher) -> None:
     first = start("model.hidden_size=32,64", "training.seed=1,2")
     assert (first.status, first.err) == (0, "")
-    assert names(first.jobs) == [f"hidden_size-{size}+seed-{seed}" for size in (32, 64) for seed in (1, 2)]
+    assert point_folders(first.jobs) == [f"hidden_size-{size}+seed-{seed}" for size in (32, 64) for seed in (1, 2)]
     again = start("model.hidden_size=32,64", "training.seed=1,2,3")
-    assert names(again.jobs) == ["hidden_size-32+seed-3", "hidden_size-64+seed-3"]
+    assert point_folders(again.jobs) == ["hidden_size-32+seed-3", "hidden_size-64+seed-3"]
     assert not any(run.resumes for _, run in again.jobs)
     assert again.err.splitlines() == [
         f"sweep/hidden_size-{size}+seed-{seed}: finished before, skipped" for size in (32, 64) for seed in (1, 2)
     ]
 
 
-def test_groups_and_params_of_a_config_file_are_swept_too(start: Launcher, tmp_path: Path) -> None:
+def test_groups_and_sweeper_params_of_a_config_file_are_swept(start: Launcher, tmp_path: Path) -> None:
     (tmp_path / "own" / "experiment").mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "seeds.yaml").write_text(
         "# @package _global_\nhydra: {sweeper: {params: {training.seed: '1,2'}}}\n", encoding="utf-8"
     )
     start.fixed = ("--config-dir=own", *start.fixed)
-    done = start("model=small,base", "experiment=seeds", "model.emb_size=64")
-    assert names(done.jobs) == [f"seed-{seed}+model-{name}" for seed in (1, 2) for name in ("small", "base")]
+    result = start("model=small,base", "experiment=seeds", "model.emb_size=64")
+    assert point_folders(result.jobs) == [f"seed-{seed}+model-{name}" for seed in (1, 2) for name in ("small", "base")]
 
 
-def test_a_sweep_of_one_point_has_a_number(start: Launcher) -> None:
-    assert names(start("training.seed=1").jobs) == ["0"]
+def test_point_without_swept_keys_is_numbered(start: Launcher) -> None:
+    assert point_folders(start("training.seed=1").jobs) == ["0"]
 
 
-def test_a_corpus_can_be_swept(start: Launcher) -> None:
+def test_corpora_are_swept_into_one_folder(start: Launcher) -> None:
     start.fixed = start.fixed[:-1]
     folders = [run.folder for _, run in start("data=tatoeba,grammar").jobs]
     assert [folder.name for folder in folders] == ["data-tatoeba", "data-grammar"]
@@ -141,34 +141,34 @@ def test_a_corpus_can_be_swept(start: Launcher) -> None:
 
 
 @pytest.mark.slow
-def test_an_unfinished_point_goes_on(start: Launcher) -> None:
+def test_unfinished_point_is_resumed(start: Launcher) -> None:
     stopped = start("training.seed=1,14,2")
     assert stopped.status == 130
-    assert names(stopped.jobs) == ["seed-1", "seed-14"]
+    assert point_folders(stopped.jobs) == ["seed-1", "seed-14"]
     assert re.findall(r"^1?\d .* (\w+)$", stopped.out, re.MULTILINE) == ["finished", "unfinished"]
     again = start("training.seed=1,14,2")
-    assert names(again.jobs) == ["seed-14"]
+    assert point_folders(again.jobs) == ["seed-14"]
     assert again.jobs[0][1].resumes
 
 
 @pytest.mark.slow
-def test_a_test_alone_is_not_the_end(start: Launcher) -> None:
-    """Of several test sets one may have been translated when the run was killed."""
+def test_test_event_does_not_mark_the_end(start: Launcher) -> None:
+    """A run may be killed after the first of several test sets."""
     start("training.seed=1,2")
     metrics = Path("sweep/seed-2") / METRICS_NAME
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
     assert json.loads(lines[-1])["event"] == "end"
     metrics.write_text("".join(lines[:-1]), encoding="utf-8")
     again = start("training.seed=1,2")
-    assert names(again.jobs) == ["seed-2"]
+    assert point_folders(again.jobs) == ["seed-2"]
     assert again.jobs[0][1].resumes
 
 
 @pytest.mark.slow
-def test_a_finished_point_goes_on_to_a_later_limit(start: Launcher) -> None:
+def test_finished_point_is_resumed_when_a_limit_is_raised(start: Launcher) -> None:
     start("training.seed=1,2")
     again = start("training.seed=1,2", "training.max_steps=20", "training.log_every_steps=7")
-    assert names(again.jobs) == ["seed-1", "seed-2"]
+    assert point_folders(again.jobs) == ["seed-1", "seed-2"]
     config, run = again.jobs[0]
     assert config.training.max_steps == 20
     assert run.resumes
@@ -177,13 +177,13 @@ def test_a_finished_point_goes_on_to_a_later_limit(start: Launcher) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_with_a_run_of_other_settings_is_an_error_of_its_point(start: Launcher) -> None:
+def test_folder_with_a_run_of_other_settings_fails_its_point(start: Launcher) -> None:
     start("training.seed=1,2")
     other = start("training.seed=1,2,3", "training.learning_rate=0.5", "model.hidden_size=8")
     assert other.status == 2
-    assert names(other.jobs) == ["seed-3"]
-    told = Path("sweep/seed-1/failed.txt").read_text(encoding="utf-8")
-    assert told.startswith(
+    assert point_folders(other.jobs) == ["seed-3"]
+    message = Path("sweep/seed-1/failed.txt").read_text(encoding="utf-8")
+    assert message.startswith(
         "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 512), training.learning_rate "
         "(was 0.003); choose another hydra.sweep.dir"
     )
@@ -193,29 +193,29 @@ def test_a_folder_with_a_run_of_other_settings_is_an_error_of_its_point(start: L
     assert "0.5" in Path("sweep/seed-1", CONFIG_NAME).read_text(encoding="utf-8")
 
 
-def test_a_bug_in_one_point_is_the_status_of_the_sweep_and_the_others_run(start: Launcher) -> None:
-    done = start("training.seed=15,1")
-    assert (done.status, len(done.jobs)) == (1, 2)
+def test_bug_in_one_point_sets_the_exit_status_and_later_points_run(start: Launcher) -> None:
+    result = start("training.seed=15,1")
+    assert (result.status, len(result.jobs)) == (1, 2)
     assert "ZeroDivisionError: a bug" in Path("sweep/seed-15/failed.txt").read_text(encoding="utf-8")
-    assert re.findall(r"^1?\d .* (\w+)$", done.out, re.MULTILINE) == ["finished", "broken"]
+    assert re.findall(r"^1?\d .* (\w+)$", result.out, re.MULTILINE) == ["finished", "broken"]
 
 
-def test_the_same_sweep_is_given_in_full(start: Launcher) -> None:
+def test_command_that_continues_the_sweep_is_printed(start: Launcher) -> None:
     start.fixed = ("training.max_steps=10",)
     for folder in ("hydra.sweep.dir=it", "hydra.sweep.dir='my sweep'"):
-        done = start("training.seed=1,2", folder, "model.hidden_size=32", "-m")
-        assert done.out.splitlines()[-2] == "To go on with this sweep, or to add values:"
-        command = done.out.splitlines()[-1].strip()
+        result = start("training.seed=1,2", folder, "model.hidden_size=32", "-m")
+        assert result.out.splitlines()[-2] == "To continue this sweep, or to add values:"
+        command = result.out.splitlines()[-1].strip()
         quoted = folder if "'" not in folder else "'hydra.sweep.dir='\"'\"'my sweep'\"'\"''"
         assert command == (
             f"python -m seq2seq.train {quoted} training.max_steps=10 training.seed=1,2 model.hidden_size=32 -m"
         )
 
 
-# --- what came of a run ----------------------------------------------------------------------------------------------
+# --- results of a run ------------------------------------------------------------------------------------------------
 
 
-def test_the_best_validation_is_the_one_that_was_kept(tmp_path: Path) -> None:
+def test_result_has_the_best_validation_and_the_test_scores(tmp_path: Path) -> None:
     write(tmp_path, validation(10, 20.0), validation(20, 25.0), validation(30, 22.0, best=False), scored(9.0))
     result = read_result(tmp_path)
     assert (result.validation["step"], result.updates, result.minutes) == (20, 30, 3.0)
@@ -224,7 +224,7 @@ def test_the_best_validation_is_the_one_that_was_kept(tmp_path: Path) -> None:
     assert read_result(tmp_path).ended
 
 
-def test_a_run_that_goes_on_has_neither_ended_nor_been_tested(tmp_path: Path) -> None:
+def test_resumed_run_has_no_test_scores_and_has_not_ended(tmp_path: Path) -> None:
     write(tmp_path, validation(10), scored())
     mark_end(tmp_path)
     write(tmp_path, {"event": "step", "step": 11, "elapsed_sec": 66.0})
@@ -233,13 +233,13 @@ def test_a_run_that_goes_on_has_neither_ended_nor_been_tested(tmp_path: Path) ->
     assert result.validation["step"] == 10
 
 
-def test_an_attempt_that_was_begun_anew_does_not_count(tmp_path: Path) -> None:
+def test_events_of_an_earlier_attempt_are_dropped(tmp_path: Path) -> None:
     write(tmp_path, validation(10, 99.0), validation(20, 99.5))
     write(tmp_path, validation(10, 30.0))
     assert read_result(tmp_path).validation["bleu"] == 30.0
 
 
-def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+def test_truncated_line_is_skipped(tmp_path: Path) -> None:
     assert read_result(tmp_path).updates == 0
     write(tmp_path, validation(10))
     with open(tmp_path / METRICS_NAME, "a", encoding="utf-8") as file:
@@ -252,7 +252,7 @@ def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 
 class Table:
-    """Makes a sweep of points whose runs are over, and reads what is printed of it."""
+    """A sweep of finished points, and the cells of its printed table."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.capture, self.sweep = capture, Sweep([], folder)
@@ -266,7 +266,7 @@ class Table:
         return point
 
     def __call__(self) -> list[list[list[str]]]:
-        """The cells of each table that is printed."""
+        """Return the cells of each printed table."""
         report(self.sweep)
         parts = [part.strip().splitlines() for part in self.capture.readouterr().out.split("\n\n")]
         tables = [part[part[0].startswith("Mean") :] for part in parts[:-1]]
@@ -278,7 +278,7 @@ def table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Table:
     return Table(tmp_path / "sweep", capsys)
 
 
-def test_the_best_point_comes_first_and_failed_ones_last(table: Table) -> None:
+def test_points_are_sorted_by_status_then_score(table: Table) -> None:
     table.add({"model.hidden_size": "32", "training.seed": "1"}, 4.0)
     table.add({"model.hidden_size": "64", "training.seed": "1"}, 99.0).status = Status.failed
     table.add({"model.hidden_size": "32", "training.seed": "2"}, 98.0).status = Status.unfinished
@@ -295,7 +295,7 @@ def test_the_best_point_comes_first_and_failed_ones_last(table: Table) -> None:
 
 
 @pytest.mark.parametrize("key", ["training.seed", "data.fold"])
-def test_seeds_and_folds_have_a_mean_and_a_sample_deviation(table: Table, key: str) -> None:
+def test_mean_and_sample_deviation_over_seeds_and_folds(table: Table, key: str) -> None:
     for size, add in (("30", 0.0), ("60", 3.0)):
         for number, bleu in enumerate((4.0, 5.0, 7.0)):  # mean 16/3, sample variance 7/3
             table.add({"model.hidden_size": size, key: str(number)}, bleu + add)
@@ -307,7 +307,7 @@ def test_seeds_and_folds_have_a_mean_and_a_sample_deviation(table: Table, key: s
     ]
 
 
-def test_only_what_is_finished_counts_for_a_mean(table: Table) -> None:
+def test_unfinished_points_are_not_averaged(table: Table) -> None:
     for seed in "123":
         point = table.add({"training.seed": seed, "data.fold": "1/2"}, float(seed))
     point.status = Status.unfinished
@@ -325,7 +325,7 @@ def test_only_what_is_finished_counts_for_a_mean(table: Table) -> None:
         (MonitorName.bleu, "valid BLEU", "321"),
     ],
 )
-def test_the_order_is_that_of_the_monitored_score(table: Table, monitor: MonitorName, head: str, order: str) -> None:
+def test_points_are_sorted_by_the_monitored_score(table: Table, monitor: MonitorName, head: str, order: str) -> None:
     for seed, loss, chrf in (("1", 2.0, 50.0), ("2", 4.0, 70.0), ("3", 3.0, 60.0)):
         table.add({"training.seed": seed}, float(seed), monitor, loss=loss, chrf=chrf)
     points = table()[0]
@@ -333,7 +333,7 @@ def test_the_order_is_that_of_the_monitored_score(table: Table, monitor: Monitor
     assert "".join(row[0] for row in points[1:]) == order
 
 
-def test_what_is_not_finite_is_last_and_has_no_mean(table: Table) -> None:
+def test_non_finite_score_is_sorted_last_and_has_no_mean(table: Table) -> None:
     table.add({"training.seed": "1"}, 99.0, MonitorName.loss, loss=None, perplexity=None)
     table.add({"training.seed": "2"}, 1.0, MonitorName.loss)
     points, means = table()
@@ -341,7 +341,7 @@ def test_what_is_not_finite_is_last_and_has_no_mean(table: Table) -> None:
     assert means[1] == ["2", "– ± –", "– ± –", "25.00 ± 34.65"]
 
 
-def test_the_table_is_a_file_too(table: Table) -> None:
+def test_table_is_written_as_tsv(table: Table) -> None:
     for seed, bleu in (("1", 5.2), ("2", 4.2)):
         table.add({"training.seed": seed, "data.root": "a\tb"}, bleu)
     table.add({"training.seed": "3", "data.root": "c"}, 1.0).status = Status.failed

@@ -1,4 +1,4 @@
-"""Text to pieces and back, whatever the text; a cache that is right; a message for every wrong setting."""
+"""Any text survives encoding and decoding; the cache is keyed correctly; every invalid option gives a clear error."""
 
 import io
 import random
@@ -45,7 +45,7 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def chars(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    """Pieces are single characters; those that the text does not have are bytes."""
+    """Pieces are single characters; characters that are not in the text are bytes."""
     return Tokenizer.train(TEXT, config(type=PieceType.char), tmp_path_factory.mktemp("cache"))
 
 
@@ -60,7 +60,7 @@ def test_special_ids_are_those_of_a_batch() -> None:
 
 @pytest.mark.parametrize("kind", list(PieceType))
 @pytest.mark.parametrize("joint", [True, False])
-def test_text_comes_back(tmp_path: Path, kind: PieceType, joint: bool) -> None:
+def test_decoding_inverts_encoding(tmp_path: Path, kind: PieceType, joint: bool) -> None:
     tokenizer = Tokenizer.train(TEXT, config(type=kind, joint=joint, vocab_size=290), tmp_path)
     assert tokenizer.decode(tokenizer.encode_tgt(TEXT.tgt)) == TEXT.tgt
     assert tokenizer.joint == joint
@@ -80,7 +80,7 @@ def test_text_comes_back(tmp_path: Path, kind: PieceType, joint: bool) -> None:
     [
         ("", ""),
         (" \u2028\t", ""),
-        ("日本語 🎉 ﷽", None),  # compatibility normalisation rewrites some of it; it must only not raise
+        ("日本語 🎉 ﷽", None),  # compatibility normalisation rewrites some of it; only check that nothing raises
         ("naïve Ægir ſtraße", "naïve Ægir straße"),
         ("a\0b", "a\0b"),
         ("a\nb", "a b"),
@@ -97,7 +97,7 @@ def test_any_line_is_encoded_without_special_ids(joint: Tokenizer, line: str, ex
     assert expected is None or text == expected
 
 
-def test_decoding_ignores_what_says_nothing(joint: Tokenizer) -> None:
+def test_decoding_ignores_special_and_unknown_ids(joint: Tokenizer) -> None:
     (ids,) = joint.encode_tgt(["der Hund"])
     noisy = [2, *ids, -1, joint.tgt_size, 10**9, 0, 3]
     assert joint.decode([noisy, [], [0, 2, 3]]) == ["der Hund", "", ""]
@@ -119,11 +119,11 @@ def test_pieces_are_readable(joint: Tokenizer) -> None:
         ("\u3000the\t dog ", [0, 0, 0, 0, 1, 1, 1, 1]),
         ("日 x 🎉", [0] * 4 + [1] * 2 + [2] * 5),  # ▁ and three bytes, one, four
         ("ſt ½ b", [0] * 3 + [1] * 6 + [2] * 2),  # ▁st, ▁1⁄2, where ⁄ is three bytes, ▁b
-        ("A\u0308 b", [0] * 3 + [1] * 2),  # two characters become one of two bytes
-        ("ﷺ b", [0] * 34 + [1] * 2),  # one becomes 15 letters of two bytes and, with the first, 4 ▁
+        ("A\u0308 b", [0] * 3 + [1] * 2),  # two characters become one character of two bytes
+        ("ﷺ b", [0] * 34 + [1] * 2),  # one character becomes 15 letters of two bytes and, including the first, 4 ▁
         ("a\u200bb c", [0, 0, 0, 0, 1, 1]),  # ▁a▁b▁c: a zero-width space is white space to SentencePiece only
         ("a\u200b \u200b b", [0, 0, 2, 2]),  # ▁a▁b: nothing is left of the second word
-        ("▁ a", [1, 1]),  # a ▁ in the text is no more than a space
+        ("▁ a", [1, 1]),  # a ▁ in the text is a space
         ("a\x1cb", [0, 0, 1]),  # ▁ab: U+001C is white space to Python only
         ("a\x85b", [0, 0, 1, 1, 1]),  # U+0085 is a character to SentencePiece
         ("a\x85", [0, 0, None, None]),
@@ -146,7 +146,7 @@ BREAKS = "\v\x1c\x1d\x1e\x1f\x85"  # white space to Python, removed or kept by S
         {"vocab_size": 34, "byte_fallback": False},
     ],
 )
-def test_the_pieces_of_a_line_are_those_of_its_words(tmp_path: Path, pieces: dict[str, object]) -> None:
+def test_the_pieces_of_a_line_are_the_pieces_of_its_words(tmp_path: Path, pieces: dict[str, object]) -> None:
     tokenizer = Tokenizer.train(TEXT, config(**pieces), tmp_path)
 
     @EXAMPLES
@@ -166,7 +166,7 @@ def test_every_source_piece_has_a_word_of_the_line(joint: Tokenizer, line: str) 
     assert len(words) == len(joint.encode_src([line])[0])
     assert known == sorted(known)
     assert not known or 0 <= known[0] <= known[-1] < len(line.split())
-    assert None not in words[: len(known)]  # only white space at the end is of no word
+    assert None not in words[: len(known)]  # only white space at the end has no word
 
 
 def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
@@ -190,22 +190,22 @@ def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "dog", "dog  dog", "dog dig"])
-def test_target_words_of_another_text(joint: Tokenizer, text: str) -> None:
+def test_target_words_of_a_different_text_raise(joint: Tokenizer, text: str) -> None:
     (dog,) = joint.encode_tgt(["dog"])[0]
-    with pytest.raises(ValueError, match="not what the ids write: 'dog dog'"):
+    with pytest.raises(ValueError, match="not the text of the ids: 'dog dog'"):
         joint.tgt_words([dog, dog], text)
 
 
 @EXAMPLES
 @given(ids=st.lists(st.integers(-1, 300) | st.sampled_from(byte_ids(*"日 \u2028\x85".encode())), max_size=12))
-def test_the_pieces_of_a_target_word_write_it(joint: Tokenizer, ids: list[int]) -> None:
+def test_the_pieces_of_a_target_word_decode_to_it(joint: Tokenizer, ids: list[int]) -> None:
     text = one_line(joint.decode([ids])[0])
     words = joint.tgt_words(ids, text)
     known = [word for word in words if word is not None]
     assert len(words) == len(ids)
     assert known == sorted(known)
     for index, expected in enumerate(text.split()):
-        # Special ids stay: one between the bytes of a character breaks it.
+        # Special ids are kept: one between the bytes of a character breaks it.
         own = [i for i, word in zip(ids, words, strict=True) if word == index or i in (0, 2, 3)]
         assert joint.decode([own])[0].strip() == expected
 

@@ -20,17 +20,16 @@ from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, U
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError, ModelFileError
-from seq2seq.inference.ensemble import ROWS
-from seq2seq.inference.forced_scoring import score_pairs
+from seq2seq.inference.ensemble import MIN_ROWS
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
-from seq2seq.inference.translator import Translation, Translator
+from seq2seq.inference.translation import Translation
+from seq2seq.inference.translator import Translator
 from seq2seq.kernels.products import has_int8
 from seq2seq.model.network import Seq2Seq
-from seq2seq.search.batched_search import NARROW, batches
-from seq2seq.storage.model_file import Model, save_model
-from seq2seq.storage.run_folder import BEST_NAME
+from seq2seq.search.batched_search import NARROW_BEAM, batches
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]
@@ -70,9 +69,9 @@ def test_blank_lines_do_not_reach_the_network(translator: Translator, counted: l
 
 def test_batches_obey_the_budget_of_the_call(translator: Translator, counted: list[int]) -> None:
     one_line_each = translator.translate(LINES * 3, batch_tokens=1)
-    assert counted == [ROWS] * 18  # a smaller batch is filled up
+    assert counted == [MIN_ROWS] * 18  # a smaller batch is filled up
     assert translator.translate(LINES * 3, batch_tokens=10_000) == one_line_each
-    assert counted == [ROWS] * 18 + [18]
+    assert counted == [MIN_ROWS] * 18 + [18]
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 200), width=st.integers(1, 40))
@@ -81,7 +80,7 @@ def test_every_line_is_in_one_batch_within_the_budget(lengths: list[int], budget
     assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
     for batch in made:
         slots = len(batch) * max(lengths[i] for i in batch)
-        assert len(batch) == 1 or slots * max(width, NARROW) <= budget * NARROW
+        assert len(batch) == 1 or slots * max(width, NARROW_BEAM) <= budget * NARROW_BEAM
 
 
 def test_n_best_are_different_and_the_first_is_the_translation(translator: Translator) -> None:
@@ -203,12 +202,14 @@ def test_words_before_a_cut(position: int, words: int) -> None:
     assert words_before("one  two", position) == words
 
 
-def test_a_very_long_line_is_translated_in_parts(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def split_at(max_part_tokens: int, translator: Translator) -> Translator:
+    return Translator(translator.network, translator.tokenizer, translator.decode, max_part_tokens=max_part_tokens)
+
+
+def test_a_very_long_line_is_translated_in_parts(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
     parts = ["the quick brown fox. ", "jumps over a lazy dog."]
     expected = translator.translate(parts)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    translator = split_at(30, translator)
     assert translator.translate(["a fox", "".join(parts)]) == [*translator.translate(["a fox"]), " ".join(expected)]
     assert "in 2 parts" in caplog.text
     (row,) = translator.translate_n_best(["".join(parts)], n_best=2)
@@ -309,7 +310,7 @@ def test_minimum_bayes_risk_returns_the_sample_that_agrees_most(translator: Tran
         assert [utilities[one.text] for one in kept] == [one.score for one in kept]
 
 
-def test_alignments_link_words_of_line_and_output(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alignments_link_words_of_line_and_output(translator: Translator) -> None:
     lines = ["the quick brown fox.", "jumps over a lazy dog."]
     whole = [row[0] for row in translator.translate_n_best(lines, alignments=True)]
     assert [one.text for one in whole] == translator.translate(lines)
@@ -320,7 +321,7 @@ def test_alignments_link_words_of_line_and_output(translator: Translator, monkey
             assert one.attention[tgt][src] == max(one.attention[tgt])
         assert [len(row) for row in one.attention] == [len(line.split())] * len(one.text.split())
         assert all(0 < sum(row) <= 1 + 1e-5 for row in one.attention)
-    monkeypatch.setattr(translator, "longest_part", 30)
+    translator = split_at(30, translator)
     ((joined,),) = translator.translate_n_best([" ".join(lines)], alignments=True)
     words = len(whole[0].text.split())
     moved = [(src + 4, tgt + words) for src, tgt in whole[1].alignment or ()]
@@ -372,7 +373,7 @@ def test_an_ensemble_scores_where_one_network_has_no_attention(model: Model) -> 
     size = model.tokenizer.src_size
     networks = [make_network(size), make_network(size, seed=2, attention=AttentionName.none)]
     together, *alone = (
-        score_pairs(Translator(some, model.tokenizer), ["a cat"], ["dog"])[0].token_log_probs
+        Translator(some, model.tokenizer).score(["a cat"], ["dog"])[0].token_log_probs
         for some in (networks, networks[:1], networks[1:])
     )
     # The weighted mean of log-probabilities, renormalised, is never below the mean.
@@ -429,7 +430,7 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
         assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
     feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
     with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
-        Translator(feeding, model.tokenizer, int8=True)
-    monkeypatch.setattr("seq2seq.inference.translator.has_int8", lambda: False)
+        Translator(feeding, model.tokenizer, precision="int8")
+    monkeypatch.setattr("seq2seq.inference.precision.has_int8", lambda: False)
     with pytest.raises(ConfigError, match="int8"):
         Translator.load(model_file, precision="int8")

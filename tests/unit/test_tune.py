@@ -1,4 +1,4 @@
-"""Hyper-parameter search: the space, the study that goes on after a stop, pruning. No network is trained here."""
+"""Hyper-parameter search without training: the space, the resumed study, pruning, settings, the command line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName, TrainingConfig
 from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
-from seq2seq.experiments.pruning import Pruned, Watcher
-from seq2seq.experiments.search_space import Point, Space, own_point, search_space, size
-from seq2seq.experiments.study import ATTEMPTS, ask, check_folder, check_same, ended_trials, fail, opened, trial_folder
-from seq2seq.experiments.tune_settings import Settings
+from seq2seq.experiments.next_trial import next_trial
+from seq2seq.experiments.pruning import PruningCallback, TrialPruned
+from seq2seq.experiments.search_space import Point, Space, baseline_point, number_of_points, search_space
+from seq2seq.experiments.study import ATTEMPTS, finished_trials, open_study, record_failure, trial_folder
+from seq2seq.experiments.study_checks import check_run_folders, check_same_search
+from seq2seq.experiments.study_settings import StudySettings
 from seq2seq.storage.run_folder import LAST_NAME
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 from seq2seq.tune import tune
 
 GROUPS = {"model": "small", "data": "tatoeba"}
@@ -54,7 +56,7 @@ def space_of(*sweeps: str) -> Space:
         ("model.dropout.layers=range(0.3,0,-0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
     ],
 )
-def test_a_sweep_is_searched_over_the_values_that_it_would_run(sweep: str, distribution: object) -> None:
+def test_sweep_becomes_the_distribution_of_its_values(sweep: str, distribution: object) -> None:
     assert list(space_of(sweep).values()) == [distribution]
 
 
@@ -68,21 +70,21 @@ def test_a_sweep_is_searched_over_the_values_that_it_would_run(sweep: str, distr
         (RATE, math.inf),
     ],
 )
-def test_a_space_has_as_many_points_as_its_sweeps(sweep: str, points: float) -> None:
-    assert size(space_of(sweep)) == points
-    assert size(space_of(sweep, "model.residual=true,false")) == 2 * points
+def test_number_of_points_is_the_product_over_keys(sweep: str, points: float) -> None:
+    assert number_of_points(space_of(sweep)) == points
+    assert number_of_points(space_of(sweep, "model.residual=true,false")) == 2 * points
 
 
 @pytest.mark.parametrize(
-    ("sweep", "told"),
+    ("sweep", "message"),
     [
         ("model.hiden_size=1,2", "did you mean 'model.hidden_size'"),
         ("model.hidden_size=128", "write KEY=choice(A,B)"),
         ("model.hidden_size=glob(*)", "write KEY=choice(A,B)"),
         ("model.hidden_size", "EQUAL"),
         ("~model.hidden_size=1,2", "write KEY=SWEEP"),
-        ("model.cell=interval(0,1)", "model.cell is no number"),
-        ("model=interval(0,1)", "model is no number"),
+        ("model.cell=interval(0,1)", "model.cell is not a number"),
+        ("model=interval(0,1)", "model is not a number"),
         ("model.encoder_layers=range(1,1)", "empty"),
         ("model.encoder_layers=range(1,2,0.5)", "whole numbers"),
         ("model.encoder_layers=range(0,2)", "1 ≤ encoder_layers"),
@@ -94,15 +96,15 @@ def test_a_space_has_as_many_points_as_its_sweeps(sweep: str, points: float) -> 
         ("hydra.job.num=1,2", "the same in all trials"),
     ],
 )
-def test_what_cannot_be_searched_is_told_in_one_line(sweep: str, told: str) -> None:
+def test_invalid_sweep_is_one_error_line(sweep: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         search_space([sweep], [], [], GROUPS)
     assert f"cannot search {sweep!r}" in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_the_command_line_goes_before_the_listed_space() -> None:
+def test_command_line_overrides_the_listed_space() -> None:
     listed = ["model.hidden_size=1,2", "model.emb_size=3,4", RATE]
     space = search_space(listed, ["model.hidden_size=7", "data=grammar"], ["model.emb_size=5,6"], GROUPS)
     assert space.keys() == {"model.emb_size", "training.learning_rate"}
@@ -110,7 +112,7 @@ def test_the_command_line_goes_before_the_listed_space() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sweep", "own"),
+    ("sweep", "baseline"),
     [
         ("model.hidden_size=256,512", "512"),
         ("model.hidden_size=256,128", None),
@@ -128,12 +130,12 @@ def test_the_command_line_goes_before_the_listed_space() -> None:
         ("model=base,deep", None),
     ],
 )
-def test_the_settings_as_given_are_a_point_where_the_space_holds_them(sweep: str, own: object) -> None:
+def test_baseline_is_none_outside_the_space(sweep: str, baseline: object) -> None:
     from omegaconf import OmegaConf
 
     base = OmegaConf.structured(Config(data=DataConfig(src="en", tgt="de")))
-    point = own_point(space_of(sweep, RATE) if "rate" not in sweep else space_of(sweep), base, GROUPS)
-    assert (point and next(iter(point.values()))) == own
+    point = baseline_point(space_of(sweep, RATE) if "rate" not in sweep else space_of(sweep), base, GROUPS)
+    assert (point and next(iter(point.values()))) == baseline
 
 
 # --- the study -------------------------------------------------------------------------------------------------------
@@ -141,12 +143,12 @@ def test_the_settings_as_given_are_a_point_where_the_space_holds_them(sweep: str
 
 @pytest.fixture
 def study(tmp_path: Path) -> Iterator[optuna.Study]:
-    with opened(tmp_path, maximise=True) as made:
-        yield made
+    with open_study(tmp_path, maximise=True) as study:
+        yield study
 
 
 SPACE = ("model.dropout.layers=interval(0,0.5)", RATE, "model.cell=lstm,gru")
-OWN: Point = {"model.dropout.layers": 0.1, "training.learning_rate": 3e-3, "model.cell": "lstm"}
+BASELINE: Point = {"model.dropout.layers": 0.1, "training.learning_rate": 3e-3, "model.cell": "lstm"}
 
 
 def score_of(point: Point) -> float:
@@ -154,12 +156,12 @@ def score_of(point: Point) -> float:
 
 
 def search(folder: Path, trials: int, dies: Callable[[], bool] = lambda: False) -> list[tuple[str, Point, str]]:
-    """Make trials; where `dies` says so, leave one as a killed process would, and open the study again."""
+    """Run trials; when `dies` returns True, leave the trial as a killed process would and open the study again."""
     settings, space = TuneConfig(startup_trials=4), space_of(*SPACE)
     while True:
-        with opened(folder, maximise=True) as study:
-            while len(ends := ended_trials(study)) < trials:
-                trial = ask(study, folder, settings, space, OWN)
+        with open_study(folder, maximise=True) as study:
+            while len(finished := finished_trials(study)) < trials:
+                trial = next_trial(study, folder, settings, space, BASELINE)
                 assert trial is not None
                 run = folder / trial_folder(trial)
                 if dies():
@@ -170,64 +172,60 @@ def search(folder: Path, trials: int, dies: Callable[[], bool] = lambda: False) 
                 if dies():
                     break
                 if trial.params["training.learning_rate"] > 5e-3:
-                    fail(study, trial, "diverged")
+                    record_failure(study, trial, "diverged")
                 else:
                     study.tell(trial, score_of(trial.params))
             else:
-                return [(trial_folder(t), t.params, t.state.name) for t in ends]
+                return [(trial_folder(t), t.params, t.state.name) for t in finished]
 
 
-def next_trial(study: optuna.Study, folder: Path) -> optuna.Trial:
-    trial = ask(study, folder, TuneConfig(startup_trials=3), space_of(*SPACE), OWN)
+def ask(study: optuna.Study, folder: Path) -> optuna.Trial:
+    trial = next_trial(study, folder, TuneConfig(startup_trials=3), space_of(*SPACE), BASELINE)
     assert trial is not None
     return trial
 
 
-def test_a_search_that_is_killed_again_and_again_makes_the_trials_of_one_never_stopped(tmp_path: Path) -> None:
+def test_killed_search_draws_the_trials_of_an_uninterrupted_one(tmp_path: Path) -> None:
     import random
 
     numbers = random.Random(1)
-    straight = search(tmp_path / "straight", 12)
+    uninterrupted = search(tmp_path / "uninterrupted", 12)
     killed = search(tmp_path / "killed", 12, dies=lambda: numbers.random() < 0.3)
-    assert killed == straight
-    assert straight[0][1] == OWN
-    assert len({str(point) for _, point, _ in straight}) == 12
+    assert killed == uninterrupted
+    assert uninterrupted[0][1] == BASELINE
+    assert len({str(point) for _, point, _ in uninterrupted}) == 12
     assert [name for name, _, _ in killed] == [f"trial_{number:04d}" for number in range(12)]
 
 
-def test_no_point_is_tried_twice_and_all_are_in_the_end(study: optuna.Study, tmp_path: Path) -> None:
-    space, settings = (
-        space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(1,5)"),
-        TuneConfig(startup_trials=2),
-    )
-    found = []
-    while (trial := ask(study, tmp_path, settings, space, None)) is not None:
-        found.append(tuple(trial.params.values()))
+def test_every_point_is_tried_once(study: optuna.Study, tmp_path: Path) -> None:
+    settings, cells = TuneConfig(startup_trials=2), "model.cell=lstm,gru,rnn"
+    space = space_of(cells, "model.encoder_layers=range(1,5)")
+    points = []
+    while (trial := next_trial(study, tmp_path, settings, space, None)) is not None:
+        points.append(tuple(trial.params.values()))
         study.tell(trial, 1.0)
-    assert sorted(found) == [(cell, layers) for cell in ("gru", "lstm", "rnn") for layers in (1, 2, 3, 4)]
-    wider = space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(1,6)")
-    more = ask(study, tmp_path, settings, wider, None)
-    assert more is not None
-    assert more.params["model.encoder_layers"] == 5
-    study.tell(more, 1.0)
-    assert (
-        ask(study, tmp_path, settings, space_of("model.cell=lstm,gru,rnn", "model.encoder_layers=range(2,4)"), None)
-        is None
-    )
+    assert sorted(points) == [(cell, layers) for cell in ("gru", "lstm", "rnn") for layers in (1, 2, 3, 4)]
+    wider = space_of(cells, "model.encoder_layers=range(1,6)")
+    added = next_trial(study, tmp_path, settings, wider, None)
+    assert added is not None
+    assert added.params["model.encoder_layers"] == 5
+    study.tell(added, 1.0)
+    narrower = space_of(cells, "model.encoder_layers=range(2,4)")
+    assert next_trial(study, tmp_path, settings, narrower, None) is None
 
 
-def test_a_trial_that_was_killed_while_it_was_taken_up_is_queued_once(study: optuna.Study, tmp_path: Path) -> None:
-    first = next_trial(study, tmp_path)
+def test_trial_killed_while_it_was_requeued_is_queued_once(study: optuna.Study, tmp_path: Path) -> None:
+    first = ask(study, tmp_path)
     study.enqueue_trial(first.params, user_attrs={"folder": trial_folder(first), "point": first.params})
-    again = next_trial(study, tmp_path)
-    assert (trial_folder(again), again.params) == (trial_folder(first), OWN)
+    again = ask(study, tmp_path)
+    assert (trial_folder(again), again.params) == (trial_folder(first), BASELINE)
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
-def test_a_trial_that_saves_nothing_is_counted(study: optuna.Study, tmp_path: Path) -> None:
+def test_attempts_without_a_checkpoint_are_counted(study: optuna.Study, tmp_path: Path) -> None:
     attempts = []
     for number in range(4):
-        trial = next_trial(study, tmp_path)
+        trial = ask(study, tmp_path)
         attempts.append(trial.user_attrs.get(ATTEMPTS, 0))
         if number == 2:
             (tmp_path / trial_folder(trial)).mkdir()
@@ -235,27 +233,28 @@ def test_a_trial_that_saves_nothing_is_counted(study: optuna.Study, tmp_path: Pa
     assert attempts == [0, 1, 2, 0]
 
 
-def test_a_run_that_the_study_does_not_know_is_left_alone(study: optuna.Study, tmp_path: Path) -> None:
-    (tmp_path / trial_folder(next_trial(study, tmp_path))).mkdir()
-    check_folder(study, tmp_path)
+def test_run_folder_of_no_trial_is_an_error(study: optuna.Study, tmp_path: Path) -> None:
+    (tmp_path / trial_folder(ask(study, tmp_path))).mkdir()
+    check_run_folders(study, tmp_path)
     (tmp_path / "trial_0001").mkdir()
-    with pytest.raises(ConfigError, match=r"trial_0001 is not of the study in study\.db: remove it"):
-        check_folder(study, tmp_path)
+    with pytest.raises(ConfigError, match=r"trial_0001 is not in the study study\.db: remove it"):
+        check_run_folders(study, tmp_path)
 
 
-def test_one_process_at_a_time(study: optuna.Study, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"another search runs in .*another tune\.folder"), opened(tmp_path, True):
+def test_second_process_is_an_error(study: optuna.Study, tmp_path: Path) -> None:
+    message = r"another search is running in .*another tune\.folder"
+    with pytest.raises(ConfigError, match=message), open_study(tmp_path, True):
         pass
 
 
-def test_a_file_that_is_no_study_is_told_in_one_line(tmp_path: Path) -> None:
+def test_damaged_database_is_one_error_line(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("no database " * 100)
-    with pytest.raises(StorageError, match=r"study\.db: .*not a database"), opened(tmp_path, True):
+    with pytest.raises(StorageError, match=r"study\.db: .*not a database"), open_study(tmp_path, True):
         pass
 
 
 @pytest.mark.parametrize(
-    ("settings", "ties", "sweeps", "told"),
+    ("settings", "ties", "sweeps", "message"),
     [
         ({"a": "1", "new": "0"}, {}, [RATE, "model.cell=lstm,gru"], None),
         ({"a": "1"}, {}, ["training.learning_rate=tag(log,interval(1e-5,1e-3))", "model.cell=lstm,gru"], None),
@@ -267,21 +266,22 @@ def test_a_file_that_is_no_study_is_told_in_one_line(tmp_path: Path) -> None:
         ({"a": "1"}, {}, ["training.learning_rate=1,2", "model.cell=lstm,gru"], r"rate \(was 0\.0001 to 0\.01\)"),
     ],
 )
-def test_a_study_goes_on_only_with_the_same_settings(
-    study: optuna.Study, settings: dict[str, str], ties: dict[str, str], sweeps: list[str], told: str | None
+def test_study_continues_only_with_the_same_settings(
+    study: optuna.Study, settings: dict[str, str], ties: dict[str, str], sweeps: list[str], message: str | None
 ) -> None:
     def space(*sweeps: str) -> Space:
-        return {**space_of(*(one for one in sweeps if one[0] != "a")), **({"a": None} if "a=1,2" in sweeps else {})}
+        known = space_of(*(sweep for sweep in sweeps if sweep != "a=1,2"))  # `a` is not a key of the schema
+        return known | ({"a": None} if "a=1,2" in sweeps else {})
 
     before = space(RATE, "model.cell=lstm,gru")
-    check_same(study, Path("f"), {"a": "other"}, {}, before)  # there is no trial yet that it could contradict
-    check_same(study, Path("f"), {"a": "1"}, {}, before)
+    check_same_search(study, Path("f"), {"a": "other"}, {}, before)  # overwritten: the study has no trial yet
+    check_same_search(study, Path("f"), {"a": "1"}, {}, before)
     study.tell(study.ask(before), 1.0)
-    if told is None:
-        check_same(study, Path("f"), settings, ties, space(*sweeps))
+    if message is None:
+        check_same_search(study, Path("f"), settings, ties, space(*sweeps))
     else:
-        with pytest.raises(ConfigError, match=told):
-            check_same(study, Path("f"), settings, ties, space(*sweeps))
+        with pytest.raises(ConfigError, match=message):
+            check_same_search(study, Path("f"), settings, ties, space(*sweeps))
 
 
 # --- pruning ---------------------------------------------------------------------------------------------------------
@@ -292,59 +292,59 @@ def config(monitor: MonitorName = MonitorName.bleu, warmup: int = 0, **tune: obj
     return Config(data=DataConfig(src="en", tgt="de"), training=training, tune=TuneConfig(startup_trials=3, **tune))  # type: ignore[arg-type]
 
 
-def validated(study: optuna.Study, config: Config, folder: Path, scores: list[float]) -> int:
-    """Run a trial with a validation every 10 updates; return how many it has made, and tell the study."""
-    trial = ask(study, folder, config.tune, space_of(RATE), None)
+def validate_trial(study: optuna.Study, config: Config, folder: Path, scores: list[float]) -> int:
+    """Run a trial with these scores, one every 10 updates, and return the number of its validations."""
+    trial = next_trial(study, folder, config.tune, space_of(RATE), None)
     assert trial is not None
-    watcher = Watcher(trial, config, folder / "nothing")
-    made = 0
+    callback = PruningCallback(trial, config, folder / "no run")
     try:
-        for made, score in enumerate(scores, start=1):
+        for number, score in enumerate(scores, start=1):
             loss = score if config.training.monitor is MonitorName.loss else 9.0
-            watcher(10 * made, Validation(loss, 1.0, score, score))
-    except Pruned:
+            callback(10 * number, Validation(loss, 1.0, score, score))
+    except TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     else:
-        study.tell(trial, watcher.best())
-    return made
+        study.tell(trial, callback.best_score())
+    return number
 
 
-def test_a_trial_below_the_median_is_pruned_after_warm_up(study: optuna.Study, tmp_path: Path) -> None:
+def test_trial_below_the_median_is_pruned_after_warm_up(study: optuna.Study, tmp_path: Path) -> None:
     for _ in range(3):
-        assert validated(study, config(), tmp_path, [1.0, 10.0, 20.0]) == 3
-    assert validated(study, config(), tmp_path, [0.0, 11.0, 21.0]) == 3  # bad at its first validation only
-    assert validated(study, config(), tmp_path, [2.0, 9.0, 30.0]) == 2
-    assert validated(study, config(warmup=30), tmp_path, [2.0, 9.0, 9.0, 9.0]) == 3
-    assert validated(study, config(), tmp_path, [2.0, 12.0, 12.0, 40.0]) == 3
-    assert validated(study, config(prune=False), tmp_path, [0.0, 0.0, 0.0]) == 3
+        assert validate_trial(study, config(), tmp_path, [1.0, 10.0, 20.0]) == 3
+    below_the_median_at_first = [0.0, 11.0, 21.0]
+    assert validate_trial(study, config(), tmp_path, below_the_median_at_first) == 3
+    assert validate_trial(study, config(), tmp_path, [2.0, 9.0, 30.0]) == 2
+    assert validate_trial(study, config(warmup=30), tmp_path, [2.0, 9.0, 9.0, 9.0]) == 3
+    assert validate_trial(study, config(), tmp_path, [2.0, 12.0, 12.0, 40.0]) == 3
+    assert validate_trial(study, config(prune=False), tmp_path, [0.0, 0.0, 0.0]) == 3
     assert study.best_value == 21.0
 
 
-def test_none_is_pruned_before_as_many_are_complete_as_the_setting_says(study: optuna.Study, tmp_path: Path) -> None:
-    assert [validated(study, config(), tmp_path, [s, s, s]) for s in (9.0, 8.0, 7.0, 6.0)] == [3, 3, 3, 2]
+def test_no_trial_is_pruned_before_startup_trials_are_complete(study: optuna.Study, tmp_path: Path) -> None:
+    assert [validate_trial(study, config(), tmp_path, [s, s, s]) for s in (9.0, 8.0, 7.0, 6.0)] == [3, 3, 3, 2]
 
 
-def test_a_loss_is_the_better_the_lower(tmp_path: Path) -> None:
-    with opened(tmp_path, maximise=False) as study:
+def test_loss_is_minimised(tmp_path: Path) -> None:
+    with open_study(tmp_path, maximise=False) as study:
         for _ in range(3):
-            validated(study, config(MonitorName.loss), tmp_path, [5.0, 3.0, 4.0])
+            validate_trial(study, config(MonitorName.loss), tmp_path, [5.0, 3.0, 4.0])
         assert study.best_value == 3.0
-        assert validated(study, config(MonitorName.loss), tmp_path, [5.0, 3.1, 1.0]) == 2
-        assert validated(study, config(MonitorName.loss), tmp_path, [5.0, 2.9, math.nan]) == 3
+        assert validate_trial(study, config(MonitorName.loss), tmp_path, [5.0, 3.1, 1.0]) == 2
+        assert validate_trial(study, config(MonitorName.loss), tmp_path, [5.0, 2.9, math.nan]) == 3
         assert study.best_value == 2.9
 
 
-def test_a_run_without_a_finite_score_has_none(study: optuna.Study, tmp_path: Path) -> None:
-    watcher = Watcher(study.ask(), config(MonitorName.loss), tmp_path)
-    watcher(10, Validation(math.nan, math.inf, 0.0, 0.0))
+def test_run_without_a_finite_score_is_an_error(study: optuna.Study, tmp_path: Path) -> None:
+    callback = PruningCallback(study.ask(), config(MonitorName.loss), tmp_path)
+    callback(10, Validation(math.nan, math.inf, 0.0, 0.0))
     with pytest.raises(Seq2SeqError, match="no validation has a finite loss"):
-        watcher.best()
+        callback.best_score()
 
 
 # --- the settings of a trial -----------------------------------------------------------------------------------------
 
 
-def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
+def test_own_config_groups_are_searched_and_read_once(tmp_path: Path) -> None:
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
@@ -356,19 +356,20 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
     ConfigStore.instance().store(name="train_schema", node=Config)
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
         sweeps = ["model=small,mine", "model.dropout.layers=interval(0,0.5)"]
-        settings = Settings([*sweeps, "model.dropout.context=${model.dropout.layers}", "tune.seed=3"], str(tmp_path))
+        tie = "model.dropout.context=${model.dropout.layers}"
+        settings = StudySettings([*sweeps, tie, "tune.seed=3"], str(tmp_path))
     mine.write_text("hidden_size: 44\n")
-    assert settings.own == {"model": "small", "model.dropout.layers": 0.1}
-    values, ties = settings.same_in_all(but=["runtime"])
-    assert "model.dropout.layers" not in values  # searched
+    assert settings.baseline == {"model": "small", "model.dropout.layers": 0.1}
+    values, ties = settings.fixed_settings(ignored=["runtime"])
+    assert "model.dropout.layers" not in values  # it is searched
     assert not [key for key in values if key.startswith("runtime.")]
     assert values["model.hidden_size"] == values["model.cell"] == "that of the group"
     assert (values["training.seed"], ties) == ("1", {"model.dropout.context": "${model.dropout.layers}"})
     point = {"model": "mine", "model.dropout.layers": 0.25}
-    model = settings.of(point).model
+    model = settings.config_of(point).model
     assert (model.hidden_size, model.dropout.layers, model.dropout.context) == (33, 0.25, 0.25)
-    assert settings.of({**point, "model": "small"}).model.hidden_size == 512
-    assert settings.command(point) == [
+    assert settings.config_of({**point, "model": "small"}).model.hidden_size == 512
+    assert settings.train_arguments(point) == [
         "--config-dir", str(tmp_path), "model.dropout.context=${model.dropout.layers}",
         "model=mine", "model.dropout.layers=0.25",
     ]  # fmt: skip
@@ -378,7 +379,7 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["data=grammar"], r"nothing to search: add experiment=tune"),
         (["experiment=tune", "tune.trails=3"], r"unknown key 'tune\.trails'; did you mean 'tune\.trials'"),
@@ -390,22 +391,22 @@ def test_groups_of_ones_own_are_searched_and_read_once(tmp_path: Path) -> None:
         (["experiment=tune", "'x="], r"cannot read"),
     ],
 )
-def test_a_command_line_that_cannot_be_is_told_in_one_line(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_command_line_is_an_error_before_any_file_is_written(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Seq2SeqError, match=told):
+    with pytest.raises(Seq2SeqError, match=message):
         tune(arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_optuna_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_optuna_is_an_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(Seq2SeqError, match=r"pip install 'optuna>=4'"):
         tune(["experiment=tune"])
 
 
-def test_help_tells_the_grammar_and_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_sweep_grammar_and_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert tune(["--help"]) == 0
     out = capsys.readouterr().out
     assert "KEY=tag(log,interval(1e-4,1e-2))" in out

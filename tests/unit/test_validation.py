@@ -12,9 +12,9 @@ from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu
-from seq2seq.evaluation.validation import END, MOST_PIECES, SAMPLES, Validator
+from seq2seq.evaluation.validation import END, MAX_TOKENS, SAMPLES, Validator
 from seq2seq.inference.translator import Translator
-from seq2seq.training.trainer import Validation
+from seq2seq.training.records import Validation
 from tiny_model import SENTENCES, make_model, make_network
 
 TEXT = ParallelText(SENTENCES, SENTENCES[::-1])
@@ -77,7 +77,7 @@ def test_attention_is_that_of_the_first_translation(translator: Translator) -> N
     source = tokenizer.encode_src(TEXT.src[:1])[0]
     best = translator.translate_n_best(TEXT.src[:1], beam_size=1)[0][0]
     assert found.source == [*tokenizer.src_pieces(source), END]
-    assert found.target == [*tokenizer.tgt_pieces(best.ids), END][:MOST_PIECES]
+    assert found.target == [*tokenizer.tgt_pieces(best.ids), END][:MAX_TOKENS]
     with torch.no_grad():
         (weights,) = network(make_batch([source], [best.ids]))[2]
     torch.testing.assert_close(torch.tensor(found.weights), weights[: len(found.target)], rtol=1e-4, atol=1e-5)
@@ -87,16 +87,16 @@ def test_what_does_not_fit_a_picture_is_left_out(translator: Translator) -> None
     line = " ".join(SENTENCES * 2)
     whole = validate(translator, ParallelText([line], [line])).attention
     assert whole is not None
-    assert len(whole.source) == MOST_PIECES
+    assert len(whole.source) == MAX_TOKENS
     assert END not in whole.source
-    assert {len(row) for row in whole.weights} == {MOST_PIECES}
-    assert len(whole.weights) == len(whole.target) <= MOST_PIECES
+    assert {len(row) for row in whole.weights} == {MAX_TOKENS}
+    assert len(whole.weights) == len(whole.target) <= MAX_TOKENS
 
 
 @pytest.mark.parametrize("first", ["", "   ", "jugs and a box"])
 def test_no_picture_of_nothing_or_of_a_line_in_parts(translator: Translator, first: str) -> None:
     text = ParallelText([first, *SENTENCES], ["a", *SENTENCES])
-    found = validate(Translator(translator.network, translator.tokenizer, longest_part=10), text)
+    found = validate(Translator(translator.network, translator.tokenizer, max_part_tokens=10), text)
     assert found.attention is None
     assert len(found.samples) == 4
 

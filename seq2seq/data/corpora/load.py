@@ -1,116 +1,88 @@
-"""From a data config to text: the corpora by name."""
+"""Load the corpus that a data config names, and apply `data.train_pairs`, `data.fold` and `data.overfit_pairs`."""
 
 from __future__ import annotations
 
 import logging
-import operator
+from typing import Protocol
 
 from seq2seq.config.data import DataConfig, DataName
-from seq2seq.data.corpora import multi30k, tatoeba
-from seq2seq.data.corpus import Corpus, ParallelText, clean, is_given, read_parallel
-from seq2seq.data.splitting import fold, hold_out
-from seq2seq.errors import ConfigError
+from seq2seq.data.cleaning import clean
+from seq2seq.data.corpora import files, grammar, multi30k, tatoeba
+from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.reading import is_given
+from seq2seq.data.splitting import fold, remove_overlap
 
 log = logging.getLogger(__name__)
 
-GRAMMAR_TRAIN_PAIRS = 100_000
-GRAMMAR_SEED = 1
 OVERFIT_TEST = "overfit"
-SIDES = operator.attrgetter("src"), operator.attrgetter("tgt")
+
+
+class Source(Protocol):
+    """A module of one corpus."""
+
+    def load(self, config: DataConfig) -> Corpus:
+        """Return the corpus with clean training text, downloaded first if necessary.
+
+        Raises:
+            ConfigError: a language pair that the corpus does not have.
+            DataError: a file is missing or damaged.
+            DownloadError: a file could not be downloaded.
+        """
+
+    def load_tests(self, config: DataConfig) -> dict[str, ParallelText]:
+        """Return the test sets of `load`; training files need not exist if the test sets are files of their own."""
+
+
+SOURCES: dict[DataName, Source] = {
+    DataName.tatoeba: tatoeba,
+    DataName.grammar: grammar,
+    DataName.multi30k: multi30k,
+    DataName.files: files,
+}
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """Read, clean and split the configured corpus, downloading it first if need be.
-
-    Raises:
-        ConfigError, DataError, DownloadError: one line that says what to change.
-    """
-    load = {
-        DataName.tatoeba: _tatoeba,
-        DataName.grammar: _grammar,
-        DataName.multi30k: _multi30k,
-        DataName.files: _files,
-    }[config.name]
-    corpus, dropped = load(config)
+    """Load the configured corpus; raises as `Source.load`."""
+    corpus = SOURCES[config.name].load(config)
     if config.fold_of is None:
         corpus.train = corpus.train.first(config.train_pairs)
     else:
-        corpus.train, corpus.valid = fold(pool(corpus, config), *config.fold_of)
+        corpus.train, corpus.valid = fold(cross_validation_text(corpus, config), *config.fold_of)
     tests = ", ".join(f"{name} {len(text):,}" for name, text in corpus.tests.items())
     log.info(
-        "%s %s-%s: train %s, valid %s, %s (%s training pairs with a blank side dropped)",
-        config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests, dropped,
-    )  # fmt: skip
+        "%s %s-%s: train %s pairs, valid %s, %s",
+        *(config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests),
+    )
     return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
 
 
-def pool(corpus: Corpus, config: DataConfig) -> ParallelText:
-    """Return what cross-validation divides: the training text, then the validation text, up to `data.train_pairs`.
+def load_tests(config: DataConfig) -> dict[str, ParallelText]:
+    """Load the test sets of `load_corpus`, without its training text where possible."""
+    if config.overfit_pairs is not None:
+        return load_corpus(config).tests
+    return SOURCES[config.name].load_tests(config)
 
-    The test sets are those of a run without folds, so results can be compared. Where one is held out of the training
-    text, the validation text may have its sentences: such pairs are left out.
+
+def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
+    """Return the training and validation text that cross-validation divides, at most `data.train_pairs` pairs.
+
+    The test sets stay those of a run without folds, so that scores are comparable. A test set held out of data.train
+    may share sentences with a given data.valid; such validation pairs are dropped.
     """
-    both = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
+    text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
     if config.name is DataName.files and not is_given(config.test):
-        said = [{line.lower() for text in corpus.tests.values() for line in side(text)} for side in SIDES]
-        free = (pair for pair in both if not any(line.lower() in known for line, known in zip(pair, said, strict=True)))
-        both = ParallelText.from_pairs(list(free))
-    return clean(both)[0].first(config.train_pairs)
+        text = remove_overlap(text, corpus.tests["test"])
+    return clean(text).first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:
-    """Return a corpus whose every part is the first `limit` training pairs.
+    """Return a corpus whose training, validation and test set are the first `limit` training pairs.
 
-    The tokenizer still learns from all of the training text: so few pairs have too few pieces for the vocabulary of
-    the configuration that is to be proved.
+    The tokenizer is still trained on all training text: so few pairs contain too few subwords for the vocabulary of
+    the config under test.
     """
-    few = corpus.train.first(limit)
-    log.warning("data.overfit_pairs: train, validate and test on the first %s training pairs only", f"{len(few):,}")
-    if conflicts := len(set(few)) - len(set(few.src)):
-        log.warning("%d of them cannot be memorised: another one has the same source sentence", conflicts)
-    return Corpus(few, few, {OVERFIT_TEST: few}, pieces=corpus.train)
-
-
-def load_tests(config: DataConfig) -> dict[str, ParallelText]:
-    """Read the test sets only; where they are files of their own, the training text need not be there."""
-    if config.overfit_pairs is not None:
-        return load_corpus(config).tests
-    if config.name is DataName.multi30k:
-        return multi30k.read_tests(config)
-    if config.name is DataName.files and is_given(config.test):
-        return {"test": read_parallel(config.test, "data.test")}
-    return load_corpus(config).tests
-
-
-def _tatoeba(config: DataConfig) -> tuple[Corpus, int]:
-    text, dropped = clean(tatoeba.read(config))
-    splits = hold_out(text, config.valid_pairs, config.test_pairs)
-    return Corpus(splits.train, splits.valid, {"test": splits.test}), dropped
-
-
-def _multi30k(config: DataConfig) -> tuple[Corpus, int]:
-    train, dropped = clean(multi30k.read(config, "train"))
-    return Corpus(train, multi30k.read(config, "val"), multi30k.read_tests(config)), dropped
-
-
-def _files(config: DataConfig) -> tuple[Corpus, int]:
-    train, dropped = clean(read_parallel(config.train, "data.train"))
-    valid = read_parallel(config.valid, "data.valid") if is_given(config.valid) else None
-    test = read_parallel(config.test, "data.test") if is_given(config.test) else None
-    if valid is None or test is None:
-        splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
-        train, valid, test = splits.train, valid or splits.valid, test or splits.test
-    return Corpus(train, valid, {"test": test}), dropped
-
-
-def _grammar(config: DataConfig) -> tuple[Corpus, int]:
-    from seq2seq.data.corpora.grammar import splits  # only this corpus needs its word tables
-
-    if {config.src, config.tgt} != {"en", "de"}:
-        raise ConfigError(f"data.src={config.src} data.tgt={config.tgt}: data=grammar makes en-de and de-en")
-    count = config.train_pairs or GRAMMAR_TRAIN_PAIRS
-    made = splits(count, config.valid_pairs, config.test_pairs, seed=GRAMMAR_SEED)
-    texts = {name: ParallelText.from_pairs(pairs) for name, pairs in made.items()}
-    if config.src == "de":
-        texts = {name: text.swapped() for name, text in texts.items()}
-    return Corpus(texts["train"], texts["valid"], {"test": texts["test"]}), 0
+    subset = corpus.train.first(limit)
+    log.warning("data.overfit_pairs: train, validate and test on the first %s training pairs only", f"{len(subset):,}")
+    if conflicts := len(set(subset)) - len(set(subset.src)):
+        log.warning("%d of these pairs cannot be memorised: another pair has the same source sentence", conflicts)
+    return Corpus(subset, subset, {OVERFIT_TEST: subset}, tokenizer_text=corpus.train)

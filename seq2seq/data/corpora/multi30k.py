@@ -1,7 +1,7 @@
 """Multi30k task 1: image captions in English, German, French and Czech.
 
-Elliott et al. 2016 and 2017, Barrault et al. 2018. Raw sentences at one commit of the dataset's repository, every
-file pinned by its SHA-256.
+Elliott et al. 2016 and 2017, Barrault et al. 2018. The raw sentences are downloaded from one commit of
+the dataset's repository; each file is pinned by its SHA-256.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data.corpus import ParallelText, check_aligned, read_lines
+from seq2seq.data.cleaning import clean
+from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir, fetch_files, sha256
+from seq2seq.data.reading import read_pair
 from seq2seq.errors import ConfigError, DataError
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 BASE_URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw/"
 LANGUAGES = ("en", "de", "fr", "cs")
 TESTS = ("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
-WAYS_ON = (
-    "without it: data.root=DIR with these files in it, data=grammar (synthetic, no download) or data=files with your "
-    "own text"
+ALTERNATIVES = (
+    "alternatives: data.root=DIR with these files, data=grammar (synthetic, no download), data=files with your own text"
 )
 SHA256 = {
     "test_2016_flickr.cs.gz": "200a4a74cc9560f051924abb9803be008d1908d77f747e9141aeb86dfd2797f1",
@@ -43,35 +44,16 @@ SHA256 = {
 }
 
 
-def read(config: DataConfig, part: str) -> ParallelText:
-    """Read one part (train, val or a test set) in the configured direction.
-
-    Raises:
-        ConfigError: a language it does not hold.
-        DataError: a file of `data.root` is missing or not the published one.
-        DownloadError: it could not be fetched.
-    """
-    for key, language in (("data.src", config.src), ("data.tgt", config.tgt)):
-        if language not in LANGUAGES:
-            raise ConfigError(f"{key}={language}: data=multi30k holds {', '.join(LANGUAGES)}")
-    names = [f"{part}.{language}.gz" for language in (config.src, config.tgt)]
-    if config.root:
-        folder = Path(config.root).expanduser()
-        for name in names:
-            _check(folder / name)
-    else:
-        folder = cache_dir(config.cache_dir) / "multi30k"
-        fetch_files(BASE_URL, {name: SHA256[name] for name in names}, folder, ways_on=WAYS_ON)
-    text = ParallelText(*(read_lines(folder / name) for name in names))
-    check_aligned(text, *names)
-    return text
+def load(config: DataConfig) -> Corpus:
+    """See `load.Source`."""
+    return Corpus(clean(read(config, "train")), read(config, "val"), load_tests(config))
 
 
-def read_tests(config: DataConfig) -> dict[str, ParallelText]:
+def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """Read every test set published for both languages; those of 2017 may be absent from `data.root`."""
     tests = {}
     for part in TESTS:
-        names = [f"{part}.{language}.gz" for language in (config.src, config.tgt)]
+        names = _file_names(config, part)
         published = all(name in SHA256 for name in names)
         absent = config.root and not all((Path(config.root).expanduser() / name).exists() for name in names)
         if part == TESTS[0] or (published and not absent):
@@ -79,8 +61,28 @@ def read_tests(config: DataConfig) -> dict[str, ParallelText]:
     return tests
 
 
+def read(config: DataConfig, part: str) -> ParallelText:
+    """Read one part ("train", "val" or a test set) in the configured direction; raises as `load.Source.load`."""
+    for key, language in (("data.src", config.src), ("data.tgt", config.tgt)):
+        if language not in LANGUAGES:
+            raise ConfigError(f"{key}={language}: data=multi30k has {', '.join(LANGUAGES)}")
+    names = _file_names(config, part)
+    if config.root:
+        folder = Path(config.root).expanduser()
+        for name in names:
+            _check(folder / name)
+    else:
+        folder = cache_dir(config.cache_dir) / "multi30k"
+        fetch_files(BASE_URL, {name: SHA256[name] for name in names}, folder, alternatives=ALTERNATIVES)
+    return read_pair(*(folder / name for name in names))
+
+
+def _file_names(config: DataConfig, part: str) -> tuple[str, str]:
+    return f"{part}.{config.src}.gz", f"{part}.{config.tgt}.gz"
+
+
 def _check(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"data.root={path.parent}: no {path.name} there")
+        raise DataError(f"data.root={path.parent}: {path.name} is missing")
     if (actual := sha256(path)) != SHA256[path.name]:
         raise DataError(f"{path} is not the published file: its SHA-256 is {actual}, expected {SHA256[path.name]}")

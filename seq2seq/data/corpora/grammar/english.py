@@ -1,8 +1,7 @@
-"""English words for a tree."""
+"""The English sentence of a syntax tree."""
 
 from __future__ import annotations
 
-from seq2seq.data.corpora.grammar.lexicon import Adverb, Pronoun
 from seq2seq.data.corpora.grammar.trees import (
     Clause,
     Gap,
@@ -14,14 +13,15 @@ from seq2seq.data.corpora.grammar.trees import (
     Subordinate,
     Tense,
 )
+from seq2seq.data.corpora.grammar.words import Adverb, Pronoun
 
 BE = {Tense.PRESENT: ("am", "are", "is", "are", "are"), Tense.PAST: ("was", "were", "was", "were", "were")}
 LEXICAL_MODALS = {"want": ("wants", "wanted"), "have": ("has", "had")}
-"""Modal verbs that take "do" as ordinary verbs would, with their third person and past."""
+"""Third person and past of the modal verbs that take "do", as ordinary verbs."""
 
 
 def sentence(tree: Sentence) -> str:
-    """Write the sentence with its capital and final mark."""
+    """Return the sentence, capitalised and with its final mark."""
     text = _clause(tree.clause, question=tree.question)
     if tree.second is not None:
         text += f", {tree.joint} {_clause(tree.second)}"
@@ -49,33 +49,33 @@ def _front(clause: Clause) -> str:
 
 
 def person(nominal: Nominal) -> int:
-    """Say which form the verb takes: index into ich, du, er, wir, sie."""
+    """Return the person and number that the verb agrees with, as the index of ich, du, er, wir, sie."""
     return nominal.person if isinstance(nominal, Pronoun) else 4 if nominal.plural else 2
 
 
 def _verbs(clause: Clause, question: bool) -> tuple[str, str]:
-    """Split the verb into what stands before the subject of a question ("does"), if anything, and the rest ("see")."""
-    verb, modal, past, who = clause.verb, clause.modal, clause.tense is Tense.PAST, person(clause.subject)
+    """Return the auxiliary ("does"; empty if there is none), which precedes the subject of a question, and the rest."""
+    verb, modal, past, number = clause.verb, clause.modal, clause.tense is Tense.PAST, person(clause.subject)
     not_, often = "not" if clause.negated else "", clause.frequency.en if clause.frequency else ""
     base, third, preterite, after = verb.en, verb.en_third, verb.en_past, ""
     if modal and modal.en in LEXICAL_MODALS:
         base, (third, preterite), after = modal.en, LEXICAL_MODALS[modal.en], f"{modal.link} {verb.en}"
     elif modal and modal.en == "be":
-        return _join([BE[clause.tense][who], not_]), _join([often, modal.link, verb.en])
+        return _join([BE[clause.tense][number], not_]), _join([often, modal.link, verb.en])
     elif modal:
         auxiliary = modal.en_past if past else modal.en
         auxiliary = "cannot" if clause.negated and auxiliary == "can" else _join([auxiliary, not_])
         return auxiliary, _join([often, modal.link, verb.en])
     elif verb.en == "be":
-        return _join([BE[clause.tense][who], not_]), often
+        return _join([BE[clause.tense][number], not_]), often
     if question or clause.negated:
-        auxiliary = "did" if past else "does" if who == 2 else "do"
+        auxiliary = "did" if past else "does" if number == 2 else "do"
         return _join([auxiliary, not_]), _join([often, base, after])
-    return "", _join([often, preterite if past else third if who == 2 else base, after])
+    return "", _join([often, preterite if past else third if number == 2 else base, after])
 
 
 def _after_verb(clause: Clause) -> list[str]:
-    """List everything behind the verb, in order: whom, what, how, with whom, where, when, and clauses."""
+    """Return the phrases after the verb in order: objects, predicate, manner, company, place, time, final clause."""
     words = [_nominal(nominal, as_object=True) for nominal in (clause.receiver, clause.object) if nominal]
     if clause.predicate:
         words.append(clause.predicate.en)
@@ -125,7 +125,7 @@ def _noun_phrase(phrase: NounPhrase) -> str:
 
 
 def _relative(clause: Clause, antecedent: NounPhrase) -> str:
-    """Write "who sleeps" or, where the pronoun is the object, "whom the woman sees"."""
+    """Return "who sleeps" or, with the pronoun as the object, "whom the woman sees"."""
     of_subject = isinstance(clause.subject, Gap)
-    pronoun = "that" if "h" not in antecedent.noun.tags else "who" if of_subject else "whom"
+    pronoun = "that" if not antecedent.noun.human else "who" if of_subject else "whom"
     return f"{pronoun} {_clause(clause)}"

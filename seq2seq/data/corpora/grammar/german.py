@@ -1,4 +1,4 @@
-"""German words for a tree: case, agreement, and the place of the verb."""
+"""The German sentence of a syntax tree: case, agreement and the position of the verb."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 from functools import cache
 
 from seq2seq.data.corpora.grammar.english import person
-from seq2seq.data.corpora.grammar.lexicon import Adverb, Case, Determiner, Pronoun, lexicon
+from seq2seq.data.corpora.grammar.lexicon import lexicon
 from seq2seq.data.corpora.grammar.trees import (
     Clause,
     Gap,
@@ -19,13 +19,14 @@ from seq2seq.data.corpora.grammar.trees import (
     Subordinate,
     Tense,
 )
+from seq2seq.data.corpora.grammar.words import Adverb, Case, Determiner, Pronoun, Role
 
-# Endings by case (NOM, ACC, DAT, GEN), for m, f, n and p, the plural.
+# Endings by case (NOM, ACC, DAT, GEN) for the genders m, f, n and for the plural, p.
 ARTICLE = {"m": "der den dem des", "f": "die die der der", "n": "das das dem des", "p": "die die den der"}
 STRONG = {"m": "er en em es", "f": "e e er er", "n": "es es em es", "p": "e e en er"}
 WEAK = {"m": "e en en en", "f": "e e en en", "n": "e e en en", "p": "en en en en"}
 BARE_AFTER_EIN = {("m", Case.NOM), ("n", Case.NOM), ("n", Case.ACC)}
-"""Where "ein" has no ending, so that the adjective must show gender and case."""
+"""Genders and cases in which "ein" has no ending, so the adjective shows gender and case."""
 
 CONTRACTIONS = {
     "in dem": "im", "in das": "ins", "an dem": "am", "an das": "ans", "zu dem": "zum", "zu der": "zur",
@@ -35,7 +36,7 @@ JOINTS = {"and": "und", "but": ", aber"}
 
 
 class Order(Enum):
-    """Where the finite verb stands."""
+    """Position of the finite verb."""
 
     MAIN = 2
     QUESTION = 1
@@ -43,30 +44,30 @@ class Order(Enum):
 
 
 def sentence(tree: Sentence) -> str:
-    """Write the sentence with its capital, commas and final mark."""
+    """Return the sentence, capitalised and with its commas and final mark."""
     text = _clause(tree.clause, Order.QUESTION if tree.question else Order.MAIN)
     if tree.second is not None:
         text += f" {JOINTS[tree.joint]} {_clause(tree.second, Order.MAIN)}"
-    # Every inner clause brings a comma on both sides; neighbors share one, and the ends of the sentence need none.
+    # Inner clauses have a comma on both sides; adjacent clauses share one, and the sentence starts and ends with none.
     text = re.sub(r"[ ,]*,[ ,]*", ", ", text).strip(" ,")
     return text[0].upper() + text[1:] + ("?" if tree.question else ".")
 
 
 def _clause(clause: Clause, order: Order, first: str = "") -> str:
-    """Write a clause; `first` is the conjunction or relative pronoun of one whose verb stands last."""
-    finite, rest, last = _verbs(clause)
+    """Return a clause; `first` is the conjunction or relative pronoun of a clause whose verb is last."""
+    finite, closing, last = _verbs(clause)
     subject = _nominal(clause.subject, clause.verb.subject_case)
     if not isinstance(clause.subject, Gap):
         subject += _relative(clause.subject)
     middle, after = _middle(clause), _after(clause)
     sich = _reflexive(clause.subject) if clause.verb.reflexive else ""
     if order is Order.MAIN and not clause.front:
-        return _join([subject, finite, sich, *middle, rest, *after])
+        return _join([subject, finite, sich, *middle, closing, *after])
     # "Heute freut sich der Mann", but "heute freut er sich".
-    who = [subject, sich] if isinstance(clause.subject, Pronoun) else [sich, subject]
+    subject_and_sich = [subject, sich] if isinstance(clause.subject, Pronoun) else [sich, subject]
     if order is Order.LAST:
-        return _join([first, *who, *middle, last, *after])
-    return _join([_front(clause), finite, *who, *middle, rest, *after])
+        return _join([first, *subject_and_sich, *middle, last, *after])
+    return _join([_front(clause), finite, *subject_and_sich, *middle, closing, *after])
 
 
 def _join(words: list[str]) -> str:
@@ -81,45 +82,45 @@ def _front(clause: Clause) -> str:
 
 
 def _agreement(clause: Clause) -> int:
-    """Return the person of the German subject."""
+    """Return the person and number of the German subject, as `english.person`."""
     subject = clause.object if clause.verb.subject_case is Case.DAT else clause.subject
     assert subject is not None
     return person(subject)
 
 
 def _verbs(clause: Clause) -> tuple[str, str, str]:
-    """Return the finite verb, what closes a main clause, and both as they close a subordinate clause."""
-    verb, past, who = clause.verb, clause.tense is Tense.PAST, _agreement(clause)
+    """Return the finite verb, the words that close a main clause, and both as they close a subordinate clause."""
+    verb, past, number = clause.verb, clause.tense is Tense.PAST, _agreement(clause)
     if clause.modal:
         forms = clause.modal.preterite if past else clause.modal.present
         assert forms is not None, f"{clause.modal.en} has no past"
-        finite, rest = forms[who], verb.prefix + verb.infinitive
+        finite, rest = forms[number], verb.prefix + verb.infinitive
     elif past and not verb.preterite:
         auxiliary = lexicon().verbs["be" if verb.with_sein else "have"]
-        finite, rest = auxiliary.present[who], verb.participle
+        finite, rest = auxiliary.present[number], verb.participle
     else:
         forms = verb.preterite if past and verb.preterite else verb.present
-        return forms[who], verb.prefix, verb.prefix + forms[who]
+        return forms[number], verb.prefix, verb.prefix + forms[number]
     return finite, rest, f"{rest} {finite}"
 
 
 def _middle(clause: Clause) -> list[str]:
-    """List what stands between subject and closing verb: the known before the new, "nicht" between the two."""
-    verb, (pronouns, known, new) = clause.verb, _objects(clause)
+    """Return the phrases between subject and closing verb: definite objects, "nicht", then indefinite objects."""
+    verb, (pronouns, definite, indefinite) = clause.verb, _objects(clause)
     place = _prepositional(clause.place) if clause.place else ""
     company = _prepositional(clause.company) if clause.company else ""
     # "kauft im Laden einen Hut für sie", but "kauft den Hut für sie im Laden".
-    late = bool(new) and clause.company is not None and clause.company.preposition.role == "F"
+    late = bool(indefinite) and clause.company is not None and clause.company.preposition.role is Role.BENEFICIARY
     return [
         *pronouns,
         clause.time.de if clause.time else "",
-        *known,
+        *definite,
         clause.frequency.de if clause.frequency else "",
         "nicht" if clause.negated and (verb.preposition or not _takes_kein(clause.object)) else "",
         clause.manner.de if clause.manner else "",
         "" if late else company,
         place,
-        *new,
+        *indefinite,
         company if late else "",
         _prepositional_object(clause),
         clause.predicate.de if clause.predicate else "",
@@ -127,11 +128,11 @@ def _middle(clause: Clause) -> list[str]:
 
 
 def _objects(clause: Clause) -> tuple[list[str], list[str], list[str]]:
-    """Sort the objects into pronouns, definite and indefinite ones; German places each kind differently."""
+    """Return pronouns, definite and indefinite objects; German places each kind differently."""
     verb = clause.verb
     pronouns: list[str] = []
-    known: list[str] = []
-    new: list[str] = []
+    definite: list[str] = []
+    indefinite: list[str] = []
     objects = [(clause.receiver, Case.DAT)]
     if verb.object_case is not None and not verb.preposition:
         objects.append((clause.object, verb.object_case))
@@ -139,13 +140,14 @@ def _objects(clause: Clause) -> tuple[list[str], list[str], list[str]]:
         if isinstance(nominal, Pronoun):
             pronouns.append(nominal.de[case])
         elif isinstance(nominal, NounPhrase) and (nominal.owner or nominal.determiner.definite):
-            known.append(_noun_phrase(nominal, case))
+            definite.append(_noun_phrase(nominal, case))
         elif isinstance(nominal, NounPhrase):
-            new.append(_noun_phrase(nominal, case, negated=clause.negated and nominal is clause.object))
-    return pronouns, known, new
+            indefinite.append(_noun_phrase(nominal, case, negated=clause.negated and nominal is clause.object))
+    return pronouns, definite, indefinite
 
 
 def _takes_kein(nominal: Nominal | None) -> bool:
+    """Return True if negation turns the article, or its absence, into "kein"."""
     return isinstance(nominal, NounPhrase) and not nominal.owner and nominal.determiner.key in ("a", "")
 
 
@@ -161,7 +163,7 @@ def _prepositional_object(clause: Clause) -> str:
 
 
 def _after(clause: Clause) -> list[str]:
-    """List what follows the closing verb: relative clauses of objects and places, then the clause at the end."""
+    """Return what follows the closing verb: relative clauses of object and place, then the final clause."""
     nominals = (clause.object, clause.place.nominal if clause.place else None)
     words = [_relative(nominal) for nominal in nominals if nominal and not isinstance(nominal, Gap)]
     if isinstance(clause.ending, Infinitive):
@@ -185,7 +187,7 @@ def _infinitive(tree: Infinitive) -> str:
 
 
 def _relative(nominal: NounPhrase | Pronoun) -> str:
-    """Write the relative clause of a noun: its pronoun agrees with the noun, its case comes from its own verb."""
+    """Return the relative clause of a noun: its pronoun agrees with the noun and takes the case of its own verb."""
     if isinstance(nominal, Pronoun) or nominal.relative is None:
         return ""
     clause = nominal.relative
@@ -206,7 +208,7 @@ def _with_preposition(preposition: str, nominal: Nominal, case: Case) -> str:
     text = f"{preposition} {_nominal(nominal, case)}"
     if isinstance(nominal, Pronoun | Gap) or nominal.relative or nominal.determiner.key != "the":
         return text
-    # "in dem Haus, das ...": the article that announces a relative clause stays whole.
+    # "in dem Haus, das ...": no contraction before a relative clause.
     first, second, rest = text.split(" ", 2)
     contraction = CONTRACTIONS.get(f"{first} {second}")
     return f"{contraction} {rest}" if contraction else text
@@ -219,7 +221,7 @@ def _nominal(nominal: Nominal, case: Case) -> str:
 
 
 def _noun_phrase(phrase: NounPhrase, case: Case, negated: bool = False) -> str:
-    """Write a noun phrase without its relative clause, which may have to wait for the verb."""
+    """Return a noun phrase without its relative clause, which may follow the closing verb."""
     noun, gender = phrase.noun, "p" if phrase.plural else phrase.noun.gender
     determiner, ending = _determiner(phrase.determiner, gender, case, negated and _takes_kein(phrase))
     words = [determiner, *[adjective.stem + ending for adjective in phrase.adjectives]]
@@ -233,7 +235,7 @@ def _noun_phrase(phrase: NounPhrase, case: Case, negated: bool = False) -> str:
 
 @cache
 def _determiner(determiner: Determiner, gender: str, case: Case, kein: bool) -> tuple[str, str]:
-    """Inflect the determiner, and give the ending of the adjectives after it: one of the two shows the case."""
+    """Return the inflected determiner and the ending of the adjectives after it; one of the two shows the case."""
     stem, declension = ("kein", "ein") if kein else (determiner.stem, determiner.declension)
     strong, weak = _ending(STRONG, gender, case), _ending(WEAK, gender, case)
     if declension == "bare":

@@ -1,4 +1,4 @@
-"""The regular forms of English and German words; irregular ones are in lexicon.yaml."""
+"""Regular inflection of English and German words; irregular forms are in lexicon.yaml."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dative_plural(plural: str) -> str:
 
 
 def present(infinitive: str, changed_stem: str) -> tuple[str, ...]:
-    """Return the forms for ich, du, er, wir, sie; `changed_stem` is the stem of du and er, if they have their own."""
+    """Return the forms for ich, du, er, wir, sie; `changed_stem` is the stem for du and er, or empty."""
     stem = _stem(infinitive)
     first = stem[:-2] + "le" if infinitive.endswith("eln") else stem + "e"
     joint = "e" if not changed_stem and _needs_e(stem) else ""
@@ -48,7 +48,7 @@ def present(infinitive: str, changed_stem: str) -> tuple[str, ...]:
 
 
 def preterite(first: str) -> tuple[str, ...] | None:
-    """Return the forms for ich, du, er, wir, sie, given that of ich; None if there is none."""
+    """Return the forms for ich, du, er, wir, sie from the form for ich; None if it is empty."""
     if not first:
         return None
     plural = first + ("n" if first.endswith("e") else "en")
@@ -56,7 +56,7 @@ def preterite(first: str) -> tuple[str, ...] | None:
 
 
 def participle(prefix: str, infinitive: str) -> str:
-    """Return the weak participle: ge- unless the verb begins unstressed, and -t."""
+    """Return the weak participle: ge- unless the first syllable is unstressed, stem and -t."""
     stem = _stem(infinitive)
     joint = "e" if _needs_e(stem) else ""
     unstressed = infinitive.startswith(UNSTRESSED_PREFIXES) or infinitive.endswith("ieren")
@@ -68,5 +68,5 @@ def _stem(infinitive: str) -> str:
 
 
 def _needs_e(stem: str) -> bool:
-    """Whether -t and -st need an -e- before them: du arbeitest, es öffnet, but er lernt, sie filmt."""
+    """Return True if -t and -st follow an -e-: du arbeitest, es öffnet, but er lernt, sie filmt."""
     return stem[-1] in "dt" or (stem[-1] in "mn" and stem[-2] not in "aeiouäöülrhmn")

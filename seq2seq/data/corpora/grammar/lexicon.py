@@ -3,169 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from seq2seq.data.corpora.grammar import inflection
-from seq2seq.data.corpora.grammar.tables import Maker, read_tables
-
-
-class Case(IntEnum):
-    """German case; the index of a form in the tuples below."""
-
-    NOM = 0
-    ACC = 1
-    DAT = 2
-    GEN = 3
-
+from seq2seq.data.corpora.grammar.words import (
+    Adjective,
+    Adverb,
+    Case,
+    Conjunction,
+    Determiner,
+    Modal,
+    Noun,
+    Preposition,
+    Pronoun,
+    Role,
+    Verb,
+)
+from seq2seq.data.corpora.grammar.yaml_tables import Maker, read_tables
 
 FILE = Path(__file__).with_name("lexicon.yaml")
-
-# Words are compared and hashed as objects (eq=False): each exists once, in the lexicon.
-
-
-@dataclass(frozen=True, eq=False)
-class Noun:
-    """An English noun and its German translation; `de` and `de_plural` hold one form per case.
-
-    Only people have a genitive singular: nothing else owns anything here, and of the others it is harder to predict.
-    """
-
-    en: str
-    en_plural: str
-    gender: str
-    de: tuple[str, ...]
-    de_plural: tuple[str, ...]
-    tags: frozenset[str]
-
-    @property
-    def mass(self) -> bool:
-        """Whether it has no plural."""
-        return not self.en_plural
-
-
-@dataclass(frozen=True, eq=False)
-class Verb:
-    """A verb pair with the cases it governs. `present` and `preterite` hold ich, du, er, wir, sie; without `prefix`."""
-
-    en: str
-    en_third: str
-    en_past: str
-    infinitive: str
-    prefix: str
-    present: tuple[str, ...]
-    preterite: tuple[str, ...] | None
-    participle: str
-    with_sein: bool
-    reflexive: bool
-    subjects: frozenset[str]
-    objects: frozenset[str]
-    preposition: str
-    object_case: Case | None
-    receiver: bool
-    place: str
-    flags: frozenset[str]
-
-    @property
-    def subject_case(self) -> Case:
-        """Dative where the German subject is the English object ("Der Frau gefällt das Buch")."""
-        return Case.DAT if self.object_case is Case.NOM else Case.NOM
-
-
-@dataclass(frozen=True, eq=False)
-class Modal:
-    """A modal verb; `link` joins it to the English infinitive, and no `en_past` means no past."""
-
-    en: str
-    en_past: str
-    link: str
-    infinitive: str
-    present: tuple[str, ...]
-    preterite: tuple[str, ...] | None
-    subjects: frozenset[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Adjective:
-    """An adjective; `stem` takes the German endings, `rank` orders two of them."""
-
-    en: str
-    de: str
-    stem: str
-    rank: int
-    tags: frozenset[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Adverb:
-    """An adverb or fixed adverbial phrase; `kind` is as in lexicon.yaml, or the tenses of a time."""
-
-    en: str
-    de: str
-    kind: str
-    comma: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Preposition:
-    """A preposition, the German case it governs, and its role: L place, G goal, W company, F for someone."""
-
-    en: str
-    de: str
-    case: Case
-    role: str
-    tags: frozenset[str]
-    weight: int
-
-
-@dataclass(frozen=True, eq=False)
-class Determiner:
-    """An article, possessive, quantifier or numeral; an English form is empty where the number does not exist."""
-
-    key: str
-    en: str
-    en_plural: str
-    stem: str
-    declension: str
-    weight: int
-
-    @property
-    def definite(self) -> bool:
-        """Whether it points at something known: such objects come early in the German clause."""
-        return self.stem in ("d", "dies", "beid") or (self.declension == "ein" and self.stem != "ein")
-
-    @property
-    def possessive(self) -> bool:
-        """Whether it says whose."""
-        return self.declension == "ein" and self.stem != "ein"
-
-
-@dataclass(frozen=True, eq=False)
-class Pronoun:
-    """A personal pronoun; `de` holds nominative, accusative and dative, `person` counts ich, du, er, wir, sie."""
-
-    en: str
-    en_object: str
-    de: tuple[str, ...]
-    reflexive: str
-    person: int
-
-
-@dataclass(frozen=True, eq=False)
-class Conjunction:
-    """A subordinating conjunction; an empty `de_past` means that it takes no past."""
-
-    en: str
-    de: str
-    de_past: str
-    kind: str
 
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
-    """All words by their English base form."""
+    """All words by their English base form, or by the `key` of their entry."""
 
     nouns: dict[str, Noun]
     verbs: dict[str, Verb]
@@ -181,16 +44,16 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """Read lexicon.yaml, once.
+    """Return the words of lexicon.yaml; the file is read once.
 
     Raises:
-        DataError: the file is missing or an entry is wrong; the message names it.
+        DataError: the file is missing or an entry is invalid; the message names it.
     """
     return load(FILE)
 
 
 def load(file: Path) -> Lexicon:
-    """Read the words of a file with the keys of lexicon.yaml."""
+    """Read the words of a file in the format of lexicon.yaml; raises as `lexicon`."""
     makers: dict[str, Maker] = {
         "nouns": _noun,
         "verbs": _verb,
@@ -207,7 +70,7 @@ def load(file: Path) -> Lexicon:
 
 
 def lemma_count() -> int:
-    """Count the distinct German base forms, each word class on its own."""
+    """Return the number of distinct German base forms, counted separately for each word class."""
     words = lexicon()
     return sum(
         len(set(lemmas))
@@ -226,12 +89,12 @@ def lemma_count() -> int:
 
 
 # --- entries of lexicon.yaml -----------------------------------------------------------------------------------------
-# Each function makes the word of one entry and returns it with its name. Its arguments are the keys of the entry.
+# Each function builds the word of one entry and returns it with its name. Its arguments are the keys of the entry.
 
 CaseName = Literal["NOM", "ACC", "DAT"]
 Gender = Literal["m", "f", "n"]
-Place = Literal["L", "G"]
-Role = Literal["L", "G", "W", "F"]
+PlaceName = Literal["L", "G"]
+RoleName = Literal["L", "G", "W", "F"]
 AdverbKind = Literal["m", "v", "frequency", "sentence"]
 Declension = Literal["der", "ein", "viel", "bare"]
 ConjunctionKind = Literal["complement", "adverbial", "event"]
@@ -272,7 +135,7 @@ def _verb(
     case: CaseName | None = None,
     receiver: bool = False,
     objects: str = "",
-    place: Place | None = None,
+    place: PlaceName | None = None,
     flags: str = "",
 ) -> tuple[str, Verb]:
     head, space, rest = en.partition(" ")
@@ -292,7 +155,7 @@ def _verb(
         preposition=preposition,
         object_case=Case[case] if case else None,
         receiver=receiver,
-        place=place or "",
+        place=Role(place) if place else None,
         flags=frozenset(flags),
     )
 
@@ -323,8 +186,10 @@ def _time(*, en: str, de: str, tenses: str) -> tuple[str, Adverb]:
     return en, Adverb(en, de, tenses, comma=False)
 
 
-def _preposition(*, en: str, de: str, case: CaseName, role: Role, tags: str, weight: int) -> tuple[str, Preposition]:
-    return en, Preposition(en, de, Case[case], role, frozenset(tags), weight)
+def _preposition(
+    *, en: str, de: str, case: CaseName, role: RoleName, tags: str, weight: int
+) -> tuple[str, Preposition]:
+    return en, Preposition(en, de, Case[case], Role(role), frozenset(tags), weight)
 
 
 def _determiner(

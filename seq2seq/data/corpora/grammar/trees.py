@@ -1,11 +1,11 @@
-"""Syntax trees of the synthetic corpus: one tree says one thing, which `english` and `german` put into words."""
+"""Syntax trees of the synthetic corpus; `english` and `german` turn the same tree into a sentence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from seq2seq.data.corpora.grammar.lexicon import (
+from seq2seq.data.corpora.grammar.words import (
     Adjective,
     Adverb,
     Conjunction,
@@ -27,7 +27,7 @@ class Tense(Enum):
 
 @dataclass(slots=True)
 class NounPhrase:
-    """Such as "my old friend" or "the teacher's dog that sleeps"; an owner is a person, and said instead of "the"."""
+    """Such as "my old friend" or "the teacher's dog that sleeps"; an owner is a person and replaces "the"."""
 
     noun: Noun
     determiner: Determiner
@@ -40,7 +40,7 @@ class NounPhrase:
 
 @dataclass(slots=True)
 class Gap:
-    """The subject or object of a relative clause: a relative pronoun for this noun, moved to the front."""
+    """The subject or object of a relative clause, replaced by a relative pronoun for `noun` in front of the clause."""
 
     noun: Noun
     plural: bool = False
@@ -59,7 +59,7 @@ class PrepositionalPhrase:
 
 @dataclass(slots=True)
 class Clause:
-    """A verb with all that depends on it. `front` stands before the subject; what stands there has no other slot."""
+    """A verb with its subject, objects and adverbials; an adverbial in `front` precedes the subject."""
 
     subject: Nominal
     verb: Verb
@@ -88,7 +88,7 @@ class Subordinate:
 
 @dataclass(slots=True)
 class Infinitive:
-    """Such as "to call the woman", with `purpose` "in order to call the woman"; its subject is known, but not said."""
+    """Such as "to call the woman", with `purpose` "in order to call the woman"; the subject is not expressed."""
 
     clause: Clause
     purpose: bool = False

@@ -1,4 +1,4 @@
-"""Reading text: what a line is, and one clear message for every broken file."""
+"""Text files: only a line feed separates lines, and every broken file gives one clear error."""
 
 import gzip
 import itertools
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.config.data import FilesConfig
-from seq2seq.data.corpus import ParallelText, clean, read_lines, read_parallel
+from seq2seq.data.reading import read_lines, read_parallel
 from seq2seq.errors import ConfigError, DataError
 
 
@@ -27,7 +27,7 @@ from seq2seq.errors import ConfigError, DataError
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_line_ends_at_a_line_feed_only(tmp_path: Path, data: bytes, lines: list[str], suffix: str) -> None:
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, data: bytes, lines: list[str], suffix: str) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_bytes(gzip.compress(data) if suffix else data)
     assert read_lines(path) == lines
@@ -47,7 +47,7 @@ GOOD_GZIP = gzip.compress(b"a line\n" * 100)
         ("plain.gz", b"not gzip", "truncated or corrupt gzip"),
         ("nul\0name", None, "null"),
     ],
-    ids=itertools.count(),  # archives hold the time, and every process must find the same names
+    ids=itertools.count(),  # archives contain the time, and test ids must be the same in every process
 )
 def test_an_unreadable_file_is_one_line_that_names_it(
     tmp_path: Path, name: str, data: bytes | None, message: str
@@ -92,15 +92,8 @@ def test_two_files_or_one_table_give_the_same_pairs(tmp_path: Path, texts: dict[
         ({"src": "\n \n", "tgt": "\n\n"}, DataError, "data.valid: no text"),
     ],
 )
-def test_text_that_is_not_parallel_is_refused(
+def test_text_that_is_not_parallel_raises(
     tmp_path: Path, texts: dict[str, str], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         read_parallel(files(tmp_path, **texts), "data.valid")
-
-
-def test_cleaning_drops_blank_sides_and_only_strips() -> None:
-    text = ParallelText([" a ", "b", "\u3000", "", "c  \u2028 d"], ["A", " ", "x", "", "e\u0301"])
-    kept, dropped = clean(text)
-    assert list(kept) == [("a", "A"), ("c  \u2028 d", "e\u0301")]
-    assert dropped == 3

@@ -1,0 +1,25 @@
+"""The user's own text files (data=files); validation and test sets that are not given are held out of data.train."""
+
+from __future__ import annotations
+
+from seq2seq.config.data import DataConfig
+from seq2seq.data.cleaning import clean
+from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.reading import is_given, read_parallel
+from seq2seq.data.splitting import hold_out
+
+
+def load(config: DataConfig) -> Corpus:
+    """See `load.Source`."""
+    train = clean(read_parallel(config.train, "data.train"))
+    valid = read_parallel(config.valid, "data.valid") if is_given(config.valid) else None
+    test = read_parallel(config.test, "data.test") if is_given(config.test) else None
+    if valid is None or test is None:
+        splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
+        train, valid, test = splits.train, valid or splits.valid, test or splits.test
+    return Corpus(train, valid, {"test": test})
+
+
+def load_tests(config: DataConfig) -> dict[str, ParallelText]:
+    """See `load.Source`."""
+    return {"test": read_parallel(config.test, "data.test")} if is_given(config.test) else load(config).tests

@@ -1,0 +1,85 @@
+"""The output of a translator: text, scores, tokens and, on request, alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.inference.alignment import hard_alignment, word_attention
+from seq2seq.inference.line_parts import LinePart
+from seq2seq.inference.text import one_line
+from seq2seq.search.protocols import Hypothesis
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """One output line.
+
+    Attributes:
+        text: the line.
+        score: the ranking criterion; with search=mbr the expected utility.
+        log_prob: log p(output | source).
+        ids: token ids of the text, without EOS.
+        token_log_probs: log p of each token and of EOS; those of a split line's parts are concatenated.
+        alignment: linked words (source, target), if requested.
+        attention: of each target word (row) to each source word, if requested and the line was not split.
+    """
+
+    text: str
+    score: float
+    log_prob: float
+    ids: list[int] = dataclasses.field(default_factory=list, compare=False)
+    token_log_probs: list[float] = dataclasses.field(default_factory=list, compare=False)
+    alignment: list[tuple[int, int]] | None = dataclasses.field(default=None, compare=False)
+    attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
+
+
+def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:
+    """Return the hypotheses as text, each on one line."""
+    texts = [one_line(text) for text in tokenizer.decode([hypothesis.tokens for hypothesis in hypotheses])]
+    return [
+        Translation(text, hypothesis.score, hypothesis.log_prob, hypothesis.tokens, hypothesis.token_log_probs)
+        for text, hypothesis in zip(texts, hypotheses, strict=True)
+    ]
+
+
+def align(
+    part: LinePart, output: Translation, attn_weights: Sequence[Sequence[float]], tokenizer: Tokenizer
+) -> Translation:
+    """Return `output` with the alignment and attention of its words to those of the line of `part`.
+
+    `attn_weights` has a row per target token and EOS, and a column per source token and EOS.
+    """
+    src_words, tgt_words = tokenizer.src_words(part.text), tokenizer.tgt_words(output.ids, output.text)
+    links = hard_alignment(attn_weights, src_words, tgt_words)
+    shape = (len(output.text.split()), len(part.text.split()))
+    return dataclasses.replace(
+        output,
+        alignment=[(part.first_word + src, tgt) for src, tgt in links],
+        attention=word_attention(attn_weights, src_words, tgt_words, shape),
+    )
+
+
+def join_parts(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
+    """Return the outputs of a line from those of its parts: outputs of equal rank, joined by a space."""
+    if not parts:
+        return [Translation("", 0.0, 0.0)]
+    return list(parts[0]) if len(parts) == 1 else [_join(equal_rank) for equal_rank in zip(*parts, strict=False)]
+
+
+def _join(parts: Sequence[Translation]) -> Translation:
+    links: list[tuple[int, int]] | None = None if parts[0].alignment is None else []
+    words = 0
+    for part in parts:
+        if links is not None:
+            links += [(src, words + tgt) for src, tgt in part.alignment or ()]
+        words += len(part.text.split())
+    return Translation(
+        " ".join(part.text for part in parts if part.text),
+        sum(part.score for part in parts),
+        sum(part.log_prob for part in parts),
+        [token for part in parts for token in part.ids],
+        [log_prob for part in parts for log_prob in part.token_log_probs],
+        links,
+    )

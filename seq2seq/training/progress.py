@@ -1,0 +1,82 @@
+"""Where a run stands: what last.pt holds besides weights and optimizer state."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from seq2seq.config.training import ScheduleName, TrainingConfig
+from seq2seq.training.records import Window
+
+Kept = tuple[int, float, float]
+"""A model in the folder models/: its step, monitored score and tie-breaker (`Validation.score`)."""
+
+
+@dataclass
+class Progress:
+    """Counters and scores of a run. Saved in last.pt, which fixes the names of the fields."""
+
+    step: int = 0
+    """Updates, skipped ones included."""
+    epoch: int = 0
+    """Completed passes over the data."""
+    position: int = 0
+    """Batches of the current epoch already used; their order is a function of (seed, epoch)."""
+    elapsed_sec: float = 0.0
+    """Training time over all parts of the run."""
+    best: tuple[float, float] | None = None
+    """Highest `Validation.score` so far."""
+    stale_validations: int = 0
+    """Validations since the best one."""
+    plateau_stale: int = 0
+    """Validations since the best one or since the plateau schedule last cut the rate, whichever is later."""
+    plateau_scale: float = 1.0
+    """Product of the plateau schedule's cuts."""
+    skipped: int = 0
+    """Updates skipped because loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    """Skipped updates since the last one that was applied."""
+    losses: int = 0
+    """Updates in the moving average of the loss."""
+    loss_mean: float = 0.0
+    """Moving average of the loss per token."""
+    loss_variance: float = 0.0
+    """Moving variance of the loss per token."""
+    kept: list[Kept] = field(default_factory=list)
+    """Models in the folder models/, by step."""
+    window: Window = field(default_factory=Window)
+    """Updates that are not logged yet."""
+    splits: int = 1
+    """Factor on `training.micro_batches`, doubled each time memory runs out. Dropout masks depend on it."""
+    validated_step: int = -1
+    """Step of the last validation, so that the final one is not repeated."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values for last.pt."""
+        return dataclasses.asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, in place: other objects of the run hold this one.
+
+        Raises:
+            TypeError: a field is unknown.
+        """
+        loaded = Progress(**{**state, "window": Window(**state.get("window", {}))})
+        vars(self).update(vars(loaded))
+
+    def record_validation(self, score: tuple[float, float], config: TrainingConfig) -> bool:
+        """Count a validation at the current step; return True if its score is the best so far.
+
+        The plateau schedule cuts the rate after `plateau_patience` validations without a better score.
+        """
+        self.validated_step = self.step
+        better = self.best is None or score > tuple(self.best)
+        if better:
+            self.best, self.stale_validations, self.plateau_stale = score, 0, 0
+        else:
+            self.stale_validations += 1
+            self.plateau_stale += config.schedule is ScheduleName.plateau
+        if self.plateau_stale >= config.plateau_patience:
+            self.plateau_scale, self.plateau_stale = self.plateau_scale * config.plateau_factor, 0
+        return better
