@@ -45,7 +45,7 @@ WARM_UP_SENTENCES = 32
 
 
 def translate_ours(settings: Settings) -> dict[str, Any]:
-    """Translate with the Translator, all sentences all_batches and one by one."""
+    """Translate with the Translator, all sentences together and one by one."""
     configure(runtime_config(settings))
     lines, translator = translation_work(settings, settings.precision)
     for start in range(0, len(lines), TEXTBOOK_SENTENCES):
@@ -107,7 +107,7 @@ def textbook_translate(
 def translation_figures(
     settings: Settings, lines: Sequence[str], translate: Callable[[Sequence[str]], list[list[int]]]
 ) -> dict[str, float]:
-    """Return the rate of translating all lines all_batches, and the latency of single sentences."""
+    """Return the rate of translating all lines together, and the latency of single sentences."""
     translate(lines[:WARM_UP_SENTENCES])
     sec, outputs = timed(lambda: translate(lines))
     singles = [[line] for line in spread_over(lines, settings.singles)]
