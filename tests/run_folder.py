@@ -17,6 +17,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from forking import Child
+
 # Not imported from seq2seq: the import hook of jaxtyping must be installed first.
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
 STEPS = 24
@@ -28,7 +30,7 @@ TINY = (
     "training.max_minutes=null", f"training.max_steps={STEPS}", "training.learning_rate=0.01",
     "training.warmup_steps=4", "training.precision=fp32", "training.device=cpu",
     "training.validate_every_steps=9", "training.log_every_steps=1",
-    "runtime.allocator=default",
+    "runtime.allocator=default", "decode.max_length_ratio=0.2",  # an untrained network never ends an output itself
 )  # fmt: skip
 
 
@@ -43,6 +45,9 @@ class Result(NamedTuple):
 class Process:
     """A command in its own process: `python -m seq2seq.train` of a tiny network by default.
 
+    The process is a fork of one that has imported torch, which takes most of the time of such a run. With a `launcher`,
+    or if it is `fresh`, it is a new interpreter.
+
     `metrics`: glob pattern, below `folder`, of the metrics.jsonl files that the command writes.
     """
 
@@ -54,17 +59,23 @@ class Process:
         module: str = "seq2seq.train",
         metrics: str = "run/metrics.jsonl",
         launcher: Sequence[str] = (),
+        fresh: bool = False,
     ) -> None:
         self.metrics = folder / metrics
         self.initial_lines = self.lines()
-        self.child = subprocess.Popen(
-            [sys.executable, *launcher, "-m", module, *TINY, f"data.cache_dir={cache}", *arguments],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.child: Child | subprocess.Popen[str]
+        arguments = (*TINY, f"data.cache_dir={cache}", *arguments)
+        if launcher or fresh:
+            self.child = subprocess.Popen(
+                [sys.executable, *launcher, "-m", module, *arguments],
+                cwd=folder,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        else:
+            self.child = Child(module, folder, *arguments)
 
     def lines(self) -> int:
         """Return the number of events in the metrics files."""

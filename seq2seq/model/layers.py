@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -108,12 +109,31 @@ def run_library(
     cell: Cell, inputs: Float[Tensor, "batch len in"], weights: Weights, start: State | None = None
 ) -> Float[Tensor, "batch len hidden"]:
     """Run one direction with torch's fused layer."""
-    hidden, memory = (values[None].contiguous() for values in start or zeros(cell, inputs))
-    weights = list(weights)
+    start, weights = start or zeros(cell, inputs), list(weights)
+    autocast = inputs.is_cpu and torch.is_autocast_enabled("cpu")
+    if autocast and cell.name is CellName.lstm and not autocasts_lstm(torch.get_autocast_dtype("cpu")):
+        with torch.autocast("cpu", enabled=False):  # in fp32, as torch runs the other cells under autocast
+            exact = State(*(values.float() for values in start))
+            return run_library(cell, inputs.float(), [weight.float() for weight in weights], exact)
+    hidden, memory = (values[None].contiguous() for values in start)
     if cell.name is CellName.lstm:
         return torch.lstm(inputs, (hidden, memory), weights, True, 1, 0.0, cell.training, False, True)[0]
     function = torch.gru if cell.name is CellName.gru else torch.rnn_tanh
     return function(inputs, hidden, weights, True, 1, 0.0, cell.training, False, True)[0]
+
+
+@functools.cache
+def autocasts_lstm(dtype: torch.dtype) -> bool:
+    """Return whether torch's fused LSTM runs under autocast to `dtype` on this CPU; in bf16 it needs AVX512."""
+    size = 16
+    values, bias = torch.zeros(1, 1, size), torch.zeros(4 * size)
+    matrix = torch.zeros(4 * size, size)
+    try:
+        with torch.autocast("cpu", dtype):
+            torch.lstm(values, (values, values), [matrix, matrix, bias, bias], True, 1, 0.0, False, False, True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def run_compiled(

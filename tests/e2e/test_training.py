@@ -48,7 +48,7 @@ def resume(start: Launcher) -> Launcher:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str, str]:
     """The run that nothing disturbed: its folder and what it wrote to stdout and stderr."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    status, out, err = Process(cache, folder, "hydra.run.dir=run").wait()
+    status, out, err = Process(cache, folder, "hydra.run.dir=run", fresh=True).wait()
     assert status == 0, err
     return folder / "run", out, err
 
@@ -76,6 +76,17 @@ def test_a_seed_fixes_everything(start: Launcher, uninterrupted: tuple[Path, str
     assert_same_run(Path("run"), uninterrupted[0])
     assert start("hydra.run.dir=other", "training.seed=2").status == 0
     assert not same(state_of(Path("other"))["network"], state_of(Path("run"))["network"])
+
+
+def test_bf16_without_compiler_or_avx512(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On such a CPU torch has no LSTM in bf16; training, validation and translation of the test set do without."""
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")  # which any x86 CPU then pretends to be
+    settings = ("training.precision=bf16", "training.max_steps=2")
+    status, out, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings, fresh=True).wait()
+    assert status == 0, err
+    assert "precision bfloat16" in err
+    assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)
 
 
 def test_a_validation_is_free_of_what_training_does_against_learning_by_heart(start: Launcher) -> None:

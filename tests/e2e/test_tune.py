@@ -61,10 +61,10 @@ def search(
         handler.close()
 
 
-def start_search(cache: Path, folder: Path, *arguments: str) -> Process:
+def start_search(cache: Path, folder: Path, *arguments: str, fresh: bool = False) -> Process:
     """Start the command in its own process."""
     metrics = "study/trial_*/metrics.jsonl"
-    return Process(cache, folder, *arguments, module="seq2seq.tune", metrics=metrics)
+    return Process(cache, folder, *arguments, module="seq2seq.tune", metrics=metrics, fresh=fresh)
 
 
 def table_of(out: str) -> list[str]:
@@ -76,7 +76,7 @@ def table_of(out: str) -> list[str]:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Result]:
     """Return the working folder and the result of a search that was not interrupted."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    result = start_search(cache, folder, *SEARCH, f"tune.trials={TRIALS}").wait()
+    result = start_search(cache, folder, *SEARCH, f"tune.trials={TRIALS}", fresh=True).wait()
     assert result.status == 0, result.err
     return folder, result
 
