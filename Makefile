@@ -1,19 +1,19 @@
-# Needs Python >= 3.10 with pip, and make. Everything is installed into .venv; `make help` lists the targets.
-# Stamp files in .venv remember what was installed, so a second run installs nothing until the pins change.
+# Needs Python >= 3.10 with pip, and make. Installs into .venv; `make help` lists the targets.
+# Stamp files in .venv record what is installed: a second run installs nothing unless the pins changed.
 
 PYTHON ?= python3
 ARGS ?=
-# Where torch comes from, e.g. https://download.pytorch.org/whl/cpu: on Linux plain pip brings CUDA. Read at first install.
+# Package index for torch, e.g. https://download.pytorch.org/whl/cpu; on Linux, pip's default brings CUDA. Read at the first install.
 TORCH_INDEX ?=
-# The versions to install. Another file, e.g. of the oldest versions, is for tests with them.
+# Versions to install. Set another file to test with other versions, e.g. the oldest.
 CONSTRAINTS ?= constraints.txt
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Without build isolation the build backends, too, are the versions in $(CONSTRAINTS).
-# A file at a time to each process: what its tests share is made once. Whole runs come first: at the end one would be waited for alone.
-# A process's tests, and the commands they start, have one thread.
+# --dist=loadfile keeps a file's tests in one process, so its fixtures are built once. --no-loadscope-reorder starts the files
+# with whole runs first; at the end, the other processes would wait for them.
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# Used with --no-build-isolation, so that $(CONSTRAINTS) also fixes the versions of the build backends.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
@@ -41,36 +41,36 @@ lint: $(VENV)/.installed-test  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Not --quiet: --strict counts only the warnings that are shown.
-docs: $(VENV)/.installed-test  ## make the documentation in site/; a broken link fails
+# --quiet would hide warnings from --strict, which counts only those that are shown.
+docs: $(VENV)/.installed-test  ## build the documentation in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(VENV)/.installed-test  ## rewrite the files in the style that lint checks
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-build: $(VENV)/.installed-test  ## make the sdist and the wheel in dist/
+build: $(VENV)/.installed-test  ## build the sdist and the wheel in dist/
 	$(BIN)/python -m build --no-isolation
 
-# One file for every supported Python. The pins that are there stay; ARGS=--upgrade takes today's versions, but torch is chosen here.
-# CUDA packages are left out: each build of torch names its own. setuptools builds antlr4, which hydra-core needs, from its sdist.
+# Writes one file for every supported Python. Existing pins stay; ARGS=--upgrade renews them, except torch, which is set here.
+# CUDA packages are removed: each build of torch requires its own. setuptools builds antlr4, which hydra-core needs, from its sdist.
 lock: $(VENV)/.installed-test  ## add the missing pins to constraints.txt; ARGS=--upgrade renews them all
 	$(INSTALL) uv
 	printf '%s\n' torch==2.13.0 setuptools uv | $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.10 \
 	    --all-extras --no-annotate --custom-compile-command 'make lock' --output-file constraints.txt $(ARGS) pyproject.toml -
 	sed -i.bak -E '/^(cuda|nvidia|triton)/d' constraints.txt && rm constraints.txt.bak
 
-clean:  ## remove .venv and what the tools left
+clean:  ## remove .venv and the output of the tools
 	rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# Debian's Python lacks ensurepip unless python3-venv is installed: the second line then uses the pip that is there.
+# Debian's Python lacks ensurepip unless python3-venv is installed; the second line then uses the system's pip.
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed: make PYTHON=python3.x" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
 	    $(PYTHON) -m pip --python $(BIN)/python install pip; }
 	@touch $@
 
-# torch alone and without dependencies: its index does not hold our pins of them; the next lines add them.
+# Installs torch without its dependencies, because $(TORCH_INDEX) lacks the pinned versions; the next lines install them.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml $(CONSTRAINTS)
 	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) --no-deps torch)
 	$(INSTALL) hatchling setuptools

@@ -1,4 +1,4 @@
-"""Files for those who work on the project: they can be read, and what they name is there."""
+"""Files for contributors parse, and the targets, paths, links, tools and versions that they name exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ NAMING_TARGETS = [
     ".github/pull_request_template.md",
     "CONTRIBUTING.md",
     "README.md",
+    "docs/index.md",
 ]
+LINKING = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "data/README.md", "CHANGELOG.md"]
+GUIDES = sorted(f"docs/guides/{path.name}" for path in (ROOT / "docs/guides").glob("*.md"))
+FOLDERS = [path.name for path in (*ROOT.iterdir(), *(ROOT / "seq2seq").iterdir()) if path.is_dir()]
 FORMS = ["bug.yml", "feature.yml"]
 
 
@@ -28,14 +32,41 @@ def read(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMING_TARGETS)
-def test_every_make_target_that_is_named_exists(name: str) -> None:
+def test_named_make_targets_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = re.findall(r"(?:^|[`: ])make ([a-z-]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     assert named
     assert set(named) <= targets
 
 
-def test_the_tests_run_on_every_supported_python() -> None:
+@pytest.mark.parametrize("name", LINKING + GUIDES)
+def test_named_paths_exist(name: str) -> None:
+    """Paths in inline code are relative to the root or to the package; a path with NAME stands for any."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    paths = re.findall(rf"`((?:examples|{'|'.join(FOLDERS)})/[\w./-]*(?:/|\.(?:py|md|yaml|h)))`", text)
+    assert [path for path in paths if "NAME" not in path and not exists(path)] == []
+
+
+def exists(path: str) -> bool:
+    return (ROOT / path).exists() or (ROOT / "seq2seq" / path).exists()
+
+
+@pytest.mark.parametrize("name", LINKING)
+def test_links_lead_somewhere(name: str) -> None:
+    """mkdocs checks the links of docs/ only."""
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_ci_tests_every_supported_python() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     versions = read(".github/workflows/ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert versions == [f"3.{minor}" for minor in range(10, 10 + len(versions))]  # strings: a bare 3.10 would be 3.1
@@ -43,7 +74,7 @@ def test_the_tests_run_on_every_supported_python() -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_an_issue_form_asks_for_something(name: str) -> None:
+def test_issue_forms_have_required_fields(name: str) -> None:
     form = read(f".github/ISSUE_TEMPLATE/{name}")
     assert {"name", "description", "body"} <= form.keys()
     assert any(field.get("validations", {}).get("required") for field in form["body"])
@@ -51,7 +82,7 @@ def test_an_issue_form_asks_for_something(name: str) -> None:
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_local_hooks_run_the_tools_of_make_lint() -> None:
+def test_local_hooks_run_the_tools_of_lint() -> None:
     hooks = {hook["id"]: hook for repo in read(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]}
     recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert recipe
@@ -60,7 +91,7 @@ def test_local_hooks_run_the_tools_of_make_lint() -> None:
     assert {f".venv/bin/{tool}" for tool in tools} <= entries
 
 
-def test_the_citation_names_this_version() -> None:
+def test_citation_has_this_version() -> None:
     citation = read("CITATION.cff")
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= citation.keys()  # what the format requires
