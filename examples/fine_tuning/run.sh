@@ -20,4 +20,4 @@ train() {    # the network must have the general model's shape; its tokenizer is
 train training.init_from="$general" training.learning_rate=2e-3 hydra.run.dir="$run" "$@"
 train training.learning_rate=5e-3 hydra.run.dir="$run-from-scratch" "$@"
 
-printf 'We meet at half past eight.\n' | $python -m seq2seq.translate "$run"
+printf 'We meet at twenty past eight.\n' | $python -m seq2seq.translate "$run"

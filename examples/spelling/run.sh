@@ -17,4 +17,4 @@ $python -m seq2seq.train data=files data.src=typed data.tgt=en data.train.tsv="$
     training.max_minutes=null training.max_steps=600 training.validate_every_steps=200 training.log_every_steps=100 \
     training.batch_tokens=1000 training.learning_rate=5e-3 training.warmup_steps=50 training.monitor=chrf hydra.run.dir="$run" "$@"
 
-printf 'The old mna sleeeps.\nThe wman buys breda.\n' | $python -m seq2seq.translate "$run"
+printf 'The old mna sleeeps.\nThe docttor cooks hsi soup.\n' | $python -m seq2seq.translate "$run"
