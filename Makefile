@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-l
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint docs format build lock clean
+.PHONY: help demo test test-long check lint docs notebook format build lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST) | awk -F ': ' '{ printf "  %-10s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ lint: $(VENV)/.installed-test  ## style, types and layers
 docs: $(VENV)/.installed-test  ## build the documentation in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+notebook: $(VENV)/.installed-test  ## write the tour as tour.ipynb, without outputs
+	$(BIN)/python -m jupytext --to notebook --output tour.ipynb docs/explanation/tour.md
+
 format: $(VENV)/.installed-test  ## rewrite the files in the style that lint checks
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -61,7 +64,7 @@ lock: $(VENV)/.installed-test  ## add the missing pins to constraints.txt; ARGS=
 	sed -i.bak -E '/^(cuda|nvidia|triton)/d' constraints.txt && rm constraints.txt.bak
 
 clean:  ## remove .venv and the output of the tools
-	rm -rf $(VENV) dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site tour.ipynb .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Debian's Python lacks ensurepip unless python3-venv is installed; the second line then uses the system's pip.
 $(VENV)/.created:

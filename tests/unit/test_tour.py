@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import alignment_picture
 import pytest
 
+from scaling import LONG
 from seq2seq.inference.translator import Translator
 from tiny_model import SENTENCES, make_model
 
@@ -94,6 +95,24 @@ def test_the_figure_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for block in found[: number + 1]:
         run(block, namespace)
     assert (tmp_path / "vanishing.svg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.skipif(not LONG, reason="the blocks run above; make test-long runs them in a notebook, too")
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_prints_what_is_shown(tmp_path: Path) -> None:
+    import jupytext
+    from nbclient import NotebookClient
+
+    notebook = jupytext.read(TOUR)
+    NotebookClient(notebook, resources={"metadata": {"path": tmp_path}}).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell, block in zip(cells, blocks(TOUR.read_text(encoding="utf-8")), strict=True):
+        said = "".join(output.text for output in cell.outputs if output.output_type == "stream").splitlines()
+        assert len(said) == len(block.shown), f"line {block.line}: {said}"
+        for line, shown in zip(said, block.shown, strict=True):
+            assert alike(line, shown), f"block at line {block.line}: prints {line!r}, not {shown!r}"
 
 
 def test_pictures_and_files_that_the_tour_names_are_there() -> None:
