@@ -19,12 +19,13 @@ from torch import Tensor
 from seq2seq.data.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.inference.vocabulary_shortlist import Shortlist
-from seq2seq.kernels import calls
-from seq2seq.kernels.products import Product
+from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
+from seq2seq.model.cpu import dispatch
+from seq2seq.model.cpu.decoder_step import CompiledStep, Step
+from seq2seq.model.cpu.packed_linear import Linear
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import FastStep, Step, step_of
 from seq2seq.search.length_penalty import coverage_penalty
 from seq2seq.search.protocols import Prediction
 
@@ -46,7 +47,7 @@ class PredictorState:
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
     words: Int[Tensor, " words"] | None = None
-    outputs: tuple[Product | None, ...] = ()
+    outputs: tuple[Linear | None, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> PredictorState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
@@ -129,18 +130,20 @@ class Predictor:
             wanted: target ids that the shortlist must hold.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        least = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
+        least = 0 if self.int8 or bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else ROWS
         rows = filled(torch.arange(len(sources)), 1, least)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
         memories, decoders = zip(*encoded, strict=True)
         self._steps = [
-            step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
+            dispatch.decoder_step(network, step, self.int8)
+            for network, step in zip(self.networks, self._steps, strict=True)
         ]
         received = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
         words = self.shortlist.words(sources, wanted).to(device) if self.shortlist else None
         outputs = tuple(
-            step.output_of(words) if words is not None and isinstance(step, FastStep) else None for step in self._steps
+            step.output_of(words) if words is not None and isinstance(step, CompiledStep) else None
+            for step in self._steps
         )
         return PredictorState(len(sources), least, decoders, memories, received, words, outputs)
 
@@ -191,20 +194,20 @@ def _say(
     last: Tensor,
     words: Tensor | None,
     step: Step,
-    output: Product | None,
+    output: Linear | None,
     decoder: DecoderState,
     memory: AttentionMemory,
 ) -> tuple[Tensor, DecoderState, Tensor]:
-    if output is not None and isinstance(step, FastStep):
+    if output is not None and isinstance(step, CompiledStep):
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
     return logits if words is None else logits[:, :, words], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
-    if calls.usable(logits):
-        return Prediction(logits, calls.log_sum_exp(logits.contiguous()))
-    return Prediction(logits, torch.logsumexp(logits.to(calls.sum_dtype(logits.dtype)), dim=-1))
+    if bindings.usable(logits):
+        return Prediction(logits, bindings.log_sum_exp(logits.contiguous()))
+    return Prediction(logits, torch.logsumexp(logits.to(bindings.sum_dtype(logits.dtype)), dim=-1))
 
 
 def filled(sentences: Int[Tensor, " kept"], beam: int, least: int) -> Int[Tensor, " rows"]:

@@ -25,9 +25,9 @@ from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.inference.vocabulary_shortlist import Shortlist
-from seq2seq.kernels.products import has_int8
+from seq2seq.model.cpu.dispatch import has_decoder_step
+from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import has_fast_step
 from seq2seq.search.batched_search import Source, batches, search, width_of
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.model_file import load_model
@@ -107,7 +107,7 @@ class Translator:
             ConfigError: 8 bits for a network whose decoder has no prepared step.
         """
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
-        if int8 and not all(map(has_fast_step, networks)):
+        if int8 and not all(map(has_decoder_step, networks)):
             raise ConfigError("precision int8 is not for networks with model.input_feeding=true")
         self.longest_part = min(longest_part or LONGEST_PART, LONGEST_PART)
         self.predictor = Predictor(networks, weights, int8, shortlist)

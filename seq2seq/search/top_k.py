@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import NotFiniteError
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.search.protocols import Prediction
 
 NAN = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
@@ -70,10 +70,10 @@ def best_continuations(
         NotFiniteError: the prediction is NaN.
     """
     batch, beam, vocab = prediction.logits.shape
-    if not calls.usable(prediction.logits):
+    if not bindings.usable(prediction.logits):
         prediction = prediction.whole()
         return chosen(prediction, permitted(prediction.log_probs, live, never, only_eos), k, None)
-    exact = calls.sum_dtype(prediction.logits.dtype)
+    exact = bindings.sum_dtype(prediction.logits.dtype)
     normaliser, live = (values.to(exact).contiguous() for values in (prediction.normaliser, live))
     kept = (batch, min(k, beam * vocab))
     totals, log_probs = live.new_empty(kept), live.new_empty(kept)
@@ -83,7 +83,7 @@ def best_continuations(
         forbidden = _flags(vocab, tuple(never))
     else:
         forbidden = _flags(prediction.vocab, tuple(never))[prediction.tokens]
-    calls.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
+    bindings.best_continuations(  # EOS is where it always is: special ids are the first ones of any shortlist
         *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )

@@ -10,8 +10,8 @@ import torch
 from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.special_ids import EOS_ID, PAD_ID
+from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import step_of
 from seq2seq.runtime import evaluating
 
 STEEPNESS = 20.0  # k of the inverse sigmoid: its middle half of the run has 0.7 of the fall
@@ -61,7 +61,7 @@ def choose_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
     own = torch.rand(batch.tgt_in.shape) >= ratio  # on the CPU: the same coins on every device
     own = own.to(batch.tgt_in.device) & (batch.tgt_in != PAD_ID)
     with evaluating(network), torch.no_grad():
-        step = step_of(network, network.step)
+        step = dispatch.decoder_step(network, network.step)
         memory, state = network.encode(batch.src_ids, batch.src_lengths)
         fed = [batch.tgt_in[:, :1]]
         for word, wanted in zip(batch.tgt_in[:, 1:].split(1, dim=1), own[:, 1:].split(1, dim=1), strict=True):

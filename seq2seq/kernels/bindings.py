@@ -15,11 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from seq2seq.config.model import CellName
-from seq2seq.kernels.library import library
+from seq2seq.kernels.build import library
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
-KINDS = {CellName.lstm: 0, CellName.peephole_lstm: 0, CellName.gru: 1, CellName.rnn: 2}  # Kind in cells.h
 _enabled = True
 
 
@@ -47,7 +45,7 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def cell_forward(
-    cell_name: CellName,
+    kind: int,
     product: Float[Tensor, "rows gates"] | None,
     inputs: Float[Tensor, "rows gates"],
     cell_before: Float[Tensor, "rows memory"],
@@ -67,7 +65,7 @@ def cell_forward(
     With `norm`, gains and shifts of normalised gates, also `normal` and `scales`, where given, for the way back.
     """
     _function("cell_forward", inputs.dtype)(
-        KINDS[cell_name], torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
+        kind, torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
         inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths), t,
         activations.data_ptr(), cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
         0 if output is None else output.stride(0), _pointer(normal), _pointer(scales),
@@ -75,7 +73,7 @@ def cell_forward(
 
 
 def cell_sequence(
-    cell_name: CellName,
+    kind: int,
     weight: Float[Tensor, "gates hidden"],
     extra: Float[Tensor, "*extra"] | None,
     norm: Float[Tensor, "2 units hidden"] | None,
@@ -90,14 +88,14 @@ def cell_sequence(
 ) -> None:
     """All steps, products included, for a few rows: fills what comes after `gates`, the inputs' share."""
     _function("cell_sequence", gates.dtype)(
-        KINDS[cell_name], *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths),
+        kind, *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths),
         reverse, gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(), _pointer(normal),
         _pointer(scales),
     )  # fmt: skip
 
 
 def cell_backward(
-    cell_name: CellName,
+    kind: int,
     activations: Float[Tensor, "rows kept"],
     cell_before: Float[Tensor, "rows memory"],
     cell: Float[Tensor, "rows memory"],
@@ -120,7 +118,7 @@ def cell_backward(
     given, that of its normalised gates. The gradient of gains and shifts is added to, row by row.
     """
     _function("cell_backward", activations.dtype)(
-        KINDS[cell_name], torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
+        kind, torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
         cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(norm), _pointer(normal), _pointer(scales),
         _pointer(lengths), t, output_gradient.data_ptr(), output_gradient.stride(0),
         _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),

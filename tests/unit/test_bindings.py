@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import pad
 
 from seq2seq.config.model import CellName
-from seq2seq.kernels import calls, library
+from seq2seq.kernels import bindings, build
 from seq2seq.model.cells import Cell, State
-from seq2seq.model.tape import KEPT, extra_of, norm_of
+from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no ker
 
 @pytest.fixture(autouse=True)
 def kernels() -> None:
-    assert library.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+    assert build.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -35,7 +35,7 @@ def test_attention_does_not_depend_on_what_all_scores_have_in_common(offset: flo
     query, keys = pad(query, (0, 1), value=offset).to(dtype), pad(keys, (0, 1), value=1.0).to(dtype)
     states = torch.randn(2, 5, 6, dtype=dtype)
     weights, context = torch.empty(2, 3, 1, 5, dtype=dtype), torch.empty(6, 6, dtype=dtype)
-    calls.attend_forward(query, keys, states, None, None, None, torch.tensor([5, 3]), weights, context)
+    bindings.attend_forward(query, keys, states, None, None, None, torch.tensor([5, 3]), weights, context)
     torch.testing.assert_close(weights[:, :, 0], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(context, (expected @ states).flatten(0, 1), rtol=1e-5, atol=1e-5)
 
@@ -45,7 +45,7 @@ def test_numbers_become_bf16_as_in_torch() -> None:
     upper, lower = torch.arange(1 << 16) << 16, torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
     values = (upper[:, None] + lower).to(torch.uint32).view(torch.float32)
     found = torch.empty_like(values, dtype=torch.bfloat16)
-    calls.dequantise(values, torch.ones(len(values)), None, found)
+    bindings.dequantise(values, torch.ones(len(values)), None, found)
     torch.testing.assert_close(found, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -59,11 +59,12 @@ def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
     gates = torch.randn(3, 16 * cell.gates).bfloat16()
     hidden, memory = torch.randn(3, 16), torch.randn(3, cell.memory_size)
     expected = cell(gates, torch.zeros_like(gates), State(hidden, memory))
-    gru = name is CellName.gru
-    before = hidden if gru else memory
-    after, said = torch.empty_like(before), gates.new_empty(3, 16)
-    kept = gates.new_empty(3, KEPT[name] * 16) if name in KEPT else torch.empty_like(gates)
-    extra, norm = extra_of(cell, torch.float32), norm_of(cell, torch.float32)
-    calls.cell_forward(name, torch.zeros_like(gates), gates, before, extra, norm, kept, after, said)
-    torch.testing.assert_close(said, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
-    torch.testing.assert_close(after, expected.hidden if gru else expected.cell, rtol=1e-4, atol=1e-4)
+    adapter = ADAPTERS[name]
+    before = adapter.first_carried(State(hidden, memory))
+    after, output = torch.empty_like(before), gates.new_empty(3, 16)
+    saved = gates.new_empty(3, adapter.saved * 16)
+    peepholes, norm = peephole_weights(cell, torch.float32), norm_weights(cell, torch.float32)
+    product = torch.zeros_like(gates)
+    bindings.cell_forward(adapter.kind, product, gates, before, peepholes, norm, saved, after, output)
+    torch.testing.assert_close(output, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
+    torch.testing.assert_close(after, adapter.first_carried(expected), rtol=1e-4, atol=1e-4)
