@@ -32,6 +32,11 @@ def configure(config: RuntimeConfig) -> None:
         os.environ.setdefault(name, "16")
 
 
+def kernels_problem(device: torch.device) -> str | None:
+    """Return why the compiled kernels are off on this device, or in what they fall short; None if nothing is missing."""
+    return bindings.problem() if device.type == "cpu" else None
+
+
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory for the next tensor; return whether it was told.
 

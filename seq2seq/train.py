@@ -31,7 +31,7 @@ from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
+from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
 from seq2seq.training.fine_tuning import Start, load_start
@@ -82,7 +82,9 @@ def train(config: Config, run: Launch, watch: Watch = watch_nothing, *, tested: 
     ranks.check_same(str(dtype), "precision (set training.precision)")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
-    log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
+    problem = kernels_problem(device)
+    kernels = f"kernels off or slow, up to 1.5 times the time ({problem}), " if problem else ""
+    log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, run.folder)
 
     with RunLog(run.folder, config.training.log_every_steps, console) if ranks.main else NoLog() as run_log:
         trainer = Trainer(

@@ -181,9 +181,13 @@ def _load(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     from seq2seq.inference.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))
-    return Translator.load(
+    translator = Translator.load(
         *models, device=args.device, precision=args.precision, weights=args.weights, shortlist=args.shortlist
     )
+    problem = runtime.kernels_problem(translator.device)
+    if problem:
+        log.warning("translation is slower than it could be, without compiled kernels or threads: %s", problem)
+    return translator
 
 
 def _options(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:

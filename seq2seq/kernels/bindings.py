@@ -1,183 +1,142 @@
-"""The compiled kernels as functions of tensors; the headers say what each computes.
+"""The compiled kernels as functions of tensors; kernels.h defines their arguments.
 
-They work on CPU tensors of float32, bfloat16 or float64 whose last dimension is contiguous. Sums, cell states and
-attention weights have the type `sum_dtype(dtype)`.
+They work on CPU tensors of float32, bfloat16 or float64. Sums, carried states and attention weights have the type
+`sum_dtype(dtype)`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import cffi
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from seq2seq.kernels.build import library
+from seq2seq.kernels import build
 
-_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
+_TYPES = {  # of elements and of sums, as kernels.h is read with
+    torch.float32: ("fp32", "typedef float element; typedef float sum;"),
+    torch.bfloat16: ("bf16", "typedef struct { uint16_t bits; } element; typedef float sum;"),
+    torch.float64: ("fp64", "typedef double element; typedef double sum;"),
+}
 _enabled = True
 
 
 def enable(enabled: bool) -> None:
-    """Let the kernels be used in this process, or not; they are, where nothing is said."""
+    """Enable or disable the kernels in this process (default: enabled)."""
     global _enabled
     _enabled = enabled
 
 
 def usable(values: Tensor) -> bool:
-    """Tell whether the kernels can be used for such a tensor, under autocast too; the first call compiles them."""
-    known = values.is_cpu and values.dtype in _NAMES and compute_dtype(values) in _NAMES
-    return _enabled and known and library() is not None
+    """Return whether the kernels can be used for such a tensor, under autocast too; the first call compiles them."""
+    known = values.is_cpu and values.dtype in _TYPES and compute_dtype(values) in _TYPES
+    return _enabled and known and failure() is None
+
+
+@functools.cache
+def failure() -> str | None:
+    """Return why this machine has no kernels; None: it has them."""
+    library = build.library()
+    if library.path is None:
+        return library.problem
+    try:
+        interface(torch.float32)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def problem() -> str | None:
+    """Return why no kernels are used, or in what they fall short, whatever the tensors; None: nothing is wrong."""
+    if not _enabled:
+        return "switched off (runtime.kernels=plain)"
+    return failure() or build.library().problem
 
 
 def compute_dtype(values: Tensor) -> torch.dtype:
-    """Return the type matrix products run in: autocast's inside its context, else that of `values`."""
+    """Return the type of matrix products: autocast's inside its context, else that of `values`."""
     kind = values.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which sums over values of `dtype` are made."""
+    """Return the type of sums over values of `dtype`."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def cell_forward(
-    kind: int,
-    product: Float[Tensor, "rows gates"] | None,
-    inputs: Float[Tensor, "rows gates"],
-    cell_before: Float[Tensor, "rows memory"],
-    extra: Float[Tensor, "*extra"] | None,
-    norm: Float[Tensor, "2 units hidden"] | None,
-    activations: Float[Tensor, "rows kept"],
-    cell: Float[Tensor, "rows memory"],
-    hidden: Float[Tensor, "rows hidden"],
-    output: Float[Tensor, "rows hidden"] | None = None,
-    normal: Float[Tensor, "rows gates"] | None = None,
-    scales: Float[Tensor, "rows units"] | None = None,
-    lengths: Int[Tensor, " rows"] | None = None,
-    t: int = 0,
-) -> None:
-    """One step from `inputs` and `product`, the shares of the gates: fills activations, cell, hidden and output.
+class Interface(NamedTuple):
+    """kernels.h as cffi reads it for one type of element, and the library's functions for that type."""
 
-    With `norm`, gains and shifts of normalised gates, also `normal` and `scales`, where given, for the way back.
+    ffi: cffi.FFI
+    library: Any  # unloaded when nothing refers to it
+    table: Any
+    pointers: dict[torch.dtype, Any]
+
+
+@functools.cache
+def interface(dtype: torch.dtype) -> Interface:
+    """Load the library for elements of this type.
+
+    Raises:
+        OSError: the library cannot be loaded, or was compiled from another kernels.h.
     """
-    _function("cell_forward", inputs.dtype)(
-        kind, torch.get_num_threads(), *hidden.shape, _pointer(product), inputs.data_ptr(),
-        inputs.stride(0), cell_before.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths), t,
-        activations.data_ptr(), cell.data_ptr(), hidden.data_ptr(), hidden.stride(0), _pointer(output),
-        0 if output is None else output.stride(0), _pointer(normal), _pointer(scales),
-    )  # fmt: skip
+    name, types = _TYPES[dtype]
+    ffi = cffi.FFI()
+    ffi.cdef(types + build.HEADER.read_text(encoding="utf-8") + f"const struct kernel_table *kernels_{name}(void);")
+    library = ffi.dlopen(str(build.library().path))
+    table = getattr(library, f"kernels_{name}")()
+    kernels = [kernel for kernel, field in ffi.typeof("struct kernel_table").fields if field.type.kind == "function"]
+    size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
+    if (table.header, table.bytes) != (build.header_hash(), size):
+        raise OSError(f"{build.library().path} was compiled from another kernels.h: delete it")
+    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
+    pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
+    return Interface(ffi, library, table, pointers)
 
 
-def cell_sequence(
-    kind: int,
-    weight: Float[Tensor, "gates hidden"],
-    extra: Float[Tensor, "*extra"] | None,
-    norm: Float[Tensor, "2 units hidden"] | None,
-    lengths: Int[Tensor, " rows"] | None,
-    reverse: bool,
-    gates: Float[Tensor, "len rows gates"],
-    activations: Float[Tensor, "len rows kept"],
-    cells: Float[Tensor, "len_and_1 rows memory"],
-    hiddens: Float[Tensor, "len_and_1 rows hidden"],
-    normal: Float[Tensor, "len rows gates"] | None,
-    scales: Float[Tensor, "len rows units"] | None,
-) -> None:
-    """All steps, products included, for a few rows: fills what comes after `gates`, the inputs' share."""
-    _function("cell_sequence", gates.dtype)(
-        kind, *hiddens[1:].shape, weight.data_ptr(), _pointer(extra), _pointer(norm), _pointer(lengths),
-        reverse, gates.data_ptr(), activations.data_ptr(), cells.data_ptr(), hiddens.data_ptr(), _pointer(normal),
-        _pointer(scales),
-    )  # fmt: skip
+class Kernel:
+    """One kernel for one type of element, called with the fields of its struct in kernels.h by name.
 
+    A tensor is passed as a pointer to its first element: its type must be that of the field, its layout that which
+    kernels.h describes. None is null. Fields that are not given are 0.
 
-def cell_backward(
-    kind: int,
-    activations: Float[Tensor, "rows kept"],
-    cell_before: Float[Tensor, "rows memory"],
-    cell: Float[Tensor, "rows memory"],
-    extra: Float[Tensor, "*extra"] | None,
-    norm: Float[Tensor, "2 units hidden"] | None,
-    normal: Float[Tensor, "rows gates"] | None,
-    scales: Float[Tensor, "rows units"] | None,
-    output_gradient: Float[Tensor, "rows hidden"],
-    hidden_gradient: Float[Tensor, "rows hidden"] | None,
-    cell_gradient: Float[Tensor, "rows memory"],
-    gates_gradient: Float[Tensor, "rows gates"],
-    other_gradient: Float[Tensor, "rows gates"] | None,
-    norm_gradient: Float[Tensor, "rows 2 units hidden"] | None,
-    lengths: Int[Tensor, " rows"] | None = None,
-    t: int = 0,
-) -> None:
-    """Backward of one step: fills the gates' gradients and turns the cell's into that of the cell before.
-
-    `other_gradient` gets that of a GRU's `product`, which differs from that of its inputs; of another cell, where
-    given, that of its normalised gates. The gradient of gains and shifts is added to, row by row.
+    Args:
+        name: of the kernel.
+        dtype: of elements.
+        fixed: fields that are the same at every call; tensors are kept alive.
     """
-    _function("cell_backward", activations.dtype)(
-        kind, torch.get_num_threads(), *output_gradient.shape, activations.data_ptr(),
-        cell_before.data_ptr(), cell.data_ptr(), _pointer(extra), _pointer(norm), _pointer(normal), _pointer(scales),
-        _pointer(lengths), t, output_gradient.data_ptr(), output_gradient.stride(0),
-        _pointer(hidden_gradient), 0 if hidden_gradient is None else hidden_gradient.stride(0),
-        cell_gradient.data_ptr(), gates_gradient.data_ptr(), _pointer(other_gradient), _pointer(norm_gradient),
-    )  # fmt: skip
+
+    def __init__(self, name: str, dtype: torch.dtype, **fixed: Any) -> None:
+        ffi, _, table, self._pointers = interface(dtype)
+        self._new, self._cast, self._function = ffi.new, ffi.cast, getattr(table, name)
+        self._type, self._kept = ffi.typeof(f"struct {name}_args *"), fixed
+        self._has_threads = any(field == "threads" for field, _ in self._type.item.fields)
+        self._fixed = ffi.new(self._type)
+        self._set(self._fixed, fixed)
+
+    def __call__(self, **arguments: Any) -> None:
+        """Run the kernel."""
+        args = self._new(self._type, self._fixed[0])  # a copy: threads may share a kernel
+        if self._has_threads:
+            args.threads = torch.get_num_threads()
+        self._set(args, arguments)
+        self._function(args)
+
+    def _set(self, args: Any, fields: dict[str, Any]) -> None:
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                value = self._cast(self._pointers[value.dtype], value.data_ptr())
+            elif value is None:
+                continue
+            elif isinstance(value, Kernel):  # a struct inside another one
+                value = value._fixed[0]
+            setattr(args, name, value)
 
 
-def attend_forward(
-    query: Float[Tensor, "rows queries attn"],
-    keys: Float[Tensor, "rows positions attn"],
-    states: Float[Tensor, "rows more_positions enc"],
-    energy: Float[Tensor, " attn"] | None,
-    coverage: Float[Tensor, " attn"] | None,
-    received: Float[Tensor, "rows queries heads positions"] | None,
-    lengths: Int[Tensor, " rows"],
-    weights: Float[Tensor, "rows queries heads positions"],
-    context: Float[Tensor, "rows_queries enc"],
-) -> None:
-    """Fill the weights of every query and head, and the context of every query.
-
-    Without `energy` a score is the product of query and key; `coverage` is how additive ones see what was received.
-    """
-    rows, positions, size = keys.shape
-    _function("attend_forward", keys.dtype)(
-        torch.get_num_threads(), rows, *weights.shape[1:3], positions, size, states.shape[2], query.data_ptr(),
-        keys.data_ptr(), states.data_ptr(), states.stride(0), _pointer(energy), _pointer(coverage), _pointer(received),
-        lengths.data_ptr(), weights.data_ptr(), context.data_ptr(), context.stride(0),
-    )  # fmt: skip
-
-
-def attend_backward(
-    query: Float[Tensor, "rows attn"],
-    keys: Float[Tensor, "rows positions attn"],
-    states: Float[Tensor, "rows positions enc"],
-    energy: Float[Tensor, " attn"] | None,
-    coverage: Float[Tensor, " attn"] | None,
-    received: Float[Tensor, "rows heads positions"] | None,
-    lengths: Int[Tensor, " rows"],
-    weights: Float[Tensor, "rows heads positions"],
-    weights_gradient: Float[Tensor, "rows heads positions"] | None,
-    context_gradient: Float[Tensor, "rows enc"],
-    query_gradient: Float[Tensor, "rows attn"],
-    keys_gradient: Float[Tensor, "rows positions attn"],
-    energy_gradient: Float[Tensor, "rows attn"] | None,
-    coverage_gradient: Float[Tensor, "rows attn"] | None,
-    received_gradient: Float[Tensor, "rows heads positions"] | None,
-) -> None:
-    """Backward of one query a sentence: fills the query's gradient, adds to those of keys, energy and coverage vector.
-
-    The gradient of the attention received becomes that of what was received before.
-    """
-    rows, positions, size = keys.shape
-    _function("attend_backward", keys.dtype)(
-        torch.get_num_threads(), rows, weights.shape[1], positions, size, states.shape[2], query.data_ptr(),
-        keys.data_ptr(), states.data_ptr(), states.stride(0), _pointer(energy), _pointer(coverage), _pointer(received),
-        lengths.data_ptr(), weights.data_ptr(), _pointer(weights_gradient), context_gradient.data_ptr(),
-        context_gradient.stride(0), query_gradient.data_ptr(), keys_gradient.data_ptr(), _pointer(energy_gradient),
-        _pointer(coverage_gradient), _pointer(received_gradient),
-    )  # fmt: skip
+_kernel = functools.cache(Kernel)
 
 
 def cross_entropy(
@@ -187,26 +146,22 @@ def cross_entropy(
     loss: Float[Tensor, " rows"],
     nll: Float[Tensor, " rows"],
 ) -> None:
-    """Label-smoothed cross entropy: fills loss and nll and replaces the logits by the gradient of the summed loss."""
-    _function("cross_entropy", logits.dtype)(
-        torch.get_num_threads(), *logits.shape, logits.data_ptr(), targets.data_ptr(), smoothing,
-        loss.data_ptr(), nll.data_ptr(),
-    )  # fmt: skip
+    """Label-smoothed cross entropy: fill loss and nll; replace the logits by the gradient of the summed loss."""
+    rows, classes = logits.shape
+    _kernel("cross_entropy", logits.dtype)(
+        rows=rows, classes=classes, logits=logits, targets=targets, smoothing=smoothing, loss=loss, nll=nll
+    )
 
 
 def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: float, seed: int) -> None:
     """Fill `output` with `values`, each kept with probability `keep` and divided by it, or 0; both contiguous."""
-    _function("dropout", values.dtype)(
-        torch.get_num_threads(), values.numel(), values.data_ptr(), output.data_ptr(), keep, seed
-    )
+    _kernel("dropout", values.dtype)(count=values.numel(), values=values, output=output, keep=keep, seed=seed)
 
 
 def log_sum_exp(values: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows"]:
-    """Return log(sum of e^x) over the last dimension, which is contiguous like all the others."""
+    """Return log(sum of e^x) over the last dimension of contiguous values."""
     output = values.new_empty(values.shape[:-1], dtype=sum_dtype(values.dtype))
-    _function("log_sum_exp", values.dtype)(
-        torch.get_num_threads(), output.numel(), values.shape[-1], values.data_ptr(), output.data_ptr()
-    )
+    _kernel("log_sum_exp", values.dtype)(rows=output.numel(), columns=values.shape[-1], values=values, output=output)
     return output
 
 
@@ -222,21 +177,32 @@ def best_continuations(
     tokens: Int[Tensor, "sentences best"],
     log_probs: Float[Tensor, "sentences best"],
 ) -> None:
-    """Fill the last four with the best continuations by one token; all tensors are contiguous."""
-    _function("best_continuations", logits.dtype)(
-        torch.get_num_threads(), *logits.shape, totals.shape[1], logits.data_ptr(), normaliser.data_ptr(),
-        live.data_ptr(), _pointer(only_eos), never.data_ptr(), eos, totals.data_ptr(), parents.data_ptr(),
-        tokens.data_ptr(), log_probs.data_ptr(),
-    )  # fmt: skip
+    """Fill the last four tensors with the best continuations by one token; all tensors are contiguous."""
+    sentences, beam, vocab = logits.shape
+    _kernel("best_continuations", logits.dtype)(
+        sentences=sentences,
+        beam=beam,
+        vocab=vocab,
+        best=totals.shape[1],
+        logits=logits,
+        normaliser=normaliser,
+        live=live,
+        only_eos=only_eos,
+        never=never,
+        eos=eos,
+        totals=totals,
+        parents=parents,
+        tokens=tokens,
+        log_probs=log_probs,
+    )
 
 
 def quantise(
     values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
 ) -> None:
-    """Fill `output` with 128 + values / scale, rounded, and `scales` with what makes each row fit into 8 bits."""
-    _function("quantise", values.dtype)(
-        torch.get_num_threads(), *values.shape, values.data_ptr(), output.data_ptr(), scales.data_ptr()
-    )
+    """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
+    rows, columns = values.shape
+    _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
 
 
 def dequantise(
@@ -246,37 +212,7 @@ def dequantise(
     output: Float[Tensor, "rows columns"],
 ) -> None:
     """Fill `output` with product * scale + bias, a scale for each row."""
-    _function("dequantise", output.dtype)(
-        torch.get_num_threads(), *product.shape, product.data_ptr(), scales.data_ptr(), _pointer(bias),
-        output.data_ptr(),
-    )  # fmt: skip
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-_P, _N = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS: dict[str, list[Any]] = {
-    "cell_forward": [ctypes.c_int, ctypes.c_int, _N, _N, _P, _P, _N, *[_P] * 4, _N, *[_P] * 3, _N, _P, _N, _P, _P],
-    "cell_sequence": [ctypes.c_int, _N, _N, _N, *[_P] * 4, ctypes.c_int, *[_P] * 6],
-    "cell_backward": [ctypes.c_int, ctypes.c_int, _N, _N, *[_P] * 8, _N, _P, _N, _P, _N, *[_P] * 4],
-    "attend_forward": [ctypes.c_int, *[_N] * 6, _P, _P, _P, _N, *[_P] * 6, _N],
-    "attend_backward": [ctypes.c_int, *[_N] * 5, _P, _P, _P, _N, *[_P] * 7, _N, *[_P] * 5],
-    "cross_entropy": [ctypes.c_int, _N, _N, _P, _P, "sum", _P, _P],
-    "log_sum_exp": [ctypes.c_int, _N, _N, _P, _P],
-    "best_continuations": [ctypes.c_int, _N, _N, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P, _P, _P],
-    "quantise": [ctypes.c_int, _N, _N, _P, _P, _P],
-    "dequantise": [ctypes.c_int, _N, _N, _P, _P, _P, _P],
-    "dropout": [ctypes.c_int, _N, _P, _P, "sum", ctypes.c_uint64],
-}
-
-
-@functools.cache
-def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    function: Any = getattr(library(), f"{name}_{_NAMES[dtype]}")
-    sum_type = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
-    function.argtypes = [sum_type if kind == "sum" else kind for kind in _ARGUMENTS[name]]
-    function.restype = None
-    call: Callable[..., None] = function
-    return call
+    rows, columns = product.shape
+    _kernel("dequantise", output.dtype)(
+        rows=rows, columns=columns, product=product, scales=scales, bias=bias, output=output
+    )

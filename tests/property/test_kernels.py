@@ -31,7 +31,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import Predictor
 from seq2seq.kernels import bindings, build
 from seq2seq.model.cells import GATES
-from seq2seq.model.cpu import dispatch
+from seq2seq.model.cpu import dispatch, probes, torch_layers
 from seq2seq.model.cpu.attentional import AttentionalSequence
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.decoder_step import CompiledStep
@@ -66,7 +66,7 @@ ATTENTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def kernels() -> Iterator[None]:
     """Kernels that a test switched off are on again after it."""
-    assert build.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+    assert bindings.failure() is None, "there is a compiler, but it does not compile kernels.cpp"
     yield
     bindings.enable(True)
 
@@ -116,11 +116,11 @@ def assert_same_gradients(network: Seq2Seq, batch: Batch) -> None:
     """Of the kernels, of torch's fused layers where there are some, and of the plain cells, step by step."""
     network.double()
     bindings.enable(False)
-    with mock.patch.object(dispatch.probes, "has_torch_layer", lambda name: False):
+    with mock.patch.object(dispatch.probes, "has_torch_layer", return_value=False):
         expected = gradients(network, batch)
-    torch_layers = gradients(network, batch)
+    fused = gradients(network, batch)
     bindings.enable(True)
-    assert_close(torch_layers, expected)
+    assert_close(fused, expected)
     assert_close(gradients(network, batch), expected)
 
 
@@ -426,7 +426,8 @@ def test_gates_of_any_size_do_what_torch_does(value: float, dtype: torch.dtype) 
     gates, hidden = torch.full((1, 160), value, dtype=dtype), torch.empty(1, 40, dtype=dtype)
     i = torch.sigmoid(gates[0, 0].double())
     expected = i * 0.5 + i * torch.tanh(gates[0, 0].double())
-    bindings.cell_forward(ADAPTERS[CellName.lstm].kind, None, gates.clone(), cell, None, None, gates, new_cell, hidden)
+    step = bindings.Kernel("cell_forward", dtype, kind="LSTM", rows=1, size=40, inputs=gates.clone(), hidden=hidden)
+    step(carried_before=cell, activations=gates, carried_after=new_cell)
     torch.testing.assert_close(new_cell, torch.full((1, 40), float(expected)), rtol=1e-5, atol=1e-6, equal_nan=True)
     exact = (i * torch.tanh(expected)).to(dtype)
     torch.testing.assert_close(hidden, exact.expand(1, 40), rtol=1e-2, atol=1e-6, equal_nan=True)
@@ -511,15 +512,26 @@ def test_dropout_draws_anew_each_time_and_again_from_the_same_seed() -> None:
 # --- where there is no compiler --------------------------------------------------------------------------------------
 
 
+def forget_library() -> None:
+    for cached in (build.library, bindings.failure, bindings.interface):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A library that has not been looked for yet, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = build.library
-    found.cache_clear()
+    forget_library()
     yield tmp_path
     monkeypatch.undo()
-    found.cache_clear()
+    forget_library()
+
+
+def fake_compiler(folder: Path, script: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_without_a_compiler_there_are_no_kernels_and_no_error(
@@ -528,30 +540,117 @@ def test_without_a_compiler_there_are_no_kernels_and_no_error(
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(fresh_cache))
     assert not bindings.usable(torch.zeros(1))
+    assert "no C++ compiler" in str(bindings.problem())
     network, batch = network_and_batch(1)
     assert gradients(network, batch)["loss"].isfinite()
     assert dispatch.decoder_step(network, network.step) == network.step
 
 
 def test_a_compiler_that_fails_is_no_compiler(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "false")
-    assert build.library() is None
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, "echo 'x.cpp: error: too old' >&2; exit 1"))
+    assert build.library().path is None
+    assert str(bindings.problem()).endswith("failed: x.cpp: error: too old")
     monkeypatch.setenv("CXX", str(fresh_cache / "no such compiler"))
-    build.library.cache_clear()
-    assert build.library() is None
+    forget_library()
+    assert build.library().path is None
+
+
+def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fresh_cache / "calls"
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; exec sleep 60"))
+    monkeypatch.setattr(build, "COMPILE_SEC", 0.5)
+    for _ in range(2):
+        assert build.library().path is None
+        forget_library()
+    assert len(calls.read_text().splitlines()) == 1
+    assert "did not finish" in str(bindings.problem())
+
+
+def test_without_openmp_there_is_one_thread_and_a_word_about_it(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.which((os.environ.get("CXX") or "c++").split()[0])
+    refuse = 'case "$*" in *-fopenmp*) echo "error: unsupported option -fopenmp" >&2; exit 1;; esac'
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f'{refuse}\nexec {real} "$@"'))
+    assert bindings.usable(torch.zeros(1))
+    assert "no OpenMP" in str(bindings.problem())
 
 
 def test_kernels_are_compiled_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build.library() is not None
+    assert bindings.failure() is None
     (made,) = (fresh_cache / "seq2seq-lstm").iterdir()
     compiled = made.stat().st_mtime_ns
-    build.library.cache_clear()
+    forget_library()
     monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert build.library() is not None
+    assert bindings.failure() is None
     assert made.stat().st_mtime_ns == compiled
 
 
 def test_a_cache_that_cannot_be_written_is_replaced(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh_cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache / "file"))
-    assert build.library() is not None
+    assert bindings.failure() is None
+
+
+# --- where torch has changed -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_probes() -> Iterator[None]:
+    def forget() -> None:
+        for cached in (probes.has_packed_linear, probes.has_torch_layer, has_int8):
+            cached.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def changed(*_: Any, **__: Any) -> Any:
+    """A function of torch that takes other arguments than before."""
+    raise TypeError("expected at most 2 arguments but received 3")
+
+
+@pytest.mark.usefixtures("fresh_probes")
+def test_without_packed_products_the_results_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, batch = network_and_batch(2)
+    expected = gradients(network, batch)
+    if not probes.has_packed_linear(torch.float32):
+        pytest.skip("this torch has no packed products")
+    probes.has_packed_linear.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
+    for _ in range(2):
+        for name, value in gradients(network, batch).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+    (line,) = caplog.messages
+    assert "packed products" in line
+    assert "at most 2 arguments" in line
+
+
+@pytest.mark.usefixtures("fresh_probes")
+@pytest.mark.parametrize("cell", [CellName.lstm, CellName.gru, CellName.rnn])
+def test_without_torchs_fused_layers_the_plain_steps_run(
+    cell: CellName, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bindings.enable(False)
+    network, batch = network_and_batch(2, cell=cell)
+    network.double()
+    expected = gradients(network, batch)
+    probes.has_torch_layer.cache_clear()
+    monkeypatch.setitem(torch_layers.FUNCTIONS, cell, changed)
+    for _ in range(2):
+        assert_close(gradients(network, batch), expected)
+    (line,) = caplog.messages
+    assert f"fused {cell.name} layer" in line
+
+
+@pytest.mark.usefixtures("fresh_probes")
+def test_without_8_bit_products_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", changed)
+    assert not has_int8()
+    (line,) = caplog.messages
+    assert "8-bit products" in line

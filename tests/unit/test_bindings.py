@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no ker
 
 @pytest.fixture(autouse=True)
 def kernels() -> None:
-    assert build.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+    assert bindings.failure() is None, "there is a compiler, but it does not compile kernels.cpp"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -35,7 +37,10 @@ def test_attention_does_not_depend_on_what_all_scores_have_in_common(offset: flo
     query, keys = pad(query, (0, 1), value=offset).to(dtype), pad(keys, (0, 1), value=1.0).to(dtype)
     states = torch.randn(2, 5, 6, dtype=dtype)
     weights, context = torch.empty(2, 3, 1, 5, dtype=dtype), torch.empty(6, 6, dtype=dtype)
-    bindings.attend_forward(query, keys, states, None, None, None, torch.tensor([5, 3]), weights, context)
+    sizes = {"rows": 2, "queries": 3, "heads": 1, "positions": 5, "size": 8, "context_size": 6}
+    strides = {"states_stride": 30, "context_stride": 6}
+    tensors = {"query": query, "keys": keys, "states": states, "lengths": torch.tensor([5, 3])}
+    bindings.Kernel("attend_forward", dtype, **sizes, **strides)(**tensors, weights=weights, context=context)
     torch.testing.assert_close(weights[:, :, 0], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(context, (expected @ states).flatten(0, 1), rtol=1e-5, atol=1e-5)
 
@@ -65,6 +70,67 @@ def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
     saved = gates.new_empty(3, adapter.saved * 16)
     peepholes, norm = peephole_weights(cell, torch.float32), norm_weights(cell, torch.float32)
     product = torch.zeros_like(gates)
-    bindings.cell_forward(adapter.kind, product, gates, before, peepholes, norm, saved, after, output)
+    step = bindings.Kernel("cell_forward", torch.bfloat16, kind=adapter.kind, rows=3, size=16, norm=norm)
+    written = {"activations": saved, "carried_after": after, "hidden": output}
+    step(product=product, inputs=gates, carried_before=before, peepholes=peepholes, **written)
     torch.testing.assert_close(output, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
     torch.testing.assert_close(after, adapter.first_carried(expected), rtol=1e-4, atol=1e-4)
+
+
+# --- what a call may not get wrong -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("valeus", torch.ones(4), AttributeError),
+        ("values", torch.ones(4, dtype=torch.float64), KeyError),
+        ("values", torch.ones(4, dtype=torch.int64), TypeError),
+        ("count", torch.ones(4), TypeError),
+        ("count", 0.5, TypeError),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_name_or_type_is_an_error(field: str, value: object, error: type[Exception]) -> None:
+    dropout = bindings.Kernel("dropout", torch.float32)
+    with pytest.raises(error):
+        dropout(**{field: value})
+
+
+def test_a_library_of_another_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One field more, in a place where no call would fail: the loader sees it."""
+    changed = tmp_path / "kernels.h"
+    text = build.HEADER.read_text(encoding="utf-8")
+    assert text.count("    int64_t count;\n") == 1
+    changed.write_text(text.replace("    int64_t count;\n", "    int64_t count, unused;\n"), encoding="utf-8")
+    assert bindings.usable(torch.zeros(1))
+    monkeypatch.setattr(build, "HEADER", changed)
+    forget = (bindings.interface.cache_clear, bindings.failure.cache_clear)
+    try:
+        for clear in forget:
+            clear()
+        with pytest.raises(OSError, match=r"another kernels\.h"):
+            bindings.interface(torch.float64)
+        assert not bindings.usable(torch.zeros(1))
+        assert "another kernels.h" in str(bindings.problem())
+    finally:
+        monkeypatch.undo()
+        for clear in forget:
+            clear()
+    assert bindings.usable(torch.zeros(1))
+
+
+def test_the_compiler_warns_of_nothing(tmp_path: Path) -> None:
+    compiler = (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++").split()
+    for openmp in ([], ["-fopenmp"]):
+        command = [
+            *compiler,
+            *build.FLAGS,
+            *openmp,
+            "-DHEADER_HASH=0ull",
+            "-Werror",
+            "-fsyntax-only",
+            str(build.SOURCE),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0 or "fopenmp" in done.stderr, done.stderr

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq.config.model import CellName
 from seq2seq.kernels import bindings
+from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.attention import Attention, AttentionMemory
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
@@ -83,7 +84,7 @@ class AttentionalSequence(torch.autograd.Function):
     ]:
         """Return hidden states, contexts and attention weights.
 
-        Without `w_query` the query is the hidden state itself; `bindings.attend_forward` defines the scores.
+        Without `w_query` the query is the hidden state itself; kernels/attention.h defines the scores.
         """
         adapter, enc, size = ADAPTERS[name], states.shape[2], hidden.shape[1]
         (steps, rows, _), (_, positions, attn) = words.shape, keys.shape
@@ -101,15 +102,27 @@ class AttentionalSequence(torch.autograd.Function):
             coverage[0] = first_coverage
         query = None if w_query is None else packed_linear(w_query, rows)
         recurrent = adapter.context_product(w_recurrent, enc, rows)
+        attend = Kernel(
+            "attend_forward",
+            gates.dtype,
+            **_attention_fields(heads, keys, states),
+            queries=1,
+            query=queries,
+            energy=energy,
+            coverage_weight=coverage_weight,
+            coverage=coverage,
+            lengths=lengths,
+            weights=weights,
+            context=reads,
+            context_stride=reads.stride(1),
+        )
+        step = saved.steps(adapter, gates, output=reads[1:, :, enc:])
         for t in range(steps):
             queries[t] = saved.hiddens[t] if query is None else query(saved.hiddens[t])
-            bindings.attend_forward(
-                queries[t][:, None], keys, states, energy, coverage_weight,
-                None if coverage is None else coverage[t][:, None], lengths, weights[t][:, None], reads[t, :, :enc],
-            )  # fmt: skip
+            attend(t=t)
             if coverage is not None:
                 torch.add(coverage[t], weights[t], out=coverage[t + 1])
-            saved.step(adapter, t, recurrent(reads[t], gates[t]), gates[t], reads[t + 1, :, enc:])
+            step(t=t, product=recurrent(reads[t], gates[t]))
         operands = (words, w_words, w_recurrent, w_query, energy, coverage_weight, keys, states, lengths)
         ctx.save_for_backward(*operands, reads, queries, weights, coverage, *saved)
         ctx.set_materialize_grads(False)
@@ -135,17 +148,32 @@ class AttentionalSequence(torch.autograd.Function):
         )
         dcoverage = None if coverage is None else torch.zeros_like(coverage[0])
         query = None if w_query is None else packed_linear(w_query.t(), rows)
-        back, read = Backward(adapter, saved), adapter.context_product_backward(w_recurrent, enc, rows)
+        back = Backward(adapter, saved, dhiddens)
+        read = adapter.context_product_backward(w_recurrent, enc, rows)
         dcontext, dhidden = torch.empty_like(dcontexts), None
+        attend = Kernel(
+            "attend_backward",
+            reads.dtype,
+            **_attention_fields(weights.shape[2], keys, states),
+            query=queries,
+            energy=energy,
+            coverage_weight=coverage_weight,
+            coverage=coverage,
+            lengths=lengths,
+            weights=weights,
+            weights_gradient=dweights,
+            context_gradient=dcontext,
+            query_gradient=dqueries,
+            keys_gradient=dkeys,
+            energy_gradient=denergy,
+            coverage_weight_gradient=dcoverage_weight,
+            coverage_gradient=dcoverage,
+        )
         for t in reversed(range(steps)):
-            back.step(t, dhiddens[t], dhidden)
+            back.step(t, dhidden)
             from_context, from_hidden = read(back.gates[t], back.products[t])
             torch.add(from_context, dcontexts[t], out=dcontext[t])
-            bindings.attend_backward(
-                queries[t], keys, states, energy, coverage_weight, None if coverage is None else coverage[t], lengths,
-                weights[t], None if dweights is None else dweights[t], dcontext[t], dqueries[t], dkeys, denergy,
-                dcoverage_weight, dcoverage,
-            )  # fmt: skip
+            attend(t=t)
             dhidden = (dqueries[t] if query is None else query(dqueries[t])).add_(from_hidden)
         flat = back.gates.flatten(0, 1)
         dpeepholes, _, dnorm = back.weights()
@@ -167,6 +195,13 @@ class AttentionalSequence(torch.autograd.Function):
             *back.first_state(dhidden),
             dcoverage,
         )
+
+
+def _attention_fields(heads: int, keys: Tensor, states: Tensor) -> dict[str, Any]:
+    """Return the fields of kernels.h that describe the source."""
+    rows, positions, size = keys.shape
+    shape = {"rows": rows, "heads": heads, "positions": positions, "size": size, "context_size": states.shape[2]}
+    return {**shape, "keys": keys, "states": states, "states_stride": states.stride(0)}
 
 
 def _states_gradient(

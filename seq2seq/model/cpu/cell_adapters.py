@@ -25,12 +25,12 @@ class CellAdapter:
     """A cell whose gates read only the sum of both products, so that these are one product of [inputs, hidden].
 
     Attributes:
-        kind: the cell's number in the kernels.
+        kind: the cell's name in kernels.h.
         gates: blocks of the products.
         saved: blocks of activations that backward needs.
     """
 
-    kind: int
+    kind: str
     gates: int
     saved: int
 
@@ -89,13 +89,13 @@ class CellAdapter:
 class LSTMAdapter(CellAdapter):
     """LSTM, with and without peepholes: carries its memory cell."""
 
-    kind, gates, saved = 0, 4, 4
+    kind, gates, saved = "LSTM", 4, 4
 
 
 class RNNAdapter(CellAdapter):
     """Tanh cell: carries nothing."""
 
-    kind, gates, saved = 2, 1, 1
+    kind, gates, saved = "RNN", 1, 1
 
     def carried_size(self, size: int) -> int:
         """Return 0."""
@@ -112,7 +112,7 @@ class GRUAdapter(CellAdapter):
     It carries its hidden state unrounded, because the new state is a sum with the previous one.
     """
 
-    kind, gates, saved = 1, 3, 4
+    kind, gates, saved = "GRU", 3, 4
 
     def first_carried(self, state: State) -> Tensor:
         """Return the hidden state."""

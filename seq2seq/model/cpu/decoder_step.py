@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.kernels import bindings
+from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
@@ -43,15 +44,17 @@ class CompiledStep:
         if self.scoring is not None:
             query, *vectors = self.scoring
             self.query = None if query is None else prepared(None, query)
-            self.energy, self.coverage_weight = (None if one is None else one.to(exact).contiguous() for one in vectors)
+            energy, self.coverage_weight = (None if one is None else one.to(exact).contiguous() for one in vectors)
+            scores = {"heads": self.attention.heads, "energy": energy, "coverage_weight": self.coverage_weight}
+            self.attend = Kernel("attend_forward", dtype, **scores)
         context = network.config.context_size
         recurrent = bottom.recurrent.weight.split([context, bottom.cell.size], dim=1)
         from_inputs = torch.cat([bottom.word_gates.weight, recurrent[0]], dim=1)
         weights = [from_inputs, recurrent[1], bottom.word_gates.bias, None]
-        self.layers = [CompiledCellStep(bottom.cell, prepared, weights, exact)]
+        self.layers = [CompiledCellStep(bottom.cell, prepared, weights, dtype)]
         for layer in decoder.upper:
             assert isinstance(layer, RecurrentLayer)
-            self.layers.append(CompiledCellStep(layer.cell(0), prepared, layer.weights(0), exact))
+            self.layers.append(CompiledCellStep(layer.cell(0), prepared, layer.weights(0), dtype))
         self.residual = decoder.residual
         self.readout = prepared(decoder.readout.bias, decoder.readout.weight)
         self.output = prepared(network.output.bias, network.output.weight)
@@ -103,10 +106,22 @@ class CompiledStep:
         query = hidden if self.query is None else self.query(hidden.flatten(0, 1))
         weights = keys.new_empty(*hidden.shape[:2], self.attention.heads, keys.shape[1], dtype=self.exact)
         context = query.new_empty(hidden.shape[0] * hidden.shape[1], states.shape[2])
-        bindings.attend_forward(
-            *(query.view(*hidden.shape[:2], -1).contiguous(), keys.contiguous(), states.contiguous()),
-            *(self.energy, self.coverage_weight, None if self.coverage_weight is None else coverage.contiguous()),
-            *(memory.mask.sum(1), weights, context),
+        keys, states = keys.contiguous(), states.contiguous()
+        self.attend(
+            rows=hidden.shape[0],
+            queries=hidden.shape[1],
+            positions=keys.shape[1],
+            size=keys.shape[2],
+            context_size=states.shape[2],
+            query=query.contiguous(),
+            keys=keys,
+            states=states,
+            states_stride=states.stride(0),
+            coverage=None if self.coverage_weight is None else coverage.contiguous(),
+            lengths=memory.mask.sum(1),
+            weights=weights,
+            context=context,
+            context_stride=context.stride(0),
         )
         if self.coverage_weight is not None:
             coverage = coverage + weights
@@ -121,7 +136,7 @@ class CompiledCellStep:
         cell: of the layer.
         linear: makes a linear map of a bias and of matrices side by side.
         weights: of inputs and hidden state, and their biases (None: the hidden state has none).
-        exact: type of sums.
+        dtype: of elements.
     """
 
     def __init__(
@@ -129,10 +144,11 @@ class CompiledCellStep:
         cell: Cell,
         linear: Callable[..., Linear],
         weights: Sequence[Tensor | None],
-        exact: torch.dtype,
+        dtype: torch.dtype,
     ) -> None:
-        self.adapter, self.exact = ADAPTERS[cell.name], exact
-        self.peepholes, self.norm = peephole_weights(cell, exact), norm_weights(cell, exact)
+        self.adapter, self.exact = ADAPTERS[cell.name], bindings.sum_dtype(dtype)
+        own = {"peepholes": peephole_weights(cell, self.exact), "norm": norm_weights(cell, self.exact)}
+        self.step = Kernel("cell_forward", dtype, kind=self.adapter.kind, size=cell.size, **own)
         self.products = self.adapter.step_products(linear, weights)
 
     def __call__(self, inputs: Float[Tensor, "rows in"], previous: State) -> State:
@@ -142,7 +158,15 @@ class CompiledCellStep:
         before = adapter.first_carried(previous).to(self.exact).contiguous()
         carried, output = torch.empty_like(before), gates.new_empty(rows, size)
         room = gates if adapter.saved == adapter.gates else gates.new_empty(rows, adapter.saved * size)
-        bindings.cell_forward(adapter.kind, product, gates, before, self.peepholes, self.norm, room, carried, output)
+        self.step(
+            rows=rows,
+            product=product,
+            inputs=gates,
+            carried_before=before,
+            activations=room,
+            carried_after=carried,
+            hidden=output,
+        )
         return adapter.state(output, carried, previous)
 
 

@@ -25,7 +25,8 @@ def works(what: str, instead: str, try_it: Callable[[], bool]) -> bool:
             return try_it()
     except FAILURES as error:
         first = str(error).strip().partition("\n")[0]
-        log.warning("%s cannot be used with torch %s, using %s: %s", what, torch.__version__, instead, first)
+        level = logging.INFO if "cpu support" in first else logging.WARNING  # many CPUs have no bf16 products
+        log.log(level, "%s cannot be used with torch %s, using %s: %s", what, torch.__version__, instead, first)
         return False
 
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq.config.model import CellName
 from seq2seq.kernels import bindings
+from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 from seq2seq.model.cpu.packed_linear import packed_linear
@@ -90,14 +91,16 @@ class CellSequence(torch.autograd.Function):
         gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
         saved = new_activations(adapter, gates, w_hh.shape[1], peepholes, candidate_bias, norm)
         saved.begin(adapter, start, steps if reverse else 0)
+        step = saved.steps(adapter, gates, lengths=lengths, reverse=reverse)
         if rows <= FEW_ROWS:
-            extra = candidate_bias if peepholes is None else peepholes
-            bindings.cell_sequence(adapter.kind, w_hh.contiguous(), extra, norm, lengths, reverse, gates, *saved[3:])
+            hidden_before = saved.hiddens[int(reverse) :]
+            every_step = Kernel("cell_sequence", gates.dtype, layer=step, steps=steps, reverse=reverse)
+            every_step(weight=w_hh.contiguous(), hidden_before=hidden_before)
         else:
             recurrent = packed_linear(w_hh, rows)
             for number, t in enumerate(range(steps)[:: -1 if reverse else 1]):
                 product = None if start is None and number == 0 else recurrent(saved.hiddens[t + reverse])
-                saved.step(adapter, t, product, gates[t], lengths=lengths, reverse=reverse)
+                step(t=t, product=product)
         ctx.save_for_backward(inputs, w_ih, w_hh, lengths, *saved)
         ctx.name, ctx.reverse, ctx.given = name, reverse, start is not None
         return saved.hiddens[:-1] if reverse else saved.hiddens[1:]
@@ -110,10 +113,11 @@ class CellSequence(torch.autograd.Function):
         saved, reverse = SavedActivations(*ctx.saved_tensors[4:]), ctx.reverse
         steps, rows, _ = gradient.shape
         gradient, dhidden = gradient.contiguous(), None
-        back, recurrent = Backward(ADAPTERS[ctx.name], saved, lengths, reverse), packed_linear(w_hh.t(), rows)
+        back = Backward(ADAPTERS[ctx.name], saved, gradient, lengths, reverse)
+        recurrent = packed_linear(w_hh.t(), rows)
         last = steps - 1 if reverse else 0
         for t in range(steps)[:: 1 if reverse else -1]:
-            back.step(t, gradient[t], dhidden)
+            back.step(t, dhidden)
             dhidden = recurrent(back.products[t]) if t != last or ctx.given else None
         before, flat = saved.hiddens[1:] if reverse else saved.hiddens[:-1], back.gates.flatten(0, 1)
         return (

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq.kernels import bindings
+from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.cells import State
 from seq2seq.model.cpu.cell_adapters import CellAdapter
 
@@ -38,23 +39,40 @@ class SavedActivations(NamedTuple):
             self.hiddens[place].copy_(state.hidden)
             self.carried[place].copy_(adapter.first_carried(state))
 
-    def step(
+    def steps(
         self,
         adapter: CellAdapter,
-        t: int,
-        product: Float[Tensor, "rows gates"] | None,
-        gates: Float[Tensor, "rows gates"],
-        output: Float[Tensor, "rows hidden"] | None = None,
+        gates: Float[Tensor, "len rows gates"],
+        output: Float[Tensor, "len rows hidden"] | None = None,
         lengths: Int[Tensor, " rows"] | None = None,
         reverse: bool = False,
-    ) -> None:
-        """Take step t from the two shares of its gates; the hidden state is written to `output`, too."""
-        before, after = (t + 1, t) if reverse else (t, t + 1)
-        extra = self.candidate_bias if self.peepholes is None else self.peepholes
-        bindings.cell_forward(
-            adapter.kind, product, gates, self.carried[before], extra, self.norm, self.activations[t],
-            self.carried[after], self.hiddens[after], output, _at(self.normal, t), _at(self.scales, t), lengths, t,
-        )  # fmt: skip
+    ) -> Kernel:
+        """Return the kernel that takes step `t`, given `product`, the hidden state's share of the gates.
+
+        `gates` is the inputs' share. Hidden states are written to `output`, too.
+        """
+        rows, size = self.hiddens.shape[1:]
+        before, after = int(reverse), int(not reverse)
+        return Kernel(
+            "cell_forward",
+            gates.dtype,
+            kind=adapter.kind,
+            rows=rows,
+            size=size,
+            inputs=gates,
+            carried_before=self.carried[before:],
+            peepholes=self.peepholes,
+            candidate_bias=self.candidate_bias,
+            norm=self.norm,
+            lengths=lengths,
+            activations=self.activations,
+            carried_after=self.carried[after:],
+            hidden=self.hiddens[after:],
+            output=output,
+            output_stride=0 if output is None else output.stride(1),
+            normal=self.normal,
+            scales=self.scales,
+        )
 
 
 def new_activations(
@@ -88,29 +106,45 @@ class Backward:
         self,
         adapter: CellAdapter,
         saved: SavedActivations,
+        output_gradient: Float[Tensor, "len rows hidden"],
         lengths: Int[Tensor, " rows"] | None = None,
         reverse: bool = False,
     ) -> None:
-        self._adapter, self._saved, self._lengths, self._reverse = adapter, saved, lengths, reverse
-        steps, rows, size = saved.hiddens[1:].shape
+        self._adapter, self._saved, self._reverse = adapter, saved, reverse
+        steps, rows, size = output_gradient.shape
         self.gates = saved.activations.new_empty(steps, rows, adapter.gates * size)
-        apart = adapter.product_gradient(self.gates)
-        self.products = self.gates if apart is None else apart
+        product_gradient = adapter.product_gradient(self.gates)
+        self.products = self.gates if product_gradient is None else product_gradient
         # Peepholes are added to normalised gates, whose gradient is not that of `gates`.
         normalised = saved.peepholes is not None and saved.norm is not None
         self._peephole_gates = torch.empty_like(self.gates) if normalised else self.gates
-        self._other = apart if apart is not None else self._peephole_gates if normalised else None
         self._carried = torch.zeros_like(saved.carried[0])
         self._norm = None if saved.norm is None else saved.norm.new_zeros(rows, *saved.norm.shape)
+        self._kernel = Kernel(
+            "cell_backward",
+            self.gates.dtype,
+            kind=adapter.kind,
+            rows=rows,
+            size=size,
+            activations=saved.activations,
+            carried_before=saved.carried[int(reverse) :],
+            carried_after=saved.carried[int(not reverse) :],
+            peepholes=saved.peepholes,
+            norm=saved.norm,
+            normal=saved.normal,
+            scales=saved.scales,
+            lengths=lengths,
+            output_gradient=output_gradient,
+            carried_gradient=self._carried,
+            gates_gradient=self.gates,
+            product_gradient=product_gradient,
+            normal_gradient=self._peephole_gates if normalised else None,
+            norm_gradient=self._norm,
+        )
 
-    def step(self, t: int, output: Float[Tensor, "rows hidden"], hidden: Float[Tensor, "rows hidden"] | None) -> None:
-        """Go back over step t, given the gradient of its output and that of its state from the step after it."""
-        saved, (before, after) = self._saved, (t + 1, t) if self._reverse else (t, t + 1)
-        bindings.cell_backward(
-            self._adapter.kind, saved.activations[t], saved.carried[before], saved.carried[after], saved.peepholes,
-            saved.norm, _at(saved.normal, t), _at(saved.scales, t), output, hidden, self._carried, self.gates[t],
-            _at(self._other, t), self._norm, self._lengths, t,
-        )  # fmt: skip
+    def step(self, t: int, hidden: Float[Tensor, "rows hidden"] | None) -> None:
+        """Go back over step t, given the gradient of its hidden state from the step that read it; None: zero."""
+        self._kernel(t=t, hidden_gradient=hidden, hidden_stride=0 if hidden is None else hidden.stride(0))
 
     def weights(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return the gradients of `peepholes`, `candidate_bias` and `norm`."""
@@ -130,7 +164,3 @@ class Backward:
     def first_state(self, hidden: Float[Tensor, "rows hidden"] | None) -> tuple[Tensor | None, Tensor | None]:
         """Return the gradients of the first state, given that of its hidden state from the first step's product."""
         return self._adapter.state_gradient(hidden, self._carried)
-
-
-def _at(values: Tensor | None, t: int) -> Tensor | None:
-    return None if values is None else values[t]
