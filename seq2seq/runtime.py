@@ -13,7 +13,7 @@ import torch
 from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 
 # mallopt parameter numbers (glibc malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -23,13 +23,18 @@ def configure(config: RuntimeConfig) -> None:
     """Set threads and allocator; only commands call this, never an import."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    calls.enable(config.kernels is KernelsName.auto)
+    bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
     # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024, and torch its calls of
     # them, with scratch memory: gigabytes in an hour. Only the products of a loop come again. Read at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "16")
+
+
+def kernels_problem(device: torch.device) -> str | None:
+    """Return why the compiled kernels are off on this device, or in what they fall short; None if nothing is missing."""
+    return bindings.problem() if device.type == "cpu" else None
 
 
 def keep_freed_memory() -> bool:

@@ -34,7 +34,7 @@ from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.runtime import configure, resolve_device, resolve_precision, seed_everything
+from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
@@ -136,7 +136,9 @@ def run_training(
     ranks.check_same(str(dtype), "precision (set training.precision)")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
-    log.info("device %s, precision %s, run folder %s", device, str(dtype).removeprefix("torch."), run.folder)
+    problem = kernels_problem(device)
+    kernels = f"kernels off or slow, up to 1.5 times the time ({problem}), " if problem else ""
+    log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, run.folder)
 
     with RunLog(run.folder, console) if ranks.is_main else NullLog() as run_log:
         callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation)

@@ -6,6 +6,7 @@ Imports no torch, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -14,6 +15,8 @@ from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from seq2seq.inference.translator import Translator
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
@@ -90,10 +93,13 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
     from seq2seq.inference.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))
-    return Translator.load(
+    translator = Translator.load(
         *models,
         device=args.device or "auto",
         precision=args.precision or "auto",
         weights=args.weights,
         shortlist=getattr(args, "shortlist", None),
     )
+    if problem := runtime.kernels_problem(translator.device):
+        log.warning("translation is slower without compiled kernels and threads: %s", problem)
+    return translator

@@ -19,12 +19,13 @@ from torch import Tensor
 from seq2seq.data.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.inference.vocabulary_shortlist import Shortlist
-from seq2seq.kernels import calls
-from seq2seq.kernels.products import Product
+from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
+from seq2seq.model.cpu import dispatch
+from seq2seq.model.cpu.decoder_step import CompiledStep, Step
+from seq2seq.model.cpu.packed_linear import Linear
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import FastStep, Step, step_of
 from seq2seq.search.length_penalty import coverage_penalty
 from seq2seq.search.protocols import Prediction
 
@@ -51,7 +52,7 @@ class EnsembleState:
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
     tokens: Int[Tensor, " tokens"] | None = None
-    outputs: tuple[Product | None, ...] = ()
+    outputs: tuple[Linear | None, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
@@ -134,18 +135,21 @@ class Ensemble:
             required: target ids that a vocabulary shortlist must include.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        min_rows = 0 if self.int8 or calls.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
+        min_rows = (
+            0 if self.int8 or bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
+        )
         rows = pad_rows(torch.arange(len(sources)), 1, min_rows)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
         encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
         memories, decoders = zip(*encoded, strict=True)
         self._steps = [
-            step_of(network, step, self.int8) for network, step in zip(self.networks, self._steps, strict=True)
+            dispatch.decoder_step(network, step, self.int8)
+            for network, step in zip(self.networks, self._steps, strict=True)
         ]
         attention = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
         tokens = self.shortlist.tokens_for(sources, required).to(device) if self.shortlist else None
         outputs = tuple(
-            step.output_of(tokens) if tokens is not None and isinstance(step, FastStep) else None
+            step.output_of(tokens) if tokens is not None and isinstance(step, CompiledStep) else None
             for step in self._steps
         )
         return EnsembleState(len(sources), min_rows, decoders, memories, attention, tokens, outputs)
@@ -201,20 +205,20 @@ def _step(
     last: Tensor,
     tokens: Tensor | None,
     step: Step,
-    output: Product | None,
+    output: Linear | None,
     decoder: DecoderState,
     memory: AttentionMemory,
 ) -> tuple[Tensor, DecoderState, Tensor]:
-    if output is not None and isinstance(step, FastStep):
+    if output is not None and isinstance(step, CompiledStep):
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
     return logits if tokens is None else logits[:, :, tokens], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
-    if calls.usable(logits):
-        return Prediction(logits, calls.log_sum_exp(logits.contiguous()))
-    return Prediction(logits, torch.logsumexp(logits.to(calls.sum_dtype(logits.dtype)), dim=-1))
+    if bindings.usable(logits):
+        return Prediction(logits, bindings.log_sum_exp(logits.contiguous()))
+    return Prediction(logits, torch.logsumexp(logits.to(bindings.sum_dtype(logits.dtype)), dim=-1))
 
 
 def pad_rows(sentences: Int[Tensor, " kept"], beam: int, min_rows: int) -> Int[Tensor, " rows"]:

@@ -10,7 +10,7 @@ from seq2seq import runtime
 from seq2seq.config.decode import InferencePrecisionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
-from seq2seq.kernels.products import has_int8
+from seq2seq.model.cpu.packed_linear import has_int8
 
 
 class InferencePrecision(NamedTuple):

@@ -23,8 +23,8 @@ from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import has_fast_step
 from seq2seq.search.batched_search import batches, num_hypotheses, search
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.model_file import load_model
@@ -66,7 +66,7 @@ class Translator:
         networks = [networks] if isinstance(networks, Seq2Seq) else networks
         self.device = torch.device(device)
         self.dtype, int8 = resolve_precision(precision, self.device)
-        if int8 and not all(map(has_fast_step, networks)):
+        if int8 and not all(map(has_decoder_step, networks)):
             raise ConfigError("precision int8 does not support model.input_feeding=true: use fp32 or bf16")
         self.ensemble = Ensemble(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer

@@ -1,4 +1,4 @@
-// Attention: scores, weights and contexts of every query, and the way back.
+// Attention: scores, weights and contexts of every query, and backward. kernels.h describes the arguments.
 
 #pragma once
 
@@ -6,13 +6,14 @@
 #include <cstring>
 #include <vector>
 
+#include "interface.h"
 #include "numbers.h"
 
 namespace {
 
-// The score of one source position: v . tanh(q + k + seen w), without the last term where w is null; q . k where v is.
+// The score of one source position: v . tanh(q + k + coverage w), without the last term if w is null; q . k if v is.
 template <class T, class S>
-inline S score(i64 size, const S *q, const T *k, const S *v, const S *w, S seen) {
+inline S score(i64 size, const S *q, const T *k, const S *v, const S *w, S coverage) {
     S energy = S(0.0);
     if (!v) {
 #pragma omp simd reduction(+ : energy)
@@ -22,16 +23,16 @@ inline S score(i64 size, const S *q, const T *k, const S *v, const S *w, S seen)
         for (i64 a = 0; a < size; ++a) energy += v[a] * hyperbolic_tangent(q[a] + load(k[a]));
     } else {
 #pragma omp simd reduction(+ : energy)
-        for (i64 a = 0; a < size; ++a) energy += v[a] * hyperbolic_tangent(q[a] + load(k[a]) + seen * w[a]);
+        for (i64 a = 0; a < size; ++a) energy += v[a] * hyperbolic_tangent(q[a] + load(k[a]) + coverage * w[a]);
     }
     return energy;
 }
 
-// The way back: adds to the gradients of q, k, v and w, and returns that of `seen`. The tanh is computed again.
+// Adds to the gradients of q, k, v and w, and returns that of `coverage`. The tanh is computed again.
 template <class T, class S>
-inline S score_backward(i64 size, const S *q, const T *k, const S *v, const S *w, S seen, S denergy, S *dq, S *dk,
+inline S score_backward(i64 size, const S *q, const T *k, const S *v, const S *w, S coverage, S denergy, S *dq, S *dk,
                         S *dv, S *dw) {
-    S dseen = S(0.0);
+    S dcoverage = S(0.0);
     if (!v) {
 #pragma omp simd
         for (i64 a = 0; a < size; ++a) {
@@ -48,43 +49,50 @@ inline S score_backward(i64 size, const S *q, const T *k, const S *v, const S *w
             dq[a] += gradient;
         }
     } else {
-#pragma omp simd reduction(+ : dseen)
+#pragma omp simd reduction(+ : dcoverage)
         for (i64 a = 0; a < size; ++a) {
-            S squashed = hyperbolic_tangent(q[a] + load(k[a]) + seen * w[a]);
+            S squashed = hyperbolic_tangent(q[a] + load(k[a]) + coverage * w[a]);
             S gradient = denergy * v[a] * (1 - squashed * squashed);
             dv[a] += denergy * squashed;
             dk[a] += gradient;
             dq[a] += gradient;
-            dw[a] += gradient * seen;
-            dseen += gradient * w[a];
+            dw[a] += gradient * coverage;
+            dcoverage += gradient * w[a];
         }
     }
-    return dseen;
+    return dcoverage;
 }
 
-// weights = softmax_s(score of k_s), context = sum_s weights_s states_s for every query of a sentence; the weights of
-// positions past its length are 0. Every head has its share of q, k, v, w and of the states. `received` (may be null,
-// like w) is the attention that every position has had before.
-template <class T, class S = sum_of<T>>
-void attend_forward(int threads, i64 rows, i64 queries, i64 heads, i64 positions, i64 size, i64 context_size,
-                    const T *query, const T *keys, const T *states, i64 states_stride, const S *v, const S *w,
-                    const S *received, const i64 *lengths, S *weights, T *context, i64 context_stride) {
+// weights = softmax_s(score of k_s), context = sum_s weights_s states_s for every query of a row; the weights of positions
+// past its length are 0. Each head has its share of the units of q, k, v, w and of the states.
+template <class Args>
+void attend_forward(const Args *args) {
+    using T = pointed<decltype(args->query)>;
+    using S = pointed<decltype(args->weights)>;
+    const i64 rows = args->rows, queries = args->queries, heads = args->heads, positions = args->positions;
+    const i64 size = args->size, context_size = args->context_size, t = args->t, *lengths = args->lengths;
     const i64 share = size / heads, context_share = context_size / heads;
-#pragma omp parallel num_threads(threads)
+    const T *query = args->query + t * rows * queries * size;
+    const T *keys = args->keys, *states = args->states;
+    const S *v = args->energy, *w = args->coverage_weight;
+    const S *coverage = moved(args->coverage, t * rows * queries * heads * positions);
+    S *weights = args->weights + t * rows * queries * heads * positions;
+    T *context = args->context + t * rows * queries * args->context_stride;
+#pragma omp parallel num_threads(args->threads)
     {
         std::vector<S> sum(context_share), q(share);
 #pragma omp for schedule(static)
         for (i64 part = 0; part < rows * queries * heads; ++part) {
             i64 row = part / heads, head = part % heads, b = row / queries;
             const T *all_keys = keys + b * positions * size + head * share;
-            const T *all_states = states + b * states_stride + head * context_share;
-            const S *vector = moved(v, head * share), *seen = moved(w, head * share);
-            const S *had = moved(received, part * positions);
+            const T *all_states = states + b * args->states_stride + head * context_share;
+            const S *own_v = moved(v, head * share), *own_w = moved(w, head * share);
+            const S *covered = moved(coverage, part * positions);
             S *alpha = weights + part * positions;
             for (i64 a = 0; a < share; ++a) q[a] = load(query[row * size + head * share + a]);
             S highest = -S(INFINITY), total = S(0.0);
             for (i64 s = 0; s < lengths[b]; ++s) {
-                alpha[s] = score(share, q.data(), all_keys + s * size, vector, seen, seen ? had[s] : S(0.0));
+                alpha[s] = score(share, q.data(), all_keys + s * size, own_v, own_w, own_w ? covered[s] : S(0.0));
                 highest = highest < alpha[s] ? alpha[s] : highest;
             }
             for (i64 s = 0; s < lengths[b]; ++s) {
@@ -100,36 +108,42 @@ void attend_forward(int threads, i64 rows, i64 queries, i64 heads, i64 positions
 #pragma omp simd
                 for (i64 e = 0; e < context_share; ++e) sum[e] += weight * load(state[e]);
             }
-            T *to = context + row * context_stride + head * context_share;
+            T *to = context + row * args->context_stride + head * context_share;
             for (i64 e = 0; e < context_share; ++e) store(to[e], sum[e]);
         }
     }
 }
 
-// One query a sentence. The gradients of keys, v and w add up over the steps (the latter two's for every sentence by
-// itself); that of the states is one product after the last step. `received_gradient` (null without w) is that of the
-// attention received after this step, and becomes that of the attention received before it.
-template <class T, class S = sum_of<T>>
-void attend_backward(int threads, i64 rows, i64 heads, i64 positions, i64 size, i64 context_size, const T *query,
-                     const T *keys, const T *states, i64 states_stride, const S *v, const S *w, const S *received,
-                     const i64 *lengths, const S *weights, const S *weights_gradient, const T *context_gradient,
-                     i64 context_stride, T *query_gradient, S *keys_gradient, S *v_gradient, S *w_gradient,
-                     S *received_gradient) {
+// The gradients of keys, v and w add up over the steps (those of v and w for each row on its own); that of the states is
+// one product after the last step, in Python.
+template <class Args>
+void attend_backward(const Args *args) {
+    using T = pointed<decltype(args->query)>;
+    using S = pointed<decltype(args->keys_gradient)>;
+    const i64 rows = args->rows, heads = args->heads, positions = args->positions, size = args->size;
+    const i64 context_size = args->context_size, t = args->t, *lengths = args->lengths;
     const i64 share = size / heads, context_share = context_size / heads;
-#pragma omp parallel num_threads(threads)
+    const T *query = args->query + t * rows * size, *keys = args->keys, *states = args->states;
+    const S *v = args->energy, *w = args->coverage_weight;
+    const S *coverage = moved(args->coverage, t * rows * heads * positions);
+    const S *weights = args->weights + t * rows * heads * positions;
+    const S *weights_gradient = moved(args->weights_gradient, t * rows * heads * positions);
+    const T *context_gradient = args->context_gradient + t * rows * context_size;
+    T *query_gradient = args->query_gradient + t * rows * size;
+#pragma omp parallel num_threads(args->threads)
     {
         std::vector<S> dalpha(positions), q(share), dq(share);
 #pragma omp for schedule(static)
         for (i64 part = 0; part < rows * heads; ++part) {
             i64 b = part / heads, head = part % heads, own = b * size + head * share;
             const T *all_keys = keys + b * positions * size + head * share;
-            const T *all_states = states + b * states_stride + head * context_share;
-            const S *alpha = weights + part * positions, *had = moved(received, part * positions);
-            const S *vector = moved(v, head * share), *seen = moved(w, head * share);
-            const T *dcontext = context_gradient + b * context_stride + head * context_share;
-            S *all_dkeys = keys_gradient + b * positions * size + head * share;
-            S *dv = moved(v_gradient, own), *dw = moved(w_gradient, own);
-            S *dhad = moved(received_gradient, part * positions);
+            const T *all_states = states + b * args->states_stride + head * context_share;
+            const S *alpha = weights + part * positions, *covered = moved(coverage, part * positions);
+            const S *own_v = moved(v, head * share), *own_w = moved(w, head * share);
+            const T *dcontext = context_gradient + b * context_size + head * context_share;
+            S *all_dkeys = args->keys_gradient + b * positions * size + head * share;
+            S *dv = moved(args->energy_gradient, own), *dw = moved(args->coverage_weight_gradient, own);
+            S *dcovered = moved(args->coverage_gradient, part * positions);
             S mean = S(0.0);
             for (i64 s = 0; s < lengths[b]; ++s) {
                 const T *state = all_states + s * context_size;
@@ -137,7 +151,7 @@ void attend_backward(int threads, i64 rows, i64 heads, i64 positions, i64 size, 
 #pragma omp simd reduction(+ : gradient)
                 for (i64 e = 0; e < context_share; ++e) gradient += load(dcontext[e]) * load(state[e]);
                 gradient += weights_gradient ? weights_gradient[part * positions + s] : S(0.0);
-                dalpha[s] = gradient + (seen ? dhad[s] : S(0.0));
+                dalpha[s] = gradient + (own_w ? dcovered[s] : S(0.0));
                 mean += alpha[s] * dalpha[s];
             }
             for (i64 a = 0; a < share; ++a) {
@@ -146,9 +160,9 @@ void attend_backward(int threads, i64 rows, i64 heads, i64 positions, i64 size, 
             }
             for (i64 s = 0; s < lengths[b]; ++s) {
                 S denergy = alpha[s] * (dalpha[s] - mean);
-                S dseen = score_backward(share, q.data(), all_keys + s * size, vector, seen, seen ? had[s] : S(0.0),
-                                         denergy, dq.data(), all_dkeys + s * size, dv, dw);
-                if (seen) dhad[s] += dseen;
+                S from_score = score_backward(share, q.data(), all_keys + s * size, own_v, own_w,
+                                              own_w ? covered[s] : S(0.0), denergy, dq.data(), all_dkeys + s * size, dv, dw);
+                if (own_w) dcovered[s] += from_score;
             }
             for (i64 a = 0; a < share; ++a) store(query_gradient[own + a], dq[a]);
         }

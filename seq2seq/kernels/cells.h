@@ -1,4 +1,4 @@
-// Recurrent cells: one step of a layer, or all of them, and the way back.
+// Recurrent cells: one step of a layer, or all its steps, and backward. kernels.h describes the arguments.
 
 #pragma once
 
@@ -6,12 +6,13 @@
 #include <cstring>
 #include <vector>
 
+#include "interface.h"
 #include "numbers.h"
 
 namespace {
 
-// Layer normalisation of one row's gates. Of gates with as many units each, one after the other: gains and shifts; the
-// normal values, before these, and 1 / deviation of each gate, which the way back needs (null: not kept).
+// Layer normalisation of one row's gates, each of the same number of units: gains and shifts, and what backward needs:
+// the normal values before gain and shift, and 1 / standard deviation of each gate (null: not saved).
 template <class T, class S>
 struct Norm {
     const S *gain, *shift;
@@ -19,7 +20,7 @@ struct Norm {
     S *scale;
 };
 
-// Gates from number `first` up to `last`, in place.
+// Normalise the gates from number `first` up to `last`, in place.
 template <class T, class S>
 inline void normalise(i64 size, i64 first, i64 last, Norm<T, S> norm, S *gates) {
     for (i64 gate = first; gate < last; ++gate) {
@@ -42,15 +43,16 @@ inline void normalise(i64 size, i64 first, i64 last, Norm<T, S> norm, S *gates) 
     }
 }
 
-// The way back, in place: from the gradients of what `normalise` made to those of what it was given. Those of gains and
-// shifts are added to.
+// Turn the gradients of what `normalise` returned into those of what it was given, in place; add to those of gains and
+// shifts.
 template <class T, class S>
-inline void normalise_backward(i64 size, i64 first, i64 last, Norm<const T, const S> norm, S *gradients, S *gain_gradient,
-                               S *shift_gradient) {
+inline void normalise_backward(i64 size, i64 first, i64 last, Norm<const T, const S> norm, S *gradients,
+                               S *gain_gradient, S *shift_gradient) {
     for (i64 gate = first; gate < last; ++gate) {
         const S *gain = norm.gain + gate * size;
         const T *normal = norm.normal + gate * size;
-        S *gradient = gradients + gate * size, *dgain = gain_gradient + gate * size, *dshift = shift_gradient + gate * size;
+        S *gradient = gradients + gate * size;
+        S *dgain = gain_gradient + gate * size, *dshift = shift_gradient + gate * size;
         S mean = S(0.0), along = S(0.0), scale = norm.scale[gate];
 #pragma omp simd reduction(+ : mean, along)
         for (i64 k = 0; k < size; ++k) {
@@ -66,63 +68,63 @@ inline void normalise_backward(i64 size, i64 first, i64 last, Norm<const T, cons
     }
 }
 
-// One row of one step, by kind of cell. `x` is the inputs' share of the gates, `p` that of the hidden state (null: 0),
-// `before` the memory cell (GRU: the hidden state, unrounded), `extra` what else the cell has (null: nothing).
+// One row of one step, by kind of cell. `x` is the inputs' share of the gates, `p` the hidden state's (null: 0); `before`
+// and `c` are what the cell carries (LSTM: the memory cell; GRU: the unrounded hidden state) before and after the step.
 
-// Gates in torch's order i, f, g, o. `extra`: peephole weights in the same order.
+// Gates and peephole weights in torch's order i, f, g, o.
 template <class T, class S, bool PEEPHOLE, class X>
-inline void lstm_row(i64 size, const T *p, const X *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
+inline void lstm_row(i64 size, const T *p, const X *x, const S *before, const S *peephole, T *a, S *c, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
-        S see = PEEPHOLE ? before[k] : S(0.0);
-        S i = sigmoid((p ? load(p[k]) : 0) + load(x[k]) + (PEEPHOLE ? extra[k] * see : 0));
-        S f = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]) + (PEEPHOLE ? extra[size + k] * see : 0));
+        S memory = PEEPHOLE ? before[k] : S(0.0);
+        S i = sigmoid((p ? load(p[k]) : 0) + load(x[k]) + (PEEPHOLE ? peephole[k] * memory : 0));
+        S f = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]) + (PEEPHOLE ? peephole[size + k] * memory : 0));
         S g = hyperbolic_tangent((p ? load(p[2 * size + k]) : 0) + load(x[2 * size + k]) +
-                                 (PEEPHOLE ? extra[2 * size + k] * see : 0));
+                                 (PEEPHOLE ? peephole[2 * size + k] * memory : 0));
         S new_cell = f * before[k] + i * g;
         S o = sigmoid((p ? load(p[3 * size + k]) : 0) + load(x[3 * size + k]) +
-                      (PEEPHOLE ? extra[3 * size + k] * new_cell : 0));
+                      (PEEPHOLE ? peephole[3 * size + k] * new_cell : 0));
         c[k] = new_cell;
         store(a[k], i);
         store(a[size + k], f);
         store(a[2 * size + k], g);
         store(a[3 * size + k], o);
-        S said = o * hyperbolic_tangent(new_cell);
-        store(h[k], said);
-        store(out[k], said);
+        S new_hidden = o * hyperbolic_tangent(new_cell);
+        store(h[k], new_hidden);
+        store(out[k], new_hidden);
     }
 }
 
-// Gates in torch's order r, z, n. `extra`: the hidden state's bias in n. Kept are r, z, n and that state's share of n.
+// Gates in torch's order r, z, n; `bias` is the hidden state's in n. Saved are r, z, n and the hidden state's share of n.
 template <class T, class S>
-inline void gru_row(i64 size, const T *p, const T *x, const S *before, const S *extra, T *a, S *c, T *h, T *out) {
+inline void gru_row(i64 size, const T *p, const T *x, const S *before, const S *bias, T *a, S *c, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S r = sigmoid((p ? load(p[k]) : 0) + load(x[k]));
         S z = sigmoid((p ? load(p[size + k]) : 0) + load(x[size + k]));
-        S share = (p ? load(p[2 * size + k]) : 0) + (extra ? extra[k] : 0);
+        S share = (p ? load(p[2 * size + k]) : 0) + (bias ? bias[k] : 0);
         S n = hyperbolic_tangent(load(x[2 * size + k]) + r * share);
-        S said = n + z * (before[k] - n);
-        c[k] = said;
+        S new_hidden = n + z * (before[k] - n);
+        c[k] = new_hidden;
         store(a[k], r);
         store(a[size + k], z);
         store(a[2 * size + k], n);
         store(a[3 * size + k], share);
-        store(h[k], said);
-        store(out[k], said);
+        store(h[k], new_hidden);
+        store(out[k], new_hidden);
     }
 }
 
-// The same with normalised gates; the candidate is normalised after the reset gate has done its work.
+// The same with normalised gates; the candidate is normalised after the reset gate has multiplied.
 template <class T, class S>
-inline void gru_row_normal(i64 size, const T *p, const T *x, const S *before, const S *extra, Norm<T, S> norm, S *gates,
+inline void gru_row_normal(i64 size, const T *p, const T *x, const S *before, const S *bias, Norm<T, S> norm, S *gates,
                            T *a, S *c, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < 2 * size; ++k) gates[k] = (p ? load(p[k]) : 0) + load(x[k]);
     normalise(size, 0, 2, norm, gates);
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
-        S r = sigmoid(gates[k]), share = (p ? load(p[2 * size + k]) : 0) + (extra ? extra[k] : 0);
+        S r = sigmoid(gates[k]), share = (p ? load(p[2 * size + k]) : 0) + (bias ? bias[k] : 0);
         gates[2 * size + k] = load(x[2 * size + k]) + r * share;
         store(a[k], r);
         store(a[3 * size + k], share);
@@ -131,109 +133,113 @@ inline void gru_row_normal(i64 size, const T *p, const T *x, const S *before, co
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
         S z = sigmoid(gates[size + k]), n = hyperbolic_tangent(gates[2 * size + k]);
-        S said = n + z * (before[k] - n);
-        c[k] = said;
+        S new_hidden = n + z * (before[k] - n);
+        c[k] = new_hidden;
         store(a[size + k], z);
         store(a[2 * size + k], n);
-        store(h[k], said);
-        store(out[k], said);
+        store(h[k], new_hidden);
+        store(out[k], new_hidden);
     }
 }
 
-template <class T, class X, class S = sum_of<T>>
+template <class T, class S, class X>
 inline void rnn_row(i64 size, const T *p, const X *x, T *a, T *h, T *out) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
-        S said = hyperbolic_tangent((p ? load(p[k]) : 0) + load(x[k]));
-        store(a[k], said);
-        store(h[k], said);
-        store(out[k], said);
+        S new_hidden = hyperbolic_tangent((p ? load(p[k]) : 0) + load(x[k]));
+        store(a[k], new_hidden);
+        store(h[k], new_hidden);
+        store(out[k], new_hidden);
     }
 }
 
-enum Kind { LSTM, GRU, RNN };
-constexpr i64 GATES[] = {4, 3, 1};  // blocks of what the products give
-constexpr i64 KEPT[] = {4, 4, 1};   // blocks of what the way back needs
+constexpr i64 GATES[] = {4, 3, 1};  // blocks of the products, by kind
+constexpr i64 SAVED[] = {4, 4, 1};  // blocks of activations that backward needs
 
-// One step of a layer; rows past their sentence's length get zeros. `output` (may be null) is a second place for the
-// hidden state. The activations may take the place of the inputs where there are as many. `norm` (null: none): gains of
-// all gates, then shifts.
-template <class T, class S = sum_of<T>>
-void cell_forward(int kind, int threads, i64 rows, i64 size, const T *product, const T *inputs, i64 inputs_stride,
-                  const S *cell_before, const S *extra, const S *norm, const i64 *lengths, i64 t, T *activations,
-                  S *cell, T *hidden, i64 hidden_stride, T *output, i64 output_stride, T *normal, S *scales) {
-    const i64 units = GATES[kind] * size;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (i64 b = 0; b < rows; ++b) {
-        T *a = activations + KEPT[kind] * size * b, *h = hidden + hidden_stride * b;
-        T *out = output ? output + output_stride * b : h;
-        S *c = cell + (kind == RNN ? 0 : size * b);
-        if (lengths && t >= lengths[b]) {
-            std::memset(a, 0, KEPT[kind] * size * sizeof(T));
+// One step of a layer; rows past their length get zeros.
+template <class Args>
+void cell_forward(const Args *args) {
+    using T = pointed<decltype(args->inputs)>;
+    using S = pointed<decltype(args->carried_after)>;
+    const int kind = args->kind;
+    const i64 size = args->size, step = args->t * args->rows;
+    const i64 units = GATES[kind] * size, saved = SAVED[kind] * size, memory = kind == RNN ? 0 : size;
+    const T *product = args->product, *inputs = args->inputs + step * units;
+    const S *carried_before = args->carried_before + step * memory;
+    const S *peephole = args->peepholes, *bias = args->candidate_bias, *norm = args->norm;
+    T *activations = args->activations + step * saved, *hidden = args->hidden + step * size;
+    T *output = moved(args->output, step * args->output_stride), *normal = moved(args->normal, step * units);
+    S *carried_after = args->carried_after + step * memory, *scales = moved(args->scales, step * GATES[kind]);
+#pragma omp parallel for num_threads(args->threads) schedule(static)
+    for (i64 b = 0; b < args->rows; ++b) {
+        T *a = activations + saved * b, *h = hidden + size * b;
+        T *out = output ? output + args->output_stride * b : h;
+        S *c = carried_after + memory * b;
+        if (args->lengths && args->t >= args->lengths[b]) {
+            std::memset(a, 0, saved * sizeof(T));
             std::memset(h, 0, size * sizeof(T));
             std::memset(out, 0, size * sizeof(T));
-            if (kind != RNN) std::memset(c, 0, size * sizeof(S));
+            if (memory) std::memset(c, 0, size * sizeof(S));
             continue;
         }
-        const T *p = moved(product, units * b), *x = inputs + inputs_stride * b, *none = nullptr;
-        const S *before = cell_before + (kind == RNN ? 0 : size * b);
+        const T *p = moved(product, units * b), *x = inputs + units * b, *none = nullptr;
+        const S *before = carried_before + memory * b;
         auto row = [&](const T *p, const auto *x) {
-            if (kind == LSTM && extra) lstm_row<T, S, true>(size, p, x, before, extra, a, c, h, out);
-            if (kind == LSTM && !extra) lstm_row<T, S, false>(size, p, x, before, extra, a, c, h, out);
-            if (kind == RNN) rnn_row(size, p, x, a, h, out);
+            if (kind == LSTM && peephole) lstm_row<T, S, true>(size, p, x, before, peephole, a, c, h, out);
+            if (kind == LSTM && !peephole) lstm_row<T, S, false>(size, p, x, before, peephole, a, c, h, out);
+            if (kind == RNN) rnn_row<T, S>(size, p, x, a, h, out);
         };
         if (norm) {
             std::vector<S> gates(units);
             Norm<T, S> own{norm, norm + units, moved(normal, units * b), moved(scales, GATES[kind] * b)};
             if (kind == GRU) {
-                gru_row_normal(size, p, x, before, extra, own, gates.data(), a, c, h, out);
+                gru_row_normal(size, p, x, before, bias, own, gates.data(), a, c, h, out);
             } else {
                 for (i64 k = 0; k < units; ++k) gates[k] = (p ? load(p[k]) : 0) + load(x[k]);
                 normalise(size, 0, GATES[kind], own, gates.data());
                 row(none, gates.data());
             }
         } else if (kind == GRU) {
-            gru_row<T, S>(size, p, x, before, extra, a, c, h, out);
+            gru_row<T, S>(size, p, x, before, bias, a, c, h, out);
         } else {
             row(p, x);
         }
     }
 }
 
-// All steps of one direction of a layer, for a few rows: the products are done here, too, as calling for each of them
-// takes longer than doing it. Hidden and cell states have one place more than there are steps; the first one (in
-// reverse the last) is given.
-template <class T, class S = sum_of<T>>
-void cell_sequence(int kind, i64 steps, i64 rows, i64 size, const T *weight, const S *extra, const S *norm,
-                   const i64 *lengths, bool reverse, const T *gates, T *activations, S *cells, T *hiddens, T *normals,
-                   S *scales) {
-    const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
+// All steps of one direction of a layer with a few rows: calling torch for each product would take longer than computing
+// it here.
+template <class Args>
+void cell_sequence(const Args *args) {
+    using T = pointed<decltype(args->weight)>;
+    using S = pointed<decltype(args->layer.carried_after)>;
+    auto layer = args->layer;
+    const i64 rows = layer.rows, size = layer.size, units = GATES[layer.kind] * size;
     std::vector<T> product(rows * units);
     std::vector<S> before(size);
-    for (i64 step = 0; step < steps; ++step) {
-        i64 t = reverse ? steps - 1 - step : step, from = t + reverse, to = t + !reverse;
+    layer.threads = 1;
+    layer.product = product.data();
+    for (i64 step = 0; step < args->steps; ++step) {
+        layer.t = args->reverse ? args->steps - 1 - step : step;
         for (i64 b = 0; b < rows; ++b) {
-            for (i64 k = 0; k < size; ++k) before[k] = load(hiddens[(from * rows + b) * size + k]);
+            const T *hidden = args->hidden_before + (layer.t * rows + b) * size;
+            for (i64 k = 0; k < size; ++k) before[k] = load(hidden[k]);
             for (i64 g = 0; g < units; ++g) {
-                const T *w = weight + g * size;
+                const T *w = args->weight + g * size;
                 S sum = S(0.0);
 #pragma omp simd reduction(+ : sum)
                 for (i64 k = 0; k < size; ++k) sum += load(w[k]) * before[k];
                 store(product[b * units + g], sum);
             }
         }
-        cell_forward<T>(kind, 1, rows, size, product.data(), gates + t * rows * units, units,
-                        cells + from * rows * memory, extra, norm, lengths, t,
-                        activations + t * rows * KEPT[kind] * size, cells + to * rows * memory,
-                        hiddens + to * rows * size, size, nullptr, 0, moved(normals, t * rows * units),
-                        moved(scales, t * rows * GATES[kind]));
+        cell_forward(&layer);
     }
 }
 
-// The way back of one row: `dh` is the gradient of its output and of its hidden state as the next step saw it (null:
-// there is none), `dc` that of `cell`, which becomes that of `before`, `dg` becomes that of the inputs' gates.
+// Backward of one row: `dout` is the gradient of its output, `dh` that of its hidden state as the next step read it
+// (null: 0); `dc` is that of `c` and becomes that of `before`; `dg` becomes that of the inputs' gates.
 template <class T, class S, bool PEEPHOLE, class G>
-inline void lstm_row_backward(i64 size, const T *a, const S *before, const S *c, const S *extra, const T *dout,
+inline void lstm_row_backward(i64 size, const T *a, const S *before, const S *c, const S *peephole, const T *dout,
                               const T *dh, S *dc, G *dg) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
@@ -241,17 +247,18 @@ inline void lstm_row_backward(i64 size, const T *a, const S *before, const S *c,
         S squashed = hyperbolic_tangent(c[k]);
         S dhidden = load(dout[k]) + (dh ? load(dh[k]) : S(0.0));
         S doutput = dhidden * squashed * o * (1 - o);
-        S dcell = dc[k] + dhidden * o * (1 - squashed * squashed) + (PEEPHOLE ? doutput * extra[3 * size + k] : 0);
+        S dcell = dc[k] + dhidden * o * (1 - squashed * squashed) + (PEEPHOLE ? doutput * peephole[3 * size + k] : 0);
         S dinput = dcell * g * i * (1 - i), dforget = dcell * before[k] * f * (1 - f), dnew = dcell * i * (1 - g * g);
         store(dg[k], dinput);
         store(dg[size + k], dforget);
         store(dg[2 * size + k], dnew);
         store(dg[3 * size + k], doutput);
-        dc[k] = dcell * f + (PEEPHOLE ? dinput * extra[k] + dforget * extra[size + k] + dnew * extra[2 * size + k] : 0);
+        dc[k] = dcell * f +
+                (PEEPHOLE ? dinput * peephole[k] + dforget * peephole[size + k] + dnew * peephole[2 * size + k] : 0);
     }
 }
 
-// `dp` becomes the gradient of the hidden state's gates, whose candidate the reset gate multiplies.
+// `dp` becomes the gradient of the hidden state's product, whose candidate the reset gate multiplies.
 template <class T, class S>
 inline void gru_row_backward(i64 size, const T *a, const S *before, const T *dout, const T *dh, S *dc, T *dg, T *dp) {
 #pragma omp simd
@@ -297,7 +304,7 @@ inline void gru_row_normal_backward(i64 size, const T *a, const S *before, Norm<
     }
 }
 
-template <class T, class G, class S = sum_of<T>>
+template <class T, class S, class G>
 inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, G *dg) {
 #pragma omp simd
     for (i64 k = 0; k < size; ++k) {
@@ -306,49 +313,56 @@ inline void rnn_row_backward(i64 size, const T *a, const T *dout, const T *dh, G
     }
 }
 
-// From the gradients of a step's output, and of its hidden and cell state as the next step saw them, those of its gates
-// and of the cell before (in place); zeros past a sentence's length. `other_gradient` (may be null, but not of a GRU):
-// the gradient of a GRU's product; of another cell that of the gates after their normalisation, which is what peepholes
-// are added to. That of gains and shifts adds up for every row by itself.
-template <class T, class S = sum_of<T>>
-void cell_backward(int kind, int threads, i64 rows, i64 size, const T *activations, const S *cell_before, const S *cell,
-                   const S *extra, const S *norm, const T *normal, const S *scales, const i64 *lengths, i64 t,
-                   const T *output_gradient, i64 output_stride, const T *hidden_gradient, i64 hidden_stride,
-                   S *cell_gradient, T *gates_gradient, T *other_gradient, S *norm_gradient) {
-    const i64 units = GATES[kind] * size, memory = kind == RNN ? 0 : size;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (i64 b = 0; b < rows; ++b) {
-        const T *a = activations + KEPT[kind] * size * b, *dout = output_gradient + output_stride * b;
-        const T *dh = hidden_gradient ? hidden_gradient + hidden_stride * b : nullptr;
-        const S *before = cell_before + memory * b, *c = cell + memory * b;
-        S *dc = cell_gradient + memory * b;
-        T *dg = gates_gradient + units * b, *other = moved(other_gradient, units * b);
-        if (lengths && t >= lengths[b]) {
+// Backward of one step; zeros past a row's length. The gradients of gains and shifts add up for each row on its own.
+template <class Args>
+void cell_backward(const Args *args) {
+    using T = pointed<decltype(args->activations)>;
+    using S = pointed<decltype(args->carried_gradient)>;
+    const int kind = args->kind;
+    const i64 size = args->size, step = args->t * args->rows;
+    const i64 units = GATES[kind] * size, saved = SAVED[kind] * size, memory = kind == RNN ? 0 : size;
+    const T *activations = args->activations + step * saved, *normal = moved(args->normal, step * units);
+    const S *carried_before = args->carried_before + step * memory, *carried_after = args->carried_after + step * memory;
+    const S *peephole = args->peepholes, *norm = args->norm, *scales = moved(args->scales, step * GATES[kind]);
+    const T *output_gradient = args->output_gradient + step * size;
+    T *gates_gradient = args->gates_gradient + step * units;
+    T *product_gradient = moved(args->product_gradient, step * units);
+    T *normal_gradient = moved(args->normal_gradient, step * units);
+#pragma omp parallel for num_threads(args->threads) schedule(static)
+    for (i64 b = 0; b < args->rows; ++b) {
+        const T *a = activations + saved * b, *dout = output_gradient + size * b;
+        const T *dh = moved(args->hidden_gradient, args->hidden_stride * b);
+        const S *before = carried_before + memory * b, *c = carried_after + memory * b;
+        S *dc = args->carried_gradient + memory * b;
+        T *dg = gates_gradient + units * b, *dp = moved(product_gradient, units * b);
+        T *dn = moved(normal_gradient, units * b);
+        if (args->lengths && args->t >= args->lengths[b]) {
             std::memset(dg, 0, units * sizeof(T));
-            if (other) std::memset(other, 0, units * sizeof(T));
+            if (dp) std::memset(dp, 0, units * sizeof(T));
+            if (dn) std::memset(dn, 0, units * sizeof(T));
             std::memset(dc, 0, memory * sizeof(S));
             continue;
         }
         auto row = [&](auto *dg) {
-            if (kind == LSTM && extra) lstm_row_backward<T, S, true>(size, a, before, c, extra, dout, dh, dc, dg);
-            if (kind == LSTM && !extra) lstm_row_backward<T, S, false>(size, a, before, c, extra, dout, dh, dc, dg);
-            if (kind == RNN) rnn_row_backward(size, a, dout, dh, dg);
+            if (kind == LSTM && peephole) lstm_row_backward<T, S, true>(size, a, before, c, peephole, dout, dh, dc, dg);
+            if (kind == LSTM && !peephole) lstm_row_backward<T, S, false>(size, a, before, c, peephole, dout, dh, dc, dg);
+            if (kind == RNN) rnn_row_backward<T, S>(size, a, dout, dh, dg);
         };
         if (norm) {
             std::vector<S> gates(units);
             Norm<const T, const S> own{norm, norm + units, normal + units * b, scales + GATES[kind] * b};
-            S *dgain = norm_gradient + 2 * units * b, *dshift = dgain + units;
+            S *dgain = args->norm_gradient + 2 * units * b, *dshift = dgain + units;
             if (kind == GRU) {
-                gru_row_normal_backward(size, a, before, own, dout, dh, dc, gates.data(), dgain, dshift, dg, other);
+                gru_row_normal_backward(size, a, before, own, dout, dh, dc, gates.data(), dgain, dshift, dg, dp);
                 continue;
             }
             row(gates.data());
-            if (other)
-                for (i64 k = 0; k < units; ++k) store(other[k], gates[k]);
+            if (dn)
+                for (i64 k = 0; k < units; ++k) store(dn[k], gates[k]);
             normalise_backward<T, S>(size, 0, GATES[kind], own, gates.data(), dgain, dshift);
             for (i64 k = 0; k < units; ++k) store(dg[k], gates[k]);
         } else if (kind == GRU) {
-            gru_row_backward<T, S>(size, a, before, dout, dh, dc, dg, other);
+            gru_row_backward<T, S>(size, a, before, dout, dh, dc, dg, dp);
         } else {
             row(dg);
         }

@@ -1,18 +1,25 @@
-// Element by element: 8-bit numbers and dropout.
+// Element by element: 8-bit numbers and dropout. kernels.h describes the arguments.
 
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
+#include "interface.h"
 #include "numbers.h"
 
 namespace {
 
 // Each row in 8 bits: round(x / scale) + 128 with scale = max |x| / 127, so that 128 is 0.
-template <class T, class S = sum_of<T>>
-void quantise(int threads, i64 rows, i64 columns, const T *values, std::uint8_t *output, S *scales) {
-#pragma omp parallel for num_threads(threads) schedule(static)
+template <class Args>
+void quantise(const Args *args) {
+    using T = pointed<decltype(args->values)>;
+    using S = pointed<decltype(args->scales)>;
+    const i64 rows = args->rows, columns = args->columns;
+    const T *values = args->values;
+    std::uint8_t *output = args->output;
+    S *scales = args->scales;
+#pragma omp parallel for num_threads(args->threads) schedule(static)
     for (i64 row = 0; row < rows; ++row) {
         const T *x = values + row * columns;
         std::uint8_t *to = output + row * columns;
@@ -27,10 +34,15 @@ void quantise(int threads, i64 rows, i64 columns, const T *values, std::uint8_t 
     }
 }
 
-// product * (the row's scale) + bias, in the type of the output; bias may be null.
-template <class T, class S = sum_of<T>>
-void dequantise(int threads, i64 rows, i64 columns, const S *product, const S *scales, const S *bias, T *output) {
-#pragma omp parallel for num_threads(threads) schedule(static)
+// product * (the row's scale) + bias, in the type of the output.
+template <class Args>
+void dequantise(const Args *args) {
+    using T = pointed<decltype(args->output)>;
+    using S = pointed<decltype(args->scales)>;
+    const i64 rows = args->rows, columns = args->columns;
+    const S *product = args->product, *scales = args->scales, *bias = args->bias;
+    T *output = args->output;
+#pragma omp parallel for num_threads(args->threads) schedule(static)
     for (i64 row = 0; row < rows; ++row) {
         const S *x = product + row * columns;
         T *to = output + row * columns;
@@ -40,14 +52,21 @@ void dequantise(int threads, i64 rows, i64 columns, const S *product, const S *s
     }
 }
 
-// Keep each element with probability `keep` and divide it by that. Which ones is a hash of (seed, index), so the way
-// back makes the same choice again and nothing is stored. The mixer is lowbias32 (C. Wellons, "hash-prospector").
-template <class T, class S = sum_of<T>>
-void dropout(int threads, i64 count, const T *input, T *output, S keep, std::uint64_t seed) {
+// Keep each element with probability `keep` and divide it by that. A hash of (seed, index) decides, so backward keeps the
+// same elements and nothing is stored. The mixer is lowbias32 (C. Wellons, "hash-prospector").
+template <class Args>
+void dropout(const Args *args) {
+    using T = pointed<decltype(args->values)>;
+    using S = decltype(args->keep);
+    const i64 count = args->count;
+    const T *input = args->values;
+    T *output = args->output;
+    const S keep = args->keep;
+    const std::uint64_t seed = args->seed;
     const std::uint32_t threshold = static_cast<std::uint32_t>(static_cast<float>(keep) * 4294967040.0f);
     const std::uint32_t low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
     const S scale = 1 / keep;
-#pragma omp parallel for simd num_threads(threads) schedule(static)
+#pragma omp parallel for simd num_threads(args->threads) schedule(static)
     for (i64 k = 0; k < count; ++k) {
         std::uint32_t x = static_cast<std::uint32_t>(k) ^ low;
         x ^= x >> 16;

@@ -1,4 +1,4 @@
-// Number types, and functions of one number.
+// Types of numbers, and functions of one number.
 
 #pragma once
 
@@ -7,16 +7,13 @@
 #include <cstring>
 #include <type_traits>
 
-namespace {
-
-using i64 = std::int64_t;
-
 struct bf16 {
     std::uint16_t bits;
 };
 
-template <class T>
-using sum_of = std::conditional_t<std::is_same_v<T, double>, double, float>;
+namespace {
+
+using i64 = std::int64_t;
 
 inline float load(float x) { return x; }
 

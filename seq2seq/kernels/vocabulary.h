@@ -1,4 +1,4 @@
-// What is done with logits: the loss with its gradient, normalisation, the best continuations of a beam.
+// Logits: the loss with its gradient, normalisation, the best continuations of a beam. kernels.h describes the arguments.
 
 #pragma once
 
@@ -6,15 +6,21 @@
 #include <cstdint>
 #include <vector>
 
+#include "interface.h"
 #include "numbers.h"
 
 namespace {
 
-// Label-smoothed cross entropy of each row of logits, which its gradient replaces (unscaled, summed over rows).
-template <class T, class S = sum_of<T>>
-void cross_entropy(int threads, i64 rows, i64 classes, T *logits, const i64 *targets, S smoothing, S *loss,
-                   S *nll) {
-#pragma omp parallel for num_threads(threads) schedule(static)
+// Label-smoothed cross entropy of each row of logits; its gradient (unscaled, summed over rows) replaces them.
+template <class Args>
+void cross_entropy(const Args *args) {
+    using T = pointed<decltype(args->logits)>;
+    using S = decltype(args->smoothing);
+    const i64 rows = args->rows, classes = args->classes, *targets = args->targets;
+    T *logits = args->logits;
+    const S smoothing = args->smoothing;
+    S *loss = args->loss, *nll = args->nll;
+#pragma omp parallel for num_threads(args->threads) schedule(static)
     for (i64 row = 0; row < rows; ++row) {
         T *z = logits + row * classes;
         S highest = -S(INFINITY), sum = S(0.0), total = S(0.0);
@@ -28,7 +34,7 @@ void cross_entropy(int threads, i64 rows, i64 classes, T *logits, const i64 *tar
 #pragma omp simd reduction(+ : total)
         for (i64 k = 0; k < classes; ++k) total += exponential(load(z[k]) - highest);
         S normaliser = highest + std::log(total), uniform = smoothing / classes, scale = S(1.0) / total;
-        // A NaN among the logits is lost by the maximum but not by the sum.
+        // The sum keeps a NaN among the logits, the maximum does not.
         nll[row] = normaliser - right + S(0.0) * sum;
         loss[row] = (1 - smoothing) * nll[row] + smoothing * (normaliser - sum / classes);
 #pragma omp simd
@@ -37,10 +43,15 @@ void cross_entropy(int threads, i64 rows, i64 classes, T *logits, const i64 *tar
     }
 }
 
-// log(sum of e^x) of each row; NaN where one is among the values, -inf where all are.
-template <class T, class S = sum_of<T>>
-void log_sum_exp(int threads, i64 rows, i64 columns, const T *values, S *output) {
-#pragma omp parallel for num_threads(threads) schedule(static)
+// log(sum of e^x) of each row; NaN if a value is NaN, -inf if all values are -inf.
+template <class Args>
+void log_sum_exp(const Args *args) {
+    using T = pointed<decltype(args->values)>;
+    using S = pointed<decltype(args->output)>;
+    const i64 rows = args->rows, columns = args->columns;
+    const T *values = args->values;
+    S *output = args->output;
+#pragma omp parallel for num_threads(args->threads) schedule(static)
     for (i64 row = 0; row < rows; ++row) {
         const T *x = values + row * columns;
         S highest = -S(INFINITY), total = S(0.0);
@@ -61,16 +72,17 @@ void log_sum_exp(int threads, i64 rows, i64 columns, const T *values, S *output)
     }
 }
 
-// log p of a hypothesis with one more token, rounded as two sums in this order whatever the compiler may regroup.
+// log p of a hypothesis with one more token. `volatile` keeps the compiler from regrouping the two sums.
 template <class S>
 inline S continued(S logit, S normaliser, S live) {
     volatile S log_prob = logit - normaliser;
     return log_prob + live;
 }
 
-// The best continuations of one hypothesis, best first, equal ones by token.
+// The best continuations of one hypothesis, best first, equal ones by token; returns how many there are.
 template <class T, class S>
-i64 best_tokens(i64 vocab, const T *z, S normaliser, S live, const std::uint8_t *never, i64 best, S *totals, i64 *tokens) {
+i64 best_tokens(i64 vocab, const T *z, S normaliser, S live, const std::uint8_t *never, i64 best, S *totals,
+                i64 *tokens) {
     constexpr i64 BLOCK = 64;
     i64 found = 0;
     for (i64 start = 0; start < vocab; start += BLOCK) {
@@ -96,16 +108,22 @@ i64 best_tokens(i64 vocab, const T *z, S normaliser, S live, const std::uint8_t 
     return found;
 }
 
-// The best continuations of each of `sentences` by one token, best first, equal ones by hypothesis, then by token. Where
-// `only_eos` (may be null) is set a sentence may only end. Places for which there is nothing get -inf, hypothesis 0 and
-// token 0; a sentence with a normaliser that is NaN or -inf gets NaN in all places.
-template <class T, class S = sum_of<T>>
-void best_continuations(int threads, i64 sentences, i64 beam, i64 vocab, i64 best, const T *logits,
-                        const S *normalisers, const S *live, const std::uint8_t *only_eos, const std::uint8_t *never,
-                        i64 eos, S *totals, i64 *parents, i64 *tokens, S *log_probs) {
+// The best continuations of each sentence by one token, best first, equal ones by hypothesis, then by token. A place
+// without a continuation gets -inf, hypothesis 0 and token 0; a sentence with a normaliser that is NaN or -inf gets NaN
+// in all places.
+template <class Args>
+void best_continuations(const Args *args) {
+    using T = pointed<decltype(args->logits)>;
+    using S = pointed<decltype(args->totals)>;
+    const i64 sentences = args->sentences, beam = args->beam, vocab = args->vocab, best = args->best, eos = args->eos;
+    const T *logits = args->logits;
+    const S *normalisers = args->normaliser, *live = args->live;
+    const std::uint8_t *only_eos = args->only_eos, *never = args->never;
+    S *totals = args->totals, *log_probs = args->log_probs;
+    i64 *parents = args->parents, *tokens = args->tokens;
     std::vector<S> all_totals(sentences * beam * best);
     std::vector<i64> all_tokens(sentences * beam * best), all_found(sentences * beam);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(args->threads)
     {
 #pragma omp for schedule(static)
         for (i64 row = 0; row < sentences * beam; ++row) {

@@ -1,4 +1,4 @@
-"""Attention: where the decoder looks in the source at each target step."""
+"""Attention: how much of each source position the decoder reads at each target step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.nn.functional import pad
 
 from seq2seq.config.model import AttentionName, ModelConfig
 
-COLUMNS = 32  # a sum over so many source positions, or a multiple, rounds alike whatever zeros follow (CPUs tried)
+COLUMNS = 32  # a sum over a multiple of this many source positions rounds alike, however many zeros follow (CPUs tried)
 
 
 class AttentionMemory(NamedTuple):
     """What attention reads, computed once per source sentence and shared by every step and every beam.
 
-    There may be more states than the mask has places, and more keys: zeros that fill up the last `COLUMNS`.
+    States, and keys of some attentions, are padded with zeros to a multiple of `COLUMNS` positions; the mask is not.
     """
 
     states: Float[Tensor, "batch positions enc"]
@@ -26,22 +26,22 @@ class AttentionMemory(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """The weights of an attention's scores as the compiled kernels take them; None is a part that it does not have."""
+    """The weights that scores are computed from: W, v and w of `AdditiveAttention`; None: a term is absent."""
 
-    query: Float[Tensor, "attn query"] | None
-    energy: Float[Tensor, " attn"] | None
-    coverage: Float[Tensor, " attn"] | None
+    query_weight: Float[Tensor, "attn query"] | None
+    energy_weight: Float[Tensor, " attn"] | None
+    coverage_weight: Float[Tensor, " attn"] | None
 
 
 class Attention(nn.Module):
-    """What all attentions share: alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j; a subclass says what e_ij is.
+    """What all attentions share: alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j; a subclass defines e_ij.
 
-    With several heads each has scores of its own and weighs its share of the units of h_j. What depends on the source
-    alone is computed once, in `memory`.
+    Each of several heads has its own scores and weighs its share of the units of h_j. What depends on the source alone
+    is computed once, in `memory`.
     """
 
     heads = 1
-    fills_keys = False  # whether scores are one product over all positions
+    fills_keys = False  # whether keys are padded like the states: where scores are one product over all positions
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
         """Return what queries are compared with."""
@@ -51,21 +51,21 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries received_heads received"],
+        coverage: Float[Tensor, "batch #queries covered_heads covered"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
-        """Return the score of every source position; `received` is the attention it has had (`coverage`)."""
+        """Return the score of every source position; `coverage` is the attention it received at earlier steps."""
         raise NotImplementedError
 
     def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
-        """Return what a loop of plain steps under teacher forcing reads."""
+        """Return the memory that a loop of plain steps under teacher forcing reads."""
         return memory
 
     def scoring(self) -> Scoring | None:
-        """Return what the compiled kernels compute the scores from; None where there are none to compute."""
+        """Return the weights of the scores; None for an attention without scores."""
         return None
 
-    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
-        """Return `received` before the first step; of no size where the scores do not look at it."""
+    def no_coverage(self, memory: AttentionMemory) -> Float[Tensor, "batch one covered_heads covered"]:
+        """Return the coverage before the first step; of size 0 if the scores do not read it."""
         return memory.keys.new_zeros(len(memory.keys), 1, 0, 0)
 
     def memory(
@@ -76,8 +76,8 @@ class Attention(nn.Module):
     ) -> AttentionMemory:
         """Project the encoder states to keys.
 
-        Outside training the states are filled up, so that in fp32, too, a context does not depend on how far the batch
-        is padded: weights and context are sums over all positions, and how they are rounded depends on their number.
+        Outside training the states are padded to a multiple of `COLUMNS`: weights and context are sums over all
+        positions, whose rounding depends on the number of positions, and a context must not depend on the batch.
         """
         fill = 0 if self.training else -states.shape[1] % COLUMNS
         filled = pad(states, (0, 0, 0, fill)) if fill else states
@@ -87,33 +87,33 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "batch queries query"],
         memory: AttentionMemory,
-        received: Float[Tensor, "batch #queries received_heads received"],
+        coverage: Float[Tensor, "batch #queries covered_heads covered"],
     ) -> tuple[
         Float[Tensor, "batch queries enc"],
         Float[Tensor, "batch queries src_len"],
-        Float[Tensor, "batch #queries received_heads received"],
+        Float[Tensor, "batch #queries covered_heads covered"],
     ]:
-        """Return contexts, attention weights and the attention received, this step's included.
+        """Return contexts, attention weights (the mean over heads) and the coverage including this step.
 
-        The weights sum to 1 over real source tokens; of several heads they are the mean.
+        The weights of a query sum to 1 over real source tokens.
         """
         src_len = memory.mask.shape[1]
-        energies = self.energies(query, memory.keys, received)[..., :src_len]
+        energies = self.energies(query, memory.keys, coverage)[..., :src_len]
         energies = energies.masked_fill(~memory.mask[:, None, None], float("-inf"))
         fill = memory.states.shape[1] - src_len
         weights = torch.softmax(pad(energies, (0, fill), value=float("-inf")), dim=-1)
         shares = memory.states.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # batch heads positions share
         context = torch.matmul(weights.transpose(1, 2).to(shares.dtype), shares).transpose(1, 2).flatten(2)
         weights = weights[..., :src_len]
-        return context, weights.mean(2), received + weights if received.shape[2] else received
+        return context, weights.mean(2), coverage + weights if coverage.shape[2] else coverage
 
 
 class AdditiveAttention(Attention):
     """Additive attention (Bahdanau et al. 2015, section A.1.2): e_ij = v^T tanh(W q_i + U h_j).
 
     Several heads cut W q, U h and v into shares, one score each (RNMT+, Chen et al. 2018). With coverage the sum has
-    one more term, w a_ij, of the attention a_ij that position j has had from the head before step i (Tu et al. 2016;
-    See et al. 2017, eq. 11).
+    one more term, w a_ij, where a_ij is the attention that position j received from the head before step i (Tu et al.
+    2016; See et al. 2017, eq. 11).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -130,9 +130,9 @@ class AdditiveAttention(Attention):
         return keys
 
     def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
-        """Return keys in fp32 or better, so that their gradient, in great part one that cancels, is summed up in it.
+        """Return keys in fp32 or better, so that their gradient, whose terms largely cancel, is summed in it.
 
-        It costs memory: the tanh of every step is kept in fp32, too.
+        The cost is memory: the tanh of every step is saved in fp32, too.
         """
         return memory._replace(keys=memory.keys.to(torch.promote_types(memory.keys.dtype, torch.float32)))
 
@@ -141,8 +141,8 @@ class AdditiveAttention(Attention):
         coverage = None if self.coverage is None else self.coverage.weight[:, 0]
         return Scoring(self.query.weight, self.energy.weight[0], coverage)
 
-    def nothing_received(self, memory: AttentionMemory) -> Float[Tensor, "batch one received_heads received"]:
-        """Return zeros, of no size without coverage."""
+    def no_coverage(self, memory: AttentionMemory) -> Float[Tensor, "batch one covered_heads covered"]:
+        """Return zeros; of size 0 without coverage."""
         batch, src_len = memory.mask.shape
         heads = self.heads if self.coverage is not None else 0
         exact = torch.promote_types(memory.keys.dtype, torch.float32)
@@ -152,15 +152,15 @@ class AdditiveAttention(Attention):
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries received_heads received"],
+        coverage: Float[Tensor, "batch #queries covered_heads covered"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
-        """Return v^T tanh(W q_i + U h_j), for each head of its shares."""
+        """Return v^T tanh(W q_i + U h_j) of each head's shares."""
         hidden = self.query(query)[:, :, None] + keys[:, None]  # batch queries src_len attn
         if self.coverage is not None:
-            seen = received.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
-            hidden = hidden + seen.flatten(3)
+            covered = coverage.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
+            hidden = hidden + covered.flatten(3)
         shares = (torch.tanh(hidden) * self.energy.weight[0]).unflatten(-1, (self.heads, -1))
-        energies: Tensor = shares.sum(-1)  # a product would round by how many rows there are
+        energies: Tensor = shares.sum(-1)  # the rounding of a matrix product depends on its number of rows
         return energies.transpose(2, 3)
 
 
@@ -180,23 +180,23 @@ class ProductAttention(Attention):
         return keys
 
     def scoring(self) -> Scoring:
-        """Return nothing: W is in the keys, and the rest is a product."""
+        """Return no weights: W is part of the keys, and the score is their product with the query."""
         return Scoring(None, None, None)
 
     def energies(
         self,
         query: Float[Tensor, "batch queries query"],
         keys: Float[Tensor, "batch src_len attn"],
-        received: Float[Tensor, "batch #queries received_heads received"],
+        coverage: Float[Tensor, "batch #queries covered_heads covered"],
     ) -> Float[Tensor, "batch queries heads src_len"]:
-        """Return the products; in training's precision, then summed up in fp32 or better by the softmax."""
+        """Return the products, in the type of the keys."""
         return torch.bmm(query.to(keys.dtype), keys.transpose(1, 2))[:, :, None]
 
 
 class FixedContext(Attention):
     """No attention: every step reads the same summary of the whole source (Cho et al. 2014, section 2.2).
 
-    It is attention over a memory of one position, so decoder, beam search and plots need no special case.
+    It is attention over a memory of one position, so beam search and plots need no special case.
     """
 
     def memory(
@@ -205,23 +205,23 @@ class FixedContext(Attention):
         summary: Float[Tensor, "batch enc"],
         mask: Bool[Tensor, "batch src_len"],
     ) -> AttentionMemory:
-        """Keep the summary alone; `states` and `mask` are not needed any more."""
+        """Keep the summary alone; `states` is dropped."""
         return AttentionMemory(summary[:, None], summary[:, None, :0], mask[:, :1])
 
     def forward(
         self,
         query: Float[Tensor, "batch queries query"],
         memory: AttentionMemory,
-        received: Float[Tensor, "batch #queries received_heads received"],
+        coverage: Float[Tensor, "batch #queries covered_heads covered"],
     ) -> tuple[
         Float[Tensor, "batch queries enc"],
         Float[Tensor, "batch queries src_len"],
-        Float[Tensor, "batch #queries received_heads received"],
+        Float[Tensor, "batch #queries covered_heads covered"],
     ]:
         """Return the summary for each query, with weight 1 on the only position."""
         batch, queries, _ = query.shape
         weights = query.new_ones(batch, queries, 1, dtype=torch.promote_types(query.dtype, torch.float32))
-        return memory.states.expand(-1, queries, -1), weights, received
+        return memory.states.expand(-1, queries, -1), weights, coverage
 
 
 def make_attention(config: ModelConfig) -> Attention:

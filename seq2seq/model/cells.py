@@ -1,8 +1,8 @@
-"""Recurrent cells: what a layer's gates do with its state at one step, in plain operations, to be read.
+"""Recurrent cells: what the gates of a layer do with its state at one step, in plain operations.
 
-A layer multiplies, its cell does the rest. At step t the cell gets the two products x = W x_t + b (of what is read) and
-h = U h_{t-1} + b' (of the state), a block of rows for each gate, and the state before; it returns the state after.
-s is the logistic sigmoid, * multiplies unit by unit. The compiled kernels do the same, and tests hold them to it.
+A layer multiplies, its cell does the rest. At step t the cell is given the two products x = W x_t + b (of the inputs)
+and h = U h_{t-1} + b' (of the hidden state), a block of rows for each gate, and the previous state; it returns the new
+state. s is the logistic sigmoid, * multiplies unit by unit.
 """
 
 from __future__ import annotations
@@ -15,34 +15,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seq2seq.config.model import CellName
-from seq2seq.kernels.calls import KINDS
 
 GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.rnn: 1}
-LIBRARY = {CellName.lstm, CellName.gru, CellName.rnn}  # of which torch has fused layers
 EPSILON = 1e-5  # of layer normalisation
 
-# Gate name -> how open it is: sees every step of a cell that is watched.
+# Called with the gates' activations by name and the new state, after every step of a watched cell.
 Watcher = Callable[[dict[str, Tensor], "State"], None]
 
 
 class State(NamedTuple):
-    """What a cell carries from step to step: its output, and the memory of the LSTMs (of no units elsewhere)."""
+    """What a cell carries from step to step: its hidden state, and the memory cell of the LSTMs (size 0 elsewhere)."""
 
     hidden: Float[Tensor, "*rows hidden"]
     cell: Float[Tensor, "*rows memory"]
 
 
 class Cell(nn.Module):
-    """One kind of cell, with the weights that are not its layer's: peepholes and layer normalisation.
+    """One kind of cell, with the weights that its layer does not own: peepholes and layer normalisation.
 
     Layer normalisation (Ba et al. 2016) gives the units of each gate mean 0 and variance 1 before the squashing
-    function, then a gain and a shift that are learned, as in RNMT+ (Chen et al. 2018).
+    function, then a learned gain and shift, as in RNMT+ (Chen et al. 2018).
 
     Args:
         name: the kind.
         size: units.
         layer_norm: whether gates are normalised.
-        peephole_candidate: whether the candidate of a peephole LSTM sees the memory cell, too.
+        peephole_candidate: whether the candidate of a peephole LSTM reads the memory cell, too.
+
+    Attributes:
+        watcher: called after every step; a watched cell runs step by step in plain operations.
     """
 
     def __init__(self, name: CellName, size: int, layer_norm: bool = False, peephole_candidate: bool = False) -> None:
@@ -57,14 +58,9 @@ class Cell(nn.Module):
             self.shift = nn.Parameter(torch.zeros(self.gates, size))
 
     @property
-    def stepwise(self) -> bool:
-        """Whether only the plain steps compute this cell."""
-        return self.watcher is not None or self.name not in KINDS
-
-    @property
-    def in_library(self) -> bool:
-        """Whether torch's fused layers compute this cell, where the compiled kernels do not."""
-        return self.name in LIBRARY and not self.layer_norm and self.watcher is None
+    def separate_products(self) -> bool:
+        """Whether x and h must stay apart: a GRU's reset gate multiplies h alone. Other cells read only x + h."""
+        return self.name is CellName.gru
 
     def forward(self, x: Float[Tensor, "*rows gates"], h: Float[Tensor, "*rows gates"], state: State) -> State:
         """Return the state after one step."""
@@ -83,16 +79,16 @@ class Cell(nn.Module):
 
         i = s(x_i + h_i + p_i * c_{t-1}), f = s(x_f + h_f + p_f * c_{t-1}), g = tanh(x_g + h_g),
         c_t = f * c_{t-1} + i * g, o = s(x_o + h_o + p_o * c_t), h_t = o * tanh(c_t).
-        The peepholes p (Gers et al. 2002) are diagonal: a gate sees the memory of its own unit. Without them p = 0.
-        A candidate that sees it, too: g = tanh(x_g + h_g + p_g * c_{t-1}).
+        The peepholes p (Gers et al. 2002) are diagonal: a gate reads the memory of its own unit. Without them p = 0.
+        With `peephole_candidate`, g = tanh(x_g + h_g + p_g * c_{t-1}).
         """
         i, f, g, o = self._normalised(x + h, 0).chunk(4, dim=-1)
         weights = self.peepholes()
         p_i, p_f, p_g, p_o = (None,) * 4 if weights is None else weights
-        i = torch.sigmoid(_seeing(i, p_i, state.cell))
-        f = torch.sigmoid(_seeing(f, p_f, state.cell))
-        cell = f * state.cell + i * torch.tanh(_seeing(g, p_g, state.cell))
-        o = torch.sigmoid(_seeing(o, p_o, cell))
+        i = torch.sigmoid(_with_peephole(i, p_i, state.cell))
+        f = torch.sigmoid(_with_peephole(f, p_f, state.cell))
+        cell = f * state.cell + i * torch.tanh(_with_peephole(g, p_g, state.cell))
+        o = torch.sigmoid(_with_peephole(o, p_o, cell))
         return State(o * torch.tanh(cell), cell), {"input": i, "forget": f, "output": o}
 
     def _gru(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
@@ -108,7 +104,7 @@ class Cell(nn.Module):
         return State((1 - z) * n + z * state.hidden, state.cell), {"reset": r, "update": z}
 
     def _normalised(self, values: Tensor, first: int) -> Tensor:
-        """Normalise gates from number `first` on, each by itself; in fp32 or better."""
+        """Normalise each gate on its own, in fp32 or better; `values` begins with gate number `first`."""
         if not self.layer_norm:
             return values
         gates = values.unflatten(-1, (-1, self.size))
@@ -118,12 +114,17 @@ class Cell(nn.Module):
         return (normal * self.gain[first:last] + self.shift[first:last]).flatten(-2)
 
     def peepholes(self) -> Float[Tensor, "4 hidden"] | None:
-        """Return the weights with which i, f, g and o see the memory; None where nothing does."""
+        """Return the peephole weights of i, f, g and o; None for a cell without peepholes."""
         if self.name is not CellName.peephole_lstm:
             return None
         i, f, o, *g = self.peephole.unbind(0)
         return torch.stack([i, f, *(g or [torch.zeros_like(i)]), o])
 
 
-def _seeing(gate: Tensor, weight: Tensor | None, memory: Tensor) -> Tensor:
+def zero_state(cell: Cell, inputs: Float[Tensor, "batch len in"]) -> State:
+    """Return the state before the first step."""
+    return State(inputs.new_zeros(len(inputs), cell.size), inputs.new_zeros(len(inputs), cell.memory_size))
+
+
+def _with_peephole(gate: Tensor, weight: Tensor | None, memory: Tensor) -> Tensor:
     return gate if weight is None else gate + weight * memory

@@ -10,45 +10,43 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from seq2seq.config.model import CellName, ModelConfig
-from seq2seq.kernels import calls
+from seq2seq.config.model import ModelConfig
 from seq2seq.model.attention import AttentionMemory, FixedContext, make_attention
 from seq2seq.model.cells import State
+from seq2seq.model.cpu import dispatch
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer, make_cell, run
-from seq2seq.model.recurrence import AttentionalSequence
-from seq2seq.model.tape import extra_of, norm_of
 
 
 class DecoderState(NamedTuple):
-    """What goes on from word to word; teacher forcing and a fresh encoding have one beam.
+    """What the decoder carries from word to word; teacher forcing and a fresh encoding have one beam.
 
-    Sizes are 0 where a network does not have it: the memory cells of a GRU, the readout without input feeding, the
-    attention received without coverage.
+    A part that the network does not have is of size 0: the memory cells of a GRU, the readout without input feeding,
+    the coverage (the attention that each source position received so far) without coverage.
     """
 
     hidden: Float[Tensor, "batch beam layers hidden"]
     cell: Float[Tensor, "batch beam layers memory"]
     readout: Float[Tensor, "batch beam fed emb"]
-    received: Float[Tensor, "batch beam heads src_len_or_0"]
+    coverage: Float[Tensor, "batch beam heads src_len_or_0"]
 
     def layer(self, number: int) -> State:
         """Return the recurrent state of one layer, the bottom one being 0."""
         return State(self.hidden[:, :, number], self.cell[:, :, number])
 
 
-Step = Callable[
+ReadoutStep = Callable[
     [Tensor, DecoderState, AttentionMemory],
     tuple[Float[Tensor, "batch beam emb"], DecoderState, Float[Tensor, "batch beam src_len"]],
 ]
 
 
 class AttentionalLayer(nn.Module):
-    """Recurrent layer that reads at each step the target word and the context that its previous state attends to.
+    """Recurrent layer that reads, at each step, the target word and the context that its previous state attends to.
 
     c_t = attend(h_{t-1}); h_t = cell([y_t; c_t], h_{t-1}), the order of Bahdanau et al. 2015 (A.1.2). The word's share
     of the gates does not depend on the recurrence and is computed by `word_gates` for all steps at once. With input
-    feeding (Luong et al. 2015, section 3.3) the readout of the step before is read, too.
+    feeding (Luong et al. 2015, section 3.3) it also reads the previous step's readout.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -62,7 +60,7 @@ class AttentionalLayer(nn.Module):
         self.weight_drop = Dropout(config.dropout.recurrent)
 
     def recurrent_weight(self) -> Float[Tensor, "gates enc_hidden"]:
-        """Return the weights of context and state; in training with some of the latter dropped, others each time."""
+        """Return the weights of context and state; in training each call drops other weights of the state."""
         if not self.training or self.weight_drop.p == 0:
             return self.recurrent.weight
         context = self.recurrent.in_features - self.cell.size
@@ -79,20 +77,20 @@ class AttentionalLayer(nn.Module):
         State,
         Float[Tensor, "batch beam enc"],
         Float[Tensor, "batch beam src_len"],
-        Float[Tensor, "batch beam heads received"],
+        Float[Tensor, "batch beam heads covered"],
     ]:
-        """Return the new state, the context and attention weights it was made from, and the attention received."""
+        """Return the new state, the context and attention weights it was computed from, and the new coverage."""
         before = state.layer(0)
-        context, attn_weights, received = self.attention(before.hidden, memory, state.received)
+        context, attn_weights, coverage = self.attention(before.hidden, memory, state.coverage)
         hidden = before.hidden.to(context.dtype)
         if self.readout_gates is not None:
             word_gates = word_gates + self.readout_gates(state.readout[:, :, 0])
-        if self.cell.name is CellName.gru:  # needs the state's share by itself
+        if self.cell.separate_products:
             from_context, from_hidden = weight.split([context.shape[-1], hidden.shape[-1]], dim=1)
             after = self.cell(word_gates + linear(context, from_context), linear(hidden, from_hidden), before)
         else:
             after = self.cell(word_gates, linear(torch.cat([context, hidden], dim=-1), weight), before)
-        return after, context, attn_weights, received
+        return after, context, attn_weights, coverage
 
     def forward(
         self, words: Float[Tensor, "batch tgt_len emb"], state: DecoderState, memory: AttentionMemory
@@ -104,12 +102,14 @@ class AttentionalLayer(nn.Module):
         """Run all steps under teacher forcing, without input feeding; return states, contexts, attention weights."""
         if isinstance(self.attention, FixedContext):
             return self._forward_fixed(words, state, memory)
-        if not self.cell.stepwise and calls.usable(words):
-            return self._forward_fused(words, state, memory)
+        fast = dispatch.attentional_layer(self.cell, words)
+        if fast is not None:
+            gates, weight, start = self.word_gates, self.recurrent_weight(), State(*(v[:, 0] for v in state.layer(0)))
+            return fast(self.cell, self.attention, gates, weight, words, memory, start, state.coverage[:, 0])
         weight, steps, memory = self.recurrent_weight(), [], self.attention.for_a_loop(memory)
         for word_gates in self.word_gates(words).split(1, dim=1):
-            after, context, attn_weights, received = self.step(word_gates, state, memory, weight)
-            state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], received=received)
+            after, context, attn_weights, coverage = self.step(word_gates, state, memory, weight)
+            state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], coverage=coverage)
             steps.append((after.hidden, context, attn_weights))
         hiddens, contexts, weights = zip(*steps, strict=True)
         return torch.cat(hiddens, dim=1), torch.cat(contexts, dim=1), torch.cat(weights, dim=1)
@@ -125,41 +125,15 @@ class AttentionalLayer(nn.Module):
         weights = (torch.cat([self.word_gates.weight, from_context], dim=1), from_hidden, bias, torch.zeros_like(bias))
         inputs = torch.cat([words.to(contexts.dtype), contexts], dim=-1)
         start = State(*(values[:, 0] for values in state.layer(0)))
-        hiddens = run(self.cell, inputs, weights, start)
+        hiddens = run([self.cell], [weights], inputs, start=start)
         return hiddens, contexts, words.new_ones(*words.shape[:2], 1)
-
-    def _forward_fused(
-        self, words: Tensor, state: DecoderState, memory: AttentionMemory
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype, scoring = calls.compute_dtype(words), self.attention.scoring()
-        assert scoring is not None
-        found = AttentionalSequence.apply(  # type: ignore[no-untyped-call]
-            self.cell.name,
-            self.attention.heads,
-            words.to(dtype).transpose(0, 1).contiguous(),
-            *(weight.to(dtype) for weight in (self.word_gates.weight, self.word_gates.bias, self.recurrent_weight())),
-            extra_of(self.cell, calls.sum_dtype(dtype)),
-            norm_of(self.cell, calls.sum_dtype(dtype)),
-            None if scoring.query is None else scoring.query.to(dtype),
-            scoring.energy,
-            scoring.coverage,
-            memory.keys.to(dtype).contiguous(),
-            memory.states.to(dtype).contiguous()[:, : memory.keys.shape[1]],
-            memory.mask.sum(1),
-            *(values[:, 0] for values in state.layer(0)),
-            state.received[:, 0],
-        )
-        hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in found)
-        attn_weights = attn_weights[..., : memory.mask.shape[1]]
-        return hiddens, contexts, attn_weights.mean(2) if self.attention.heads > 1 else attn_weights.squeeze(2)
 
 
 class Decoder(nn.Module):
     """Attentional layer, plain layers above it that read [below; context], and a deep-output readout.
 
-    Only the bottom layer attends (as GNMT, Wu et al. 2016), so under teacher forcing only it lives in the step loop:
-    the layers above run fused over the whole sequence. With input feeding all of it runs step by step.
-    `step` and `forward` use the same weights and equations.
+    Only the bottom layer attends (as in GNMT, Wu et al. 2016), so under teacher forcing each layer above runs over the
+    whole sequence at once. With input feeding all layers run step by step.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -185,7 +159,7 @@ class Decoder(nn.Module):
         bridged = torch.tanh(self.bridge(summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
         hidden, cell = bridged[:, :, 0], bridged[:, :, 1] if kinds == 2 else bridged[:, :, 0, :, :0]
         readout = bridged.new_zeros(len(summary), 1, int(self.input_feeding), self.emb_size)
-        return DecoderState(hidden, cell, readout, self.bottom.attention.nothing_received(memory))
+        return DecoderState(hidden, cell, readout, self.bottom.attention.no_coverage(memory))
 
     def forward(
         self, words: Float[Tensor, "batch tgt_len emb"], state: DecoderState, memory: AttentionMemory
@@ -214,8 +188,8 @@ class Decoder(nn.Module):
         """Advance every hypothesis by one word; return its readout, the new state and the attention weights."""
         return self.stepper(words)(words, state, memory)
 
-    def stepper(self, words: Float[Tensor, "batch beam emb"]) -> Step:
-        """Return `step` for the words of one update: with the same dropped weights and variational masks each time."""
+    def stepper(self, words: Float[Tensor, "batch beam emb"]) -> ReadoutStep:
+        """Return `step` with dropped weights and variational masks that are drawn once; `words`: of the first step."""
         bottom_weight = self.bottom.recurrent_weight()
         like = words.new_empty(len(words), 1, self.hidden_size)
         layers = [
@@ -226,7 +200,7 @@ class Decoder(nn.Module):
 
         def step(words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, DecoderState, Tensor]:
             gates = self.bottom.word_gates(words)
-            after, context, attn_weights, received = self.bottom.step(gates, state, memory, bottom_weight)
+            after, context, attn_weights, coverage = self.bottom.step(gates, state, memory, bottom_weight)
             states, output = [after], after.hidden
             for number, (cell, (w_ih, w_hh, b_ih, b_hh), dropout) in enumerate(layers, start=1):
                 inputs, before = torch.cat([dropout(output), context], dim=-1), state.layer(number)
@@ -236,7 +210,7 @@ class Decoder(nn.Module):
             hidden, memory_cell = (torch.stack(one, dim=2) for one in zip(*states, strict=True))
             readout = self._read_out(words, output, context)
             fed = readout[:, :, None] if self.input_feeding else state.readout
-            return readout, DecoderState(hidden, memory_cell, fed, received), attn_weights
+            return readout, DecoderState(hidden, memory_cell, fed, coverage), attn_weights
 
         return step
 

@@ -1,4 +1,4 @@
-"""Bidirectional deep recurrent encoder that never lets padding reach a state."""
+"""Bidirectional deep recurrent encoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Encoder(nn.Module):
     """Stack of bidirectional recurrent layers (Schuster and Paliwal 1997).
 
     Each layer reads the concatenated directions of the one below, with dropout between layers. With residual
-    connections (Wu et al. 2016, section 3.1) a layer above the first adds to what it reads instead of replacing it.
+    connections (Wu et al. 2016, section 3.1) each layer above the first adds its states to those it reads.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -37,8 +37,8 @@ class Encoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch src_len enc"], Float[Tensor, "batch enc"]]:
         """Return the top layer's states (zero where padding) and its summary.
 
-        The summary is the state in which each direction has read the whole sentence: the forward one at the last real
-        token, the backward one at the first.
+        The summary joins the states in which each direction has read the whole sentence: the forward direction's at
+        the last real token, the backward direction's at the first.
         """
         states: Tensor = self.bottom(inputs, lengths)
         for layer in self.layers[1:]:

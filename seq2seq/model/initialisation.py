@@ -15,7 +15,7 @@ from seq2seq.model.layers import RecurrentLayer
 def initialise(network: nn.Module, config: InitialisationConfig) -> None:
     """Fill every parameter of `network` in place, from torch's global random state.
 
-    As configured, by default: matrices are Xavier-uniform (Glorot and Bengio 2010), recurrent ones orthogonal per gate
+    The defaults: matrices are Xavier-uniform (Glorot and Bengio 2010), recurrent ones orthogonal per gate
     (Saxe et al. 2014), forget gates start open (bias 1, Jozefowicz et al. 2015). Other biases and peepholes are 0, the
     gains of layer normalisation 1, word vectors N(0, 1/emb_size).
     """
@@ -38,8 +38,8 @@ def initialise(network: nn.Module, config: InitialisationConfig) -> None:
 def part_from_zero(layer: RecurrentLayer) -> None:
     """Fill the biases of a normalised layer that may read zeros with N(0, 0.01).
 
-    What a sentence's first words, if dropped, make of the gates would be 0 exactly: normalising it multiplies the
-    gradient by 1/sqrt(EPSILON) at each of them.
+    With biases of 0, the gates of a sentence's first words would be 0 exactly if these words are dropped, and
+    normalising zeros multiplies the gradient by 1/sqrt(EPSILON) at each such step.
     """
     for name, parameter in layer.named_parameters(recurse=False):
         if name.startswith("bias"):
@@ -70,7 +70,7 @@ def _initialise_attentional(layer: AttentionalLayer, config: InitialisationConfi
 
 @torch.no_grad()
 def _open_forget_gate(cell: Cell, bias: Tensor, value: float) -> None:
-    """Add `value` to what goes into an LSTM's forget gate: to the shift where the gate is normalised."""
+    """Set the bias of an LSTM's forget gate to `value`; of a normalised gate, the shift."""
     if cell.memory_size:
         (cell.shift if cell.layer_norm else bias.unflatten(0, (cell.gates, cell.size)))[1].fill_(value)
 

@@ -1,4 +1,4 @@
-"""The whole sequence-to-sequence network: words in, logits out."""
+"""The whole sequence-to-sequence network: token ids in, logits out."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Seq2Seq(nn.Module):
                 part_from_zero(self.encoder.bottom)
 
     def tied_names(self) -> set[str]:
-        """Return the names of parameters that are another one's alias (`tgt_embedding.weight` is the one kept)."""
+        """Return the names of parameters that share the memory of `tgt_embedding.weight`."""
         output, source = {"output.weight"}, {"src_embedding.weight"}
         return {TieName.none: set(), TieName.two_way: output, TieName.three_way: output | source}[
             self.config.tie_embeddings
         ]
 
     def tie(self) -> None:
-        """Make the matrices that `tie_embeddings` names one parameter."""
+        """Make the matrices that `tie_embeddings` names one parameter, `tgt_embedding.weight`."""
         if self.config.tie_embeddings is not TieName.none:
             self.output.weight = self.tgt_embedding.weight
         if self.config.tie_embeddings is TieName.three_way:
@@ -64,7 +64,7 @@ class Seq2Seq(nn.Module):
     def encode(
         self, src_ids: Int[Tensor, "batch src_len"], src_lengths: Int[Tensor, " batch"]
     ) -> tuple[AttentionMemory, DecoderState]:
-        """Read the source: what attention will look at, and the decoder's first state (one beam)."""
+        """Return what attention reads of the source, and the decoder's first state (one beam)."""
         words = self._embed(self.src_embedding, src_ids, self.src_word_dropout)
         states, summary = self.encoder(words, src_lengths)
         mask = torch.arange(src_ids.shape[1], device=src_ids.device) < src_lengths[:, None]
@@ -76,7 +76,7 @@ class Seq2Seq(nn.Module):
     ) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
         """Teacher forcing: return the logits and targets of all real target positions, and the attention weights.
 
-        Padding is taken out before the vocabulary projection, the largest product of the step.
+        Padding is removed before the vocabulary projection, the largest product of the step.
         """
         readouts, targets, attn_weights = self.read_out(batch)
         return self.output(readouts), targets, attn_weights
@@ -84,19 +84,19 @@ class Seq2Seq(nn.Module):
     def read_out(
         self, batch: Batch
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
-        """Do what `forward` does up to the readouts, of which `output` makes the logits."""
+        """Do what `forward` does up to the readouts, which `output` projects to logits."""
         memory, state = self.encode(batch.src_ids, batch.src_lengths)
         words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
         real = batch.tgt_out != PAD_ID
-        if self.config.dropout.variational:  # a mask for each sentence, so before its positions are taken apart
+        if self.config.dropout.variational:  # a mask for each sentence: before padding is removed
             return self.readout_dropout(readouts)[real], batch.tgt_out[real], attn_weights
         return self.readout_dropout(readouts[real]), batch.tgt_out[real], attn_weights
 
     def step(
         self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[Float[Tensor, "batch beam vocab"], DecoderState, Float[Tensor, "batch beam src_len"]]:
-        """Say one more word for every hypothesis: logits, the new state and where it looked."""
+        """Return each hypothesis' logits of the next token, the new state and the attention weights."""
         words = self._embed(self.tgt_embedding, last_tokens, self.tgt_word_dropout)
         readout, state, attn_weights = self.decoder.step(words, state, memory)
         return self.output(self.readout_dropout(readout)), state, attn_weights
@@ -114,7 +114,7 @@ class Seq2Seq(nn.Module):
     def _embed(
         self, table: nn.Embedding, ids: Int[Tensor, "batch len"], word_dropout: Dropout
     ) -> Float[Tensor, "batch len emb"]:
-        # Tied vectors are small (the output layer wants logits near 0): scale them to unit variance on the way in.
+        # Tied vectors are small (the output layer needs logits near 0): scale them to unit variance here.
         words: Tensor = self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
         if word_dropout.p and self.training:
             words = words * word_dropout(words.new_ones(*ids.shape, 1))
@@ -122,14 +122,14 @@ class Seq2Seq(nn.Module):
 
 
 def without_weights(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
-    """Return a network of shapes alone, on the meta device, in milliseconds at any size."""
+    """Return a network on the meta device: shapes without weights, made in milliseconds at any size."""
     with torch.device("meta"):
         return Seq2Seq(config, src_vocab, tgt_vocab)
 
 
 def _embedding(words: int, size: int) -> nn.Embedding:
     weight = torch.empty(words, size)
-    if weight.is_meta:  # drawing values there makes torch import its compiler: a second of every start
+    if weight.is_meta:  # drawing values on this device makes torch import its compiler, which takes a second
         return nn.Embedding(words, size, padding_idx=PAD_ID, _weight=weight)
     return nn.Embedding(words, size, padding_idx=PAD_ID)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import NotFiniteError
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.search.protocols import Prediction
 
 NAN = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
@@ -70,12 +70,12 @@ def best_continuations(
         NotFiniteError: the prediction is NaN.
     """
     batch, beam, vocab = prediction.logits.shape
-    if not calls.usable(prediction.logits):
+    if not bindings.usable(prediction.logits):
         prediction = prediction.whole()
         return select_continuations(
             prediction, mask_totals(prediction.log_probs, live, banned_tokens, only_eos), k, None
         )
-    exact = calls.sum_dtype(prediction.logits.dtype)
+    exact = bindings.sum_dtype(prediction.logits.dtype)
     normaliser, live = (values.to(exact).contiguous() for values in (prediction.normaliser, live))
     shape = (batch, min(k, beam * vocab))
     totals, log_probs = live.new_empty(shape), live.new_empty(shape)
@@ -85,7 +85,7 @@ def best_continuations(
         forbidden = _flags(vocab, tuple(banned_tokens))
     else:
         forbidden = _flags(prediction.vocab, tuple(banned_tokens))[prediction.tokens]
-    calls.best_continuations(  # EOS_ID is valid in a shortlist, too: its first tokens are the special ids
+    bindings.best_continuations(  # EOS_ID is valid in a shortlist, too: its first tokens are the special ids
         *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )

@@ -24,7 +24,7 @@ import torch
 
 from seq2seq.atomic_files import first_line, write_atomically
 from seq2seq.data.corpus import Corpus
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.storage.run_folder import PROVENANCE_NAME
 from seq2seq.version import __version__
 
@@ -71,7 +71,7 @@ def make_facts(seed: int, device: torch.device, dtype: torch.dtype, ranks: int, 
         "data": data,
         "device": str(device),
         "precision": str(dtype).removeprefix("torch."),
-        "kernels": calls.usable(torch.empty(0, device=device, dtype=dtype)),
+        "kernels": bindings.usable(torch.empty(0, device=device, dtype=dtype)),
         "ranks": ranks,
         "code": code_state(Path(__file__).parent),
         "platform": {

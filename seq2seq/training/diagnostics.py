@@ -14,8 +14,9 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import Cell, State
-from seq2seq.model.layers import RecurrentLayer, reversal
+from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
+from seq2seq.model.padding import reversal
 from seq2seq.runtime import evaluating
 from seq2seq.training.loss import smoothed_cross_entropy
 

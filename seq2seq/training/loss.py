@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 
 CHUNK_TOKENS = 1024  # rows of logits in memory at a time
 
@@ -18,9 +18,9 @@ def output_loss(
     output: nn.Linear, readouts: Float[Tensor, "tokens emb"], targets: Int[Tensor, " tokens"], smoothing: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return `smoothed_cross_entropy` of `output(readouts)`; with the CPU kernels, logits are computed in chunks."""
-    if not calls.usable(readouts):
+    if not bindings.usable(readouts):
         return smoothed_cross_entropy(output(readouts), targets, smoothing)
-    dtype = calls.compute_dtype(readouts)
+    dtype = bindings.compute_dtype(readouts)
     weights = (value.to(dtype) for value in (output.weight, output.bias))
     loss, nll = ProjectedCrossEntropy.apply(readouts.to(dtype), *weights, targets, smoothing, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return loss, nll
@@ -40,7 +40,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         needs_grad: bool,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return (training loss, negative log-likelihood), summed over tokens."""
-        sum_dtype = calls.sum_dtype(weight.dtype)
+        sum_dtype = bindings.sum_dtype(weight.dtype)
         loss, nll = (torch.empty(len(readouts), dtype=sum_dtype) for _ in range(2))
         if needs_grad:
             dreadouts = torch.empty_like(readouts)
@@ -48,7 +48,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         for start in range(0, len(readouts), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             logits = torch.addmm(bias, readouts[rows], weight.t())
-            calls.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
+            bindings.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
             if needs_grad:  # the kernel has overwritten the logits with their gradient
                 torch.mm(logits, weight, out=dreadouts[rows])
                 dweight += logits.t() @ readouts[rows]

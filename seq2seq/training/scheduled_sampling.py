@@ -10,8 +10,8 @@ import torch
 from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.special_ids import EOS_ID, PAD_ID
+from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import step_of
 from seq2seq.runtime import evaluating
 
 STEEPNESS = 20.0  # k of the inverse sigmoid; the middle half of the run makes 0.7 of the decay
@@ -60,7 +60,7 @@ def mix_inputs(network: Seq2Seq, batch: Batch, ratio: float) -> Batch:
     replaced = torch.rand(batch.tgt_in.shape) >= ratio  # drawn on the CPU, to be the same on every device
     replaced = replaced.to(batch.tgt_in.device) & (batch.tgt_in != PAD_ID)
     with evaluating(network), torch.no_grad():
-        step = step_of(network, network.step)
+        step = dispatch.decoder_step(network, network.step)
         memory, state = network.encode(batch.src_ids, batch.src_lengths)
         fed = [batch.tgt_in[:, :1]]
         columns = (tensor[:, 1:].split(1, dim=1) for tensor in (batch.tgt_in, replaced))

@@ -15,9 +15,9 @@ from scaling import scaled
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, ModelConfig
 from seq2seq.inference.ensemble import Ensemble
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
+from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import step_of
 from seq2seq.search.batched_search import SearchInput, batches, search
 from seq2seq.search.protocols import Hypothesis
 
@@ -88,9 +88,9 @@ def test_a_context_does_not_depend_on_how_far_the_batch_is_padded(
     states, queries = torch.randn(sentences, sentences, 128), torch.randn(sentences, 5, 128)
     words = torch.randint(4, VOCAB, (sentences, 5))
     found = []
-    calls.enable(kernels)
+    bindings.enable(kernels)
     try:
-        step = step_of(network, network.step)
+        step = dispatch.decoder_step(network, network.step)
         if kernels and step == network.step:
             pytest.skip("no C++ compiler, so no kernels")
         for longest in (sentences, sentences + 1, *(n for n in (16, 31) if n > sentences)):
@@ -102,7 +102,7 @@ def test_a_context_does_not_depend_on_how_far_the_batch_is_padded(
             first, state, _ = step(words, state._replace(hidden=queries[:, :, None]), memory)
             found.append((first, step(words, state, memory)[0]))
     finally:
-        calls.enable(True)
+        bindings.enable(True)
     for one, other in itertools.pairwise(found):
         assert all(map(torch.equal, one, other))
 

@@ -21,9 +21,9 @@ from seq2seq.data.batch import make_batch
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.vocabulary_shortlist import Shortlist
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
+from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.stepping import step_of
 from seq2seq.search.batched_search import SearchInput, search
 from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.protocols import Hypothesis
@@ -108,13 +108,13 @@ def test_a_shortlist_is_a_network_that_can_say_nothing_else(options: dict[str, A
     rest = torch.ones(VOCAB, dtype=torch.bool).index_fill(0, words, False)
     network.output.bias[rest] = -math.inf
     assert 10 < len(words) < 25
-    calls.enable(kernels)
+    bindings.enable(kernels)
     try:
         found, expected = (
             search(ensemble, sources, DecodeConfig(**options), n_best=1) for ensemble in (short, Ensemble([network]))
         )
     finally:
-        calls.enable(True)
+        bindings.enable(True)
     for (one,), (other,) in zip(found, expected, strict=True):
         assert one.tokens == other.tokens
         assert one.token_log_probs == pytest.approx(other.token_log_probs, abs=1e-9)
@@ -260,10 +260,10 @@ def test_equals_the_reference_beam_with_every_option(
 @torch.no_grad()
 def test_a_step_prepared_for_one_network_is_not_that_of_another() -> None:
     one, other = network_of(seed=1), network_of(seed=2)
-    first = step_of(one, one.step)
+    first = dispatch.decoder_step(one, one.step)
     words = torch.tensor([[BOS_ID]])
     memory, state = other.encode(torch.tensor([[5, 6, EOS_ID]]), torch.tensor([3]))
-    logits, _, _ = step_of(other, first)(words, state, memory)
+    logits, _, _ = dispatch.decoder_step(other, first)(words, state, memory)
     torch.testing.assert_close(logits, other.step(words, state, memory)[0], rtol=1e-9, atol=1e-9)
 
 

@@ -29,13 +29,17 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import Ensemble
-from seq2seq.kernels import calls, library
-from seq2seq.kernels.products import has_int8, int8_product_with
+from seq2seq.kernels import bindings, build
 from seq2seq.model.cells import GATES
-from seq2seq.model.dropout import Dropout, HashedDropout
+from seq2seq.model.cpu import dispatch, probes, torch_layers
+from seq2seq.model.cpu.attentional import AttentionalSequence
+from seq2seq.model.cpu.cell_adapters import ADAPTERS
+from seq2seq.model.cpu.decoder_step import CompiledStep
+from seq2seq.model.cpu.hashed_dropout import HashedDropout
+from seq2seq.model.cpu.packed_linear import has_int8, int8_linear
+from seq2seq.model.cpu.recurrence import CellSequence
+from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
-from seq2seq.model.recurrence import AttentionalSequence, CellSequence
-from seq2seq.model.stepping import FastStep, step_of
 from seq2seq.runtime import autocast
 from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer
@@ -62,9 +66,9 @@ ATTENTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def kernels() -> Iterator[None]:
     """Kernels that a test switched off are on again after it."""
-    assert library.library() is not None, "there is a compiler, but it does not compile kernels.cpp"
+    assert bindings.failure() is None, "there is a compiler, but it does not compile kernels.cpp"
     yield
-    calls.enable(True)
+    bindings.enable(True)
 
 
 def normal(*shape: int) -> Tensor:
@@ -105,18 +109,18 @@ def gradients(network: Seq2Seq, batch: Batch) -> dict[str, Tensor]:
     return found | {"loss": loss.detach(), "nll": nll}
 
 
-# --- the way back ----------------------------------------------------------------------------------------------------
+# --- backward ---------------------------------------------------------------------------------------------------------
 
 
 def assert_same_gradients(network: Seq2Seq, batch: Batch) -> None:
     """Of the kernels, of torch's fused layers where there are some, and of the plain cells, step by step."""
     network.double()
-    with mock.patch.dict(calls.KINDS, clear=True), mock.patch("seq2seq.model.cells.LIBRARY", set()):
-        calls.enable(False)
+    bindings.enable(False)
+    with mock.patch.object(dispatch.probes, "has_torch_layer", return_value=False):
         expected = gradients(network, batch)
-    library = gradients(network, batch)
-    calls.enable(True)
-    assert_close(library, expected)
+    fused = gradients(network, batch)
+    bindings.enable(True)
+    assert_close(fused, expected)
     assert_close(gradients(network, batch), expected)
 
 
@@ -168,10 +172,10 @@ def test_more_threads_compute_the_same(cell: str, attention: str) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-9)
 
 
-def extra_of(cell: CellName, size: int) -> Tensor | None:
-    """Peephole weights, or the bias that a GRU's reset gate multiplies."""
-    shapes = {CellName.peephole_lstm: (4, size), CellName.gru: (size,)}
-    return normal(*shapes[cell]) if cell in shapes else None
+def own_weights(cell: CellName, size: int) -> tuple[Tensor | None, Tensor | None]:
+    """Peephole weights, and the bias that a GRU's reset gate multiplies."""
+    peepholes = normal(4, size) if cell is CellName.peephole_lstm else None
+    return peepholes, normal(size) if cell is CellName.gru else None
 
 
 def norm_of(cell: CellName, normalised: bool) -> Tensor | None:
@@ -191,7 +195,7 @@ def test_recurrent_layer_gradcheck(
     state = (normal(rows, 4), normal(rows, memory)) if given_state else (None, None)
     lengths = None if given_state else torch.tensor([5, 1, 3])[:rows]
     units = 4 * GATES[cell]
-    weights = normal(units, 2), normal(units, 4), normal(units), extra_of(cell, 4), norm_of(cell, normalised)
+    weights = normal(units, 2), normal(units, 4), normal(units), *own_weights(cell, 4), norm_of(cell, normalised)
     arguments = (cell, normal(5, rows, 2), *weights, *state, lengths, reverse)
     assert torch.autograd.gradcheck(CellSequence.apply, arguments)
 
@@ -202,20 +206,20 @@ def test_recurrent_layer_gradcheck(
 def test_attentional_layer_gradcheck(cell: CellName, score: str, normalised: bool) -> None:
     torch.manual_seed(0)
     units, memory, heads = 4 * GATES[cell], 4 if "lstm" in cell.name else 0, 2 if "two" in score else 1
-    extra = extra_of(cell, 4) if cell is CellName.peephole_lstm else None
+    peepholes, _ = own_weights(cell, 4)
     scoring = (None, None) if score == "product" else (normal(6, 4), normal(6))
-    coverage, received = (normal(6), normal(3, heads, 4)) if "coverage" in score else (None, normal(3, 0, 0))
+    coverage = (normal(6), normal(3, heads, 4)) if "coverage" in score else (None, normal(3, 0, 0))
     weights = (
         normal(units, 2),
         normal(units),
         normal(units, 6 + 4),
-        extra,
+        peepholes,
         norm_of(cell, normalised),
         *scoring,
-        coverage,
+        coverage[0],
     )
     source = normal(3, 4, 4 if score == "product" else 6), normal(3, 4, 6), torch.tensor([4, 1, 2])
-    arguments = (cell, heads, normal(3, 3, 2), *weights, *source, normal(3, 4), normal(3, memory), received)
+    arguments = (cell, heads, normal(3, 3, 2), *weights, *source, normal(3, 4), normal(3, memory), coverage[1])
     assert torch.autograd.gradcheck(AttentionalSequence.apply, arguments)
 
 
@@ -285,7 +289,7 @@ def test_bf16_gradients_of_real_sentences_are_those_of_fp32(
 ) -> None:
     """Every tensor's, biases included, with kernels and without."""
     torch.manual_seed(1)
-    calls.enable(enabled)
+    bindings.enable(enabled)
     batch, vocab = real_batch
     sizes = {"emb_size": 128, "hidden_size": 128, "encoder_hidden_size": 64, "attention_size": 128}
     depth = {"encoder_layers": 2, "decoder_layers": 2}
@@ -334,8 +338,8 @@ def compare_steps(network: Seq2Seq, batch: Batch, beam: int, error: float) -> No
     close = {"rtol": 0, "atol": error, "check_dtype": False}  # what is summed up is not in bf16
     memory, start = network.encode(batch.src_ids, batch.src_lengths)
     start = type(start)(*(values.expand(-1, beam, -1, -1) for values in start))
-    fast = step_of(network, network.step)
-    assert isinstance(fast, FastStep)
+    fast = dispatch.decoder_step(network, network.step)
+    assert isinstance(fast, CompiledStep)
     state, plain_state = start, start
     for _ in range(3):
         last = torch.randint(12, (len(batch.src_lengths), beam))
@@ -349,13 +353,13 @@ def compare_steps(network: Seq2Seq, batch: Batch, beam: int, error: float) -> No
 
 def test_a_prepared_step_is_kept_until_a_weight_changes() -> None:
     network, _ = network_and_batch(1)
-    first = step_of(network, network.step)
-    assert step_of(network, first) is first
+    first = dispatch.decoder_step(network, network.step)
+    assert dispatch.decoder_step(network, first) is first
     with autocast(torch.device("cpu"), torch.bfloat16):
-        assert step_of(network, first) is not first
+        assert dispatch.decoder_step(network, first) is not first
     with torch.no_grad():
         network.output.bias += 1
-    assert step_of(network, first) is not first
+    assert dispatch.decoder_step(network, first) is not first
 
 
 def test_a_translation_after_an_update_is_that_of_the_new_weights() -> None:
@@ -387,7 +391,7 @@ def test_a_translation_after_an_update_is_that_of_the_new_weights() -> None:
 def test_weights_made_in_inference_mode_can_be_prepared() -> None:
     with torch.inference_mode():
         network, _ = network_and_batch(1)
-        assert isinstance(step_of(network, network.step), FastStep)
+        assert isinstance(dispatch.decoder_step(network, network.step), CompiledStep)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -395,15 +399,15 @@ def test_a_cell_without_kernel_runs_step_by_step(cell: str, monkeypatch: pytest.
     network, batch = network_and_batch(2, **CELLS[cell])
     network.double()
     expected = gradients(network, batch)
-    monkeypatch.delitem(calls.KINDS, CELLS[cell]["cell"])
-    assert step_of(network, network.step) == network.step
+    monkeypatch.delitem(ADAPTERS, CELLS[cell]["cell"])
+    assert dispatch.decoder_step(network, network.step) == network.step
     assert_close(gradients(network, batch), expected)
 
 
-def test_other_types_take_the_plain_way() -> None:
-    assert not calls.usable(torch.zeros(1, dtype=torch.float16))
+def test_other_types_take_the_plain_form() -> None:
+    assert not bindings.usable(torch.zeros(1, dtype=torch.float16))
     with torch.autocast("cpu", torch.float16):
-        assert not calls.usable(torch.zeros(1))
+        assert not bindings.usable(torch.zeros(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -411,8 +415,8 @@ def test_other_types_take_the_plain_way() -> None:
 def test_log_sum_exp_is_that_of_torch(dtype: torch.dtype, worst: float) -> None:
     values = 20 * torch.randn(3, 5, 1001, generator=torch.Generator().manual_seed(1)).to(dtype)
     values[0, 0, 7], values[1, 1] = worst, worst
-    expected = torch.logsumexp(values.to(calls.sum_dtype(dtype)), dim=2)
-    torch.testing.assert_close(calls.log_sum_exp(values), expected, rtol=1e-6, atol=1e-5, equal_nan=True)
+    expected = torch.logsumexp(values.to(bindings.sum_dtype(dtype)), dim=2)
+    torch.testing.assert_close(bindings.log_sum_exp(values), expected, rtol=1e-6, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-8, 0.1, -3.0, 9.0, 88.0, 1e4, -1e4, math.inf, -math.inf, math.nan])
@@ -422,7 +426,8 @@ def test_gates_of_any_size_do_what_torch_does(value: float, dtype: torch.dtype) 
     gates, hidden = torch.full((1, 160), value, dtype=dtype), torch.empty(1, 40, dtype=dtype)
     i = torch.sigmoid(gates[0, 0].double())
     expected = i * 0.5 + i * torch.tanh(gates[0, 0].double())
-    calls.cell_forward(CellName.lstm, None, gates.clone(), cell, None, None, gates, new_cell, hidden)
+    step = bindings.Kernel("cell_forward", dtype, kind="LSTM", rows=1, size=40, inputs=gates.clone(), hidden=hidden)
+    step(carried_before=cell, activations=gates, carried_after=new_cell)
     torch.testing.assert_close(new_cell, torch.full((1, 40), float(expected)), rtol=1e-5, atol=1e-6, equal_nan=True)
     exact = (i * torch.tanh(expected)).to(dtype)
     torch.testing.assert_close(hidden, exact.expand(1, 40), rtol=1e-2, atol=1e-6, equal_nan=True)
@@ -433,7 +438,7 @@ def test_a_logit_that_is_not_a_number_is_seen_in_the_loss() -> None:
         logits = torch.zeros(2, 70)
         logits[1, place] = math.nan
         loss, nll = torch.empty(2), torch.empty(2)
-        calls.cross_entropy(logits, torch.tensor([1, 1]), 0.1, loss, nll)
+        bindings.cross_entropy(logits, torch.tensor([1, 1]), 0.1, loss, nll)
         assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True]
 
 
@@ -451,7 +456,7 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
         scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
         return torch.round(rows / scale) * scale
 
-    found = int8_product_with(weight, 6, bias)(x)
+    found = int8_linear(weight, 6, bias)(x)
     assert found.dtype == dtype
     expected = rounded(x.float()) @ rounded(weight).t() + bias
     torch.testing.assert_close(found.float(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-3)
@@ -460,7 +465,7 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
 @pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")
 def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
     torch.manual_seed(0)
-    product, x = int8_product_with(torch.randn(40, 24), 6), torch.randn(9, 24)
+    product, x = int8_linear(torch.randn(40, 24), 6), torch.randn(9, 24)
     x[4] *= 1000
     alone = torch.cat([product(row[None]) for row in x])
     assert torch.equal(product(x), alone)
@@ -477,7 +482,7 @@ def test_dropout_gradcheck() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda x: x, lambda x: x.t(), lambda x: x[:, ::2], lambda x: x.t()[:, ::2]])
-def test_dropout_keeps_the_right_share_and_drops_the_same_on_the_way_back(change: Callable[[Tensor], Tensor]) -> None:
+def test_dropout_keeps_the_right_share_and_drops_the_same_in_backward(change: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     values = change(torch.rand(300, 400) + 1).requires_grad_()
     dropped = Dropout(0.3)(values) / values.detach()
@@ -507,15 +512,26 @@ def test_dropout_draws_anew_each_time_and_again_from_the_same_seed() -> None:
 # --- where there is no compiler --------------------------------------------------------------------------------------
 
 
+def forget_library() -> None:
+    for cached in (build.library, bindings.failure, bindings.interface):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A library that has not been looked for yet, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = library.library
-    found.cache_clear()
+    forget_library()
     yield tmp_path
     monkeypatch.undo()
-    found.cache_clear()
+    forget_library()
+
+
+def fake_compiler(folder: Path, script: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_without_a_compiler_there_are_no_kernels_and_no_error(
@@ -523,31 +539,118 @@ def test_without_a_compiler_there_are_no_kernels_and_no_error(
 ) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(fresh_cache))
-    assert not calls.usable(torch.zeros(1))
+    assert not bindings.usable(torch.zeros(1))
+    assert "no C++ compiler" in str(bindings.problem())
     network, batch = network_and_batch(1)
     assert gradients(network, batch)["loss"].isfinite()
-    assert step_of(network, network.step) == network.step
+    assert dispatch.decoder_step(network, network.step) == network.step
 
 
 def test_a_compiler_that_fails_is_no_compiler(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "false")
-    assert library.library() is None
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, "echo 'x.cpp: error: too old' >&2; exit 1"))
+    assert build.library().path is None
+    assert str(bindings.problem()).endswith("failed: x.cpp: error: too old")
     monkeypatch.setenv("CXX", str(fresh_cache / "no such compiler"))
-    library.library.cache_clear()
-    assert library.library() is None
+    forget_library()
+    assert build.library().path is None
+
+
+def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fresh_cache / "calls"
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; exec sleep 60"))
+    monkeypatch.setattr(build, "COMPILE_SEC", 0.5)
+    for _ in range(2):
+        assert build.library().path is None
+        forget_library()
+    assert len(calls.read_text().splitlines()) == 1
+    assert "did not finish" in str(bindings.problem())
+
+
+def test_without_openmp_there_is_one_thread_and_a_word_about_it(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.which((os.environ.get("CXX") or "c++").split()[0])
+    refuse = 'case "$*" in *-fopenmp*) echo "error: unsupported option -fopenmp" >&2; exit 1;; esac'
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f'{refuse}\nexec {real} "$@"'))
+    assert bindings.usable(torch.zeros(1))
+    assert "no OpenMP" in str(bindings.problem())
 
 
 def test_kernels_are_compiled_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library.library() is not None
+    assert bindings.failure() is None
     (made,) = (fresh_cache / "seq2seq-lstm").iterdir()
     compiled = made.stat().st_mtime_ns
-    library.library.cache_clear()
-    monkeypatch.setattr(library.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert library.library() is not None
+    forget_library()
+    monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert bindings.failure() is None
     assert made.stat().st_mtime_ns == compiled
 
 
 def test_a_cache_that_cannot_be_written_is_replaced(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh_cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache / "file"))
-    assert library.library() is not None
+    assert bindings.failure() is None
+
+
+# --- where torch has changed -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_probes() -> Iterator[None]:
+    def forget() -> None:
+        for cached in (probes.has_packed_linear, probes.has_torch_layer, has_int8):
+            cached.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def changed(*_: Any, **__: Any) -> Any:
+    """A function of torch that takes other arguments than before."""
+    raise TypeError("expected at most 2 arguments but received 3")
+
+
+@pytest.mark.usefixtures("fresh_probes")
+def test_without_packed_products_the_results_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, batch = network_and_batch(2)
+    expected = gradients(network, batch)
+    if not probes.has_packed_linear(torch.float32):
+        pytest.skip("this torch has no packed products")
+    probes.has_packed_linear.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
+    for _ in range(2):
+        for name, value in gradients(network, batch).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+    (line,) = caplog.messages
+    assert "packed products" in line
+    assert "at most 2 arguments" in line
+
+
+@pytest.mark.usefixtures("fresh_probes")
+@pytest.mark.parametrize("cell", [CellName.lstm, CellName.gru, CellName.rnn])
+def test_without_torchs_fused_layers_the_plain_steps_run(
+    cell: CellName, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bindings.enable(False)
+    network, batch = network_and_batch(2, cell=cell)
+    network.double()
+    expected = gradients(network, batch)
+    probes.has_torch_layer.cache_clear()
+    monkeypatch.setitem(torch_layers.FUNCTIONS, cell, changed)
+    for _ in range(2):
+        assert_close(gradients(network, batch), expected)
+    (line,) = caplog.messages
+    assert f"fused {cell.name} layer" in line
+
+
+@pytest.mark.usefixtures("fresh_probes")
+def test_without_8_bit_products_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", changed)
+    assert not has_int8()
+    (line,) = caplog.messages
+    assert "8-bit products" in line

@@ -32,7 +32,7 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.cells import GATES, Cell
 from seq2seq.model.decoder import DecoderState
@@ -159,7 +159,7 @@ def assert_alone_is_together(network: Seq2Seq, src: list[list[int]], tgt: list[l
         assert not memory.mask[row, length:].any()
         assert own_memory.mask.all()
         for value, own in zip(state, own_state, strict=True):
-            if value is state.received:  # has a place for every position of the batch
+            if value is state.coverage:  # has a place for every position of the batch
                 value = value[..., : own.shape[-1]]
             torch.testing.assert_close(value[row], own[0], **CLOSE)
         torch.testing.assert_close(together[row], per_sentence(network, single)[0], **CLOSE)
@@ -249,7 +249,7 @@ def test_every_two_parts_that_go_together_are_tried_together() -> None:
 @torch.no_grad()
 def test_parts_go_together(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     parts = dict(parts)
-    monkeypatch.setattr(calls, "_enabled", parts.pop("kernels"))
+    monkeypatch.setattr(bindings, "_enabled", parts.pop("kernels"))
     candidate = not isinstance(parts["cell"], CellName)
     parts = {**parts, "cell": CellName.peephole_lstm if candidate else parts["cell"], "peephole_candidate": candidate}
     sizes = {"emb_size": 5, "hidden_size": 6, "encoder_hidden_size": 3, "attention_size": 4}
@@ -277,7 +277,7 @@ def test_without_attention_every_step_reads_the_summary(network: Seq2Seq, seed: 
     attention = network.decoder.bottom.attention
     assert isinstance(attention, FixedContext)
     queries = torch.randn(3, 4, network.decoder.hidden_size, dtype=torch.float64)
-    contexts, attn_weights, _ = attention(queries, memory, attention.nothing_received(memory))
+    contexts, attn_weights, _ = attention(queries, memory, attention.no_coverage(memory))
     torch.testing.assert_close(contexts, summary[:, None].expand(-1, 4, -1), **CLOSE)
     assert torch.equal(attn_weights, torch.ones_like(attn_weights))
 

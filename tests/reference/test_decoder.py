@@ -96,11 +96,11 @@ def test_attention(settings: dict[str, Any]) -> None:
     states, mask = padded_states()
     summary = torch.randn(len(SENTENCES), CONTEXT, dtype=torch.float64)
     memory = attention.memory(states, summary, mask)
-    received = attention.nothing_received(memory)
+    coverage = attention.no_coverage(memory)
     expected: dict[tuple[int, int], Any] = {}
     for _ in range(3):
         queries = torch.randn(len(SENTENCES), BEAM, config.hidden_size, dtype=torch.float64)
-        contexts, attn_weights, received = attention(queries, memory, received)
+        contexts, attn_weights, coverage = attention(queries, memory, coverage)
         for row, length in enumerate(SENTENCES):
             source = summary[row : row + 1] if config.attention is AttentionName.none else states[row, :length]
             for beam in range(BEAM):
@@ -172,5 +172,5 @@ def test_decoder(settings: dict[str, Any]) -> None:
             np.testing.assert_allclose(state.cell[row, beam], after.memories, **EXACT)
             np.testing.assert_allclose(attn_weights[row, beam, : len(source)], alphas, **EXACT)
             if config.coverage:
-                np.testing.assert_allclose(state.received[row, beam, :, : len(source)], after.received, **EXACT)
+                np.testing.assert_allclose(state.coverage[row, beam, :, : len(source)], after.received, **EXACT)
             expected[row, beam] = after

@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 from reference import encoder_numpy
 from seq2seq.config.model import CellName, DropoutConfig, ModelConfig
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
+from seq2seq.model.cpu.recurrence import run_compiled
+from seq2seq.model.cpu.torch_layers import run_packed, run_torch
 from seq2seq.model.encoder import Encoder
-from seq2seq.model.layers import RecurrentLayer, run_compiled, run_packed, run_padded
+from seq2seq.model.layers import RecurrentLayer, run_steps
+from seq2seq.model.padding import run_directions
 
 SIZE, HIDDEN = 5, 4
 LENGTHS = [[3, 7, 1, 5], [1], [1, 1, 1], [6, 6]]
 EXACT = {"rtol": 0, "atol": 1e-10}
 TORCH = {CellName.lstm: nn.LSTM, CellName.gru: nn.GRU, CellName.rnn: nn.RNN}
 
-Run = Callable[[RecurrentLayer, Tensor, Tensor], Tensor]
+Run = Callable[..., Tensor]
 
 
 def config_of(
@@ -40,6 +43,10 @@ def randomise(module: nn.Module) -> None:
 
 def mask_of(lengths: list[int]) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+def run_plain(*arguments: Any) -> Tensor:
+    return run_directions(run_steps, *arguments)
 
 
 def run_alone(layer: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -61,12 +68,12 @@ def values_and_gradients(run: Callable[..., Tensor], layer: nn.Module, inputs: T
 
 @pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-@pytest.mark.parametrize("run", [run_padded, run_packed, run_compiled])
+@pytest.mark.parametrize("run", [run_plain, run_torch, run_packed, run_compiled])
 @pytest.mark.parametrize("padding", [0.0, 1e30])
 def test_a_layer_is_the_plain_layer_of_each_sentence(
     run: Run, lengths: list[int], padding: float, cell: CellName
 ) -> None:
-    if run is run_compiled and not calls.usable(torch.zeros(1)):
+    if run is run_compiled and not bindings.usable(torch.zeros(1)):
         pytest.skip("no C++ compiler, so no kernels")
     torch.manual_seed(1)
     plain = TORCH[cell](SIZE, HIDDEN, batch_first=True, bidirectional=True)
@@ -77,7 +84,11 @@ def test_a_layer_is_the_plain_layer_of_each_sentence(
     inputs = torch.randn(*mask.shape, SIZE, dtype=torch.float64).masked_fill(~mask[..., None], padding)
     ones = torch.randn(*mask.shape, 2 * HIDDEN, dtype=torch.float64)
     expected = values_and_gradients(run_alone, plain, inputs, torch.tensor(lengths), ones)
-    found = values_and_gradients(run, layer, inputs, torch.tensor(lengths), ones)
+
+    def run_layer(layer: RecurrentLayer, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return run([layer.cell(0), layer.cell(1)], [layer.weights(0), layer.weights(1)], inputs, lengths, None)
+
+    found = values_and_gradients(run_layer, layer, inputs, torch.tensor(lengths), ones)
     assert len(found) == len(expected) == 2 + 8  # both directions' weights and biases have a gradient
     for value, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(value, wanted, **EXACT)
@@ -128,11 +139,11 @@ def test_the_encoder_is_its_equations(cell: CellName, settings: dict[str, Any], 
     lengths = LENGTHS[0]
     mask = mask_of(lengths)
     inputs = torch.randn(*mask.shape, SIZE, dtype=torch.float64).masked_fill(~mask[..., None], 1e30)
-    calls.enable(kernels)
+    bindings.enable(kernels)
     try:
         states, summary = encoder(inputs, torch.tensor(lengths))
     finally:
-        calls.enable(True)
+        bindings.enable(True)
     assert not states[~mask].any()
     for row, length in enumerate(lengths):
         words = inputs[row, :length].numpy()

@@ -316,7 +316,7 @@ def test_a_diagnosis_does_not_change_the_network(training: bool) -> None:
     diagnose(network, batch)
     assert all(map(torch.equal, before, everything()))
     assert {module.training for module in network.modules()} == {training}
-    assert {cell.stepwise for cell in cells_of(network).values()} == {False}
+    assert {cell.watcher for cell in cells_of(network).values()} == {None}
 
 
 def test_a_diagnosis_that_fails_does_not_change_the_network() -> None:
@@ -324,7 +324,7 @@ def test_a_diagnosis_that_fails_does_not_change_the_network() -> None:
     with pytest.raises(IndexError):
         diagnose(network, make_batch([[VOCAB + 1]], [[4]]))
     assert network.training
-    assert {cell.stepwise for cell in cells_of(network).values()} == {False}
+    assert {cell.watcher for cell in cells_of(network).values()} == {None}
 
 
 def test_a_run_with_diagnostics_equals_the_run_without(tmp_path: Path) -> None:

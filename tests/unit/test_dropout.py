@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
@@ -28,9 +28,9 @@ SIZE, VOCAB = 10, 14
 
 @pytest.fixture(params=[True, False], ids=["kernels", "plain"])
 def kernels(request: pytest.FixtureRequest) -> Iterator[bool]:
-    calls.enable(request.param)
+    bindings.enable(request.param)
     yield request.param
-    calls.enable(True)
+    bindings.enable(True)
 
 
 def make_network(settings: dict[str, Any], **parts: Any) -> Seq2Seq:
@@ -169,7 +169,7 @@ def test_a_variational_mask_is_one_of_all_positions_and_not_of_other_sentences(k
 
 
 def kept_by(module: nn.Module, network: Seq2Seq, batch: Batch) -> list[Tensor]:
-    """What a module of a network keeps in a training pass, at each of its calls."""
+    """What a module of a network keeps in a training pass, at each of its bindings."""
     found = []
     handle = module.register_forward_hook(lambda _, inputs, output: found.append((inputs[0], output)))
     network.train()(batch)

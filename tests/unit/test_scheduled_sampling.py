@@ -16,7 +16,7 @@ from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelCo
 from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig, TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from seq2seq.kernels import calls
+from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.gradient_accumulation import BatchLoss
@@ -36,9 +36,9 @@ PARTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=["auto", "plain"])
 def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    calls.enable(request.param == "auto")
+    bindings.enable(request.param == "auto")
     yield
-    calls.enable(True)
+    bindings.enable(True)
 
 
 def make_network(dtype: torch.dtype = torch.float64, **parts: Any) -> Seq2Seq:

@@ -27,7 +27,7 @@ from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
-from seq2seq.kernels.products import has_int8
+from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW_BEAM, batches
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model

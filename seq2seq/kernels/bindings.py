@@ -1,0 +1,218 @@
+"""The compiled kernels as functions of tensors; kernels.h defines their arguments.
+
+They work on CPU tensors of float32, bfloat16 or float64. Sums, carried states and attention weights have the type
+`sum_dtype(dtype)`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import cffi
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from seq2seq.kernels import build
+
+_TYPES = {  # of elements and of sums, as kernels.h is read with
+    torch.float32: ("fp32", "typedef float element; typedef float sum;"),
+    torch.bfloat16: ("bf16", "typedef struct { uint16_t bits; } element; typedef float sum;"),
+    torch.float64: ("fp64", "typedef double element; typedef double sum;"),
+}
+_enabled = True
+
+
+def enable(enabled: bool) -> None:
+    """Enable or disable the kernels in this process (default: enabled)."""
+    global _enabled
+    _enabled = enabled
+
+
+def usable(values: Tensor) -> bool:
+    """Return whether the kernels can be used for such a tensor, under autocast too; the first call compiles them."""
+    known = values.is_cpu and values.dtype in _TYPES and compute_dtype(values) in _TYPES
+    return _enabled and known and failure() is None
+
+
+@functools.cache
+def failure() -> str | None:
+    """Return why this machine has no kernels; None: it has them."""
+    library = build.library()
+    if library.path is None:
+        return library.problem
+    try:
+        interface(torch.float32)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def problem() -> str | None:
+    """Return why no kernels are used, or in what they fall short, whatever the tensors; None: nothing is wrong."""
+    if not _enabled:
+        return "switched off (runtime.kernels=plain)"
+    return failure() or build.library().problem
+
+
+def compute_dtype(values: Tensor) -> torch.dtype:
+    """Return the type of matrix products: autocast's inside its context, else that of `values`."""
+    kind = values.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
+
+
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of sums over values of `dtype`."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class Interface(NamedTuple):
+    """kernels.h as cffi reads it for one type of element, and the library's functions for that type."""
+
+    ffi: cffi.FFI
+    library: Any  # unloaded when nothing refers to it
+    table: Any
+    pointers: dict[torch.dtype, Any]
+
+
+@functools.cache
+def interface(dtype: torch.dtype) -> Interface:
+    """Load the library for elements of this type.
+
+    Raises:
+        OSError: the library cannot be loaded, or was compiled from another kernels.h.
+    """
+    name, types = _TYPES[dtype]
+    ffi = cffi.FFI()
+    ffi.cdef(types + build.HEADER.read_text(encoding="utf-8") + f"const struct kernel_table *kernels_{name}(void);")
+    library = ffi.dlopen(str(build.library().path))
+    table = getattr(library, f"kernels_{name}")()
+    kernels = [kernel for kernel, field in ffi.typeof("struct kernel_table").fields if field.type.kind == "function"]
+    size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
+    if (table.header, table.bytes) != (build.header_hash(), size):
+        raise OSError(f"{build.library().path} was compiled from another kernels.h: delete it")
+    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
+    pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
+    return Interface(ffi, library, table, pointers)
+
+
+class Kernel:
+    """One kernel for one type of element, called with the fields of its struct in kernels.h by name.
+
+    A tensor is passed as a pointer to its first element: its type must be that of the field, its layout that which
+    kernels.h describes. None is null. Fields that are not given are 0.
+
+    Args:
+        name: of the kernel.
+        dtype: of elements.
+        fixed: fields that are the same at every call; tensors are kept alive.
+    """
+
+    def __init__(self, name: str, dtype: torch.dtype, **fixed: Any) -> None:
+        ffi, _, table, self._pointers = interface(dtype)
+        self._new, self._cast, self._function = ffi.new, ffi.cast, getattr(table, name)
+        self._type, self._kept = ffi.typeof(f"struct {name}_args *"), fixed
+        self._has_threads = any(field == "threads" for field, _ in self._type.item.fields)
+        self._fixed = ffi.new(self._type)
+        self._set(self._fixed, fixed)
+
+    def __call__(self, **arguments: Any) -> None:
+        """Run the kernel."""
+        args = self._new(self._type, self._fixed[0])  # a copy: threads may share a kernel
+        if self._has_threads:
+            args.threads = torch.get_num_threads()
+        self._set(args, arguments)
+        self._function(args)
+
+    def _set(self, args: Any, fields: dict[str, Any]) -> None:
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                value = self._cast(self._pointers[value.dtype], value.data_ptr())
+            elif value is None:
+                continue
+            elif isinstance(value, Kernel):  # a struct inside another one
+                value = value._fixed[0]
+            setattr(args, name, value)
+
+
+_kernel = functools.cache(Kernel)
+
+
+def cross_entropy(
+    logits: Float[Tensor, "rows vocab"],
+    targets: Int[Tensor, " rows"],
+    smoothing: float,
+    loss: Float[Tensor, " rows"],
+    nll: Float[Tensor, " rows"],
+) -> None:
+    """Label-smoothed cross entropy: fill loss and nll; replace the logits by the gradient of the summed loss."""
+    rows, classes = logits.shape
+    _kernel("cross_entropy", logits.dtype)(
+        rows=rows, classes=classes, logits=logits, targets=targets, smoothing=smoothing, loss=loss, nll=nll
+    )
+
+
+def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: float, seed: int) -> None:
+    """Fill `output` with `values`, each kept with probability `keep` and divided by it, or 0; both contiguous."""
+    _kernel("dropout", values.dtype)(count=values.numel(), values=values, output=output, keep=keep, seed=seed)
+
+
+def log_sum_exp(values: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows"]:
+    """Return log(sum of e^x) over the last dimension of contiguous values."""
+    output = values.new_empty(values.shape[:-1], dtype=sum_dtype(values.dtype))
+    _kernel("log_sum_exp", values.dtype)(rows=output.numel(), columns=values.shape[-1], values=values, output=output)
+    return output
+
+
+def best_continuations(
+    logits: Float[Tensor, "sentences beam vocab"],
+    normaliser: Float[Tensor, "sentences beam"],
+    live: Float[Tensor, "sentences beam"],
+    only_eos: Bool[Tensor, " sentences"] | None,
+    never: Bool[Tensor, " vocab"],
+    eos: int,
+    totals: Float[Tensor, "sentences best"],
+    parents: Int[Tensor, "sentences best"],
+    tokens: Int[Tensor, "sentences best"],
+    log_probs: Float[Tensor, "sentences best"],
+) -> None:
+    """Fill the last four tensors with the best continuations by one token; all tensors are contiguous."""
+    sentences, beam, vocab = logits.shape
+    _kernel("best_continuations", logits.dtype)(
+        sentences=sentences,
+        beam=beam,
+        vocab=vocab,
+        best=totals.shape[1],
+        logits=logits,
+        normaliser=normaliser,
+        live=live,
+        only_eos=only_eos,
+        never=never,
+        eos=eos,
+        totals=totals,
+        parents=parents,
+        tokens=tokens,
+        log_probs=log_probs,
+    )
+
+
+def quantise(
+    values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
+) -> None:
+    """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
+    rows, columns = values.shape
+    _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
+
+
+def dequantise(
+    product: Float[Tensor, "rows columns"],
+    scales: Float[Tensor, " rows"],
+    bias: Float[Tensor, " columns"] | None,
+    output: Float[Tensor, "rows columns"],
+) -> None:
+    """Fill `output` with product * scale + bias, a scale for each row."""
+    rows, columns = product.shape
+    _kernel("dequantise", output.dtype)(
+        rows=rows, columns=columns, product=product, scales=scales, bias=bias, output=output
+    )

@@ -1,0 +1,65 @@
+"""The one place that chooses between the plain form of a layer, which `model` defines, and a fast one.
+
+Each function returns the fast form for these operands, or None: then the definition runs. Watched cells always run by
+their definition, because only there is a state to look at after each step. docs/kernels.md lists the forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from seq2seq.kernels import bindings
+from seq2seq.model.cells import Cell
+from seq2seq.model.cpu import attentional, probes, recurrence, torch_layers
+from seq2seq.model.cpu.cell_adapters import ADAPTERS
+from seq2seq.model.cpu.hashed_dropout import run_hashed
+
+if TYPE_CHECKING:
+    from seq2seq.model.network import Seq2Seq
+
+
+def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[..., Tensor] | None:
+    """Return what computes `layers.run` for a layer of such cells, which reads rows of given lengths or whole rows."""
+    if has_kernels(cell) and bindings.usable(inputs):
+        return recurrence.run_compiled
+    if cell.watcher is None and not cell.layer_norm and probes.has_torch_layer(cell.name):
+        return torch_layers.run_packed if has_lengths and inputs.is_cuda else torch_layers.run_torch
+    return None
+
+
+def attentional_layer(cell: Cell, words: Tensor) -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
+    """Return what runs `AttentionalLayer.step` at every step of a target."""
+    return attentional.run_compiled if has_kernels(cell) and bindings.usable(words) else None
+
+
+def dropout(values: Tensor, p: float) -> Callable[[Tensor, float], Tensor] | None:
+    """Return what drops values with probability p."""
+    return run_hashed if p < 1 and bindings.usable(values) else None
+
+
+def decoder_step(network: Seq2Seq, cached: Any, int8: bool = False) -> Callable[..., Any]:
+    """Return what computes `network.step`; for evaluation, without gradients.
+
+    Args:
+        network: whose weights must not change while the result is used.
+        cached: an earlier result for it, or any step function; returned again while its weights are current.
+        int8: whether the products are computed in 8 bits.
+    """
+    from seq2seq.model.cpu.decoder_step import CompiledStep  # reads the network's modules, which import this file
+
+    if not (has_decoder_step(network) and bindings.usable(network.output.weight)):
+        return network.step
+    return CompiledStep.current(network, cached, int8)
+
+
+def has_decoder_step(network: Seq2Seq) -> bool:
+    """Return whether `decoder_step` has a fast form for the parts of this network, on a CPU with kernels."""
+    return has_kernels(network.decoder.bottom.cell) and not network.config.input_feeding
+
+
+def has_kernels(cell: Cell) -> bool:
+    """Return whether the compiled kernels compute this cell."""
+    return cell.watcher is None and cell.name in ADAPTERS

@@ -1,0 +1,136 @@
+"""Single kernels against torch, at the numbers that a network seldom makes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from seq2seq.config.model import CellName
+from seq2seq.kernels import bindings, build
+from seq2seq.model.cells import Cell, State
+from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
+
+COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")
+
+
+@pytest.fixture(autouse=True)
+def kernels() -> None:
+    assert bindings.failure() is None, "there is a compiler, but it does not compile kernels.cpp"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [-1000.0, 0.0, 1000.0])
+def test_attention_does_not_depend_on_what_all_scores_have_in_common(offset: float, dtype: torch.dtype) -> None:
+    """Products of eighths that are exact in fp32, whatever is added to them."""
+    torch.manual_seed(1)
+    query, keys = torch.randint(-8, 9, (2, 3, 7)) / 8, torch.randint(-8, 9, (2, 5, 7)) / 8
+    expected = (query @ keys.mT).to(dtype)
+    expected[1, :, 3:] = -torch.inf
+    expected = torch.softmax(expected, dim=-1)
+    query, keys = pad(query, (0, 1), value=offset).to(dtype), pad(keys, (0, 1), value=1.0).to(dtype)
+    states = torch.randn(2, 5, 6, dtype=dtype)
+    weights, context = torch.empty(2, 3, 1, 5, dtype=dtype), torch.empty(6, 6, dtype=dtype)
+    sizes = {"rows": 2, "queries": 3, "heads": 1, "positions": 5, "size": 8, "context_size": 6}
+    strides = {"states_stride": 30, "context_stride": 6}
+    tensors = {"query": query, "keys": keys, "states": states, "lengths": torch.tensor([5, 3])}
+    bindings.Kernel("attend_forward", dtype, **sizes, **strides)(**tensors, weights=weights, context=context)
+    torch.testing.assert_close(weights[:, :, 0], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(context, (expected @ states).flatten(0, 1), rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_become_bf16_as_in_torch() -> None:
+    """Every bf16 number and those between it and the next one: to nearest, ties to even, NaN of any bits."""
+    upper, lower = torch.arange(1 << 16) << 16, torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
+    values = (upper[:, None] + lower).to(torch.uint32).view(torch.float32)
+    found = torch.empty_like(values, dtype=torch.bfloat16)
+    bindings.dequantise(values, torch.ones(len(values)), None, found)
+    torch.testing.assert_close(found, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CellName)
+def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
+    torch.manual_seed(1)
+    cell = Cell(name, size=16, layer_norm=True)
+    for weight in cell.parameters():
+        weight.normal_()
+    gates = torch.randn(3, 16 * cell.gates).bfloat16()
+    hidden, memory = torch.randn(3, 16), torch.randn(3, cell.memory_size)
+    expected = cell(gates, torch.zeros_like(gates), State(hidden, memory))
+    adapter = ADAPTERS[name]
+    before = adapter.first_carried(State(hidden, memory))
+    after, output = torch.empty_like(before), gates.new_empty(3, 16)
+    saved = gates.new_empty(3, adapter.saved * 16)
+    peepholes, norm = peephole_weights(cell, torch.float32), norm_weights(cell, torch.float32)
+    product = torch.zeros_like(gates)
+    step = bindings.Kernel("cell_forward", torch.bfloat16, kind=adapter.kind, rows=3, size=16, norm=norm)
+    written = {"activations": saved, "carried_after": after, "hidden": output}
+    step(product=product, inputs=gates, carried_before=before, peepholes=peepholes, **written)
+    torch.testing.assert_close(output, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
+    torch.testing.assert_close(after, adapter.first_carried(expected), rtol=1e-4, atol=1e-4)
+
+
+# --- what a call may not get wrong -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("valeus", torch.ones(4), AttributeError),
+        ("values", torch.ones(4, dtype=torch.float64), KeyError),
+        ("values", torch.ones(4, dtype=torch.int64), TypeError),
+        ("count", torch.ones(4), TypeError),
+        ("count", 0.5, TypeError),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_name_or_type_is_an_error(field: str, value: object, error: type[Exception]) -> None:
+    dropout = bindings.Kernel("dropout", torch.float32)
+    with pytest.raises(error):
+        dropout(**{field: value})
+
+
+def test_a_library_of_another_header_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One field more, in a place where no call would fail: the loader sees it."""
+    changed = tmp_path / "kernels.h"
+    text = build.HEADER.read_text(encoding="utf-8")
+    assert text.count("    int64_t count;\n") == 1
+    changed.write_text(text.replace("    int64_t count;\n", "    int64_t count, unused;\n"), encoding="utf-8")
+    assert bindings.usable(torch.zeros(1))
+    monkeypatch.setattr(build, "HEADER", changed)
+    forget = (bindings.interface.cache_clear, bindings.failure.cache_clear)
+    try:
+        for clear in forget:
+            clear()
+        with pytest.raises(OSError, match=r"another kernels\.h"):
+            bindings.interface(torch.float64)
+        assert not bindings.usable(torch.zeros(1))
+        assert "another kernels.h" in str(bindings.problem())
+    finally:
+        monkeypatch.undo()
+        for clear in forget:
+            clear()
+    assert bindings.usable(torch.zeros(1))
+
+
+def test_the_compiler_warns_of_nothing(tmp_path: Path) -> None:
+    compiler = (os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or "clang++").split()
+    for openmp in ([], ["-fopenmp"]):
+        command = [
+            *compiler,
+            *build.FLAGS,
+            *openmp,
+            "-DHEADER_HASH=0ull",
+            "-Werror",
+            "-fsyntax-only",
+            str(build.SOURCE),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0 or "fopenmp" in done.stderr, done.stderr
