@@ -33,7 +33,7 @@ def configure(config: RuntimeConfig) -> None:
 
 
 def kernels_problem(device: torch.device) -> str | None:
-    """Return why the compiled kernels are off on this device, or in what they fall short; None if nothing is missing."""
+    """Return why the compiled kernels are off or slow on this device; None if they run as they should."""
     return bindings.problem() if device.type == "cpu" else None
 
 

@@ -111,11 +111,11 @@ def test_facts_describe_this_process() -> None:
 
 
 def test_disabled_kernels_are_recorded() -> None:
-    provenance.calls.enable(False)
+    provenance.bindings.enable(False)
     try:
         assert make_facts(1, torch.device("cpu"), torch.float32, 1, "hash", 0)["kernels"] is False
     finally:
-        provenance.calls.enable(True)
+        provenance.bindings.enable(True)
 
 
 def test_a_record_grows_with_each_part_of_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
