@@ -26,7 +26,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
     )
 
     def count_change(*_: object) -> None:
-        # The fused step changes weights without incrementing their version, by which model/cpu/decoder_step.py caches them.
+        # The fused step changes weights without incrementing their version, the cache key of cpu/decoder_step.py.
         for weight in parameters:
             increment_version(weight)
 
