@@ -1,4 +1,4 @@
-"""A model simple enough to be a table: a second-order Markov chain, for tests of the searches."""
+"""A model that is a table, a second-order Markov chain, for tests of the searches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOS, SPECIAL_IDS = 2, 4  # those of seq2seq.data.special_ids, which must not be 
 
 
 class MarkovState(NamedTuple):
-    """What comes next depends on the last two tokens, so a wrong parent or mixed-up sentences show."""
+    """The next token depends on the last two, so a wrong parent or mixed-up sentences change the result."""
 
     tables: Tensor  # batch, token before last, last token, next token
     before_last: Tensor  # batch, beam
@@ -33,7 +33,7 @@ def markov_start(tables: Tensor) -> MarkovState:
 
 
 def markov_step(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovState]:
-    """The table's values are log p as they stand, so what normalises them is 0."""
+    """The table's values are log p already, so the normaliser is 0."""
     from seq2seq.search.protocols import Prediction
 
     assert state.before_last.shape == last.shape
@@ -44,7 +44,7 @@ def markov_step(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovSta
 
 
 def next_log_probs_of(table: Tensor) -> Callable[[Sequence[int]], list[float]]:
-    """The same model of one sentence, asked in plain Python: the tokens said so far -> log p of every next token."""
+    """The same model for one sentence in plain Python: tokens so far -> log p of every next token."""
     rows = table.tolist()
 
     def next_log_probs(tokens: Sequence[int]) -> list[float]:
@@ -55,7 +55,7 @@ def next_log_probs_of(table: Tensor) -> Callable[[Sequence[int]], list[float]]:
 
 
 def random_tables(seed: int, sentences: int, words: int, tied: bool = False) -> Tensor:
-    """Random tables in float64; tied ones hold few values, whose sums are exact, so equal scores are common."""
+    """Random tables in float64; tied ones have few values, whose sums are exact, so ties are common."""
     generator = torch.Generator().manual_seed(seed)
     shape = (sentences, *[SPECIAL_IDS + words] * 3)
     if tied:

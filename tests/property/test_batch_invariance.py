@@ -1,4 +1,4 @@
-"""In fp32, with a network of ordinary size: a line's translation does not depend on what it is translated with."""
+"""In fp32, with a network of usual size: a translation does not depend on the rest of its batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from seq2seq.search.batched_search import SearchInput, batches, search
 from seq2seq.search.protocols import Hypothesis
 
 VOCAB = 1000
-TIE = 1e-4  # in float64: two outputs this close are equally good, and rounding may choose either
+TIE = 1e-4  # in float64: scores this close are equal, and rounding may select either output
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def network() -> Seq2Seq:
     sizes = {"emb_size": 128, "hidden_size": 256, "attention_size": 128}
     network = Seq2Seq(ModelConfig(**sizes, encoder_layers=2, decoder_layers=2), VOCAB, VOCAB).eval()
     with torch.no_grad():
-        for name, parameter in network.named_parameters():  # a strong opinion about what comes next
+        for name, parameter in network.named_parameters():  # peaked distributions
             parameter.mul_(1.0 if "bias" in name else 3.0)
         network.output.bias[3] = 2.0  # EOS
     return network
 
 
 def random_sources(count: int) -> list[SearchInput]:
-    """Mostly short, some long, many of one piece; all pieces equally likely, which no text is."""
+    """Mostly short, some long, many of one token; uniformly distributed, unlike text."""
     numbers = random.Random(11)
     lengths = [numbers.choice([1, 1, 2, 3, *range(4, 30), 90]) for _ in range(count)]
     return [SearchInput([numbers.randrange(4, VOCAB) for _ in range(length)], [], []) for length in lengths]
@@ -55,7 +55,7 @@ def search_all(network: Seq2Seq, sources: list[SearchInput], decode: DecodeConfi
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Several share the rows of a product between them, and round as the rows of a share are few or many."""
+    """Threads divide the rows of a product, and rounding depends on the number of rows per thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -77,10 +77,8 @@ def one_thread() -> Iterator[None]:
     ids=lambda parts: "-".join(map(str, parts.values())),
 )
 @torch.inference_mode()
-def test_a_context_does_not_depend_on_how_far_the_batch_is_padded(
-    parts: dict[str, Any], kernels: bool, sentences: int
-) -> None:
-    """To the bit: sums over source positions have a fixed number of terms, whatever attention computes them."""
+def test_a_context_does_not_depend_on_padding(parts: dict[str, Any], kernels: bool, sentences: int) -> None:
+    """To the last bit: sums over source positions have a fixed number of terms in every kind of attention."""
     torch.manual_seed(3)
     config = ModelConfig(emb_size=64, hidden_size=128, attention_size=64, **parts)
     network = Seq2Seq(config, VOCAB, VOCAB).eval()

@@ -122,8 +122,8 @@ def test_best_of_is_a_stable_sort(seed: int, rows: int, size: int, k: int, sprea
     values, index = stable_top_k(scores, k)
     expected = [sorted(range(size), key=lambda i: (-row[i], i))[:k] for row in scores.tolist()]
     assert torch.equal(values, scores.gather(1, index))
-    for found, row, wanted in zip(index.tolist(), scores.tolist(), expected, strict=True):
-        possible = [i for i in wanted if row[i] > -math.inf]  # which of the impossible ones come last is all the same
+    for found, row, order in zip(index.tolist(), scores.tolist(), expected, strict=True):
+        possible = [i for i in order if row[i] > -math.inf]  # the order of impossible ones is undefined
         assert found[: len(possible)] == possible
 
 
@@ -135,7 +135,7 @@ def test_best_of_is_a_stable_sort(seed: int, rows: int, size: int, k: int, sprea
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
     distinct=st.sampled_from([3, 50, 10**6]),
 )
-def test_the_kernel_finds_the_continuations_that_the_plain_way_finds(
+def test_the_kernel_equals_torch(
     seed: int, shape: tuple[int, int, int], k: int, dtype: torch.dtype, distinct: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -165,7 +165,7 @@ A, B = words_of(2)
 
 
 def test_beam_finds_the_answer_that_greedy_misses() -> None:
-    # Greedy says A first (0.5) and ends at 0.5 · 0.4 = 0.2; the best output is B, 0.4 · 0.9 = 0.36.
+    # Greedy emits A first (0.5) and ends at 0.5 · 0.4 = 0.2; the best output is B, 0.4 · 0.9 = 0.36.
     table = table_of(
         {
             BOS_ID: {A: 0.5, B: 0.4, EOS_ID: 0.1},
@@ -194,20 +194,20 @@ def test_the_length_penalty_is_equation_14_of_wu_et_al() -> None:
     assert length_penalty(NormalizationName.gnmt, 0.5)(19) == 2.0
 
 
-def test_the_last_permitted_token_is_eos_and_costs_what_the_model_says() -> None:
+def test_the_last_token_allowed_is_eos_with_its_log_probability() -> None:
     table = table_of({BOS_ID: {A: 0.99, EOS_ID: 0.01}, A: {A: 0.99, EOS_ID: 0.01}}, 5)
     (best,) = search(table, [4], beam_size=1, alpha=0.0).hypotheses[0]
     assert best.tokens == [A, A, A]
     assert best.log_prob == pytest.approx(3 * math.log(0.99) + math.log(0.01))
 
 
-def test_it_stops_as_soon_as_nothing_can_win() -> None:
+def test_the_search_stops_when_no_hypothesis_can_win() -> None:
     # After "A EOS" (0.81) the best rival has at most 0.1: hopeless without a length penalty, however long it gets.
     table = table_of({BOS_ID: {A: 0.9, B: 0.1}, A: {EOS_ID: 0.9, B: 0.1}, B: {B: 0.9, EOS_ID: 0.1}}, 6)
     assert search(table, [50], beam_size=2, alpha=0.0).steps == 2
 
 
-def test_what_proving_the_answer_costs_is_reported() -> None:
+def test_the_steps_after_the_last_change_are_reported() -> None:
     # "A EOS" is found in step 2: log 0.45 / (7 / 6) = -0.684. What follows "A B" is at first as likely and may be
     # divided by up to 55 / 6, so it could still win; but to end costs it log 0.1 and it never does.
     table = table_of({BOS_ID: {A: 0.9, EOS_ID: 0.1}, A: {EOS_ID: 0.5, B: 0.5}, B: {B: 0.9, EOS_ID: 0.1}}, 6)
@@ -226,12 +226,12 @@ def test_steps_and_extra_steps_of_a_sentence_add_up(seed: int, beam_size: int, a
     assert len(best.token_log_probs) + extra == result.steps
 
 
-def test_fewer_outputs_than_asked_when_fewer_exist() -> None:
+def test_fewer_outputs_than_n_best_if_fewer_exist() -> None:
     table = table_of({BOS_ID: {A: 1.0}, A: {EOS_ID: 1.0}}, 6)
     assert [h.tokens for h in search(table, [9], beam_size=5, n_best=5).hypotheses[0]] == [[A]]
 
 
-def test_forbidden_tokens_are_never_said_whatever_their_probability() -> None:
+def test_banned_tokens_are_never_emitted() -> None:
     tables = random_tables(1, 3, 4)
     tables[..., list(NEVER)] = 0.0
     tables[..., A] = 0.0
@@ -265,7 +265,7 @@ def test_options_out_of_range_are_refused(options: dict[str, float], max_length:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, -math.inf])
-def test_a_normaliser_that_is_no_number_is_seen_by_the_kernel(wrong: float) -> None:
+def test_the_kernel_reports_a_normaliser_that_is_nan_or_infinite(wrong: float) -> None:
     prediction = Prediction(torch.zeros(2, 1, 9), torch.tensor([[2.0], [wrong]]))
     found = best_continuations(prediction, torch.zeros(2, 1), 3, NEVER, [])
     assert found.totals.isnan().tolist() == [[False] * 3, [True] * 3]

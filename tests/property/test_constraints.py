@@ -1,4 +1,4 @@
-"""Constrained search against a plain definition of it, brute force, and the unconstrained selector."""
+"""Lexically constrained search against a plain definition, brute force, and the unconstrained search."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ Tokens = tuple[int, ...]
 
 
 @functools.cache
-def lacking(said: Tokens, phrases: tuple[Tokens, ...]) -> int:
-    """How few tokens, said next, make all phrases runs that do not overlap."""
-    if not said:
+def lacking(generated: Tokens, phrases: tuple[Tokens, ...]) -> int:
+    """The fewest further tokens after which all phrases occur without overlap."""
+    if not generated:
         return sum(map(len, phrases))
-    fewest = lacking(said[1:], phrases)  # no phrase begins here
+    fewest = lacking(generated[1:], phrases)  # no phrase begins here
     for i, phrase in enumerate(phrases):
-        if said[: len(phrase)] == phrase[: len(said)]:
+        if generated[: len(phrase)] == phrase[: len(generated)]:
             others = phrases[:i] + phrases[i + 1 :]
-            fewest = min(fewest, lacking(said[len(phrase) :], others) + max(0, len(phrase) - len(said)))
+            fewest = min(fewest, lacking(generated[len(phrase) :], others) + max(0, len(phrase) - len(generated)))
     return fewest
 
 
@@ -75,17 +75,17 @@ def plain_search(
         turns = itertools.zip_longest(*(banks[number] for number in sorted(banks)))
         dealt = [one for turn in turns for one in turn if one is not None][:beam_size]
         best = [(live[beam][0], token, p) for beam, token, p in continuations if (beam, token, p) in dealt]
-        finished += [make_output(said, p, alpha) for said, token, p in best if token == EOS_ID]
-        live = [((*said, token), p) for said, token, p in best if token != EOS_ID]
+        finished += [make_output(generated, p, alpha) for generated, token, p in best if token == EOS_ID]
+        live = [((*generated, token), p) for generated, token, p in best if token != EOS_ID]
     return sorted(finished, key=lambda one: -one.score)[:beam_size]
 
 
-def fits(said: Tokens, phrases: tuple[Tokens, ...], limit: int) -> bool:
-    return len(said) + lacking(said, phrases) + 1 <= limit
+def fits(generated: Tokens, phrases: tuple[Tokens, ...], limit: int) -> bool:
+    return len(generated) + lacking(generated, phrases) + 1 <= limit
 
 
-def make_output(said: Tokens, log_prob: float, alpha: float) -> reference.Output:
-    return reference.Output([*said], log_prob, log_prob / reference.penalty("gnmt", alpha)(len(said) + 1))
+def make_output(generated: Tokens, log_prob: float, alpha: float) -> reference.Output:
+    return reference.Output([*generated], log_prob, log_prob / reference.penalty("gnmt", alpha)(len(generated) + 1))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def search(
 
 
 def unwilling(tables: Tensor, phrases: Sequence[Sequence[Tokens]]) -> Tensor:
-    """Make the model end at once rather than say a word, and say any word rather than one that is asked for."""
+    """Make the model prefer EOS to any word, and any word to those of the phrases."""
     tables = tables.clone()
     tables[..., list(WORDS)] -= 50
     for row, sentence in enumerate(phrases):
@@ -119,7 +119,7 @@ def phrases_of(words: Sequence[int], most: int, longest: int) -> st.SearchStrate
     return st.lists(phrase, max_size=most)
 
 
-def said_of(result: SearchResult) -> list[list[list[int]]]:
+def tokens_of(result: SearchResult) -> list[list[list[int]]]:
     return [[one.tokens for one in row] for row in result.hypotheses]
 
 
@@ -150,7 +150,7 @@ def test_equals_the_plain_definition(
         plain_search(next_log_probs_of(table), tuple(sentence), limit, beam_size, alpha)
         for table, sentence, limit in zip(tables, phrases, limits, strict=True)
     ]
-    assert said_of(found) == [[one.tokens for one in row] for row in expected]
+    assert tokens_of(found) == [[one.tokens for one in row] for row in expected]
     for hypotheses, outputs in zip(found.hypotheses, expected, strict=True):
         assert [one.score for one in hypotheses] == pytest.approx([one.score for one in outputs], abs=1e-9)
 
@@ -165,7 +165,7 @@ def test_equals_the_plain_definition(
 )
 @example(seed=0, phrases=[[(A, B, A, C), (A, B, A, B)]], spares=[2] * 3, beam_size=1, willing=False)
 @example(seed=0, phrases=[[(A,) * n for n in range(1, 8)]], spares=[3] * 3, beam_size=3, willing=True)
-def test_every_output_contains_its_phrases_whatever_the_model_says(
+def test_every_output_contains_its_phrases_however_improbable(
     seed: int, phrases: list[list[Tokens]], spares: list[int], beam_size: int, willing: bool
 ) -> None:
     limits = [room_for(sentence) + spare for sentence, spare in zip(phrases, spares, strict=False)]
@@ -173,7 +173,7 @@ def test_every_output_contains_its_phrases_whatever_the_model_says(
     found = search(
         tables if willing else unwilling(tables, phrases), phrases, limits, beam_size=beam_size, n_best=beam_size
     )
-    for outputs, sentence, limit in zip(said_of(found), phrases, limits, strict=True):
+    for outputs, sentence, limit in zip(tokens_of(found), phrases, limits, strict=True):
         assert outputs
         for output in outputs:
             assert lacking(tuple(output), tuple(sentence)) == 0
@@ -267,13 +267,11 @@ def test_a_search_without_phrases_is_the_unconstrained_one(seed: int, limits: li
     phrases=phrases_of(WORDS[:2], 3, 3),
     beam_size=st.integers(1, 4),
 )
-def test_phrases_go_together_with_a_given_beginning(
-    seed: int, prefix: list[int], phrases: list[Tokens], beam_size: int
-) -> None:
+def test_phrases_with_a_forced_prefix(seed: int, prefix: list[int], phrases: list[Tokens], beam_size: int) -> None:
     limit = len(prefix) + room_for(phrases)
     tables = random_tables(seed, 1, len(WORDS))
     processors = [ForcedPrefix([prefix])]
-    (outputs,) = said_of(
+    (outputs,) = tokens_of(
         search(tables, [phrases], [limit], beam_size=beam_size, n_best=beam_size, processors=processors)
     )
     assert outputs
@@ -291,14 +289,14 @@ def test_phrases_go_together_with_a_given_beginning(
         ([(A, A, B)], 5, {"AAB", "AAAB", "BAAB", "AABA", "AABB"}),  # the second A of AAAB begins the phrase anew
         ([(A, B), (B, A)], 5, {"ABBA", "BAAB"}),  # ABA would use B twice
         ([(A,), (A,)], 4, {"AA", "AAA", "AAB", "ABA", "BAA"}),
-        ([(A, B), (A,)], 4, {"ABA", "AAB"}),  # whether an A is the single one shows later
+        ([(A, B), (A,)], 4, {"ABA", "AAB"}),  # which A is the single one is decided later
         ([(A, A, B), ()], 4, {"AAB"}),
     ],
 )
-def test_all_the_outputs_there_are(phrases: list[Tokens], limit: int, outputs: set[str]) -> None:
+def test_all_possible_outputs(phrases: list[Tokens], limit: int, outputs: set[str]) -> None:
     table = torch.zeros(1, SIZE, SIZE, SIZE)
     table[..., WORDS[2:]] = -torch.inf
-    (found,) = said_of(search(table, [phrases], [limit], 0.0, beam_size=200, n_best=200))
+    (found,) = tokens_of(search(table, [phrases], [limit], 0.0, beam_size=200, n_best=200))
     assert sorted("".join("AB"[token - A] for token in output) for output in found) == sorted(outputs)
 
 
@@ -306,20 +304,22 @@ MANY = range(SIZE, SIZE + 10)
 
 
 @pytest.mark.parametrize(
-    ("phrases", "said"),
+    ("phrases", "generated"),
     [
         ([*[(word,) for word in MANY], (A, B, C, A, B, C, A, B, D)], [*MANY, A, B, C, A, B, C, A, B, C, A, B, D]),
         ([*[(A,) * length for length in range(1, 10)], (B, C, D)], [*[A] * 20, B, C, D, *[A] * 25]),
     ],
     ids=["a phrase begins anew", "many ways to count"],
 )
-def test_what_is_said_counts_beside_any_number_of_phrases(phrases: list[Tokens], said: list[int]) -> None:
+def test_an_output_that_contains_its_phrases_is_accepted(phrases: list[Tokens], generated: list[int]) -> None:
     table = torch.zeros(1, *[SIZE + len(MANY)] * 3)
-    processors = [ForcedPrefix([said])]  # and there is room for no more
-    assert said_of(search(table, [phrases], [len(said) + 1], beam_size=1, processors=processors)) == [[said]]
+    processors = [ForcedPrefix([generated])]  # with no room for another token
+    assert tokens_of(search(table, [phrases], [len(generated) + 1], beam_size=1, processors=processors)) == [
+        [generated]
+    ]
 
 
-def test_the_beam_is_dealt_to_the_numbers_of_tokens_met() -> None:
+def test_the_beam_is_allocated_by_number_of_tokens_met() -> None:
     selector = DynamicBeamAllocation([[(A, B)]], [9])
 
     def choose(*rows: dict[int, float]) -> list[tuple[float, int, int]]:
@@ -330,49 +330,49 @@ def test_the_beam_is_dealt_to_the_numbers_of_tokens_met() -> None:
         scores, parents, tokens = selector.select(totals, 3)
         return list(zip(scores[0].tolist(), parents[0].tolist(), tokens[0].tolist(), strict=True))
 
-    # A has one token met, B, C and D none; EOS may not come yet. A takes the first place, C and D the other two.
+    # A has one token met, B, C and D none; EOS is not allowed yet. A takes the first slot, C and D the remaining two.
     first = choose({EOS_ID: -0.5, A: -8.0, B: -3.0, C: -1.0, D: -2.0})
     assert first == [(-1.0, 0, C), (-2.0, 0, D), (-8.0, 0, A)]
-    # B after A has two met, A after A one, as A after C has; C and D are better than all, but crowd none out.
+    # B after A has two met; A after A and A after C have one; C and D score best but do not take all slots.
     second = choose({A: -7.0, C: -1.5, D: -1.6}, {A: -9.5, C: -2.5}, {A: -9.0, B: -20.0, C: -8.5})
     assert second == [(-1.5, 0, C), (-7.0, 0, A), (-20.0, 2, B)]
-    # C interrupts, so only the last one has anything met: all, and it may end. Its A is neither among the three best
-    # nor the best after its hypothesis, nor does it bring anything nearer.
+    # C interrupts the phrase, so only the last hypothesis has tokens met: all of them, so EOS is allowed. Its A is no
+    # candidate: not among the three best, not the best of its hypothesis, and it meets no token.
     third = choose({C: -2.0}, {C: -8.0}, {EOS_ID: -21.0, A: -22.0})
     assert third == [(-2.0, 0, C), (-8.0, 1, C), (-21.0, 2, EOS_ID)]
-    # Nothing lives but the first two, and of those nothing can be said.
+    # Only the first two hypotheses are live, and they have no possible token.
     assert {score for score, _, _ in choose({}, {}, {})} == {-math.inf}
 
 
-def test_phrases_without_room_are_left_out_one_by_one() -> None:
+def test_phrases_without_room_are_ignored() -> None:
     phrases = [[(A, B), (C, C, C), (D,)]]
     tables = unwilling(random_tables(0, 1, len(WORDS)), phrases)
-    said = {limit: said_of(search(tables, phrases, [limit], beam_size=3))[0][0] for limit in (1, 2, 3, 4, 7)}
-    assert said[1] == []
-    assert said[2] == [D]
-    assert said[3] == [A, B]
-    assert said[4] in ([A, B, D], [D, A, B])
-    assert lacking(tuple(said[7]), tuple(phrases[0])) == 0
+    generated = {limit: tokens_of(search(tables, phrases, [limit], beam_size=3))[0][0] for limit in (1, 2, 3, 4, 7)}
+    assert generated[1] == []
+    assert generated[2] == [D]
+    assert generated[3] == [A, B]
+    assert generated[4] in ([A, B, D], [D, A, B])
+    assert lacking(tuple(generated[7]), tuple(phrases[0])) == 0
 
 
-def test_a_phrase_that_may_not_be_said_leaves_no_output_to_its_sentence_alone() -> None:
+def test_a_phrase_with_a_banned_token_leaves_only_its_own_sentence_without_output() -> None:
     tables = random_tables(0, 3, len(WORDS))
     found = search(tables, [[(A, B)], [(C,)], []], [6, 6, 6], beam_size=3, banned_tokens=(*NEVER_EMITTED, B))
     assert [len(row) for row in found.hypotheses] == [0, 1, 1]
     assert C in found.hypotheses[1][0].tokens
 
 
-def test_the_search_keeps_its_own_totals() -> None:
+def test_the_totals_are_not_modified() -> None:
     totals = random_tables(0, 1, len(WORDS))[:, 0]
     before = totals.clone()
     DynamicBeamAllocation([[(A, B, C)]], [4]).select(totals[:, :1], 3)
     assert torch.equal(totals, before)
 
 
-@pytest.mark.timeout(60)  # following every reading would take hours
-def test_phrases_of_one_anothers_tokens_stay_affordable() -> None:
+@pytest.mark.timeout(60)  # keeping every reading would take hours
+def test_phrases_that_share_tokens_take_bounded_time() -> None:
     phrases = [(A,) * length for length in range(1, 13)]
-    (outputs,) = said_of(
+    (outputs,) = tokens_of(
         search(random_tables(0, 1, len(WORDS)), [phrases], [room_for(phrases) + 3], beam_size=3, n_best=3)
     )
     assert outputs
@@ -380,17 +380,17 @@ def test_phrases_of_one_anothers_tokens_stay_affordable() -> None:
         assert contains_greedily(output, phrases)
 
 
-def contains_greedily(said: Sequence[int], phrases: Sequence[Tokens]) -> bool:
-    """Find runs of their own for the phrases, longest first, trying all places of each."""
+def contains_greedily(generated: Sequence[int], phrases: Sequence[Tokens]) -> bool:
+    """Match the phrases without overlap, longest first, trying all positions of each."""
     if not phrases:
         return True
     longest = max(phrases, key=len)
     others = list(phrases)
     others.remove(longest)
     return any(
-        contains_greedily([*said[:i], BOS_ID, *said[i + len(longest) :]], others)
-        for i in range(len(said) - len(longest) + 1)
-        if tuple(said[i : i + len(longest)]) == longest
+        contains_greedily([*generated[:i], BOS_ID, *generated[i + len(longest) :]], others)
+        for i in range(len(generated) - len(longest) + 1)
+        if tuple(generated[i : i + len(longest)]) == longest
     )
 
 

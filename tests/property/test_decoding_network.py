@@ -1,4 +1,4 @@
-"""Searches over the real network, in double precision: padding is invisible and every score is the model's own."""
+"""Searches over the real network in float64: padding changes nothing, and scores are the model's log-probabilities."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def random_sources(count: int, longest: int, seed: int = 5, **more: list[Any]) -
 def network_of(
     layers: int = 1, attention: AttentionName = AttentionName.additive, seed: int = 7, **parts: Any
 ) -> Seq2Seq:
-    """The tiny network, its weights random and large, with other parts if any are named."""
+    """The tiny network with random, large weights; `parts` are fields of its config."""
     tiny = make_network(VOCAB, seed=seed, layers=layers, attention=attention)
     if not parts:
         return tiny.double().eval()
@@ -93,7 +93,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("parts", ["no attention", "gru, 2 heads", "all"])
-def test_a_shortlist_is_a_network_that_can_say_nothing_else(options: dict[str, Any], kernels: bool, parts: str) -> None:
+def test_a_shortlist_equals_masking_all_other_tokens(options: dict[str, Any], kernels: bool, parts: str) -> None:
     table = torch.zeros(VOCAB, 1, dtype=torch.long)
     table[4:, 0] = torch.arange(4, VOCAB) // 2 * 2  # every other token
     sources = random_sources(6, longest=9, prefixes=[[], [8, 13], *[[]] * 4], phrases=[[], [], [[11, 12]], [], [], []])
@@ -179,23 +179,23 @@ def test_log_probabilities_are_what_teacher_forcing_gives(ensemble: Ensemble, op
 
 
 class Teacher:
-    """The network asked token by token for one sentence: what the reference beam needs to know about it."""
+    """The network evaluated token by token for one sentence, as the reference beam needs it."""
 
     def __init__(self, network: Seq2Seq, source: SearchInput) -> None:
         self.network, self.source = network, source
         self.known: dict[tuple[int, ...], tuple[list[float], np.ndarray]] = {}
 
     def ask(self, tokens: tuple[int, ...]) -> tuple[list[float], np.ndarray]:
-        """Return log p of every next token, and the attention that each source position has got by then."""
+        """Return log p of every next token, and the attention on each source position summed over the tokens."""
         if tokens not in self.known:
             memory, state = self.network.encode(
                 torch.tensor([[*self.source.ids, EOS_ID]]), torch.tensor([len(self.source.ids) + 1])
             )
-            received = np.zeros(len(self.source.ids) + 1)
+            coverage = np.zeros(len(self.source.ids) + 1)
             for token in (BOS_ID, *tokens):
                 logits, state, attn_weights = self.network.step(torch.tensor([[token]]), state, memory)
-                received = received + attn_weights[0, 0].numpy()
-            self.known[tokens] = torch.log_softmax(logits[0, 0], dim=-1).tolist(), received
+                coverage = coverage + attn_weights[0, 0].numpy()
+            self.known[tokens] = torch.log_softmax(logits[0, 0], dim=-1).tolist(), coverage
         return self.known[tokens]
 
 
@@ -258,7 +258,7 @@ def test_equals_the_reference_beam_with_every_option(
 
 
 @torch.no_grad()
-def test_a_step_prepared_for_one_network_is_not_that_of_another() -> None:
+def test_prepared_weights_are_not_reused_for_another_network() -> None:
     one, other = network_of(seed=1), network_of(seed=2)
     first = dispatch.decoder_step(one, one.step)
     words = torch.tensor([[BOS_ID]])
@@ -281,18 +281,18 @@ def test_an_ensemble_of_one_network_twice_is_that_network() -> None:
 
 
 @torch.no_grad()
-def test_an_ensemble_says_the_renormalised_weighted_mean_of_log_probabilities() -> None:
+def test_an_ensemble_is_the_renormalised_weighted_mean_of_log_probabilities() -> None:
     one, two = network_of(seed=1), network_of(2, seed=2)
     (source,), target = random_sources(1, 6), [5, 9, 4]
     (forced,) = Ensemble([one, two], [1.0, 3.0]).force_decode([source.ids], [target], torch.device("cpu"))
-    expected, looked = [], []
+    expected, attention = [], []
     for i, token in enumerate([*target, EOS_ID]):
         answers = [Teacher(network, source).ask(tuple(target[:i])) for network in (one, two)]
         mean = np.array(answers[0][0]) * 0.25 + np.array(answers[1][0]) * 0.75
         expected.append(mean[token] - np.log(np.exp(mean).sum()))
-        looked.append(answers[0][1] * 0.25 + answers[1][1] * 0.75)
+        attention.append(answers[0][1] * 0.25 + answers[1][1] * 0.75)
     assert forced.token_log_probs == pytest.approx(expected, abs=1e-9)
-    assert np.allclose(forced.attn_weights.numpy().cumsum(axis=0), looked, atol=1e-9)
+    assert np.allclose(forced.attn_weights.numpy().cumsum(axis=0), attention, atol=1e-9)
 
 
 @torch.no_grad()

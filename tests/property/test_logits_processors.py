@@ -27,27 +27,27 @@ EXAMPLES = settings(max_examples=scaled(50, 2000), deadline=None, derandomize=Tr
 VOCAB = 7  # three words: few enough that they are often repeated
 A, B, C = range(EOS_ID + 1, VOCAB)
 
-# (log p of every next token, tokens said, sentence) -> log p after the processor
+# (log p of every next token, tokens so far, sentence) -> log p after the processor
 Definition = Callable[[list[float], list[int], int], list[float]]
 
 
 def forbidding(is_forbidden: Callable[[int, list[int], int], bool]) -> Definition:
-    def definition(log_probs: list[float], said: list[int], sentence: int) -> list[float]:
-        return [-math.inf if is_forbidden(token, said, sentence) else p for token, p in enumerate(log_probs)]
+    def definition(log_probs: list[float], generated: list[int], sentence: int) -> list[float]:
+        return [-math.inf if is_forbidden(token, generated, sentence) else p for token, p in enumerate(log_probs)]
 
     return definition
 
 
 def min_length(lengths: list[int]) -> tuple[LogitsProcessor, Definition]:
-    def too_short(token: int, said: list[int], sentence: int) -> bool:
-        return token == EOS_ID and len([*said, token]) < lengths[sentence]
+    def too_short(token: int, generated: list[int], sentence: int) -> bool:
+        return token == EOS_ID and len([*generated, token]) < lengths[sentence]
 
     return MinLength(torch.tensor(lengths)), forbidding(too_short)
 
 
 def no_repeat(n: int) -> tuple[LogitsProcessor, Definition]:
-    def repeats(token: int, said: list[int], sentence: int) -> bool:
-        text = [*said, token]
+    def repeats(token: int, generated: list[int], sentence: int) -> bool:
+        text = [*generated, token]
         ngrams = [text[i : i + n] for i in range(len(text) - n + 1)]
         return token != EOS_ID and text[-n:] in ngrams[:-1]
 
@@ -55,23 +55,23 @@ def no_repeat(n: int) -> tuple[LogitsProcessor, Definition]:
 
 
 def repetition(factor: float) -> tuple[LogitsProcessor, Definition]:
-    def definition(log_probs: list[float], said: list[int], sentence: int) -> list[float]:
-        return [p * factor if token in said else p for token, p in enumerate(log_probs)]
+    def definition(log_probs: list[float], generated: list[int], sentence: int) -> list[float]:
+        return [p * factor if token in generated else p for token, p in enumerate(log_probs)]
 
     return RepetitionPenalty(factor), definition
 
 
 def banned_sequences(sequences: list[list[int]]) -> tuple[LogitsProcessor, Definition]:
-    def completes(token: int, said: list[int], sentence: int) -> bool:
-        text = [*said, token]
+    def completes(token: int, generated: list[int], sentence: int) -> bool:
+        text = [*generated, token]
         return any(text[max(0, len(text) - len(sequence)) :] == sequence for sequence in sequences)
 
     return BannedSequences(sequences), forbidding(completes)
 
 
 def forced_prefix(prefixes: list[list[int]]) -> tuple[LogitsProcessor, Definition]:
-    def differs(token: int, said: list[int], sentence: int) -> bool:
-        return prefixes[sentence][len(said) : len(said) + 1] not in ([], [token])
+    def differs(token: int, generated: list[int], sentence: int) -> bool:
+        return prefixes[sentence][len(generated) : len(generated) + 1] not in ([], [token])
 
     return ForcedPrefix(prefixes), forbidding(differs)
 
@@ -87,7 +87,7 @@ PROCESSORS: dict[str, tuple[Callable[..., tuple[LogitsProcessor, Definition]], s
 }
 seeds = st.integers(0, 2**31)
 beams = st.integers(1, 3)
-lengths_said = st.integers(0, 9)
+lengths = st.integers(0, 9)
 
 
 def draw_processor(data: st.DataObject, name: str) -> tuple[LogitsProcessor, Definition]:
@@ -95,12 +95,12 @@ def draw_processor(data: st.DataObject, name: str) -> tuple[LogitsProcessor, Def
     return make(data.draw(arguments))  # not inside the strategy: beartype rolls dice, which Hypothesis forbids there
 
 
-def situation(seed: int, beam: int, said: int, impossible: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Random log-probabilities, some of them -inf, and what the hypotheses have said: anything, EOS, too."""
+def situation(seed: int, beam: int, generated: int, impossible: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Random log-probabilities, some of them -inf, and random tokens so far, EOS among them."""
     generator = torch.Generator().manual_seed(seed)
     log_probs = torch.randn(SENTENCES, beam, VOCAB, generator=generator, dtype=torch.float64).log_softmax(2)
     log_probs[torch.rand(log_probs.shape, generator=generator) < impossible] = -torch.inf
-    return log_probs, torch.randint(0, VOCAB, (SENTENCES, beam, said), generator=generator)
+    return log_probs, torch.randint(0, VOCAB, (SENTENCES, beam, generated), generator=generator)
 
 
 def for_each(change: Definition, log_probs: Tensor, tokens: Tensor) -> list[list[list[float]]]:
@@ -112,10 +112,12 @@ def for_each(change: Definition, log_probs: Tensor, tokens: Tensor) -> list[list
 
 @pytest.mark.parametrize("name", PROCESSORS)
 @EXAMPLES
-@given(data=st.data(), seed=seeds, beam=beams, said=lengths_said)
-def test_a_processor_equals_its_definition(name: str, data: st.DataObject, seed: int, beam: int, said: int) -> None:
+@given(data=st.data(), seed=seeds, beam=beams, generated=lengths)
+def test_a_processor_equals_its_definition(
+    name: str, data: st.DataObject, seed: int, beam: int, generated: int
+) -> None:
     processor, definition = draw_processor(data, name)
-    log_probs, tokens = situation(seed, beam, said)
+    log_probs, tokens = situation(seed, beam, generated)
     expected = for_each(definition, log_probs, tokens)
     before = tokens.clone()
     processor.apply(log_probs, tokens)
@@ -128,14 +130,14 @@ def test_a_processor_equals_its_definition(name: str, data: st.DataObject, seed:
 @given(
     data=st.data(),
     seed=seeds,
-    said=lengths_said,
+    generated=lengths,
     kept=st.lists(st.lists(st.integers(0, SENTENCES - 1), unique=True, max_size=SENTENCES), min_size=1, max_size=2),
 )
-def test_a_processor_for_some_sentences_does_to_them_what_it_did(
-    name: str, data: st.DataObject, seed: int, said: int, kept: list[list[int]]
+def test_keep_leaves_the_kept_sentences_unchanged(
+    name: str, data: st.DataObject, seed: int, generated: int, kept: list[list[int]]
 ) -> None:
     processor, _ = draw_processor(data, name)
-    log_probs, tokens = situation(seed, 2, said)
+    log_probs, tokens = situation(seed, 2, generated)
     processor.apply(expected := log_probs.clone(), tokens)
     for sentences in kept:
         index = torch.tensor([i for i in sentences if i < len(tokens)], dtype=torch.long)
@@ -150,27 +152,27 @@ def test_a_processor_for_some_sentences_does_to_them_what_it_did(
     names=st.lists(st.sampled_from(list(PROCESSORS)), max_size=5),
     seed=seeds,
     beam=beams,
-    said=lengths_said,
+    generated=lengths,
     impossible=st.sampled_from([0.2, 0.8]),
 )
 def test_all_processors_together(
-    data: st.DataObject, names: Sequence[str], seed: int, beam: int, said: int, impossible: float
+    data: st.DataObject, names: Sequence[str], seed: int, beam: int, generated: int, impossible: float
 ) -> None:
     processors = [draw_processor(data, name) for name in names]
 
-    def all_of_them(log_probs: list[float], said: list[int], sentence: int) -> list[float]:
+    def all_of_them(log_probs: list[float], generated: list[int], sentence: int) -> list[float]:
         changed = log_probs
         for name, (_, definition) in zip(names, processors, strict=True):
             if name != "forced_prefix":
-                changed = definition(changed, said, sentence)
+                changed = definition(changed, generated, sentence)
         for name, (processor, definition) in zip(names, processors, strict=True):
-            if name == "forced_prefix" and len(said) < len(processor.prefixes[sentence]):
-                changed = definition(log_probs, said, sentence)
+            if name == "forced_prefix" and len(generated) < len(processor.prefixes[sentence]):
+                changed = definition(log_probs, generated, sentence)
         if max(changed) == -math.inf:
             changed = [log_probs[EOS_ID] if token == EOS_ID else p for token, p in enumerate(changed)]
         return changed
 
-    log_probs, tokens = situation(seed, beam, said, impossible)
+    log_probs, tokens = situation(seed, beam, generated, impossible)
     before = log_probs.clone()
     expected = for_each(all_of_them, log_probs, tokens)
     changed = apply_processors([processor for processor, _ in processors], log_probs, tokens)
@@ -178,52 +180,52 @@ def test_all_processors_together(
     assert torch.equal(log_probs, before)
 
 
-def said_and_left(
-    processors: Sequence[LogitsProcessor], said: list[int], log_probs: dict[int, float]
+def allowed_after(
+    processors: Sequence[LogitsProcessor], generated: list[int], log_probs: dict[int, float]
 ) -> dict[int, float]:
-    """What one hypothesis may say next, from what it could say and has said."""
+    """The next tokens of one hypothesis and their log p, after the processors."""
     row = torch.full((1, 1, VOCAB), -torch.inf)
     for token, p in log_probs.items():
         row[0, 0, token] = p
-    changed = apply_processors(processors, row, torch.tensor(said, dtype=torch.long).view(1, 1, -1))[0, 0].tolist()
+    changed = apply_processors(processors, row, torch.tensor(generated, dtype=torch.long).view(1, 1, -1))[0, 0].tolist()
     return {token: p for token, p in enumerate(changed) if p > -math.inf}
 
 
 ALL = {A: -1.0, B: -2.0, C: -3.0, EOS_ID: -4.0}
 
 
-def test_the_third_word_of_a_trigram_said_before_is_forbidden() -> None:
-    assert said_and_left([NoRepeatNgrams(3)], [A, B, C, A, B], ALL) == {A: -1.0, B: -2.0, EOS_ID: -4.0}
-    assert said_and_left([NoRepeatNgrams(3)], [A, A], ALL) == ALL  # two words are no trigram yet
-    assert said_and_left([NoRepeatNgrams(2)], [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
-    assert said_and_left([NoRepeatNgrams(1)], [A, C], ALL) == {B: -2.0, EOS_ID: -4.0}
+def test_the_last_token_of_a_repeated_trigram_is_masked() -> None:
+    assert allowed_after([NoRepeatNgrams(3)], [A, B, C, A, B], ALL) == {A: -1.0, B: -2.0, EOS_ID: -4.0}
+    assert allowed_after([NoRepeatNgrams(3)], [A, A], ALL) == ALL  # two tokens are no trigram
+    assert allowed_after([NoRepeatNgrams(2)], [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
+    assert allowed_after([NoRepeatNgrams(1)], [A, C], ALL) == {B: -2.0, EOS_ID: -4.0}
 
 
-def test_a_forbidden_sequence_is_stopped_before_its_last_token_from_the_first_step_on() -> None:
+def test_the_last_token_of_a_banned_sequence_is_masked() -> None:
     processor = BannedSequences([[A], [B, C], [C, B, B]])
-    assert said_and_left([processor], [], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
-    assert said_and_left([processor], [B], ALL) == {B: -2.0, EOS_ID: -4.0}
-    assert said_and_left([processor], [C, B], ALL) == {EOS_ID: -4.0}
-    assert said_and_left([BannedSequences([[A, EOS_ID]])], [A], ALL) == {A: -1.0, B: -2.0, C: -3.0}
+    assert allowed_after([processor], [], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
+    assert allowed_after([processor], [B], ALL) == {B: -2.0, EOS_ID: -4.0}
+    assert allowed_after([processor], [C, B], ALL) == {EOS_ID: -4.0}
+    assert allowed_after([BannedSequences([[A, EOS_ID]])], [A], ALL) == {A: -1.0, B: -2.0, C: -3.0}
 
 
-def test_a_word_said_twice_is_penalised_once() -> None:
+def test_a_token_that_occurs_twice_is_penalised_once() -> None:
     expected = {A: -1.5, B: -2.0, C: -3.0, EOS_ID: -4.0}
-    assert said_and_left([RepetitionPenalty(1.5)], [A, A], ALL) == expected
+    assert allowed_after([RepetitionPenalty(1.5)], [A, A], ALL) == expected
 
 
-def test_a_forced_token_keeps_its_own_log_p_against_every_other_rule() -> None:
+def test_a_forced_token_keeps_its_log_p_whatever_the_rest_of_the_processors_do() -> None:
     processors = [ForcedPrefix([[A, A]]), NoRepeatNgrams(1), RepetitionPenalty(3.0), BannedSequences([[A]])]
-    assert said_and_left(processors, [A], ALL) == {A: -1.0}
-    assert said_and_left(processors, [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
+    assert allowed_after(processors, [A], ALL) == {A: -1.0}
+    assert allowed_after(processors, [A, A], ALL) == {B: -2.0, C: -3.0, EOS_ID: -4.0}
 
 
 def test_a_hypothesis_to_which_the_rules_leave_nothing_may_end() -> None:
     processors = [MinLength(torch.tensor([9])), NoRepeatNgrams(1)]
-    assert said_and_left(processors, [A, B], ALL) == {C: -3.0}
-    assert said_and_left(processors, [A, B, C], ALL) == {EOS_ID: -4.0}
-    assert said_and_left(processors, [A, B, C], {}) == {}
-    assert said_and_left(processors, [A, B, C], {A: -1.0}) == {}  # the model itself will not end it
+    assert allowed_after(processors, [A, B], ALL) == {C: -3.0}
+    assert allowed_after(processors, [A, B, C], ALL) == {EOS_ID: -4.0}
+    assert allowed_after(processors, [A, B, C], {}) == {}
+    assert allowed_after(processors, [A, B, C], {A: -1.0}) == {}  # the model gives EOS no probability
 
 
 def test_without_rules_nothing_is_copied() -> None:

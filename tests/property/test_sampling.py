@@ -24,7 +24,7 @@ from seq2seq.search.sampling import draw_tokens, sample
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
 EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
 
-# The tokens said so far -> log p of every next token.
+# The tokens so far -> log p of every next token.
 NextLogProbs = Callable[[Sequence[int]], list[float]]
 
 
@@ -37,10 +37,10 @@ def draw_samples(tables: Tensor, max_lengths: Sequence[int], **options: Any) -> 
     return sample(markov_step, markov_start(tables), torch.tensor(max_lengths, dtype=torch.long), **options)
 
 
-def pieces(
+def distribution(
     log_probs: Sequence[float], temperature: float, top_k: int, top_p: float, never: Sequence[int] = ()
 ) -> list[tuple[int, float]]:
-    """The definition of what is drawn from: tokens and their probabilities, in their order on the unit interval."""
+    """The definition of the distribution: tokens and their probabilities, in their order on the unit interval."""
     possible = [(token, p) for token, p in enumerate(log_probs) if token not in never and p > -math.inf]
     if top_k or top_p < 1:
         possible.sort(key=lambda one: -one[1])  # stable: equal ones by id
@@ -54,7 +54,7 @@ def pieces(
 
 
 def piece_at(number: float, parts: list[tuple[int, float]]) -> int:
-    """The first token up to which the probabilities sum to `number`."""
+    """The inverse CDF: the first token at which the cumulated probability reaches `number`."""
     for n, (token, _) in enumerate(parts):
         if sum(p for _, p in parts[: n + 1]) >= number:
             return token
@@ -66,14 +66,14 @@ def plain_samples(
 ) -> list[list[int]]:
     """The definition of `sample` for one sentence: tokens, EOS included."""
     generator = torch.Generator().manual_seed(seed)
-    said: list[list[int]] = [[] for _ in range(samples)]
+    outputs: list[list[int]] = [[] for _ in range(samples)]
     for length in range(1, limit + 1):
         numbers = (1 - torch.rand(samples, generator=generator, dtype=torch.float64)).tolist()
-        for tokens, number in zip(said, numbers, strict=True):
+        for tokens, number in zip(outputs, numbers, strict=True):
             if EOS_ID not in tokens:
-                parts = pieces(next_log_probs(tokens), never=NEVER, **options)
+                parts = distribution(next_log_probs(tokens), never=NEVER, **options)
                 tokens.append(EOS_ID if length == limit else piece_at(number, parts))
-    return said
+    return outputs
 
 
 options_of_draw = st.fixed_dictionaries(
@@ -114,29 +114,27 @@ def test_equals_the_one_sentence_definition(
     tied=st.booleans(),
 )
 @example(seed=1, vocab=60, options={"temperature": 2.5, "top_k": 0, "top_p": 0.9}, few=1, tied=False)
-def test_what_is_drawn_equals_its_definition(
-    seed: int, vocab: int, options: dict[str, Any], few: int, tied: bool
-) -> None:
+def test_a_draw_equals_its_definition(seed: int, vocab: int, options: dict[str, Any], few: int, tied: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     log_probs = torch.randn(20, vocab, generator=generator, dtype=torch.float64)
     log_probs = log_probs.round() if tied else log_probs
     log_probs[torch.rand(20, vocab, generator=generator) < 0.3] = -torch.inf
-    log_probs[:, seed % vocab] = 0.0  # something is possible
+    log_probs[:, seed % vocab] = 0.0  # some token is possible
     numbers = 1 - torch.rand(20, generator=generator, dtype=torch.float64)
     expected = [
-        piece_at(number, pieces(row, **options))
+        piece_at(number, distribution(row, **options))
         for number, row in zip(numbers.tolist(), log_probs.tolist(), strict=True)
     ]
     assert draw_tokens(log_probs, numbers, **options, candidates=few).tolist() == expected
 
 
-def test_both_ends_of_the_unit_interval_draw_something_possible() -> None:
+def test_both_ends_of_the_unit_interval_draw_a_possible_token() -> None:
     log_probs = torch.tensor([-math.inf, -1.0, -math.inf, -1.0, -math.inf]).expand(3, -1)
     for options in ({}, {"top_k": 4}, {"top_p": 0.9}):
         assert draw_tokens(log_probs, torch.tensor([0.0, 2.0**-53, 1.0]), **options).tolist() == [1, 1, 3]
 
 
-def test_top_p_takes_no_token_more_than_hold_it() -> None:
+def test_top_p_takes_the_smallest_set_that_holds_it() -> None:
     equal = torch.full((1, 4), math.log(1 / 4))
     last = [draw_tokens(equal, torch.ones(1), top_p=top_p).item() for top_p in (0.01, 0.25, 0.26, 0.5, 0.75, 0.76)]
     assert last == [0, 0, 1, 1, 2, 3]
@@ -184,7 +182,7 @@ def test_outputs_are_as_frequent_as_they_are_probable(
             tokens: Sequence[int], next_log_probs: NextLogProbs = next_log_probs
         ) -> list[tuple[int, float]]:
             log_probs = [p * factor if token in tokens else p for token, p in enumerate(next_log_probs(tokens))]
-            return pieces(log_probs, temperature, top_k, top_p, NEVER)
+            return distribution(log_probs, temperature, top_k, top_p, NEVER)
 
         expected = outputs(parts_after, limit)
         drawn = Counter(tuple(hypothesis.tokens) for hypothesis in hypotheses)
@@ -196,7 +194,7 @@ def test_outputs_are_as_frequent_as_they_are_probable(
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**31), sentences=st.integers(2, 6), options=options_of_draw, exact=st.booleans())
-def test_neither_the_other_sentences_nor_their_order_matter(
+def test_samples_do_not_depend_on_the_rest_of_the_batch(
     seed: int, sentences: int, options: dict[str, Any], exact: bool
 ) -> None:
     tables = random_tables(seed, sentences, 5).to(torch.float64 if exact else torch.float32)
@@ -231,7 +229,7 @@ def greedy(next_log_probs: NextLogProbs, limit: int) -> list[int]:
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**31), words=st.integers(1, 8), limit=st.integers(1, 15), tied=st.booleans())
-def test_the_likeliest_token_alone_is_greedy_search(seed: int, words: int, limit: int, tied: bool) -> None:
+def test_drawing_from_the_likeliest_token_is_greedy_search(seed: int, words: int, limit: int, tied: bool) -> None:
     tables = random_tables(seed, 1, words, tied)
     expected = greedy(next_log_probs_of(tables[0]), limit)
     extremes = [{"top_k": 1}, {"top_k": 1, "temperature": 100.0}, {"top_p": 1e-6}]
@@ -243,17 +241,17 @@ def test_the_likeliest_token_alone_is_greedy_search(seed: int, words: int, limit
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**31), limits=st.lists(st.integers(1, 9), min_size=1, max_size=4), options=options_of_draw)
-def test_log_p_is_the_models_own_whatever_was_drawn_from(seed: int, limits: list[int], options: dict[str, Any]) -> None:
+def test_log_probabilities_are_the_models(seed: int, limits: list[int], options: dict[str, Any]) -> None:
     tables = random_tables(seed, len(limits), 4)
     processors = [RepetitionPenalty(2.0), ForcedPrefix([[EOS_ID + 1]] * len(limits))]
     found = draw_samples(tables, limits, processors=processors, penalty=lambda length: 3.0 + length, **options)
     for table, hypotheses in zip(tables, found, strict=True):
         next_log_probs = next_log_probs_of(table)
         for hypothesis in hypotheses:
-            said = [*hypothesis.tokens, EOS_ID]
-            log_probs = [next_log_probs(said[:i])[token] for i, token in enumerate(said)]
+            tokens = [*hypothesis.tokens, EOS_ID]
+            log_probs = [next_log_probs(tokens[:i])[token] for i, token in enumerate(tokens)]
             assert hypothesis.token_log_probs == log_probs
-            assert hypothesis.score == pytest.approx(math.fsum(log_probs) / (3 + len(said)), abs=1e-12)
+            assert hypothesis.score == pytest.approx(math.fsum(log_probs) / (3 + len(tokens)), abs=1e-12)
 
 
 @EXAMPLES
@@ -283,7 +281,7 @@ def test_every_processor_is_obeyed(seed: int, sentences: int, options: dict[str,
             assert not any(tokens[i : i + len(f)] == f for f in forbidden for i in range(len(tokens)))
 
 
-def test_a_sentence_costs_no_step_after_its_longest_sample() -> None:
+def test_a_sentence_takes_no_step_after_its_longest_sample() -> None:
     shapes = []
 
     def counted(last: Tensor, state: MarkovState) -> tuple[Prediction, MarkovState]:
@@ -300,14 +298,14 @@ def test_a_sentence_costs_no_step_after_its_longest_sample() -> None:
 
 
 def constant_tables(probabilities: dict[int, float]) -> Tensor:
-    """One sentence in which what comes next does not depend on what was said."""
+    """One sentence whose next-token distribution is constant."""
     table = torch.full((1, *[EOS_ID + 3] * 3), -torch.inf, dtype=torch.float64)
     for token, probability in probabilities.items():
         table[..., token] = math.log(probability)
     return table
 
 
-def test_where_nothing_is_possible_the_sample_ends() -> None:
+def test_a_sample_ends_where_no_token_is_possible() -> None:
     found = draw_samples(constant_tables({}), [5], samples=2)
     assert found == [[Hypothesis([], [-math.inf], -math.inf)] * 2]
     only_word = constant_tables({EOS_ID + 1: 1.0})

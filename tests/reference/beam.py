@@ -1,4 +1,4 @@
-"""Beam search for one sentence in plain Python, to be read: the definition that the batched one is tested against."""
+"""Beam search for one sentence in plain Python: the definition that the batched search is tested against."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Output(NamedTuple):
 
 
 def penalty(kind: str, alpha: float) -> Callable[[int], float]:
-    """What log p is divided by, from the number of tokens with EOS."""
+    """The divisor of log p by number of tokens, EOS included."""
     return {
         "gnmt": lambda length: ((5 + length) / 6) ** alpha,
         "average": lambda length: length**alpha,
@@ -28,32 +28,32 @@ def penalty(kind: str, alpha: float) -> Callable[[int], float]:
     }[kind]
 
 
-def coverage(received: Iterable[float]) -> float:
-    """The coverage penalty, from the attention that each source position has got."""
-    return sum(math.log(min(max(attention, 1e-10), 1.0)) for attention in received)
+def coverage(attention: Iterable[float]) -> float:
+    """The coverage penalty, from the attention on each source position summed over the output."""
+    return sum(math.log(min(max(weight, 1e-10), 1.0)) for weight in attention)
 
 
 class Processors(NamedTuple):
-    """What may be generated, and how much it counts, after what has been generated."""
+    """All logits processors in one definition."""
 
     min_length: int = 0
     ngram: int = 0
     repetition: float = 1.0
     prefix: Sequence[int] = ()
 
-    def weigh(self, generated: tuple[int, ...], log_probs: Sequence[float], never: Collection[int]) -> list[float]:
+    def apply(self, generated: tuple[int, ...], log_probs: Sequence[float], never: Collection[int]) -> list[float]:
         if len(generated) < len(self.prefix):
             forced = self.prefix[len(generated)]
             return [log_prob if token == forced else -math.inf for token, log_prob in enumerate(log_probs)]
-        weighed = [
+        changed = [
             log_prob * (self.repetition if token in generated else 1.0)
             if token not in never and self._may_follow(generated, token)
             else -math.inf
             for token, log_prob in enumerate(log_probs)
         ]
-        if max(weighed) == -math.inf:  # a hypothesis that may say nothing any more may end
-            weighed[EOS] = log_probs[EOS]
-        return weighed
+        if max(changed) == -math.inf:  # no token is allowed: allow EOS
+            changed[EOS] = log_probs[EOS]
+        return changed
 
     def _may_follow(self, generated: tuple[int, ...], token: int) -> bool:
         if token == EOS:
@@ -73,7 +73,7 @@ def beam_search(
     processors: Processors | None = None,
     bonus: Callable[[tuple[int, ...]], float] = lambda tokens: 0.0,
 ) -> list[Output]:
-    """Never stops early: runs until nothing lives or the last permitted token."""
+    """Search without early stopping: until no hypothesis is live or the limit is reached."""
     processors = processors or Processors()
     live: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Output] = []
@@ -81,10 +81,10 @@ def beam_search(
         continuations = [
             ((*tokens, token), log_prob + more)
             for tokens, log_prob in live
-            for token, more in enumerate(processors.weigh(tokens, next_log_probs(tokens), never))
+            for token, more in enumerate(processors.apply(tokens, next_log_probs(tokens), never))
             if more > -math.inf and (token == EOS or length < max_length)
         ]
-        continuations.sort(key=lambda one: -one[1])  # stable: equal ones stay in the order of beam, then token
+        continuations.sort(key=lambda one: -one[1])  # stable: ties by beam, then token
         best = continuations[:beam_size]
         finished += [Output([*t[:-1]], p, p / divisor(length) + bonus(t[:-1])) for t, p in best if t[-1] == EOS]
         live = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != EOS]
@@ -98,7 +98,7 @@ def brute_force(
     n_best: int,
     divisor: Callable[[int], float],
 ) -> list[Output]:
-    """Score every sequence there is."""
+    """Score every possible sequence."""
     outputs = []
     for length in range(max_length):
         for tokens in itertools.product(words, repeat=length):

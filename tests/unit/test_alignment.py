@@ -1,4 +1,4 @@
-"""Attention on pieces to links between words: sums, means and ties worked out by hand, and against matrix products."""
+"""Word alignment from attention: sums, means and ties worked out by hand, and against matrix products."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from seq2seq.inference.alignment import hard_alignment, pharaoh, word_attention
 
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 
-# Three output pieces and EOS look at three input pieces and EOS; the first two inputs are one word, and the last two
-# outputs. Eighths, so that sums and means are exact.
+# Attention of three target tokens and EOS to three source tokens and EOS. The first two source tokens are one word, and
+# so are the last two target tokens. Eighths, so that sums and means are exact.
 WEIGHTS = [
     [0.5, 0.25, 0.125, 0.125],
     [0.0, 0.25, 0.5, 0.25],
@@ -21,22 +21,22 @@ WEIGHTS = [
 
 
 def words(size: int) -> st.SearchStrategy[list[int | None]]:
-    """Draw the words of `size` pieces, as a tokenizer gives them: in order, some of none."""
+    """Draw the word indices of `size` tokens as a tokenizer gives them: ascending, some None."""
     return st.lists(st.sampled_from([0, 0, 1, None]), min_size=size, max_size=size).map(_count_up)
 
 
 def _count_up(steps: list[int | None]) -> list[int | None]:
-    found: list[int | None] = []
+    indices: list[int | None] = []
     last = 0
     for step in steps:
         last += step or 0
-        found.append(None if step is None else last)
-    return found
+        indices.append(None if step is None else last)
+    return indices
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> tuple[list[list[float]], list[int | None], list[int | None]]:
-    """Draw weights (whole numbers, whose sums are exact), EOS included, and the words of both sides."""
+def attentions(draw: st.DrawFn) -> tuple[list[list[float]], list[int | None], list[int | None]]:
+    """Draw weights (integers, whose sums are exact), EOS included, and the word indices of both sides."""
     sources, targets = draw(st.integers(0, 6)), draw(st.integers(0, 6))
     row = st.lists(st.integers(0, 8).map(float), min_size=sources + 1, max_size=sources + 1)
     weights = draw(st.lists(row, min_size=targets + 1, max_size=targets + 1))
@@ -47,32 +47,34 @@ def one_hot(words: list[int | None], size: int) -> np.ndarray:
     return np.array([[word == column for column in range(size)] for word in words], float).reshape(len(words), size)
 
 
-def test_a_source_word_gets_a_sum_and_a_target_word_gives_a_mean() -> None:
+def test_sum_over_source_tokens_and_mean_over_target_tokens() -> None:
     assert word_attention(WEIGHTS, [0, 0, 1], [0, 1, 1]) == [[0.75, 0.125], [0.25, 0.5]]
 
 
-def test_pieces_of_no_word_are_left_out() -> None:
+def test_tokens_outside_any_word_are_skipped() -> None:
     assert word_attention(WEIGHTS, [None, 0, 1], [0, None, 1]) == [[0.25, 0.125], [0.0, 0.5]]
     assert word_attention(WEIGHTS, [None, None, None], [0, 0, 0]) == [[]]
     assert word_attention(WEIGHTS, [0, 0, 0], [None, None, None]) == []
 
 
-def test_a_word_without_pieces_has_zeros() -> None:
+def test_a_word_without_tokens_has_zeros() -> None:
     assert word_attention(WEIGHTS, [0, 0, 2], [0, 2, 2]) == [[0.75, 0, 0.125], [0, 0, 0], [0.25, 0, 0.5]]
     assert word_attention(WEIGHTS, [0, 0, 1], [0, 0, 0], shape=(2, 3)) == [[1.25 / 3, 1.125 / 3, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(("src", "tgt"), [([0, 0, 1, 1, 1], [0]), ([0], [0, 0, 0, 0, 0])])
-def test_fewer_weights_than_pieces_is_a_mistake(src: list[int | None], tgt: list[int | None]) -> None:
+def test_fewer_weights_than_tokens_are_refused(src: list[int | None], tgt: list[int | None]) -> None:
     for function in (word_attention, hard_alignment):
         with pytest.raises(ValueError, match="fewer"):
             function(WEIGHTS, src, tgt)
 
 
 @EXAMPLES
-@given(looks())
-def test_it_is_a_product_of_matrices(look: tuple[list[list[float]], list[int | None], list[int | None]]) -> None:
-    weights, src, tgt = look
+@given(attentions())
+def test_word_attention_is_a_matrix_product(
+    attention: tuple[list[list[float]], list[int | None], list[int | None]],
+) -> None:
+    weights, src, tgt = attention
     shape = (len(tgt) + 1, len(src) + 1)
     to_tgt, to_src = one_hot(tgt, shape[0]), one_hot(src, shape[1])
     pieces = np.maximum(to_tgt.sum(0), 1)[:, None]
@@ -92,32 +94,34 @@ def test_links_are_sorted_by_source() -> None:
 @pytest.mark.parametrize(
     ("weights", "src", "expected"),
     [
-        ([0.25, 0.25, 0.25, 0.25], [0, 1, 2], [(0, 0)]),  # of equals the leftmost, EOS last
+        ([0.25, 0.25, 0.25, 0.25], [0, 1, 2], [(0, 0)]),  # ties: the leftmost, EOS last
         ([0.125, 0.375, 0.375, 0.125], [0, 1, 2], [(1, 0)]),
         ([0.25, 0.125, 0.25, 0.375], [0, 1, 2], []),  # EOS
-        ([0.25, 0.125, 0.25, 0.375], [0, 0, 1], [(0, 0)]),  # together the two pieces outweigh it
-        ([0.375, 0.25, 0.125, 0.25], [0, None, 1], []),  # so do EOS and a piece of no word
+        ([0.25, 0.125, 0.25, 0.375], [0, 0, 1], [(0, 0)]),  # together the two tokens outweigh it
+        ([0.375, 0.25, 0.125, 0.25], [0, None, 1], []),  # EOS and a token outside any word together
         ([0.3, 0.2, 0.1, 0.1, 0.2, 0.3, 0.0], [0, 0, 0, 1, 1, 1], [(0, 0)]),  # equal in any order of adding
         ([0.0, 0.0, 0.0, 0.0], [0, 1, 2], []),
         ([0.5, 0.0, 0.0, 0.5], [None, None, None], []),
     ],
 )
-def test_ties_and_what_is_no_word(weights: list[float], src: list[int | None], expected: list[tuple[int, int]]) -> None:
+def test_ties_and_tokens_outside_words(
+    weights: list[float], src: list[int | None], expected: list[tuple[int, int]]
+) -> None:
     assert hard_alignment([weights], src, [0]) == expected
 
 
-def test_a_target_word_without_pieces_has_no_link() -> None:
+def test_a_target_word_without_tokens_has_no_link() -> None:
     assert hard_alignment(WEIGHTS, [0, 0, 1], [None, 1, 1]) == [(1, 1)]
     assert hard_alignment(WEIGHTS, [0, 0, 1], [None, None, None]) == []
     assert hard_alignment([[1.0]], [], []) == []
 
 
 @EXAMPLES
-@given(looks(), st.data())
-def test_how_a_word_is_cut_into_pieces_changes_no_link(
-    look: tuple[list[list[float]], list[int | None], list[int | None]], data: st.DataObject
+@given(attentions(), st.data())
+def test_segmentation_of_a_word_changes_no_link(
+    attention: tuple[list[list[float]], list[int | None], list[int | None]], data: st.DataObject
 ) -> None:
-    weights, src, tgt = look
+    weights, src, tgt = attention
     links = hard_alignment(weights, src, tgt)
     for column in data.draw(st.lists(st.integers(0, len(src) - 1), max_size=3)) if src else []:
         weights = [[*row[:column], row[column] / 2, row[column] / 2, *row[column + 1 :]] for row in weights]

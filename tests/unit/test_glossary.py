@@ -1,4 +1,4 @@
-"""The glossary: which terms stand in a line, in any script, and one clear message for every broken file."""
+"""Glossary: matching of terms in lines of any script, and one clear message for every invalid file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from seq2seq.inference.glossary import Glossary
 EXAMPLES = settings(max_examples=scaled(200, 5000), deadline=None, derandomize=True)
 
 
-def found(line: str, *terms: str) -> list[str]:
-    """The terms in `line`, as a glossary in which each translates to itself in brackets names them."""
+def matches(line: str, *terms: str) -> list[str]:
+    """The terms that a glossary finds in `line`; every term is its own target."""
     return [target[1:-1] for target in Glossary({term: f"[{term}]" for term in terms}).terms_for(line)]
 
 
-# --- which terms stand in a line --------------------------------------------------------------------------------------
+# --- matching of terms in lines ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def found(line: str, *terms: str) -> list[str]:
         ("a sea horseshoe", ["sea horse", "sea"], ["sea"]),
         ("a b c d", ["b c d", "a b"], ["a b"]),  # from left to right
         ("C++ and C", ["C", "C++"], ["C++", "C"]),
-        ("C++11", ["C++"], ["C++"]),  # only at a word's edge must a word end
+        ("C++11", ["C++"], ["C++"]),  # a term that ends in no letter needs no word boundary
         ("a New\u00a0York, a New  York", ["New York"], ["New York", "New York"]),
         ("ART", ["art"], []),
         ("", ["art"], []),
@@ -43,7 +43,7 @@ def found(line: str, *terms: str) -> list[str]:
     ],
 )
 def test_whole_words_longest_first_without_overlap(line: str, terms: list[str], expected: list[str]) -> None:
-    assert found(line, *terms) == expected
+    assert matches(line, *terms) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_whole_words_longest_first_without_overlap(line: str, terms: list[str], 
     ],
 )
 def test_the_first_word_may_have_a_capital(line: str, terms: list[str], expected: list[str]) -> None:
-    assert found(line, *terms) == expected
+    assert matches(line, *terms) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_first_word_may_have_a_capital(line: str, terms: list[str], expected
     ],
 )
 def test_scripts(line: str, terms: list[str], expected: list[str]) -> None:
-    assert found(line, *terms) == expected
+    assert matches(line, *terms) == expected
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -106,7 +106,7 @@ TERM = st.text("aabBé1-' ", min_size=1, max_size=5).map(lambda term: " ".join(t
 
 
 def plain_terms(terms: dict[str, str], line: str) -> list[str]:
-    """The definition by characters: at each place, all terms."""
+    """The definition by characters: try all terms at every position."""
     line = " ".join(line.split())
 
     def is_edge(i: int) -> bool:
@@ -140,7 +140,7 @@ def large() -> Glossary:
     return Glossary({**single, **{f"word{i} word{i + 1}": "two" for i in range(10_000)}})
 
 
-@pytest.mark.timeout(20)  # what grows with the square takes minutes
+@pytest.mark.timeout(20)  # quadratic time would be minutes
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -152,7 +152,7 @@ def large() -> Glossary:
         (" " * 100_000, 0),
     ],
 )
-def test_a_large_glossary_and_a_long_line_take_no_time(large: Glossary, line: str, expected: int) -> None:
+def test_time_is_linear_in_line_and_glossary(large: Glossary, line: str, expected: int) -> None:
     assert len(large.terms_for(line)) == expected
 
 
@@ -169,13 +169,13 @@ def test_a_large_glossary_and_a_long_line_take_no_time(large: Glossary, line: st
         "\ufeff# after a byte-order mark\nsea horse\tSeepferd\nfox\tFuchs\n",
     ],
 )
-def test_what_a_file_may_look_like(tmp_path: Path, data: str) -> None:
+def test_accepted_files(tmp_path: Path, data: str) -> None:
     path = tmp_path / "glossary.tsv"
     path.write_bytes(data.encode())
     assert Glossary.read(path).terms_for("a fox, a sea horse, a #cat, a cat") == ["Fuchs", "Seepferd"]
 
 
-def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_terms(tmp_path: Path) -> None:
     path = tmp_path / "glossary.tsv"
     path.write_bytes(b"")
     assert Glossary.read(str(path)).terms_for("a fox") == []
@@ -196,7 +196,7 @@ def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
         ("é\tx\ne\u0301\ty\u2028z\n".encode(), "line 2: 'é' has the target 'y z', but 'x' in line 1"),
     ],
 )
-def test_an_unusable_file_is_one_line_that_names_it(tmp_path: Path, data: bytes | None, message: str) -> None:
+def test_an_invalid_file_gives_a_one_line_error_that_names_it(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "glossary.tsv"
     if data is not None:
         path.write_bytes(data)

@@ -16,7 +16,7 @@ texts = st.lists(st.text("ab. é\n", max_size=9), max_size=7)
 utilities = st.sampled_from(UtilityName)
 
 
-def test_a_candidate_drawn_twice_counts_twice() -> None:
+def test_a_duplicate_candidate_has_double_weight() -> None:
     # "abc" against "abd": 2 of 3 characters, 1 of 2 pairs, no triple; precision equals recall.
     similar = 100 * (2 / 3 + 1 / 2 + 0) / 3
     often, seldom = (2 * 100 + similar) / 3, (100 + 2 * similar) / 3
@@ -24,7 +24,7 @@ def test_a_candidate_drawn_twice_counts_twice() -> None:
     assert found == pytest.approx([often, seldom, often])
 
 
-def test_the_others_are_the_references() -> None:
+def test_all_candidates_are_references() -> None:
     # Single characters, beta 2. "a" against "ab": precision 1, recall 1/2; "ab" against "a": the other way round.
     a, ab = 100 * 5 * 1 * 0.5 / (4 * 1 + 0.5), 100 * 5 * 0.5 * 1 / (4 * 0.5 + 1)
     assert expected_utilities(["a", "ab"], UtilityName.chrf) == pytest.approx([(100 + a) / 2, (ab + 100) / 2])
@@ -35,7 +35,7 @@ def test_bleu_of_short_sentences_stops_at_their_longest_ngram() -> None:
     assert expected_utilities(["x y", "x z"], UtilityName.bleu) == pytest.approx([(100 + 50) / 2] * 2)
 
 
-def test_what_agrees_most_is_best_and_the_outlier_worst() -> None:
+def test_the_most_similar_candidate_is_best_and_the_outlier_worst() -> None:
     candidates = ["a man walks his dog", "a man walks a dog", "the man walks his dog", "two birds sing"]
     for utility in UtilityName:
         values = expected_utilities(candidates, utility)
@@ -63,6 +63,6 @@ def test_the_order_of_candidates_does_not_matter(
 
 
 @pytest.mark.parametrize("utility", list(UtilityName))
-def test_empty_text_is_like_nothing(utility: UtilityName) -> None:
+def test_an_empty_text_has_similarity_0(utility: UtilityName) -> None:
     assert expected_utilities([], utility) == []
     assert expected_utilities(["", "", "a b"], utility) == pytest.approx([0, 0, 100 / 3])

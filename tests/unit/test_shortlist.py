@@ -1,4 +1,4 @@
-"""The lexicon that a shortlist is made from, the file, and the commands around it."""
+"""Shortlists: IBM Model 1, the file, and the commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pairs = list[tuple[list[int], list[int]]]
 
 
 def model_1(pairs: Pairs, rounds: int) -> dict[int, dict[int, float]]:
-    """p(target | source) by the definition, one pair of words after the other."""
+    """p(target | source) by the definition, pair by pair."""
     p: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: 1.0))
     for _ in range(rounds):
         counts: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -43,27 +43,27 @@ def test_the_table_is_that_of_ibm_model_1(seed: int) -> None:
     pairs = [tuple([numbers.randrange(4, 12) for _ in range(numbers.randint(1, 6))] for _ in "st") for _ in range(30)]
     expected = model_1(pairs, ibm_model_1.ROUNDS)
     table = ibm_model_1.likeliest_translations(pairs, 13, best=4)
-    assert not table[12].any()  # never read
+    assert not table[12].any()  # not in the source text
     for piece in range(4, 12):
         found = [expected[piece][word] for word in table[piece].tolist() if word]
         assert found == pytest.approx(sorted(expected[piece].values(), reverse=True)[:4])
 
 
-def test_words_that_go_together_are_told_apart() -> None:
+def test_model_1_separates_words_that_occur_together() -> None:
     das, haus, buch, ein, the, house, book, a = range(4, 12)
     pairs = [([das, haus], [the, house]), ([das, buch], [the, book]), ([ein, buch], [a, book])]
     table = ibm_model_1.likeliest_translations(pairs, 8, best=1)
     assert table[[das, haus, buch, ein], 0].tolist() == [the, house, book, a]
 
 
-def test_a_large_corpus_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_part_of_a_large_corpus_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ibm_model_1, "MOST_CELLS", 10)
     table = ibm_model_1.likeliest_translations([([4], [5, 6]), ([7] * 9, [8] * 9)], 9, best=2)
     assert sorted(table[4].tolist()) == [5, 6]
     assert not table[7].any()
 
 
-def test_what_a_batch_may_say() -> None:
+def test_the_tokens_of_a_batch() -> None:
     table = torch.zeros(10, 2, dtype=torch.long)
     table[6], table[7] = torch.tensor([9, 4]), torch.tensor([9, 0])
     words = Shortlist(table, torch.tensor([5])).tokens_for([[6, 7], [8]], required={12})
@@ -83,16 +83,16 @@ def make(model: Path, folder: Path, *options: str, targets: Sequence[str] = SENT
     return shortlist.main([str(model), "--src", str(folder / "src"), "--tgt", str(folder / "tgt"), *options])
 
 
-def test_a_translation_says_only_what_is_listed(
+def test_a_translation_contains_listed_tokens_only(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "list"
     assert make(model, tmp_path, "--best", "1", "--frequent", "1", "--output", str(file), targets=["jug"] * 3) == 0
     (tmp_path / "in").write_text("a fox\n", encoding="utf-8")
     assert translate.main([str(model), str(tmp_path / "in"), "--shortlist", str(file), "--device", "cpu"]) == 0
-    said = capsys.readouterr().out
-    assert set(said) <= set("jug \n")
-    assert said != translated_without(model)
+    output = capsys.readouterr().out
+    assert set(output) <= set("jug \n")
+    assert output != translated_without(model)
 
 
 def translated_without(model: Path) -> str:
@@ -100,7 +100,7 @@ def translated_without(model: Path) -> str:
     return f"{text}\n"
 
 
-def test_the_list_stands_beside_the_model_and_is_evaluated(
+def test_the_default_file_is_beside_the_model_and_can_be_evaluated(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make(model, tmp_path) == 0
@@ -113,7 +113,7 @@ def test_the_list_stands_beside_the_model_and_is_evaluated(
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "No such file"), ("text", "not a file made by"), ("other", "not a file made by")]
 )
-def test_another_file_is_refused(model: Path, tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_file_of_another_kind_is_refused(model: Path, tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "list"
     if content == "text":
         path.write_text("no list", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The translator: any list of lines in, one line each out, in order, whatever they hold."""
+"""The translator: any list of lines in, one output line each, in order."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ def test_blank_lines_do_not_reach_the_network(translator: Translator, counted: l
 
 def test_batches_obey_the_budget_of_the_call(translator: Translator, counted: list[int]) -> None:
     one_line_each = translator.translate(LINES * 3, batch_tokens=1)
-    assert counted == [MIN_ROWS] * 18  # a smaller batch is filled up
+    assert counted == [MIN_ROWS] * 18  # a smaller batch is padded
     assert translator.translate(LINES * 3, batch_tokens=10_000) == one_line_each
     assert counted == [MIN_ROWS] * 18 + [18]
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=st.integers(1, 200), width=st.integers(1, 40))
 def test_every_line_is_in_one_batch_within_the_budget(lengths: list[int], budget: int, width: int) -> None:
-    made = list(batches(lengths, budget, width))
-    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
-    for batch in made:
+    all_batches = list(batches(lengths, budget, width))
+    assert sorted(i for batch in all_batches for i in batch) == list(range(len(lengths)))
+    for batch in all_batches:
         slots = len(batch) * max(lengths[i] for i in batch)
         assert len(batch) == 1 or slots * max(width, NARROW_BEAM) <= budget * NARROW_BEAM
 
@@ -127,7 +127,7 @@ def test_the_longest_output_follows_the_source(model: Model) -> None:
     assert [len(text) for text in texts] == [6, 11]  # one token less than the limit, which is EOS
 
 
-def test_a_network_in_training_is_lent_not_changed(translator: Translator) -> None:
+def test_a_network_in_training_mode_stays_in_training_mode(translator: Translator) -> None:
     expected = translator.translate(LINES)
     translator.network.train()
     try:
@@ -138,7 +138,7 @@ def test_a_network_in_training_is_lent_not_changed(translator: Translator) -> No
         translator.network.eval()
 
 
-def test_a_network_that_fails_gets_its_mode_back(translator: Translator) -> None:
+def test_a_failing_network_returns_to_training_mode(translator: Translator) -> None:
     translator.network.train()
     with torch.no_grad():
         weight = translator.network.output.bias[5].clone()
@@ -151,7 +151,7 @@ def test_a_network_that_fails_gets_its_mode_back(translator: Translator) -> None
     translator.network.eval()
 
 
-def test_a_line_break_the_model_says_is_a_space(tmp_path: Path) -> None:
+def test_a_generated_line_break_becomes_a_space(tmp_path: Path) -> None:
     model = make_model(tmp_path, byte_fallback=True)
     newline = 4 + ord("\n")  # the byte pieces follow the four special ones
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_a_line_break_the_model_says_is_a_space(tmp_path: Path) -> None:
     assert set(text) == {" "}
 
 
-def test_one_line_is_one_line_for_everyone() -> None:
+def test_one_line_removes_every_line_break() -> None:
     every = "".join(map(chr, range(sys.maxunicode + 1)))
     assert one_line(every).splitlines() == [one_line(every)]
     assert len(one_line(every)) == len(every)
@@ -188,7 +188,7 @@ def test_parts_of_a_long_line_are_short_and_complete(text: str, limit: int) -> N
     ("text", "parts"),
     [
         ("One two. Three four.", ["One two. ", "Three four."]),
-        ("He said “no.” She left", ["He said “no.” ", "She left"]),
+        ("He generated “no.” She left", ["He generated “no.” ", "She left"]),
         ("一二三。四五六七八九十", ["一二三。", "四五六七八九十"]),
         ("one two three four", ["one two ", "three four"]),
         ("abcdefghijklmnop", ["abcdefgh", "ijklmnop"]),
@@ -236,7 +236,7 @@ def test_a_line_longer_than_any_of_training_is_cut(
     assert "in 2 parts" in caplog.text
 
 
-# --- more than the best output of one model --------------------------------------------------------------------------
+# --- options, constraints and ensembles -------------------------------------------------------------------------------
 
 
 def test_a_prefix_begins_the_output_of_its_line(translator: Translator) -> None:
@@ -249,7 +249,7 @@ def test_a_prefix_begins_the_output_of_its_line(translator: Translator) -> None:
         translator.translate(["a fox", "dog"], prefixes=["the"])
 
 
-def test_a_prefix_longer_than_any_output_is_said_in_full(translator: Translator) -> None:
+def test_a_prefix_longer_than_the_maximum_length_is_generated_in_full(translator: Translator) -> None:
     prefix = "the quick brown fox jumps over a lazy dog"
     assert translator.translate(["x"], prefixes=[prefix], max_length_extra=1, max_length_ratio=0.0) == [prefix]
 
@@ -267,7 +267,7 @@ def test_a_term_that_cannot_be_written_is_left_out(translator: Translator, caplo
     assert "日本" in caplog.text
 
 
-def test_a_glossary_asks_for_terms(translator: Translator, tmp_path: Path) -> None:
+def test_glossary_terms_are_forced(translator: Translator, tmp_path: Path) -> None:
     (tmp_path / "g.tsv").write_text("brown fox\tlazy dog\n", encoding="utf-8")
     glossary = Glossary.read(tmp_path / "g.tsv")
     found = translator.translate(["the brown fox", "the brown dog"], glossary=glossary)
@@ -275,7 +275,7 @@ def test_a_glossary_asks_for_terms(translator: Translator, tmp_path: Path) -> No
     assert found[1] == translator.translate(["the brown dog"])[0]
 
 
-def test_what_is_never_said(translator: Translator) -> None:
+def test_never_emit_bans_texts(translator: Translator) -> None:
     def pairs(**options: Any) -> set[tuple[int, ...]]:
         wild = {"search": SearchName.sample, "temperature": 9.0, "n_best": 50}
         found = translator.translate_n_best(SENTENCES, **wild, **options)
@@ -340,16 +340,12 @@ def test_alignments_link_words_of_line_and_output(translator: Translator) -> Non
         ({"top_k": 5}, "top_k"),
     ],
 )
-def test_options_that_exclude_each_other_are_named(
-    translator: Translator, options: dict[str, Any], fragment: str
-) -> None:
+def test_contradicting_options_are_named(translator: Translator, options: dict[str, Any], fragment: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(fragment)):
         translator.translate_n_best(["a fox"], **options)
 
 
-def test_check_options_says_what_a_translation_would_use_and_translates_nothing(
-    translator: Translator, counted: list[int]
-) -> None:
+def test_check_options_returns_the_settings_and_translates_nothing(translator: Translator, counted: list[int]) -> None:
     used = translator.check_options(2, prefixes=["a"], terms=[["fox"]], alignments=True, beam_size=3)
     assert used == dataclasses.replace(translator.decode, beam_size=3)
     assert translator.check_options(9, search="sample", top_k=3) == dataclasses.replace(
@@ -371,7 +367,7 @@ def test_check_options_says_what_a_translation_would_use_and_translates_nothing(
 
 
 @pytest.mark.parametrize("options", [{"alignments": True}, {"coverage_penalty": 0.2}])
-def test_without_attention_there_is_nothing_to_align(model: Model, options: dict[str, Any]) -> None:
+def test_alignment_and_coverage_need_attention(model: Model, options: dict[str, Any]) -> None:
     blind = make_network(model.tokenizer.src_size, attention=AttentionName.none)
     with pytest.raises(ConfigError, match=r"model\.attention=none"):
         Translator(blind, model.tokenizer).translate_n_best(["a fox"], **options)
@@ -430,7 +426,7 @@ def test_a_score_is_the_log_probability_of_teacher_forcing(translator: Translato
         translator.score(sources, targets, batch_tokens=0)
 
 
-def test_an_output_scores_what_its_translation_scored(translator: Translator) -> None:
+def test_forced_decoding_of_a_translation_gives_its_log_probabilities(translator: Translator) -> None:
     (best,), *_ = translator.translate_n_best(["a fox"])
     (forced,) = translator.force_decode(translator.tokenizer.encode_src(["a fox"]), [best.ids])
     assert forced.token_log_probs == pytest.approx(best.token_log_probs, abs=1e-4)
@@ -456,7 +452,7 @@ def test_a_saved_model_translates_like_the_live_one(translator: Translator, mode
         assert loaded.translate_n_best(LINES, n_best=2) == translator.translate_n_best(LINES, n_best=2)
 
 
-def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+def test_a_path_device_or_precision_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="nothing_here"):
         Translator.load(tmp_path / "nothing_here")
     with pytest.raises(ConfigError, match="'fp8'"):
@@ -466,7 +462,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_importing_the_package_is_free_and_the_translator_comes_when_asked() -> None:
+def test_importing_the_package_loads_no_torch_until_translator_is_used() -> None:
     code = (
         "import sys, seq2seq; assert 'torch' not in sys.modules; assert seq2seq.__version__;"
         "from seq2seq import Translator; assert Translator.__name__ == 'Translator'; assert 'torch' in sys.modules"
@@ -474,7 +470,7 @@ def test_importing_the_package_is_free_and_the_translator_comes_when_asked() -> 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_translates_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model_file = tmp_path / "model.safetensors"
     save_model(model_file, model)
     if not has_int8():
@@ -482,13 +478,13 @@ def test_int8_says_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: py
     exact = Translator.load(model_file, precision="fp32").translate_n_best(SENTENCES, prefixes=SENTENCES)
     rough = Translator.load(model_file, precision="int8").translate_n_best(SENTENCES, prefixes=SENTENCES)
     for (one,), (other,) in zip(exact, rough, strict=True):
-        length = min(len(one.ids), len(other.ids), 10)  # what both were made to say
+        length = min(len(one.ids), len(other.ids), 10)  # the forced prefix
         assert other.ids[:length] == one.ids[:length]
         assert other.token_log_probs[:length] != one.token_log_probs[:length]
         pairs = zip(one.token_log_probs[:length], other.token_log_probs[:length], strict=True)
         assert sum(abs(a - b) for a, b in pairs) < length  # the network's weights are far too large on purpose
-    made = Translator(model.network, model.tokenizer, model.config.decode, precision="int8")
-    assert made.translate_n_best(SENTENCES, prefixes=SENTENCES) == rough
+    in_memory = Translator(model.network, model.tokenizer, model.config.decode, precision="int8")
+    assert in_memory.translate_n_best(SENTENCES, prefixes=SENTENCES) == rough
     feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
     with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
         Translator(feeding, model.tokenizer, precision="int8")
