@@ -24,9 +24,9 @@ SHORT = [
 ]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the README's code blocks in a language, with continued lines joined."""
-    texts = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: Path = ROOT / "README.md") -> list[str]:
+    """Return the page's code blocks in a language, with continued lines joined."""
+    texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return [text.replace("\\\n", " ") for text in texts]
 
 
@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, place: Path) -> str:
     """Run a shell command of the README and return its stdout."""
-    if "seq2seq.train" in command:
+    if "-m seq2seq.train" in command:
         command = f"{command} {shlex.join(SHORT)}"
     command = re.sub(r"\bpython\b", shlex.quote(sys.executable), command)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -80,6 +80,16 @@ def test_translation_session(own_data: Path) -> None:
     *_, last = python.strip().splitlines()
     printing = python.replace(last, f"print(*{last}, sep='\\n')")
     assert len(run(f"python -c {shlex.quote(printing)}", own_data).splitlines()) == 2
+
+
+def test_python_guide_trains_and_translates(place: Path) -> None:
+    (block,) = (block for block in blocks("python", ROOT / "docs/guides/python.md") if "seq2seq.train(" in block)
+    short = block.replace('"data=grammar"', ", ".join(repr(setting) for setting in ["data=grammar", *SHORT]))
+    *_, last = short.strip().splitlines()
+    printing = short.replace(last, f"print(len({last}))").replace("runs/mine", "runs/guide")
+    assert short != block
+    assert run(f"python -c {shlex.quote(printing)}", place).splitlines()[-1] == "1"
+    assert (place / "runs/guide/best.safetensors").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
