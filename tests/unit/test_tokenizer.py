@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.config.data import PieceType, TokenizerConfig
-from seq2seq.data import batch
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, SPECIAL_IDS, UNK_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.text import one_line
@@ -53,9 +52,9 @@ def byte_ids(*values: int) -> list[int]:
     return [4 + value for value in values]
 
 
-def test_special_ids_are_those_of_a_batch() -> None:
-    expected = {"pad_id": batch.PAD_ID, "unk_id": batch.UNK_ID, "bos_id": batch.BOS_ID, "eos_id": batch.EOS_ID}
-    assert expected == SPECIAL_IDS
+def test_special_ids_are_the_first_ids_of_every_vocabulary(joint: Tokenizer) -> None:
+    assert (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)  # saved models depend on them
+    assert joint.src_pieces([PAD_ID, UNK_ID, BOS_ID, EOS_ID]) == ["<pad>", "<unk>", "<s>", "</s>"]
 
 
 @pytest.mark.parametrize("kind", list(PieceType))
@@ -107,7 +106,7 @@ def test_decoding_ignores_special_and_unknown_ids(joint: Tokenizer) -> None:
 def test_pieces_are_readable(joint: Tokenizer) -> None:
     (ids,) = joint.encode_src(["the dog"])
     assert "".join(joint.src_pieces(ids)) == "▁the▁dog"
-    assert joint.tgt_pieces([batch.EOS_ID]) == ["</s>"]
+    assert joint.tgt_pieces([EOS_ID]) == ["</s>"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,6 @@ def test_every_source_piece_has_a_word_of_the_line(joint: Tokenizer, line: str) 
 
 def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
     (dog,), (space, *_) = joint.encode_tgt(["dog", "日"])
-    unk = batch.UNK_ID
     cases: list[tuple[list[int], str, list[int | None]]] = [
         ([], "", []),
         ([dog, dog], "dog dog", [0, 1]),
@@ -182,7 +180,7 @@ def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
         ([dog, *byte_ids(0x20, 0xFF)], "dog �", [0, 1, 1]),
         ([dog, *byte_ids(0xE2, 0x80, 0xA8), dog, space], "dog  dog ", [0, 1, 1, 1, 1, None]),  # U+2028
         ([2, dog, -1, 0, dog, joint.tgt_size, 3], "dog dog", [None, 0, None, None, 1, None, None]),
-        ([dog, unk, dog], "dog ⁇  dog", [0, 1, 2]),
+        ([dog, UNK_ID, dog], "dog ⁇  dog", [0, 1, 2]),
     ]
     for ids, text, words in cases:
         assert one_line(joint.decode([ids])[0]) == text
