@@ -33,7 +33,7 @@ def configure(config: RuntimeConfig) -> None:
 
 
 def kernels_problem(device: torch.device) -> str | None:
-    """Return why the compiled kernels are off on this device, or in what they fall short; None if nothing is missing."""
+    """Return why this device has no compiled kernels, or in what they fall short; None if nothing is missing."""
     return bindings.problem() if device.type == "cpu" else None
 
 

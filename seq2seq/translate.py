@@ -186,7 +186,7 @@ def _load(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     )
     problem = runtime.kernels_problem(translator.device)
     if problem:
-        log.warning("translation is slower than it could be, without compiled kernels or threads: %s", problem)
+        logging.warning("translation is slower than it could be, without compiled kernels or threads: %s", problem)
     return translator
 
 
