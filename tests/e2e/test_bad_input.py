@@ -120,7 +120,7 @@ def test_invalid_data_or_setting_is_one_error_line(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is available")
 def test_missing_gpu(start: Launcher) -> None:
-    assert_error(start("training.device=cuda"), "device 'cuda' is not there: 0 CUDA devices found")
+    assert_error(start("training.device=cuda"), "device 'cuda' is not available: 0 CUDA devices found")
 
 
 def test_network_larger_than_memory(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
