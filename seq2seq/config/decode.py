@@ -91,7 +91,7 @@ class DecodeConfig:
     )
     max_length_extra: int = field(10, "see max_length_ratio", unit="pieces", at_least=1)
     no_repeat_ngram: int = field(
-        0, "forbid an output to contain the same n pieces twice (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
+        0, "forbid repeating an n-gram of this many pieces (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
     )
     repetition_penalty: float = field(
         1.0,
