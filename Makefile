@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Without build isolation the build backends, too, are the versions in constraints.txt.
 # A file at a time to each process: what its tests share is made once. Whole runs come first: at the end one would be waited for alone.
 # A process's tests, and the commands they start, have one thread.
-PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help

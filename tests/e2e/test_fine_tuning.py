@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from launching import Launcher
+from forking import Done, call
 from run_folder import BEST_NAME, TINY, Process, assert_same_run, model_of
 from seq2seq.data.grammar import generate
 from seq2seq.data.load import load_corpus
 from seq2seq.decoding.translator import Translator
 from seq2seq.model_file import load_model, read_config
-from seq2seq.train import make_validator, train
+from seq2seq.train import make_validator
 
 pytestmark = pytest.mark.slow
 
@@ -55,15 +57,13 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path, text: tuple[str]
-) -> Launcher:
-    """The command in this process, on the other text, in an empty working folder."""
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, text: tuple[str]) -> Callable[..., Done]:
+    """The command on the other text, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, train, (*TINY, f"data.cache_dir={cache}", *text))
+    return functools.partial(call, "seq2seq.train", tmp_path, *TINY, f"data.cache_dir={cache}", *text)
 
 
-def test_keep_begins_as_the_model_it_is_given(start: Launcher, parent: Path) -> None:
+def test_keep_begins_as_the_model_it_is_given(start: Callable[..., Done], parent: Path) -> None:
     done = start("hydra.run.dir=run", f"training.init_from={parent}", *STILL)
     assert done.status == 0
     assert f"the tokenizer is that of {parent}; data.tokenizer has no effect" in done.err
@@ -81,7 +81,7 @@ def test_keep_begins_as_the_model_it_is_given(start: Launcher, parent: Path) -> 
     assert (found["loss"], found["bleu"]) == pytest.approx((expected.loss, expected.bleu), rel=1e-5)
 
 
-def test_keep_goes_on_from_there(start: Launcher, parent: Path) -> None:
+def test_keep_goes_on_from_there(start: Callable[..., Done], parent: Path) -> None:
     """Another tie and other dropout are accepted, and the network learns."""
     settings = ("model.tie_embeddings=none", "model.dropout.layers=0.3", "data.tokenizer.vocab_size=300")
     done = start("hydra.run.dir=run", f"training.init_from={parent / BEST_NAME}", *settings)
@@ -93,7 +93,7 @@ def test_keep_goes_on_from_there(start: Launcher, parent: Path) -> None:
     assert losses[-2] < losses[0]  # the last line is the test's
 
 
-def test_replace_copies_what_is_known_and_leaves_the_rest(start: Launcher, parent: Path) -> None:
+def test_replace_copies_what_is_known_and_leaves_the_rest(start: Callable[..., Done], parent: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     done = start("hydra.run.dir=run", f"training.init_from={parent}", "training.init_vocabulary=replace", *STILL)
     assert done.status == 0
@@ -114,7 +114,7 @@ def test_replace_copies_what_is_known_and_leaves_the_rest(start: Launcher, paren
             assert torch.equal(tensor[row], old[name][rows[piece]] if piece in rows else unknown[name][row])
 
 
-def test_what_does_not_fit_is_one_line(start: Launcher, parent: Path) -> None:
+def test_what_does_not_fit_is_one_line(start: Callable[..., Done], parent: Path) -> None:
     for settings, told in (
         (("model.hidden_size=24",), f"training.init_from={parent}: model.hidden_size is 24, in the file 16"),
         (
@@ -165,10 +165,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert_same_run(killed / "run", calm / "run")
 
 
-def test_where_a_run_began_cannot_change(start: Launcher, parent: Path, tmp_path: Path) -> None:
+def test_where_a_run_began_cannot_change(start: Callable[..., Done], parent: Path, tmp_path: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     assert start("hydra.run.dir=run", f"training.init_from={parent}", *STILL).status == 0
-    resume = Launcher(start.patch, start.capture, train)
+    resume = functools.partial(call, "seq2seq.train", tmp_path)
     for folder, change, told in (
         ("new", f"training.init_from={parent}", "training.init_from (was None)"),
         ("run", "training.init_from=null", f"training.init_from (was {parent})"),
