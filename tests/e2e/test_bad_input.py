@@ -23,6 +23,7 @@ TINY = (
     "model.hidden_size=4", "model.emb_size=4", "model.attention_size=4", "model.dropout.layers=0.1",
     "training.max_minutes=null", "training.max_steps=2", "training.device=cpu", "training.precision=fp32",
     "training.warmup_steps=0", "training.validate_sentences=1",
+    "decode.max_length_ratio=0.1", "decode.max_length_extra=2",  # nothing is learned: translations end at the limit
     "runtime.allocator=default",
 )  # fmt: skip
 SRC = [f"the {size} {thing} {verb}" for size in ("big", "old") for thing in ("cat", "dog") for verb in ("runs", "eats")]
