@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # --dist=loadfile keeps a file's tests in one process, so its fixtures are built once. --no-loadscope-reorder starts the files
 # with whole runs first; at the end, the other processes would wait for them.
-PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10
 # Used with --no-build-isolation, so that $(CONSTRAINTS) also fixes the versions of the build backends.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli import exit_status
+from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.metrics_file import read_events
 from seq2seq.storage.run_folder import METRICS_NAME
@@ -54,7 +55,7 @@ FORMATS = (".svg", ".png", ".pdf")
 # Without dates, so that the same curves give the same file.
 UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 PANEL_INCHES = 4.6, 2.7
-FEW_POINTS = 50  # lines of at most so many points have markers: a single point has no line
+FEW_POINTS = 50  # up to this number of points, a line has markers: without them a single point is invisible
 LINE_STYLES = ("-", "--", ":", "-.")  # the next style after ten runs, because there are ten colours
 
 
@@ -87,13 +88,12 @@ class Curves:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    args = parser().parse_args(argv)
-    return exit_status.run(lambda: curves(args))
+    return exit_status.run(lambda: curves(parser().parse_args(argv)))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="seq2seq-curves", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -22,6 +21,7 @@ from seq2seq.cli.process_options import (
     load_translator,
     model_list,
 )
+from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.

@@ -20,14 +20,14 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def configure(config: RuntimeConfig) -> None:
-    """Set threads and allocator; only commands call this, never an import."""
+    """Apply the process settings; called by commands only, never at import."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
-    # Every new shape (rows, length) compiles kernels, and oneDNN keeps those of the last 1,024, and torch its calls of
-    # them, with scratch memory: gigabytes in an hour. Only the products of a loop come again. Read at first use.
+    # oneDNN compiles a primitive for every new shape (rows, length). oneDNN and torch each cache the last 1,024, with
+    # scratch memory: gigabytes within an hour. Only the products inside a loop are reused. Both read this at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "16")
 
@@ -38,13 +38,13 @@ def kernels_problem(device: torch.device) -> str | None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory for the next tensor; return whether it was told.
+    """Configure glibc to keep freed memory for the next tensor; return True if it accepted.
 
-    By default glibc gives every large block back to the kernel, and each new tensor then costs a page fault per
-    4 KiB. Nothing happens on another C library, or where the user has chosen (MALLOC_* or a preloaded allocator).
+    By default glibc returns every large block to the kernel, and each new tensor then costs a page fault per 4 KiB.
+    Does nothing with another C library, or if the user configured an allocator (MALLOC_*, LD_PRELOAD).
     """
-    chosen = "LD_PRELOAD" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
-    if chosen or platform.libc_ver()[0] != "glibc":
+    configured = "LD_PRELOAD" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    if configured or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     values = ((_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20), (_M_MMAP_MAX, 0))
@@ -56,7 +56,7 @@ def resolve_device(name: str) -> torch.device:
     """Return the device called `name` (auto, cpu, cuda, cuda:N, mps).
 
     Raises:
-        ConfigError: unknown name, or this machine has no such device.
+        ConfigError: the name is unknown, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,13 +72,13 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in present:
         raise ConfigError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:N or mps")
     if not present[device.type]:
-        found = f": {torch.cuda.device_count()} CUDA devices found" if device.type == "cuda" else ""
-        raise ConfigError(f"device {name!r} is not there{found}")
+        count = f": {torch.cuda.device_count()} CUDA devices found" if device.type == "cuda" else ""
+        raise ConfigError(f"device {name!r} is not available{count}; use auto or cpu")
     return device
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
-    """Return the type of the matrix products; `auto` is bf16 where the hardware multiplies it natively."""
+    """Return the type of the matrix products; `auto` is bf16 if the hardware multiplies it natively, else fp32."""
     if name is PrecisionName.auto:
         return torch.bfloat16 if _has_bf16(device) else torch.float32
     return torch.bfloat16 if name is PrecisionName.bf16 else torch.float32
@@ -92,7 +92,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which matrix products run in `dtype`."""
+    """Return the autocast context for matrix products in `dtype`."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
@@ -100,7 +100,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 
 @contextlib.contextmanager
 def evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off inside the block and put the mode back after it."""
+    """Put the network in evaluation mode inside the block, and back in its previous mode after it."""
     was_training = network.training
     network.eval()
     try:
@@ -110,5 +110,5 @@ def evaluating(network: torch.nn.Module) -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's generators; every other random choice is derived from (seed, epoch) where it is made."""
+    """Seed torch's generators; all other random numbers are functions of (seed, epoch) or (seed, step)."""
     torch.manual_seed(seed)

@@ -112,47 +112,47 @@ def run_training(
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C or SIGTERM; the run can be resumed.
     """
-    ranks, console = run.ranks, Console(stderr=True)
+    group, console = run.group, Console(stderr=True)
     configure(config.runtime)
-    device = ranks.device(resolve_device(config.training.device))
+    device = group.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
-    if ranks.is_main:
+    if group.is_main:
         log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
 
     seed_everything(config.training.seed)
-    with ranks.local_main_first():
+    with group.local_main_first():
         pretrained = load_pretrained(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
-        model = make_model(config, corpus, device, pretrained, ranks.local_size)
+        model = make_model(config, corpus, device, pretrained, group.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
         validate = make_validator(config, corpus, translator)
     texts = fingerprint(corpus)
-    ranks.check_same(tokenizer.fingerprint, "tokenizer")
-    ranks.check_same(texts, "corpus")
-    ranks.check_same(str(dtype), "precision (set training.precision)")
+    group.check_same(tokenizer.fingerprint, "tokenizer")
+    group.check_same(texts, "corpus")
+    group.check_same(str(dtype), "precision (set training.precision)")
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     problem = kernels_problem(device)
     kernels = f"kernels off or slow, up to 1.5 times the time ({problem}), " if problem else ""
     log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, run.folder)
 
-    with RunLog(run.folder, console) if ranks.is_main else NullLog() as run_log:
+    with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:
         callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
-        trainer = Trainer(network, config.training, dtype, data, callbacks, output, ranks)
+        trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)
         trainer.check_memory(data.worst)
-        if ranks.is_main:
+        if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
-            facts = make_facts(config.training.seed, exact, dtype, ranks.size, texts, step)
+            facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
             write_settings(run, config, facts)
         with stop_on_signal(trainer):
             trainer.fit()
-        return test_best_model(run.folder, corpus, config, run_log) if ranks.is_main and test else {}
+        return test_best_model(run.folder, corpus, config, run_log) if group.is_main and test else {}
 
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_format import Request, json_answer, parse_json, text_answer
 from seq2seq.cli.line_reader import check_inputs, in_step, prompted, windows
 from seq2seq.cli.line_writer import Written, output, written
-from seq2seq.cli.options import add_search_options, search_overrides
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -26,6 +25,7 @@ from seq2seq.cli.process_options import (
     positive,
 )
 from seq2seq.cli.progress import progress
+from seq2seq.cli.search_options import add_search_options, search_overrides
 from seq2seq.config.decode import SearchName
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.run_folder import BEST_NAME

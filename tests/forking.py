@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 # What the commands import late, too.
 IMPORTED = ("seq2seq.train", "seq2seq.tune", "torch._dynamo", "optuna", "sqlalchemy", "optuna.samplers")
@@ -57,6 +58,25 @@ class Child:
         out, err = (path.read_text(encoding="utf-8") if path.exists() else "" for path in self._paths)
         shutil.rmtree(self._folder, ignore_errors=True)
         return out, err
+
+
+class Result(NamedTuple):
+    """Exit status, stdout and stderr of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(module: str, folder: Path, *arguments: str) -> Result:
+    """Run `python -m MODULE ARGUMENTS` in a folder to its end."""
+    child = Child(module, folder, *arguments)
+    try:
+        out, err = child.communicate()
+    finally:
+        child.kill()  # of a test whose time is up
+    assert child.returncode is not None
+    return Result(child.returncode, out, err)
 
 
 def _run(module: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], paths: list[Path]) -> None:

@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from forking import Child
+from forking import Child, Result
 
 # Not imported from seq2seq: the import hook of jaxtyping must be installed first.
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
@@ -32,14 +32,6 @@ TINY = (
     "training.validate_every_steps=9", "training.log_every_steps=1",
     "runtime.allocator=default", "decode.max_length_ratio=0.2",  # an untrained network never ends an output itself
 )  # fmt: skip
-
-
-class Result(NamedTuple):
-    """Exit status, stdout and stderr of a command."""
-
-    status: int
-    out: str
-    err: str
 
 
 class Process:

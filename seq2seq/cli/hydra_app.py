@@ -43,15 +43,15 @@ def run_app(job: Job) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def body() -> int:
-        with joined_group() as ranks:
-            if ranks.is_main:
-                return run_with_one_line_errors(lambda: _run_first_rank(job, ranks))
-            return _run_other_rank(job, ranks)
+        with joined_group() as group:
+            if group.is_main:
+                return run_with_one_line_errors(lambda: _run_first_rank(job, group))
+            return _run_other_rank(job, group)
 
     return run(body)
 
 
-def _run_first_rank(job: Job, ranks: ProcessGroup) -> int:
+def _run_first_rank(job: Job, group: ProcessGroup) -> int:
     """Compose the config, share it with the other ranks and run the job, or every point of a sweep."""
     sweep = Sweep(sys.argv[1:])
     sys.argv[1:] = add_run_dir(sys.argv[1:])
@@ -64,10 +64,10 @@ def _run_first_rank(job: Job, ranks: ProcessGroup) -> int:
         folder = Path(context.runtime.output_dir)
         if context.mode is RunMode.MULTIRUN:
             point = sweep.add(context, relative_path(folder))
-            multirun.run_point(lambda *prepared: job(*_share(ranks, *prepared)), raw, point)
+            multirun.run_point(lambda *prepared: job(*_share(group, *prepared)), raw, point)
             return
         try:
-            job(*_share(ranks, *prepare_run(raw, folder, list(context.overrides.task))))
+            job(*_share(group, *prepare_run(raw, folder, list(context.overrides.task))))
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 
@@ -81,24 +81,24 @@ def _run_first_rank(job: Job, ranks: ProcessGroup) -> int:
     return multirun.exit_status(sweep)
 
 
-def _share(ranks: ProcessGroup, config: Config, context: RunContext) -> tuple[Config, RunContext]:
+def _share(group: ProcessGroup, config: Config, context: RunContext) -> tuple[Config, RunContext]:
     """Send the config and the run folder, whose name may contain the time, to the other ranks.
 
     Raises:
         ConfigError: the run is a point of a sweep.
     """
-    if ranks.size > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
+    if group.size > 1 and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise ConfigError("a sweep (-m) cannot run in several processes: run its points one after another")
-    ranks.broadcast((to_dict(config), context.folder, context.resumes))
-    return config, replace(context, ranks=ranks)
+    group.broadcast((to_dict(config), context.folder, context.resumes))
+    return config, replace(context, group=group)
 
 
-def _run_other_rank(job: Job, ranks: ProcessGroup) -> int:
+def _run_other_rank(job: Job, group: ProcessGroup) -> int:
     """Run `job` with the config that the first rank sends."""
     placeholder: tuple[dict[str, Any], Path, bool] = {}, Path(), False
-    plain, folder, resumes = ranks.broadcast(placeholder)
+    plain, folder, resumes = group.broadcast(placeholder)
     try:
-        job(to_config(plain), RunContext(folder, resumes, [], ranks))
+        job(to_config(plain), RunContext(folder, resumes, [], group))
     except Stopped as stop:  # the first rank prints it
         return 128 + stop.signal_number
     return OK

@@ -27,13 +27,13 @@ class RunContext:
         folder: the run folder.
         resumes: True if the run continues an earlier one in `folder`.
         overrides: what the user typed.
-        ranks: the processes that train together.
+        group: the processes that train together.
     """
 
     folder: Path
     resumes: bool
     overrides: list[str] = field(default_factory=list)
-    ranks: ProcessGroup = field(default_factory=ProcessGroup)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
 
 def add_run_dir(arguments: list[str]) -> list[str]:

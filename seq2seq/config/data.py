@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from seq2seq.config.field import Choice, Effect, config_field
+from seq2seq.config.field import Choice, Effect, field
 from seq2seq.errors import ConfigError
 
 
@@ -32,9 +32,9 @@ class PieceType(Choice):
 class FilesConfig:
     """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
 
-    src: str | None = config_field(None, "source file, one sentence per line (plain or .gz)", unit="path")
-    tgt: str | None = config_field(None, "target file, line-aligned with src (plain or .gz)", unit="path")
-    tsv: str | None = config_field(
+    src: str | None = field(None, "source file, one sentence per line (plain or .gz)", unit="path")
+    tgt: str | None = field(None, "target file, line-aligned with src (plain or .gz)", unit="path")
+    tsv: str | None = field(
         None, "one file instead of src and tgt: source, tab, target; further columns are ignored", unit="path"
     )
 
@@ -43,21 +43,19 @@ class FilesConfig:
 class TokenizerConfig:
     """SentencePiece model, trained on the training text unless a model file is given."""
 
-    type: PieceType = config_field(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = config_field(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
-    joint: bool = config_field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
-    byte_fallback: bool = config_field(
+    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe or char")
+    vocab_size: int = field(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
+    joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
+    byte_fallback: bool = field(
         True, "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces)"
     )
-    character_coverage: float = config_field(
+    character_coverage: float = field(
         0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
     )
-    src_model: str | None = config_field(
+    src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
     )
-    tgt_model: str | None = config_field(
-        None, "SentencePiece .model file for the target; leave null if joint", unit="path"
-    )
+    tgt_model: str | None = field(None, "SentencePiece .model file for the target; leave null if joint", unit="path")
 
 
 @dataclass
@@ -68,10 +66,10 @@ class SamplingConfig:
     probability of skipping a merge (BPE-dropout, Provilkov et al. 2020; 0.1).
     """
 
-    src: float | None = config_field(
+    src: float | None = field(
         None, "alpha of the source side; null: always the best segmentation", at_least=0, at_most=1
     )
-    tgt: float | None = config_field(
+    tgt: float | None = field(
         None, "alpha of the target side; null: always the best segmentation", at_least=0, at_most=1
     )
 
@@ -80,49 +78,47 @@ class SamplingConfig:
 class DataConfig:
     """Sentence pairs, their direction and their tokenization."""
 
-    name: DataName = config_field(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
-    src: str = config_field(MISSING, "source language code")
-    tgt: str = config_field(MISSING, "target language code")
-    root: str | None = config_field(None, "folder of the corpus files; null: download them", unit="path")
-    cache_dir: str | None = config_field(
+    name: DataName = field(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
+    src: str = field(MISSING, "source language code")
+    tgt: str = field(MISSING, "target language code")
+    root: str | None = field(None, "folder of the corpus files; null: download them", unit="path")
+    cache_dir: str | None = field(
         None,
         "folder of downloads and prepared data; null: data/ in a checkout, else the user's cache folder",
         unit="path",
         effect=Effect.process,
     )
-    train: FilesConfig = config_field(FilesConfig, "training text (data=files)")
-    valid: FilesConfig = config_field(FilesConfig, "validation text (data=files); if not given, held out of train")
-    test: FilesConfig = config_field(FilesConfig, "test text (data=files); if not given, held out of train")
-    train_pairs: int | None = config_field(
+    train: FilesConfig = field(FilesConfig, "training text (data=files)")
+    valid: FilesConfig = field(FilesConfig, "validation text (data=files); if not given, held out of train")
+    test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
+    train_pairs: int | None = field(
         None, "use only the first N training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
     )
-    valid_pairs: int = config_field(
+    valid_pairs: int = field(
         2000, "pairs held out for validation if the corpus has no validation set", unit="pairs", at_least=1
     )
-    test_pairs: int = config_field(
-        2000, "pairs held out for test if the corpus has no test set", unit="pairs", at_least=1
-    )
-    max_length: int = config_field(
+    test_pairs: int = field(2000, "pairs held out for test if the corpus has no test set", unit="pairs", at_least=1)
+    max_length: int = field(
         100,
         "maximum length of either side of a training pair, EOS included; longer pairs are dropped and counted",
         unit="pieces",
         at_least=1,
     )
-    overfit_pairs: int | None = config_field(
+    overfit_pairs: int | None = field(
         None,
         "debugging: train, validate and test on the first N training pairs, which the network should memorise; "
         "null: off",
         unit="pairs",
         at_least=1,
     )
-    fold: str | None = config_field(
+    fold: str | None = field(
         None,
         "cross-validation, K/N: divide all pairs except the test sets into N parts, validate on part K, train "
         "on the rest",
         effect=Effect.fixed,
     )
-    tokenizer: TokenizerConfig = config_field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
-    sampling: SamplingConfig = config_field(SamplingConfig, "subword sampling, BPE-dropout")
+    tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
+    sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
 
     @property
     def fold_of(self) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seq2seq.config.field import Choice, check_ranges, config_field
+from seq2seq.config.field import Choice, check_ranges, field
 from seq2seq.errors import ConfigError
 
 
@@ -53,28 +53,28 @@ class DecodeConfig:
     `used_by` of a field names the searches that read it (None: all of them); its help begins with these names.
     """
 
-    search: SearchName = config_field(
+    search: SearchName = field(
         SearchName.beam,
         "beam search, sample (draw from the model), or mbr (minimum Bayes risk: of the samples drawn, the one most "
         "similar to all; Eikema and Aziz 2020)",
     )
-    beam_size: int = config_field(
+    beam_size: int = field(
         5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000, used_by=(_BEAM,)
     )
-    length_normalization: NormalizationName = config_field(
+    length_normalization: NormalizationName = field(
         NormalizationName.gnmt,
         "score = log p / lp: gnmt, lp = ((5 + length) / 6)^alpha (Wu et al. 2016, eq. 14); average, lp = length^alpha; "
         "none, lp = 1",
         used_by=(_BEAM, _SAMPLE),
     )
-    length_penalty: float = config_field(
+    length_penalty: float = field(
         1.0,
         "alpha of length_normalization; higher prefers longer outputs, 0: off",
         at_least=0,
         at_most=10,
         used_by=(_BEAM, _SAMPLE),
     )
-    coverage_penalty: float = config_field(
+    coverage_penalty: float = field(
         0.0,
         "beta of the score term beta * sum_i log(min(sum_j a_ij, 1)), which penalises source pieces without attention "
         "(Wu et al. 2016, eq. 14); 0: off",
@@ -82,57 +82,49 @@ class DecodeConfig:
         at_most=10,
         used_by=(_BEAM,),
     )
-    min_length_ratio: float = config_field(
+    min_length_ratio: float = field(
         0.0, "minimum output length, EOS included = ratio × source pieces + min_length_extra", at_least=0, at_most=1000
     )
-    min_length_extra: int = config_field(0, "see min_length_ratio", unit="pieces", at_least=0)
-    max_length_ratio: float = config_field(
+    min_length_extra: int = field(0, "see min_length_ratio", unit="pieces", at_least=0)
+    max_length_ratio: float = field(
         2.0, "maximum output length, EOS included = ratio × source pieces + max_length_extra", at_least=0, at_most=1000
     )
-    max_length_extra: int = config_field(10, "see max_length_ratio", unit="pieces", at_least=1)
-    no_repeat_ngram: int = config_field(
-        0, "forbid an output to contain the same n pieces twice (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
+    max_length_extra: int = field(10, "see max_length_ratio", unit="pieces", at_least=1)
+    no_repeat_ngram: int = field(
+        0, "forbid repeating an n-gram of this many pieces (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
     )
-    repetition_penalty: float = config_field(
+    repetition_penalty: float = field(
         1.0,
         "multiply log p of every piece that the output already contains (after Keskar et al. 2019); 1: off",
         at_least=1,
         at_most=10,
     )
-    never_emit: list[str] = config_field(list, "texts that no output contains, each as the tokenizer segments it")
-    samples: int = config_field(
+    never_emit: list[str] = field(list, "texts that no output contains, each as the tokenizer segments it")
+    samples: int = field(
         32, "candidates drawn, which also serve as references", at_least=1, at_most=1000, used_by=(_MBR,)
     )
-    temperature: float = config_field(
-        1.0,
-        "draw from p^(1/T); below 1 favours likely pieces",
-        at_least=0.01,
-        at_most=100,
-        used_by=(_SAMPLE, _MBR),
+    temperature: float = field(
+        1.0, "draw from p^(1/T); below 1 favours likely pieces", at_least=0.01, at_most=100, used_by=(_SAMPLE, _MBR)
     )
-    top_k: int = config_field(
+    top_k: int = field(
         0, "draw from the k likeliest pieces (Fan et al. 2018); 0: all", at_least=0, used_by=(_SAMPLE, _MBR)
     )
-    top_p: float = config_field(
+    top_p: float = field(
         1.0,
         "draw from the likeliest pieces that hold this probability (nucleus sampling, Holtzman et al. 2020); 1: all",
         at_least=0.000001,
         at_most=1,
         used_by=(_SAMPLE, _MBR),
     )
-    seed: int = config_field(
+    seed: int = field(
         1,
         "random seed; a sentence's samples depend on it and on the sentence only",
         at_least=0,
         at_most=2**31 - 1,
         used_by=(_SAMPLE, _MBR),
     )
-    mbr_utility: UtilityName = config_field(
-        UtilityName.chrf, "sentence-level similarity, chrf or bleu", used_by=(_MBR,)
-    )
-    batch_tokens: int = config_field(
-        4096, "maximum of sentences × longest source in a batch", unit="tokens", at_least=1
-    )
+    mbr_utility: UtilityName = field(UtilityName.chrf, "sentence-level similarity, chrf or bleu", used_by=(_MBR,))
+    batch_tokens: int = field(4096, "maximum of sentences × longest source in a batch", unit="tokens", at_least=1)
 
 
 _DEFAULTS = DecodeConfig()

@@ -28,7 +28,7 @@ class Choice(enum.Enum):
         return self.name
 
 
-def config_field(
+def field(
     default: Any,
     doc: str,
     *,

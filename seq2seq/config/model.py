@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, config_field
+from seq2seq.config.field import Choice, field
 from seq2seq.errors import ConfigError
 
 MAX_UNITS, MAX_LAYERS = 65_536, 100  # a larger value is a typo, and the network would be built before the memory check
@@ -48,23 +48,21 @@ class MatrixInit(Choice):
 class DropoutConfig:
     """Dropout probability in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
 
-    embedding: float = config_field(0.1, "of the embeddings that encoder and decoder read", at_least=0, at_most=0.95)
-    layers: float = config_field(
-        0.1, "of the output of every recurrent layer except the last", at_least=0, at_most=0.95
-    )
-    context: float = config_field(0.1, "of the encoder states that attention reads", at_least=0, at_most=0.95)
-    readout: float = config_field(0.1, "of the readout before the vocabulary projection", at_least=0, at_most=0.95)
-    recurrent: float = config_field(
+    embedding: float = field(0.1, "of the embeddings that encoder and decoder read", at_least=0, at_most=0.95)
+    layers: float = field(0.1, "of the output of every recurrent layer except the last", at_least=0, at_most=0.95)
+    context: float = field(0.1, "of the encoder states that attention reads", at_least=0, at_most=0.95)
+    readout: float = field(0.1, "of the readout before the vocabulary projection", at_least=0, at_most=0.95)
+    recurrent: float = field(
         0.0,
         "weight-drop: of the recurrent weights, one mask per micro-batch (Merity et al. 2018)",
         at_least=0,
         at_most=0.95,
     )
-    src_words: float = config_field(
+    src_words: float = field(
         0.0, "of whole source tokens (Sennrich et al. 2016, Edinburgh's WMT16 systems)", at_least=0, at_most=0.95
     )
-    tgt_words: float = config_field(0.0, "of whole target tokens that the decoder reads", at_least=0, at_most=0.95)
-    variational: bool = config_field(
+    tgt_words: float = field(0.0, "of whole target tokens that the decoder reads", at_least=0, at_most=0.95)
+    variational: bool = field(
         False,
         "variational dropout: embedding, layers, context and readout use one mask for all positions of a sentence "
         "(Gal and Ghahramani 2016)",
@@ -75,18 +73,18 @@ class DropoutConfig:
 class InitialisationConfig:
     """Weight initialisation; embeddings are drawn from N(0, 1/emb_size)."""
 
-    recurrent: MatrixInit = config_field(
+    recurrent: MatrixInit = field(
         MatrixInit.orthogonal,
         "recurrent matrices, each gate separately: orthogonal (Saxe et al. 2014), xavier or uniform",
     )
-    matrices: MatrixInit = config_field(
+    matrices: MatrixInit = field(
         MatrixInit.xavier,
         "all other matrices, each gate separately: xavier (Glorot and Bengio 2010), orthogonal or uniform",
     )
-    uniform_range: float = config_field(
+    uniform_range: float = field(
         0.08, "uniform: range is [-uniform_range, uniform_range] (Sutskever et al. 2014)", at_least=0, at_most=10
     )
-    forget_bias: float = config_field(
+    forget_bias: float = field(
         1.0,
         "initial bias of the LSTM forget gates (Gers et al. 2000; Jozefowicz et al. 2015)",
         at_least=-100,
@@ -98,63 +96,57 @@ class InitialisationConfig:
 class ModelConfig:
     """Sizes and components of the network."""
 
-    emb_size: int = config_field(
-        256, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS
-    )
-    hidden_size: int = config_field(512, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
-    encoder_hidden_size: int | None = config_field(
+    emb_size: int = field(256, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS)
+    hidden_size: int = field(512, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
+    encoder_hidden_size: int | None = field(
         None,
         "size of the encoder state per direction; null: half of hidden_size",
         unit="units",
         at_least=1,
         at_most=MAX_UNITS,
     )
-    attention_size: int = config_field(
+    attention_size: int = field(
         256,
         "size of the hidden layer of the additive score, all heads together",
         unit="units",
         at_least=1,
         at_most=MAX_UNITS,
     )
-    encoder_layers: int = config_field(
+    encoder_layers: int = field(
         1, "bidirectional recurrent layers of the encoder", unit="layers", at_least=1, at_most=MAX_LAYERS
     )
-    decoder_layers: int = config_field(
-        1, "recurrent layers of the decoder", unit="layers", at_least=1, at_most=MAX_LAYERS
-    )
-    attention: AttentionName = config_field(
+    decoder_layers: int = field(1, "recurrent layers of the decoder", unit="layers", at_least=1, at_most=MAX_LAYERS)
+    attention: AttentionName = field(
         AttentionName.additive,
         "attention score: additive (Bahdanau et al. 2015), general or dot (Luong et al. 2015); none: the decoder "
         "reads one summary vector (Cho et al. 2014)",
     )
-    tie_embeddings: TieName = config_field(
+    tie_embeddings: TieName = field(
         TieName.three_way, "share embedding weights: none, two_way (target input and output) or three_way (source too)"
     )
-    dropout: DropoutConfig = config_field(DropoutConfig, "dropout by place")
-    cell: CellName = config_field(
-        CellName.lstm, "recurrent cell: lstm, peephole_lstm (Gers et al. 2002), gru or rnn (tanh)"
-    )
-    peephole_candidate: bool = config_field(False, "peephole_lstm: the candidate also sees the memory cell")
-    layer_norm: bool = config_field(
+    dropout: DropoutConfig = field(DropoutConfig, "dropout by place")
+    cell: CellName = field(CellName.lstm, "recurrent cell: lstm, peephole_lstm (Gers et al. 2002), gru or rnn (tanh)")
+    peephole_candidate: bool = field(False, "peephole_lstm: the candidate also sees the memory cell")
+    layer_norm: bool = field(
         False,
         "layer normalisation of every gate (Ba et al. 2016; RNMT+, Chen et al. 2018); slow on a GPU, where it "
         "runs step by step",
     )
-    residual: bool = config_field(False, "residual connections from the second layer on (Wu et al. 2016)")
-    attention_heads: int = config_field(
+    residual: bool = field(False, "residual connections from the second layer on (Wu et al. 2016)")
+    attention_heads: int = field(
         1, "attention heads (additive only), each over its share of the encoder state", unit="heads", at_least=1
     )
-    coverage: bool = config_field(
+    coverage: bool = field(
         False,
         "additive only: the score depends on the attention a position has received (Tu et al. 2016; See et al. "
         "2017, eq. 11)",
     )
-    input_feeding: bool = config_field(
+    input_feeding: bool = field(
         False,
         "the bottom decoder layer also reads the previous readout (Luong et al. 2015, 3.3); slower, it runs "
         "step by step",
     )
-    initialisation: InitialisationConfig = config_field(InitialisationConfig, "weight initialisation")
+    initialisation: InitialisationConfig = field(InitialisationConfig, "weight initialisation")
 
     @property
     def encoder_size(self) -> int:

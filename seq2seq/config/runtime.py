@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, config_field
+from seq2seq.config.field import Choice, field
 
 
 class AllocatorName(Choice):
@@ -25,12 +25,12 @@ class KernelsName(Choice):
 class RuntimeConfig:
     """Threads, memory and kernels. Changes speed, not results; only the dropout masks depend on `kernels`."""
 
-    allocator: AllocatorName = config_field(
+    allocator: AllocatorName = field(
         AllocatorName.auto,
         "auto: on glibc, keep freed memory for the next tensor (faster); default: return it to the system",
     )
-    kernels: KernelsName = config_field(
+    kernels: KernelsName = field(
         KernelsName.auto,
         "auto: compiled kernels in the recurrent layers where the CPU has a C++ compiler; plain: torch operations only",
     )
-    threads: int | None = config_field(None, "CPU threads; null: torch's default", at_least=1)
+    threads: int | None = field(None, "CPU threads; null: torch's default", at_least=1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from seq2seq.config.data import DataConfig, DataName, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
-from seq2seq.config.field import Effect, check_ranges, config_field
+from seq2seq.config.field import Effect, check_ranges, field
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import SamplingScheduleName, TrainingConfig, VocabularyName
@@ -23,12 +23,12 @@ from seq2seq.errors import ConfigError
 class Config:
     """All settings of a run."""
 
-    data: DataConfig = config_field(DataConfig, "sentence pairs and their tokenizer")
-    model: ModelConfig = config_field(ModelConfig, "network", effect=Effect.fixed)
-    training: TrainingConfig = config_field(TrainingConfig, "optimisation, limits, checkpoints")
-    decode: DecodeConfig = config_field(DecodeConfig, "search")
-    runtime: RuntimeConfig = config_field(RuntimeConfig, "process", effect=Effect.process)
-    tune: TuneConfig = config_field(TuneConfig, "hyper-parameter search", effect=Effect.process)
+    data: DataConfig = field(DataConfig, "sentence pairs and their tokenizer")
+    model: ModelConfig = field(ModelConfig, "network", effect=Effect.fixed)
+    training: TrainingConfig = field(TrainingConfig, "optimisation, limits, checkpoints")
+    decode: DecodeConfig = field(DecodeConfig, "search")
+    runtime: RuntimeConfig = field(RuntimeConfig, "process", effect=Effect.process)
+    tune: TuneConfig = field(TuneConfig, "hyper-parameter search", effect=Effect.process)
 
     def __post_init__(self) -> None:
         check_ranges(self)

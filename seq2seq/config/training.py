@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, Effect, config_field
+from seq2seq.config.field import Choice, Effect, field
 
 
 class OptimizerName(Choice):
@@ -60,12 +60,12 @@ class PrecisionName(Choice):
 class ScheduledSamplingConfig:
     """Feed the decoder its own predictions instead of some reference tokens (Bengio et al. 2015)."""
 
-    schedule: SamplingScheduleName = config_field(
+    schedule: SamplingScheduleName = field(
         SamplingScheduleName.none,
         "decay of the teacher-forcing ratio, the probability of feeding the reference token: none (1 throughout), "
         "linear, exponential or inverse_sigmoid",
     )
-    final_ratio: float = config_field(
+    final_ratio: float = field(
         0.5, "teacher-forcing ratio at the end of the run; it starts at 1", at_least=0, at_most=1
     )
 
@@ -74,106 +74,94 @@ class ScheduledSamplingConfig:
 class TrainingConfig:
     """Optimisation, limits, validation and checkpoints of a run."""
 
-    seed: int = config_field(1, "seed of initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
-    max_steps: int | None = config_field(
-        None, "stop after this many updates", unit="updates", at_least=1, effect=Effect.limit
+    seed: int = field(1, "seed of initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
+    max_steps: int | None = field(None, "stop after this many updates", unit="updates", at_least=1, effect=Effect.limit)
+    max_epochs: int | None = field(None, "stop after this many epochs", unit="epochs", at_least=1, effect=Effect.limit)
+    max_minutes: float | None = field(
+        8, "stop after this much training time, resumed parts included", unit="minutes", at_least=0, effect=Effect.limit
     )
-    max_epochs: int | None = config_field(
-        None, "stop after this many epochs", unit="epochs", at_least=1, effect=Effect.limit
-    )
-    max_minutes: float | None = config_field(
-        8,
-        "stop after this much training time, resumed parts included",
-        unit="minutes",
-        at_least=0,
-        effect=Effect.limit,
-    )
-    batch_tokens: int = config_field(
+    batch_tokens: int = field(
         1536, "maximum batch size of an update: rows × longest row (either side)", unit="tokens", at_least=8
     )
-    micro_batches: int = config_field(
+    micro_batches: int = field(
         1,
         "gradient accumulation: split each update into this many parts to save memory; the gradient is the same",
         at_least=1,
     )
-    precision: PrecisionName = config_field(
+    precision: PrecisionName = field(
         PrecisionName.auto, "type of the matrix products; auto: bf16 if the hardware has it, else fp32"
     )
-    device: str = config_field("auto", "auto, cpu, cuda, cuda:N or mps", effect=Effect.process)
-    optimizer: OptimizerName = config_field(
+    device: str = field("auto", "auto, cpu, cuda, cuda:N or mps", effect=Effect.process)
+    optimizer: OptimizerName = field(
         OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)"
     )
-    learning_rate: float = config_field(3e-3, "peak learning rate, reached after warm-up", at_least=0)
-    beta2: float = config_field(0.98, "decay of Adam's second moment", at_least=0, at_most=0.999999)
-    weight_decay: float = config_field(
-        0.0, "adam: L2 term in the gradient; adamw: decoupled decay", at_least=0, at_most=10
-    )
-    schedule: ScheduleName = config_field(
+    learning_rate: float = field(3e-3, "peak learning rate, reached after warm-up", at_least=0)
+    beta2: float = field(0.98, "decay of Adam's second moment", at_least=0, at_most=0.999999)
+    weight_decay: float = field(0.0, "adam: L2 term in the gradient; adamw: decoupled decay", at_least=0, at_most=10)
+    schedule: ScheduleName = field(
         ScheduleName.linear,
         "learning-rate schedule after warm-up: constant, inverse_sqrt, plateau, or linear or cosine, which reach the "
         "floor at the end of the run",
     )
-    warmup_steps: int = config_field(200, "linear warm-up from 0", unit="updates", at_least=0)
-    min_rate_ratio: float = config_field(
+    warmup_steps: int = field(200, "linear warm-up from 0", unit="updates", at_least=0)
+    min_rate_ratio: float = field(
         0.01, "floor of the learning rate, as a fraction of learning_rate", at_least=0, at_most=1
     )
-    plateau_factor: float = config_field(
+    plateau_factor: float = field(
         0.5, "plateau: factor of each reduction of the learning rate", at_least=0.01, at_most=0.99
     )
-    plateau_patience: int = config_field(
+    plateau_patience: int = field(
         2,
         "plateau: reduce the learning rate after this many validations without improvement",
         unit="validations",
         at_least=1,
     )
-    max_grad_norm: float = config_field(
-        1.0, "gradient clipping: maximum L2 norm (Pascanu et al. 2013); 0: off", at_least=0
-    )
-    max_skipped: int = config_field(
+    max_grad_norm: float = field(1.0, "gradient clipping: maximum L2 norm (Pascanu et al. 2013); 0: off", at_least=0)
+    max_skipped: int = field(
         20,
         "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped)",
         unit="updates",
         at_least=1,
     )
-    label_smoothing: float = config_field(
+    label_smoothing: float = field(
         0.1,
         "label smoothing: probability mass spread over the vocabulary (Szegedy et al. 2016)",
         at_least=0,
         at_most=0.9,
     )
-    r_drop: float = config_field(
+    r_drop: float = field(
         0.0,
         "R-Drop: weight alpha of the divergence between two passes with different dropout masks (Liang et al. "
         "2021); 0: off",
         at_least=0,
     )
-    scheduled_sampling: ScheduledSamplingConfig = config_field(
+    scheduled_sampling: ScheduledSamplingConfig = field(
         ScheduledSamplingConfig, "scheduled sampling: feed the decoder its own predictions"
     )
-    validate_every_steps: int | None = config_field(
+    validate_every_steps: int | None = field(
         1000, "updates between validations; null: once per epoch", unit="updates", at_least=1
     )
-    validate_sentences: int | None = config_field(
+    validate_sentences: int | None = field(
         500,
         "sentences translated for the validation BLEU (perplexity always uses all); null: all",
         unit="pairs",
         at_least=1,
     )
-    early_stopping: int | None = config_field(
+    early_stopping: int | None = field(
         None,
         "stop after this many validations without improvement of the monitored metric; null: off",
         unit="validations",
         at_least=1,
         effect=Effect.limit,
     )
-    monitor: MonitorName = config_field(
+    monitor: MonitorName = field(
         MonitorName.bleu, "metric that selects the best model: bleu, chrf (higher) or loss (lower)", effect=Effect.fixed
     )
-    keep_best: int = config_field(
+    keep_best: int = field(
         1, "number of best models to keep; if more than 1, in the folder models/", unit="models", at_least=1
     )
-    keep_last: int = config_field(0, "number of last models to keep, in the folder models/", unit="models", at_least=0)
-    ema: float | None = config_field(
+    keep_last: int = field(0, "number of last models to keep, in the folder models/", unit="models", at_least=0)
+    ema: float | None = field(
         None,
         "decay of an exponential moving average of the weights, which is then validated and saved as the model; "
         "null: off",
@@ -181,31 +169,31 @@ class TrainingConfig:
         at_most=0.999999,
         effect=Effect.fixed,
     )
-    save_every_steps: int | None = config_field(
+    save_every_steps: int | None = field(
         None,
         "updates between checkpoints (last.pt); null: every 45 seconds",
         unit="updates",
         at_least=1,
         effect=Effect.process,
     )
-    log_every_steps: int = config_field(
+    log_every_steps: int = field(
         100, "updates between log lines and TensorBoard points", unit="updates", at_least=1, effect=Effect.process
     )
-    diagnostics: bool = config_field(
+    diagnostics: bool = field(
         False,
         "log gradient norms by layer and over time, attention entropy and gate saturation every log_every_steps "
         "updates",
     )
-    init_from: str | None = config_field(
+    init_from: str | None = field(
         None, "fine-tuning: model file or run folder whose weights the run starts from", unit="path"
     )
-    init_vocabulary: VocabularyName = config_field(
+    init_vocabulary: VocabularyName = field(
         VocabularyName.keep,
         "fine-tuning: keep the tokenizer of init_from; replace: train one on this text and copy the embeddings of the "
         "tokens that both have",
         effect=Effect.fixed,
     )
-    resume: str | None = config_field(
+    resume: str | None = field(
         None,
         "null: new run; RUN: continue the run in that folder; auto: continue the run in hydra.run.dir, or start one",
         effect=Effect.process,

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import config_field
+from seq2seq.config.field import field
 
 
 @dataclass
 class TuneConfig:
     """The hyper-parameter search of `python -m seq2seq.tune`; other commands ignore it."""
 
-    space: list[str] = config_field(
+    space: list[str] = field(
         list,
         "keys to search, as Hydra sweeps: KEY=choice(A,B), KEY=interval(0,0.5); sweeps of the command line are added",
     )
-    trials: int = config_field(25, "total number of trials, earlier calls included", unit="trials", at_least=1)
-    startup_trials: int = config_field(
+    trials: int = field(25, "total number of trials, earlier calls included", unit="trials", at_least=1)
+    startup_trials: int = field(
         6, "trials drawn at random before the sampler's model is used and before any trial is pruned", at_least=1
     )
-    prune: bool = config_field(
+    prune: bool = field(
         True, "stop a trial whose best score is below the median of earlier trials after the same number of validations"
     )
-    max_minutes: float | None = config_field(
+    max_minutes: float | None = field(
         None, "start no further trial after this much training, earlier calls included", unit="minutes", at_least=0
     )
-    folder: str | None = config_field(None, "folder of the study and its runs; null: runs/CORPUS/tune", unit="path")
-    seed: int = config_field(1, "seed of the sampler", at_least=0, at_most=2**31 - 1)
+    folder: str | None = field(None, "folder of the study and its runs; null: runs/CORPUS/tune", unit="path")
+    seed: int = field(1, "seed of the sampler", at_least=0, at_most=2**31 - 1)

@@ -74,6 +74,7 @@ class Interface(NamedTuple):
     library: Any  # unloaded when nothing refers to it
     table: Any
     pointers: dict[torch.dtype, Any]
+    cell_kinds: dict[str, int]
 
 
 @functools.cache
@@ -94,7 +95,7 @@ def interface(dtype: torch.dtype) -> Interface:
         raise OSError(f"{build.library().path} was compiled from another kernels.h: delete it")
     names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
-    return Interface(ffi, library, table, pointers)
+    return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
 
 
 class Kernel:
@@ -110,7 +111,7 @@ class Kernel:
     """
 
     def __init__(self, name: str, dtype: torch.dtype, **fixed: Any) -> None:
-        ffi, _, table, self._pointers = interface(dtype)
+        ffi, _, table, self._pointers, self._cell_kinds = interface(dtype)
         self._new, self._cast, self._function = ffi.new, ffi.cast, getattr(table, name)
         self._type, self._kept = ffi.typeof(f"struct {name}_args *"), fixed
         self._has_threads = any(field == "threads" for field, _ in self._type.item.fields)
@@ -133,6 +134,8 @@ class Kernel:
                 continue
             elif isinstance(value, Kernel):  # a struct inside another one
                 value = value._fixed[0]
+            elif isinstance(value, str):
+                value = self._cell_kinds[value]
             setattr(args, name, value)
 
 

@@ -23,6 +23,7 @@ TINY = (
     "model.hidden_size=4", "model.emb_size=4", "model.attention_size=4", "model.dropout.layers=0.1",
     "training.max_minutes=null", "training.max_steps=2", "training.device=cpu", "training.precision=fp32",
     "training.warmup_steps=0", "training.validate_sentences=1",
+    "decode.max_length_ratio=0.1", "decode.max_length_extra=2",  # nothing is learned: translations end at the limit
     "runtime.allocator=default",
 )  # fmt: skip
 SRC = [f"the {size} {thing} {verb}" for size in ("big", "old") for thing in ("cat", "dog") for verb in ("runs", "eats")]
@@ -120,7 +121,7 @@ def test_invalid_data_or_setting_is_one_error_line(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is available")
 def test_missing_gpu(start: Launcher) -> None:
-    assert_error(start("training.device=cuda"), "device 'cuda' is not there: 0 CUDA devices found")
+    assert_error(start("training.device=cuda"), "device 'cuda' is not available: 0 CUDA devices found")
 
 
 def test_network_larger_than_memory(start: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:

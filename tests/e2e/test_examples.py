@@ -50,7 +50,7 @@ def test_fine_tuning(folder: Path) -> None:
     said = run(folder, "sh", EXAMPLES / "fine_tuning/run.sh", "own", "tuned", *SHORT)
     assert said.endswith("\n")
     assert {"best.safetensors", "config.yaml"} <= {path.name for path in (folder / "tuned").iterdir()}
-    assert "weights of own" in (folder / "tuned/train.log").read_text(encoding="utf-8")
+    assert f"weights of {folder / 'own'};" in (folder / "tuned/train.log").read_text(encoding="utf-8")
     assert "init_from: null" in (folder / "tuned-from-scratch/config.yaml").read_text(encoding="utf-8")
 
 

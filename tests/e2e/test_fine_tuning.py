@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from hydra_cli import Launcher
+from forking import Result, call
 from run_folder import BEST_NAME, TINY, Process, assert_same_run, model_of
 from seq2seq.data.corpora.grammar import generate
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import load_model, read_config
-from seq2seq.train import make_validator, run_training
+from seq2seq.train import make_validator
 
 pytestmark = pytest.mark.slow
 
@@ -55,15 +57,13 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path, text: tuple[str]
-) -> Launcher:
-    """The command in this process, on the other text, in an empty working folder."""
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, text: tuple[str]) -> Callable[..., Result]:
+    """The command on the other text, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, run_training, (*TINY, f"data.cache_dir={cache}", *text))
+    return functools.partial(call, "seq2seq.train", tmp_path, *TINY, f"data.cache_dir={cache}", *text)
 
 
-def test_keep_starts_with_the_weights_and_tokenizer_of_the_model(start: Launcher, parent: Path) -> None:
+def test_keep_starts_with_the_weights_and_tokenizer_of_the_model(start: Callable[..., Result], parent: Path) -> None:
     done = start("hydra.run.dir=run", f"training.init_from={parent}", *STILL)
     assert done.status == 0
     assert f"using the tokenizer of {parent}; data.tokenizer is ignored" in done.err
@@ -81,7 +81,7 @@ def test_keep_starts_with_the_weights_and_tokenizer_of_the_model(start: Launcher
     assert (validation["loss"], validation["bleu"]) == pytest.approx((expected.loss, expected.bleu), rel=1e-5)
 
 
-def test_keep_with_other_ties_and_dropout_learns(start: Launcher, parent: Path) -> None:
+def test_keep_with_other_ties_and_dropout_learns(start: Callable[..., Result], parent: Path) -> None:
     settings = ("model.tie_embeddings=none", "model.dropout.layers=0.3", "data.tokenizer.vocab_size=300")
     done = start("hydra.run.dir=run", f"training.init_from={parent / BEST_NAME}", *settings)
     assert done.status == 0
@@ -92,7 +92,7 @@ def test_keep_with_other_ties_and_dropout_learns(start: Launcher, parent: Path) 
     assert losses[-2] < losses[0]  # the last line is the test's
 
 
-def test_replace_copies_the_rows_of_common_tokens_only(start: Launcher, parent: Path) -> None:
+def test_replace_copies_the_rows_of_common_tokens_only(start: Callable[..., Result], parent: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     done = start("hydra.run.dir=run", f"training.init_from={parent}", "training.init_vocabulary=replace", *STILL)
     assert done.status == 0
@@ -113,7 +113,7 @@ def test_replace_copies_the_rows_of_common_tokens_only(start: Launcher, parent: 
             assert torch.equal(tensor[row], old[name][rows[piece]] if piece in rows else fresh[name][row])
 
 
-def test_a_model_that_does_not_match_gives_a_one_line_error(start: Launcher, parent: Path) -> None:
+def test_a_model_that_does_not_match_gives_a_one_line_error(start: Callable[..., Result], parent: Path) -> None:
     for settings, error in (
         (
             ("model.hidden_size=24",),
@@ -167,10 +167,10 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     assert_same_run(killed / "run", calm / "run")
 
 
-def test_init_from_cannot_change_on_resume(start: Launcher, parent: Path, tmp_path: Path) -> None:
+def test_init_from_cannot_change_on_resume(start: Callable[..., Result], parent: Path, tmp_path: Path) -> None:
     assert start("hydra.run.dir=new", *STILL).status == 0
     assert start("hydra.run.dir=run", f"training.init_from={parent}", *STILL).status == 0
-    resume = Launcher(start.patch, start.capture, run_training)
+    resume = functools.partial(call, "seq2seq.train", tmp_path)
     for folder, change, error in (
         ("new", f"training.init_from={parent}", "training.init_from (was None)"),
         ("run", "training.init_from=null", f"training.init_from (was {parent})"),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hydra_cli import Launcher
+from forking import Result, call
 from seq2seq import evaluate
-from seq2seq.train import run_training
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +26,15 @@ GRAMMAR = ("data.train_pairs=1000", "data.valid_pairs=10", "data.test_pairs=10")
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Launcher:
-    """The command in this process, in an empty working folder."""
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """The command in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, run_training, (*SMALL, f"data.cache_dir={tmp_path}/cache"))
+    return functools.partial(call, "seq2seq.train", tmp_path, *SMALL, f"data.cache_dir={tmp_path}/cache")
 
 
-def test_a_network_that_learns_memorises_its_batch(start: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_learns_memorises_its_batch(
+    start: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
     done = start(*GRAMMAR)
     assert done.status == 0
     assert f"memorised {PAIRS} of {PAIRS} sentences" in done.out.splitlines()
@@ -43,13 +46,13 @@ def test_a_network_that_learns_memorises_its_batch(start: Launcher, capsys: pyte
     assert (scores["bleu"], scores["sentences"]) == (pytest.approx(100), PAIRS)  # the same pairs
 
 
-def test_a_network_that_did_not_learn_memorises_nothing(start: Launcher) -> None:
+def test_a_network_that_did_not_learn_memorises_nothing(start: Callable[..., Result]) -> None:
     done = start(*GRAMMAR, "training.max_steps=1")
     assert done.status == 0
     assert f"memorised 0 of {PAIRS} sentences" in done.out.splitlines()
 
 
-def test_own_files_and_text_that_the_tokenizer_normalises(start: Launcher, tmp_path: Path) -> None:
+def test_own_files_and_text_that_the_tokenizer_normalises(start: Callable[..., Result], tmp_path: Path) -> None:
     """Double spaces and ligatures, which a translation never has, do not keep a line from being memorised."""
     words = ["ﬁve", "dozen  jugs", "pack", "my", "box", "with"]
     pairs = [f"{a} {b}\t{b} so {a}\n" for a, b in itertools.permutations(words, 2)]

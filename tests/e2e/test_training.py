@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from hydra_cli import Launcher
+from forking import Result, call
 from run_folder import BEST_NAME, FILES, STEPS, TINY, Process, assert_same_run, same, state_of
 from scaling import scaled
 from seq2seq.config.model import DropoutConfig
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import load_model
-from seq2seq.train import run_training
+from seq2seq.storage.model_file import load_model, read_config
 
 pytestmark = pytest.mark.slow
 
@@ -32,16 +33,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path) -> Launcher:
-    """The command in this process, in an empty working folder."""
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Callable[..., Result]:
+    """The command in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    return Launcher(monkeypatch, capsys, run_training, (*TINY, f"data.cache_dir={cache}"))
+    return functools.partial(call, "seq2seq.train", tmp_path, *TINY, f"data.cache_dir={cache}")
 
 
 @pytest.fixture
-def resume(start: Launcher) -> Launcher:
+def resume(tmp_path: Path) -> Callable[..., Result]:
     """The command without settings: a resumed run reads them from its folder."""
-    return Launcher(start.patch, start.capture, run_training)
+    return functools.partial(call, "seq2seq.train", tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_run_from_start_to_end(uninterrupted: tuple[Path, str, str]) -> None:
     assert err.splitlines() == [line.split(" INFO ", 1)[1] for line in logged.splitlines()]
 
 
-def test_the_seed_determines_the_run(start: Launcher, uninterrupted: tuple[Path, str, str]) -> None:
+def test_the_seed_determines_the_run(start: Callable[..., Result], uninterrupted: tuple[Path, str, str]) -> None:
     assert start("hydra.run.dir=run").status == 0
     assert_same_run(Path("run"), uninterrupted[0])
     assert start("hydra.run.dir=other", "training.seed=2").status == 0
@@ -89,7 +90,7 @@ def test_bf16_without_compiler_or_avx512(tmp_path: Path, cache: Path, monkeypatc
     assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)
 
 
-def test_a_validation_uses_no_regularisation(start: Launcher) -> None:
+def test_a_validation_uses_no_regularisation(start: Callable[..., Result]) -> None:
     places = ("embedding", "layers", "context", "readout", "recurrent", "src_words", "tgt_words")
     dropout = [f"model.dropout.{place}=0.4" for place in places] + ["model.dropout.variational=true"]
     text = ["data.sampling.src=0.3", "data.sampling.tgt=0.3", "training.scheduled_sampling.schedule=linear"]
@@ -108,7 +109,7 @@ def test_a_validation_uses_no_regularisation(start: Launcher) -> None:
     plain = dataclasses.replace(model.network.config, dropout=DropoutConfig(0.0, 0.0, 0.0, 0.0))
     network = Seq2Seq(plain, model.tokenizer.src_size, model.tokenizer.tgt_size)
     network.load_state_dict(model.network.state_dict())
-    valid = load_corpus(done.jobs[0][0].data).valid
+    valid = load_corpus(read_config(Path("run")).data).valid
     batch = make_batch(model.tokenizer.encode_src(valid.src), model.tokenizer.encode_tgt(valid.tgt))
     with torch.no_grad():
         logits, targets, _ = network.train()(batch)
@@ -140,7 +141,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
 def test_a_signal_saves_and_stops_and_the_run_resumes_in_its_folder(
     tmp_path: Path,
     cache: Path,
-    resume: Launcher,
+    resume: Callable[..., Result],
     uninterrupted: tuple[Path, str, str],
     number: signal.Signals,
     status: int,
@@ -169,7 +170,7 @@ def test_a_signal_saves_and_stops_and_the_run_resumes_in_its_folder(
 
 
 def test_resuming_a_finished_run_tests_it_again_and_does_not_change_it(
-    start: Launcher, resume: Launcher, uninterrupted: tuple[Path, str, str]
+    start: Callable[..., Result], resume: Callable[..., Result], uninterrupted: tuple[Path, str, str]
 ) -> None:
     start("hydra.run.dir=run")
     resumed = resume("training.resume=run")
@@ -180,12 +181,13 @@ def test_resuming_a_finished_run_tests_it_again_and_does_not_change_it(
     assert state_of(Path("run"))["progress"]["step"] == STEPS + 2
 
 
-def test_a_sweep_continues_after_a_point_that_fails(tmp_path: Path, start: Launcher) -> None:
+def test_a_sweep_continues_after_a_point_that_fails(tmp_path: Path, start: Callable[..., Result]) -> None:
     points = ["training.max_steps=2", "data.tokenizer.vocab_size=400,1000000", "training.seed=1,2"]
     done = start(*points, "hydra.sweep.dir=sweep", "-m")
     assert done.status == 2
     points = [f"vocab_size-{size}+seed-{seed}" for size in (400, 1000000) for seed in (1, 2)]
-    assert [run.folder for _, run in done.jobs] == [Path("sweep", point) for point in points]
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == set(points)
+    assert re.findall(r" run folder (.+)", done.err) == [f"sweep/{point}" for point in points[:2]]
     for number, point in enumerate(points):
         folder = tmp_path / "sweep" / point
         assert (folder / BEST_NAME).exists() == (number < 2)
@@ -199,7 +201,9 @@ def test_a_sweep_continues_after_a_point_that_fails(tmp_path: Path, start: Launc
     assert "Traceback" not in done.err
 
 
-def test_a_killed_sweep_resumes_and_gives_the_same_table(tmp_path: Path, cache: Path, start: Launcher) -> None:
+def test_a_killed_sweep_resumes_and_gives_the_same_table(
+    tmp_path: Path, cache: Path, start: Callable[..., Result]
+) -> None:
     command = ["data.fold=1/2,2/2", "hydra.sweep.dir=sweep", "training.save_every_steps=1", "-m"]
     process = Process(cache, tmp_path, *command)
     process.metrics = tmp_path / "sweep" / "fold-2of2" / "metrics.jsonl"
@@ -208,7 +212,7 @@ def test_a_killed_sweep_resumes_and_gives_the_same_table(tmp_path: Path, cache: 
     assert process.wait()[0] == -signal.SIGKILL
     done = start(*command)
     assert done.status == 0
-    assert [(run.folder.name, run.resumes) for _, run in done.jobs] == [("fold-2of2", True)]
+    assert re.findall(r" run folder (.+)|(resumed) at step ", done.err) == [("sweep/fold-2of2", ""), ("", "resumed")]
     assert "sweep/fold-1of2: finished before, skipped" in done.err
     whole = start("hydra.sweep.dir=other", command[0], *command[2:])
     rows, other_rows = (
@@ -220,7 +224,7 @@ def test_a_killed_sweep_resumes_and_gives_the_same_table(tmp_path: Path, cache: 
     assert " hydra.sweep.dir=other " in whole.out.splitlines()[-1]
 
 
-def test_the_fold_of_a_run_cannot_change(start: Launcher, resume: Launcher) -> None:
+def test_the_fold_of_a_run_cannot_change(start: Callable[..., Result], resume: Callable[..., Result]) -> None:
     assert start("hydra.run.dir=run", "training.max_steps=2", "data.fold=1/2").status == 0
     resumed = resume("training.resume=run", "data.fold=2/2")
     assert resumed.status == 2
@@ -228,7 +232,7 @@ def test_the_fold_of_a_run_cannot_change(start: Launcher, resume: Launcher) -> N
     assert "data.fold (was 1/2)" in resumed.err
 
 
-def test_the_folder_of_another_run_is_not_overwritten(start: Launcher, tmp_path: Path) -> None:
+def test_the_folder_of_another_run_is_not_overwritten(start: Callable[..., Result], tmp_path: Path) -> None:
     assert start("hydra.run.dir=run", "training.max_steps=2").status == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     again = start("hydra.run.dir=run", "training.max_steps=3")
@@ -239,7 +243,7 @@ def test_the_folder_of_another_run_is_not_overwritten(start: Launcher, tmp_path:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_run_cannot_be_resumed_with_other_data(start: Launcher, resume: Launcher) -> None:
+def test_a_run_cannot_be_resumed_with_other_data(start: Callable[..., Result], resume: Callable[..., Result]) -> None:
     """The tokenizer of another text gives the ids another meaning."""
     assert start("hydra.run.dir=run", "training.max_steps=2").status == 0
     resumed = resume("training.resume=run", "data.train_pairs=200")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from scaling import scaled
-from seq2seq.cli.options import FIELDS, search_overrides
+from seq2seq.cli.search_options import FIELDS, search_overrides
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.inference import translator as translator_module

@@ -137,7 +137,7 @@ def test_printed_commands_evaluate_and_retrain_the_best_model(
     monkeypatch.chdir(folder)
     assert evaluate([best[1]]) == 0
     monkeypatch.chdir(tmp_path)
-    retrain = Launcher(monkeypatch, capsys, lambda config, run: run_training(config, run, tested=False))
+    retrain = Launcher(monkeypatch, capsys, lambda config, run: run_training(config, run, test=False))
     assert retrain(*shlex.split(command[1]), "hydra.run.dir=run").status == 0
     of_trial, of_run = (settings(run) for run in (folder / best[1], tmp_path / "run"))
     assert {**of_trial, "tune": None} == {**of_run, "tune": None}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.cli.options import add_search_options, search_overrides
+from seq2seq.cli.search_options import add_search_options, search_overrides
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName, override, users_of
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import ConfigError
