@@ -53,7 +53,9 @@ def default_values() -> DictConfig:
 
     register_schema()
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        return OmegaConf.create(OmegaConf.to_container(compose("train"), enum_to_str=True))
+        plain = OmegaConf.to_container(compose("train"), enum_to_str=True)
+    assert isinstance(plain, dict)
+    return OmegaConf.create(plain)
 
 
 def value_text(value: object) -> str:
