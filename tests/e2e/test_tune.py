@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
-from forking import Child
+from forking import Child, Done, call
 from launching import Launcher
 from run_folder import FILES, TINY, figures, started
 from scaling import scaled
-from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluate import main as evaluate
 from seq2seq.train import train
-from seq2seq.tune import tune
 
 pytestmark = pytest.mark.slow
 RUN = (
@@ -39,33 +36,19 @@ SEARCH = (*RUN, *SWEEPS, "tune.folder=study", "tune.startup_trials=3")
 TRIALS = 6
 
 
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def search(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path
-) -> Iterator[Callable[..., Done]]:
-    """The command in this process, in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
+def search(tmp_path: Path, cache: Path) -> Callable[..., Done]:
+    """The command in an empty working folder."""
 
-    def call(*arguments: str) -> Done:
-        capsys.readouterr()
-        return Done(tune([*arguments, f"data.cache_dir={cache}"]), *capsys.readouterr())
+    def run(*arguments: str) -> Done:
+        return call("seq2seq.tune", tmp_path, *arguments, f"data.cache_dir={cache}")
 
-    yield call
-    root = logging.getLogger("seq2seq")
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
+    return run
 
 
 class Process:
@@ -231,9 +214,20 @@ def test_every_point_is_tried_once_and_one_that_cannot_be_is_recorded(search: Ca
     assert sorted(re.findall(r"^trial_\d{4} +\S+ +1 +([12])$", done.out, re.MULTILINE)) == ["1", "2"]
 
 
-def test_a_search_in_which_everything_fails_ends(search: Callable[..., Done]) -> None:
-    with pytest.raises(Seq2SeqError, match=r"5 trials in a row have failed, the last one with: .*vocab_size=1000000"):
-        search(*RUN, "model.hidden_size=range(8,16)", "tune.folder=study", "data.tokenizer.vocab_size=1000000")
-    with pytest.raises(Seq2SeqError, match=r"no trial has come to its end: model\.attention_heads=. does not divide"):
-        search(*RUN, "model.attention_heads=3,5", "tune.folder=other")
-    assert not list(Path("study").glob("trial_*/best.safetensors"))
+def test_a_search_in_which_everything_fails_ends(search: Callable[..., Done], tmp_path: Path) -> None:
+    for sweep, setting, told in (
+        (
+            "model.hidden_size=range(8,16)",
+            "data.tokenizer.vocab_size=1000000",
+            "5 trials in a row have failed, the last one with: .*vocab_size=1000000",
+        ),
+        (
+            "model.attention_heads=3,5",
+            "tune.folder=other",
+            r"no trial has come to its end: model\.attention_heads=. does not divide",
+        ),
+    ):
+        done = search(*RUN, "tune.folder=study", sweep, setting)
+        assert done.status == 2
+        assert re.match(f"error: {told}", done.err.splitlines()[-1])
+    assert not list(tmp_path.glob("*/trial_*/best.safetensors"))
