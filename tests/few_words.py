@@ -2,8 +2,8 @@
 
     python tests/few_words.py COUNT FILE
 
-The script keeps a word if it has a property that no word before it has: the gender and the tags of a noun, the arguments
-and the construction of a verb, the tags of an adjective. So every construction of the grammar remains.
+The script keeps a word if it has a property that no word before it has: gender and tags of a noun, arguments and
+construction of a verb, tags of an adjective. So every construction of the grammar remains.
 """
 
 from __future__ import annotations
