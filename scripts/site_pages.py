@@ -9,14 +9,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from omegaconf import OmegaConf
 
 import seq2seq
-from seq2seq.config.field import is_group, value_range, walk
-from seq2seq.config.help import _default_values, _groups, _text
+from seq2seq.config.field import Effect, effects, is_group, value_range, walk
+from seq2seq.config.help import default_values, groups, value_text
 from seq2seq.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,21 +36,20 @@ def configuration() -> str:
         "Every key with its default, unit, range and meaning. Set a key on the command line, `model.hidden_size=512`,",
         "or in a file of your own folder, `--config-dir DIR`. A group sets many keys at once:",
         "",
-        *(f"- `{group}=` {', '.join(f'`{choice}`' for choice in choices)}" for group, choices in _groups().items()),
+        *(f"- `{group}=` {', '.join(f'`{choice}`' for choice in choices)}" for group, choices in groups().items()),
     ]
-    ConfigStore.instance().store(name="train_schema", node=Config)  # what conf/train.yaml is validated against
-    defaults = OmegaConf.create(_default_values())
-    fields = list(walk(Config))
+    defaults, changes, fields = default_values(), effects(Config), list(walk(Config))
     for group, field in [("", None), *((key, field) for key, field in fields if is_group(field))]:
         members = [(k, f) for k, f in fields if k.rpartition(".")[0] == group and not is_group(f)]
         if field is not None:
             lines += ["", f"{'#' * (2 + group.count('.'))} {group}", "", _cell(field.metadata["doc"])]
         if members:
             lines += ["", "| key | default | range | meaning |", "|---|---|---|---|"]
-        for key, one in members:
-            default = _text(OmegaConf.select(defaults, key))
-            limits = "; ".join(fact for fact in (one.metadata["unit"], value_range(one)) if fact)
-            lines.append(f"| `{key}` | `{default}` | {_cell(limits)} | {_cell(one.metadata['doc'])} |")
+        for key, member in members:
+            default = value_text(OmegaConf.select(defaults, key))
+            limits = "; ".join(fact for fact in (member.metadata["unit"], value_range(member)) if fact)
+            doc = member.metadata["doc"] + (" (cannot change on resume)" if changes[key] is Effect.fixed else "")
+            lines.append(f"| `{key}` | `{default}` | {_cell(limits)} | {_cell(doc)} |")
     return "\n".join([*lines, ""])
 
 

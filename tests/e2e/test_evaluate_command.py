@@ -233,7 +233,8 @@ def test_run_folder_is_scored_on_the_test_set_of_its_config(model: Path, files: 
 @pytest.mark.slow
 def test_data_root_names_the_corpus_folder(tmp_path: Path, corpora: Path) -> None:
     model = save_random_model(tmp_path / "model", {"name": "multi30k", "src": "en", "tgt": "de"})
-    tests = scores(model, "--data-root", corpora / "multi30k", "--beam-size", 1, "--cache-dir", tmp_path / "new")
+    short = ("--beam-size", 1, "--max-length-ratio", 0, "--max-length-extra", 2)
+    tests = scores(model, "--data-root", corpora / "multi30k", *short, "--cache-dir", tmp_path / "new")
     assert {name: test["sentences"] for name, test in tests.items()} == {"test_2016_flickr": 1000}
     assert not (tmp_path / "new").exists()
 

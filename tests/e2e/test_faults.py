@@ -16,7 +16,7 @@ from scaling import scaled
 pytestmark = pytest.mark.slow
 
 KILLED_SAVING = Path(__file__).parents[1] / "killed_saving.py"
-STEPS = scaled(60, 240)
+STEPS = scaled(40, 240)
 AUTO = ("hydra.run.dir=run", "training.resume=auto")
 # Everything that draws random numbers, keeps a state of its own or writes files.
 EVERYTHING = (

@@ -211,10 +211,11 @@ def test_a_killed_sweep_resumes_and_gives_the_same_table(
     process.child.kill()
     assert process.wait()[0] == -signal.SIGKILL
     done = start(*command)
-    assert done.status == 0
+    assert done.status == 0, done.err
     assert re.findall(r" run folder (.+)|(resumed) at step ", done.err) == [("sweep/fold-2of2", ""), ("", "resumed")]
-    assert "sweep/fold-1of2: finished before, skipped" in done.err
+    assert "sweep/fold-1of2: already finished, skipped" in done.err
     whole = start("hydra.sweep.dir=other", command[0], *command[2:])
+    assert whole.status == 0, whole.err
     rows, other_rows = (
         [line.split("\t")[:-1] for line in Path(folder, "summary.tsv").read_text(encoding="utf-8").splitlines()]
         for folder in ("sweep", "other")
@@ -238,7 +239,7 @@ def test_the_folder_of_another_run_is_not_overwritten(start: Callable[..., Resul
     again = start("hydra.run.dir=run", "training.max_steps=3")
     assert again.status == 2
     assert again.err == (
-        "error: run already holds a run: continue it with training.resume=run, or choose another hydra.run.dir\n"
+        "error: run already holds a run: continue it with training.resume=run, or set another hydra.run.dir\n"
     )
     assert {path: path.read_bytes() for path in before} == before
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import re
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from forking import Result, call
 from hydra_cli import Launcher
-from run_folder import FILES, TINY, Process, Result, figures
+from run_folder import FILES, TINY, Process, figures
 from scaling import scaled
-from seq2seq.errors import Seq2SeqError
 from seq2seq.evaluate import main as evaluate
 from seq2seq.train import run_training
-from seq2seq.tune import tune
 
 pytestmark = pytest.mark.slow
 RUN = (
@@ -44,21 +42,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def search(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache: Path
-) -> Iterator[Callable[..., Result]]:
-    """Run the command in this process, in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
+def search(tmp_path: Path, cache: Path) -> Callable[..., Result]:
+    """The command in an empty working folder, in a process of its own."""
 
-    def call(*arguments: str) -> Result:
-        capsys.readouterr()
-        return Result(tune([*TINY, *arguments, f"data.cache_dir={cache}"]), *capsys.readouterr())
+    def run(*arguments: str) -> Result:
+        return call("seq2seq.tune", tmp_path, *TINY, *arguments, f"data.cache_dir={cache}")
 
-    yield call
-    root = logging.getLogger("seq2seq")
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
+    return run
 
 
 def start_search(cache: Path, folder: Path, *arguments: str, fresh: bool = False) -> Process:
@@ -206,11 +196,20 @@ def test_every_point_is_tried_once_and_failures_are_recorded(search: Callable[..
     assert sorted(re.findall(r"^trial_\d{4} +\S+ +1 +([12])$", result.out, re.MULTILINE)) == ["1", "2"]
 
 
-def test_search_in_which_every_trial_fails_is_an_error(search: Callable[..., Result]) -> None:
-    with pytest.raises(Seq2SeqError, match=r"5 trials in a row have failed, the last one with: .*vocab_size=1000000"):
-        search(*RUN, "model.hidden_size=range(8,16)", "tune.folder=study", "data.tokenizer.vocab_size=1000000")
-    with pytest.raises(
-        Seq2SeqError, match=r"every trial has failed, the first one with: model\.attention_heads=. does not divide"
+def test_search_in_which_every_trial_fails_is_an_error(search: Callable[..., Result], tmp_path: Path) -> None:
+    for sweep, setting, error in (
+        (
+            "model.hidden_size=range(8,16)",
+            "data.tokenizer.vocab_size=1000000",
+            "5 trials in a row have failed, the last one with: .*vocab_size=1000000",
+        ),
+        (
+            "model.attention_heads=3,5",
+            "tune.folder=other",
+            r"every trial has failed, the first one with: model\.attention_heads=. does not divide",
+        ),
     ):
-        search(*RUN, "model.attention_heads=3,5", "tune.folder=other")
-    assert not list(Path("study").glob("trial_*/best.safetensors"))
+        result = search(*RUN, "tune.folder=study", sweep, setting)
+        assert result.status == 2
+        assert re.match(f"error: {error}", result.err.splitlines()[-1])
+    assert not list(tmp_path.glob("*/trial_*/best.safetensors"))

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from hydra_cli import Launcher
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.error_messages import nearest_key
-from seq2seq.config.field import is_group, walk
+from seq2seq.config.field import Effect, effects, is_group, walk
 from seq2seq.config.loading import config_dir, to_config, to_dict
 from seq2seq.config.schema import Config
 from seq2seq.config.training import PrecisionName, TrainingConfig
@@ -314,6 +314,20 @@ def test_a_config_is_checked_however_it_is_made() -> None:
 # --- what the command says about them --------------------------------------------------------------------------------
 
 
+def test_a_field_has_the_effect_of_its_group_unless_it_declares_one() -> None:
+    changes = effects(Config)
+    assert changes.keys() == LEAVES.keys()
+    expected = {
+        Effect.fixed: ["model.hidden_size", "model.dropout.layers", "data.tokenizer.vocab_size", "training.monitor"],
+        Effect.limit: ["training.max_steps", "training.early_stopping"],
+        Effect.process: ["runtime.threads", "training.device", "tune.trials", "data.cache_dir"],
+        Effect.result: ["data.max_length", "training.learning_rate", "decode.beam_size"],
+    }
+    assert {key: changes[key] for keys in expected.values() for key in keys} == {
+        key: effect for effect, keys in expected.items() for key in keys
+    }
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_lists_every_key_with_meaning_unit_range_and_default(start: Launcher, flag: str) -> None:
     done = start(flag)
@@ -326,6 +340,7 @@ def test_help_lists_every_key_with_meaning_unit_range_and_default(start: Launche
         value = OmegaConf.select(defaults, key)
         assert default == ("null" if value is None else "none" if value == [] else str(value).lower()), key
         assert field.metadata["unit"] in ("", *facts)
+        assert ("cannot change on resume" in facts) == (effects(Config)[key] is Effect.fixed)
         for limit in (field.metadata["at_least"], field.metadata["at_most"]):
             assert limit is None or f"{limit:g}" in facts[-1]
     for group, choices in CHOICES.items():

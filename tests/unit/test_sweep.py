@@ -115,7 +115,7 @@ def test_extended_sweep_runs_new_points_only(start: Launcher) -> None:
     assert point_folders(again.jobs) == ["hidden_size-32+seed-3", "hidden_size-64+seed-3"]
     assert not any(run.resumes for _, run in again.jobs)
     assert again.err.splitlines() == [
-        f"sweep/hidden_size-{size}+seed-{seed}: finished before, skipped" for size in (32, 64) for seed in (1, 2)
+        f"sweep/hidden_size-{size}+seed-{seed}: already finished, skipped" for size in (32, 64) for seed in (1, 2)
     ]
 
 
@@ -185,7 +185,7 @@ def test_folder_with_a_run_of_other_settings_fails_its_point(start: Launcher) ->
     message = Path("sweep/seed-1/failed.txt").read_text(encoding="utf-8")
     assert message.startswith(
         "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 512), training.learning_rate "
-        "(was 0.003); choose another hydra.sweep.dir"
+        "(was 0.003); set another hydra.sweep.dir"
     )
     assert other.err.splitlines()[-1] == "error: 2 of 3 points of the sweep failed: sweep/seed-1, sweep/seed-2"
     start("training.seed=1,2", "training.resume=auto", "training.learning_rate=0.5")

@@ -1,7 +1,7 @@
 """The one place that chooses between the plain form of a layer, which `model` defines, and a fast one.
 
 Each function returns the fast form for these operands, or None: then the definition runs. Watched cells always run by
-their definition, because only there is a state to look at after each step. docs/kernels.md lists the forms.
+their definition, because only there is a state to look at after each step. docs/explanation/kernels.md lists the forms.
 """
 
 from __future__ import annotations
