@@ -331,7 +331,11 @@ def test_ensemble(run: Run, run_folder: Path, second_model: Path, expected: dict
 def test_comma_in_an_existing_file_name_is_no_separator(run: Run, model: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "this,that", model)
     assert run(b"", models=[tmp_path / "this,that"]) == (0, b"", "")
-    assert run(b"", models=[f"{tmp_path},"]) == (2, b"", f"error: {tmp_path},: a model without a name\n")
+    assert run(b"", models=[f"{tmp_path},"]) == (
+        2,
+        b"",
+        f"error: {tmp_path},: an empty model name; write MODEL,MODEL\n",
+    )
 
 
 def test_arguments_after_the_first_file_are_files(run: Run, run_folder: Path) -> None:
@@ -484,9 +488,11 @@ def test_prefix_file_has_one_prefix_per_line(
     (tmp_path / "prefixes").write_bytes(b"\xef\xbb\xbfthe\r\n\r\na quick\r\ndog")
     options = ("--prefix", tmp_path / "prefixes", "--buffer-lines", buffer_lines)
     assert run(text_of(LINES[:4]), *options) == (0, text_of(expected), "")
-    message = f"error: {tmp_path / 'prefixes'} has 4 lines, fewer than the input\n"
+    message = f"error: {tmp_path / 'prefixes'} has 4 lines, fewer than the input: give one line per input line\n"
     assert run(text_of(LINES[:5]), *options) == (2, text_of(expected), message)
-    message = f"error: {tmp_path / 'prefixes'} has more lines than the input, which has 3\n"
+    message = (
+        f"error: {tmp_path / 'prefixes'} has more lines than the input, which has 3: give one line per input line\n"
+    )
     assert run(text_of(LINES[:3]), *options) == (2, text_of(expected[:3]), message)
 
 
@@ -570,14 +576,18 @@ def test_resume_of_n_best_output_redoes_the_last_group(run: Run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("existing", "options", "message"),
     [
-        (b"a\nb\nc\nd", (), "OUT has answers to 3 lines but the input has 2"),
-        (b"1\t0\ta\n2\t0\tb\n3\t0\tc\n3", ("--n-best", 2), "OUT has answers to 3 lines but the input has 2"),
-        (b"a fox\nx", ("--n-best", 2), "OUT, line 1: not the n-best output that --resume could go on with"),
-        (b"2\t0\ta\n", ("--n-best", 2), "OUT, line 1: not the n-best output"),
-        (b"1\t0\ta\n3\t0\ta\n", ("--n-best", 2), "OUT, line 2: not the n-best output"),
-        (b"1\t0\ta\n2\t0\ta\n1\t0\ta\n", ("--n-best", 2), "OUT, line 3: not the n-best output"),
-        (b"0\t0\ta\n", ("--n-best", 2), "OUT, line 1: not the n-best output"),
-        ("²\ta\n".encode(), ("--n-best", 2), "OUT, line 1: not the n-best output"),
+        (b"a\nb\nc\nd", (), "OUT has output for 3 lines but the input has 2"),
+        (b"1\t0\ta\n2\t0\tb\n3\t0\tc\n3", ("--n-best", 2), "OUT has output for 3 lines but the input has 2"),
+        (
+            b"a fox\nx",
+            ("--n-best", 2),
+            "OUT, line 1: not n-best output of this command, so --resume cannot continue it",
+        ),
+        (b"2\t0\ta\n", ("--n-best", 2), "OUT, line 1: not n-best output"),
+        (b"1\t0\ta\n3\t0\ta\n", ("--n-best", 2), "OUT, line 2: not n-best output"),
+        (b"1\t0\ta\n2\t0\ta\n1\t0\ta\n", ("--n-best", 2), "OUT, line 3: not n-best output"),
+        (b"0\t0\ta\n", ("--n-best", 2), "OUT, line 1: not n-best output"),
+        ("²\ta\n".encode(), ("--n-best", 2), "OUT, line 1: not n-best output"),
     ],
 )
 def test_resume_error_leaves_the_output_unchanged(
@@ -604,9 +614,9 @@ def test_resume_error_leaves_the_output_unchanged(
         (["MODEL", "--text", "x", "--weights", "1,2"], "weights [1.0, 2.0] are not 1 positive numbers"),
         (["MODEL", "--text", "x", "--prefix", "no/such/file"], "cannot read no/such/file: No such file or directory"),
         (["MODEL", "--text", "x", "--glossary", "no/such/file"], "cannot read no/such/file: No such file or directory"),
-        (["MODEL", "--prefix", "-"], "standard input cannot be both the text and its --prefix"),
+        (["MODEL", "--prefix", "-"], "standard input cannot be both the input and its --prefix"),
         (["MODEL", "--text", "x", "--resume"], "--resume needs --output FILE"),
-        (["MODEL", "--text", "x", "--resume", "--output", "FOLDER"], "--resume needs a regular file, which FOLDER is"),
+        (["MODEL", "--text", "x", "--resume", "--output", "FOLDER"], "--resume: FOLDER is not a regular file"),
         (["MODEL", "--text", "x", "--output", "x" * 300], f"cannot write {'x' * 300}: File name too long"),
         (["MODEL", "--text", "x", "--resume", "--output", "x" * 300], f"cannot read {'x' * 300}: File name too long"),
         ([f"{'m' * 300},m", "--text", "x"], f"cannot read {'m' * 300}: File name too long"),
