@@ -145,7 +145,7 @@ def run_training(
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)
-        trainer.check_memory(data.worst)
+        trainer.guard_memory(data.worst)
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
             facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
@@ -181,7 +181,6 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
     """Return the validation: perplexity of the whole set, BLEU of greedy translations of its first sentences."""
-    assert isinstance(translator.tokenizer, Tokenizer)
     pairs = prepare(corpus.valid, translator.tokenizer, None, cache_dir(config.data.cache_dir))
     return Validator(
         translator,

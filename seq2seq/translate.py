@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_format import Request, json_answer, parse_json, text_answer
-from seq2seq.cli.line_reader import check_inputs, in_step, prompted, windows
+from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
 from seq2seq.cli.line_writer import Written, output, written
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -211,7 +211,7 @@ def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tu
     if args.interactive and os.isatty(0):
         lines = prompted(lines)
     if args.prefix:
-        return in_step(lines, args.prefix, args.strict)
+        return zip_with_file(lines, args.prefix, args.strict)
     return ([(line, "") for line in window] for window in lines)
 
 

@@ -97,7 +97,7 @@ def count_lines(names: Sequence[str]) -> int | None:
     return count
 
 
-def in_step(windows: Iterable[list[str]], name: str, strict: bool = False) -> Iterator[list[tuple[str, str]]]:
+def zip_with_file(windows: Iterable[list[str]], name: str, strict: bool = False) -> Iterator[list[tuple[str, str]]]:
     """Yield every line of the windows together with the line of the same number in the file `name`.
 
     Raises:

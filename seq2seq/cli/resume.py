@@ -26,7 +26,7 @@ class RunContext:
     Attributes:
         folder: the run folder.
         resumes: True if the run continues an earlier one in `folder`.
-        overrides: what the user typed.
+        overrides: Hydra overrides of the command line.
         group: the processes that train together.
     """
 
@@ -57,7 +57,10 @@ def add_run_dir(arguments: list[str]) -> list[str]:
 
 
 def prepare_point(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
-    """Do as `prepare_run` for a point of a sweep, which also continues without `training.resume`."""
+    """Return the config and start of one sweep point, as `prepare_run` does.
+
+    A point with a run in its folder continues it even without `training.resume`.
+    """
     overrides = list(HydraConfig.get().overrides.task)
     if raw.training.resume is not None or not (folder / CONFIG_NAME).is_file():
         return prepare_run(raw, folder, overrides)
@@ -72,7 +75,7 @@ def prepare_run(raw: DictConfig, folder: Path, overrides: list[str]) -> tuple[Co
     Args:
         raw: as Hydra composed it.
         folder: the run folder.
-        overrides: what the user typed.
+        overrides: Hydra overrides of the command line.
 
     Raises:
         ConfigError: an invalid config, a folder that already holds a run, or an override that cannot change on resume.
@@ -87,7 +90,10 @@ def prepare_run(raw: DictConfig, folder: Path, overrides: list[str]) -> tuple[Co
     if resume is None or (resume == "auto" and not has_last):
         return to_config(raw), RunContext(relative_path(folder), False, overrides)
     if not has_last:  # training.resume was set in a file or swept; neither can choose the run folder
-        raise ConfigError(f"training.resume={resume}: give the run on the command line, one run at a time")
+        raise ConfigError(
+            f"training.resume={resume}: no {LAST_NAME} in {relative_path(folder)}; "
+            "name one run folder, not in a config file or a sweep"
+        )
     overrides = [change for change in overrides if not change.lstrip("+").startswith("training.resume=")]
     return _resumed_config(raw, folder, overrides), RunContext(relative_path(folder), True, overrides)
 

@@ -1,4 +1,4 @@
-"""Command-line flags of the search settings, made from their schema, and of the models they apply to.
+"""Command-line flags of the search settings, made from the schema of `DecodeConfig`.
 
 Shared by the commands that translate. Imports neither torch nor OmegaConf, so that `--help` is quick.
 """

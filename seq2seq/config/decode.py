@@ -76,26 +76,26 @@ class DecodeConfig:
     )
     coverage_penalty: float = field(
         0.0,
-        "beta of the score term beta * sum_i log(min(sum_j a_ij, 1)), which penalises source pieces without attention "
+        "beta of the score term beta * sum_i log(min(sum_j a_ij, 1)), which penalises source tokens without attention "
         "(Wu et al. 2016, eq. 14); 0: off",
         at_least=0,
         at_most=10,
         used_by=(_BEAM,),
     )
     min_length_ratio: float = field(
-        0.0, "minimum output length, EOS included = ratio × source pieces + min_length_extra", at_least=0, at_most=1000
+        0.0, "minimum output length, EOS included: ratio × source tokens + min_length_extra", at_least=0, at_most=1000
     )
-    min_length_extra: int = field(0, "see min_length_ratio", unit="pieces", at_least=0)
+    min_length_extra: int = field(0, "see min_length_ratio", unit="tokens", at_least=0)
     max_length_ratio: float = field(
-        2.0, "maximum output length, EOS included = ratio × source pieces + max_length_extra", at_least=0, at_most=1000
+        2.0, "maximum output length, EOS included: ratio × source tokens + max_length_extra", at_least=0, at_most=1000
     )
-    max_length_extra: int = field(10, "see max_length_ratio", unit="pieces", at_least=1)
+    max_length_extra: int = field(10, "see max_length_ratio", unit="tokens", at_least=1)
     no_repeat_ngram: int = field(
-        0, "forbid repeating an n-gram of this many pieces (Paulus et al. 2018); 0: off", unit="pieces", at_least=0
+        0, "forbid repeating an n-gram of this many tokens (Paulus et al. 2018); 0: off", unit="tokens", at_least=0
     )
     repetition_penalty: float = field(
         1.0,
-        "multiply log p of every piece that the output already contains (after Keskar et al. 2019); 1: off",
+        "multiply log p of every token that the output already contains (after Keskar et al. 2019); 1: off",
         at_least=1,
         at_most=10,
     )
@@ -104,14 +104,14 @@ class DecodeConfig:
         32, "candidates drawn, which also serve as references", at_least=1, at_most=1000, used_by=(_MBR,)
     )
     temperature: float = field(
-        1.0, "draw from p^(1/T); below 1 favours likely pieces", at_least=0.01, at_most=100, used_by=(_SAMPLE, _MBR)
+        1.0, "draw from p^(1/T); below 1 favours likely tokens", at_least=0.01, at_most=100, used_by=(_SAMPLE, _MBR)
     )
     top_k: int = field(
-        0, "draw from the k likeliest pieces (Fan et al. 2018); 0: all", at_least=0, used_by=(_SAMPLE, _MBR)
+        0, "draw from the k likeliest tokens (Fan et al. 2018); 0: all", at_least=0, used_by=(_SAMPLE, _MBR)
     )
     top_p: float = field(
         1.0,
-        "draw from the likeliest pieces that hold this probability (nucleus sampling, Holtzman et al. 2020); 1: all",
+        "draw from the likeliest tokens that hold this probability (nucleus sampling, Holtzman et al. 2020); 1: all",
         at_least=0.000001,
         at_most=1,
         used_by=(_SAMPLE, _MBR),

@@ -21,13 +21,16 @@ def nearest_key(key: str) -> str | None:
     return next((k for k in keys if last and k.rpartition(".")[2] == last[0]), None)
 
 
+def unknown_key(key: str) -> str:
+    """Return the error text of an unknown key, with the nearest known one."""
+    near = nearest_key(key)
+    return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
+
+
 def explain(error: OmegaConfBaseException) -> str:
     """Turn OmegaConf's several lines into one that names the key and the nearest valid one."""
     message = (error.msg or str(error)).strip().splitlines()[0]
     key = error.full_key
     if not key:
         return message
-    near = nearest_key(key)
-    if any(known == key for known, _ in walk(Config)):
-        return f"{key}: {message}"
-    return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
+    return f"{key}: {message}" if any(known == key for known, _ in walk(Config)) else unknown_key(key)

@@ -13,7 +13,10 @@ from seq2seq.errors import ConfigError
 
 
 class Effect(enum.Enum):
-    """What another value of a field does to a run; decides about resuming and about the points of a sweep."""
+    """Effect of changing a field between two parts of a run.
+
+    It decides what may change on resume and which sweep points may be extended.
+    """
 
     result = "changes results; may change on resume"
     fixed = "changes what the weights or the kept models mean; cannot change on resume"

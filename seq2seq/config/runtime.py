@@ -15,7 +15,7 @@ class AllocatorName(Choice):
 
 
 class KernelsName(Choice):
-    """Implementation of the recurrent layers on a CPU."""
+    """Whether the compiled CPU kernels are used."""
 
     auto = "auto"
     plain = "plain"
@@ -23,7 +23,7 @@ class KernelsName(Choice):
 
 @dataclass
 class RuntimeConfig:
-    """Threads, memory and kernels. Changes speed, not results; only the dropout masks depend on `kernels`."""
+    """Threads, memory and kernels: speed, not results, except that `kernels` changes rounding and dropout masks."""
 
     allocator: AllocatorName = field(
         AllocatorName.auto,
@@ -31,6 +31,6 @@ class RuntimeConfig:
     )
     kernels: KernelsName = field(
         KernelsName.auto,
-        "auto: compiled kernels in the recurrent layers where the CPU has a C++ compiler; plain: torch operations only",
+        "auto: compiled kernels on a CPU if the machine has a C++ compiler; plain: torch operations only",
     )
     threads: int | None = field(None, "CPU threads; null: torch's default", at_least=1)

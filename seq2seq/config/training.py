@@ -183,6 +183,7 @@ class TrainingConfig:
         False,
         "log gradient norms by layer and over time, attention entropy and gate saturation every log_every_steps "
         "updates",
+        effect=Effect.process,
     )
     init_from: str | None = field(
         None, "fine-tuning: model file or run folder whose weights the run starts from", unit="path"

@@ -32,7 +32,7 @@ def batch_order(
 
     Pairs are sorted by length, with random order inside a bucket of similar lengths, and cut into batches, which are
     shuffled. Bucket widths trade padding (2 to 5 %) against how often the same pairs share a batch
-    (docs/performance.md).
+    (docs/explanation/performance.md).
 
     Args:
         src_lengths: source tokens of each pair, EOS included.

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.config.error_messages import nearest_key
+from seq2seq.config.error_messages import unknown_key
 from seq2seq.config.field import Choice, value_range, walk
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
@@ -127,8 +127,7 @@ def _type_of(key: str) -> str:
     """Return the type of a key as written in the schema, without `| None`; raise ValueError if it is unknown."""
     types = {known: str(field.type) for known, field in walk(Config)}
     if key not in types:
-        near = nearest_key(key)
-        raise ValueError(f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else ""))
+        raise ValueError(unknown_key(key))
     return types[key].removesuffix(" | None")
 
 

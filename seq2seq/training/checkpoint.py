@@ -27,9 +27,9 @@ class DamagedCheckpointError(ModelFileError):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that a run changes as it trains.
+    """All state of a run that training changes.
 
-    No random number generator: the numbers of an update are a function of (seed, step).
+    No generator state: random numbers are a function of (seed, step).
     """
 
     network: torch.nn.Module

@@ -1,4 +1,7 @@
-"""Diagnostics of training: gradient norms, gate saturation, attention entropy (docs/diagnostics.md interprets them)."""
+"""Diagnostics of training: gradient norms, gate saturation, attention entropy.
+
+docs/explanation/diagnostics.md interprets them.
+"""
 
 from __future__ import annotations
 

@@ -78,6 +78,8 @@ class GradientAccumulator:
             if not error:
                 return nll
             if self._group.size > 1 or self._micro_batches >= len(batch.src_lengths):
+                if self._group.size == 1:
+                    raise Seq2SeqError(f"out of memory with a single sentence ({error}): lower data.max_length")
                 raise Seq2SeqError(
                     f"out of memory ({error}): lower training.batch_tokens or raise training.micro_batches "
                     f"({self._micro_batches})"

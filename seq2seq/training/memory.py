@@ -42,7 +42,7 @@ MARGIN, OVERHEAD_BYTES = 1.4, 128 * 2**20
 The heap that `runtime.keep_freed_memory` sets up has gaps (1.0 to 1.5 times was measured, most with many steps in the
 graph), and oneDNN keeps compiled code and scratch memory.
 """
-CLEARLY = 1.5  # a prediction from few rows is accepted if it is off the limit by this factor
+CLEAR_FACTOR = 1.5  # measuring stops if the predicted need is above or below the limit by this factor
 BUDGET_STEP = 64
 
 
@@ -129,7 +129,7 @@ def check_memory(
         available: bytes for each rank; None: unknown, nothing is checked.
         micro_batches: parts that each rank computes one after another.
         ranks: number of ranks that share a batch.
-        copies: copies of all weights still to be allocated: two for Adam, one for a moving average.
+        copies: copies of all weights still to be allocated: 2 (Adam's moments) before the first update, else 0.
 
     Raises:
         ConfigError: it does not fit; the message names the largest budget and the number of parts that do.
@@ -230,12 +230,13 @@ class Need:
 def measured_need(
     gradient: Callable[[Batch], object], network: Seq2Seq, worst: Batch, rows: int, resident: int, available: int
 ) -> Need:
-    """Measure gradients of a growing number of rows, and draw a line through the last two.
+    """Measure gradients of a growing number of rows, and fit a line to the last two.
 
     Memory is linear only from `CHUNK_TOKENS` target tokens on, the rows of logits that exist at once, and another
     moment of the update may become the peak. So up to a quarter of the batch is measured, unless the answer is clear
-    before. This costs the time of half an update, or of 4,096 tokens. Nothing is measured that is predicted not to fit;
-    for the whole batch only its tensors are compared, as a slope that is too steep must not refuse it.
+    before. This costs the time of half an update, or of 4,096 tokens. A row count whose predicted need exceeds
+    `available` is not measured. For the whole batch this prediction omits MARGIN and OVERHEAD_BYTES, so that an
+    overestimated slope does not refuse a batch that fits.
     """
     linear_from = 2 * math.ceil(CHUNK_TOKENS / worst.tgt_in.shape[1])
     most = min(rows, max(linear_from, rows // 4))
@@ -248,7 +249,7 @@ def measured_need(
         network.zero_grad(set_to_none=True)
         per_row = (peak - previous[1]) / (count - previous[0])
         need, previous = Need(resident + peak - per_row * count, per_row), (count, float(peak))
-        if count >= linear_from and not 1 / CLEARLY < need.bytes(rows) / available < CLEARLY:
+        if count >= linear_from and not 1 / CLEAR_FACTOR < need.bytes(rows) / available < CLEAR_FACTOR:
             break
     return need
 

@@ -26,7 +26,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
     )
 
     def count_change(*_: object) -> None:
-        # The fused step changes weights without incrementing their version, the cache key of cpu/decoder_step.py.
+        # The fused step changes weights without incrementing their version, the cache key of
+        # model/cpu/decoder_step.py.
         for weight in parameters:
             increment_version(weight)
 
@@ -34,18 +35,18 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
     return optimizer
 
 
-def learning_rate(config: TrainingConfig, step: int, progress: float, plateau_scale: float = 1.0) -> float:
+def learning_rate(config: TrainingConfig, step: int, share_done: float, plateau_scale: float = 1.0) -> float:
     """Return the learning rate of update `step`.
 
     Args:
         config: peak rate, schedule, warm-up and floor.
         step: number of the update, from 1.
-        progress: share of the run that is over, by the nearest limit (steps, epochs or minutes), so that a run that is
-            limited by time also ends at the floor.
-        plateau_scale: product of the plateau schedule's cuts so far.
+        share_done: share of the run that is over, by the nearest limit (steps, epochs or minutes), so that a run that
+            is limited by time also ends at the floor.
+        plateau_scale: product of the plateau schedule's reductions so far.
     """
     warm = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
-    floor, left = config.min_rate_ratio, 1.0 - min(1.0, progress)
+    floor, left = config.min_rate_ratio, 1.0 - min(1.0, share_done)
     match config.schedule:
         case ScheduleName.constant:
             scale = 1.0

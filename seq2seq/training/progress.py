@@ -30,9 +30,9 @@ class Progress:
     stale_validations: int = 0
     """Validations since the best one."""
     plateau_stale: int = 0
-    """Validations since the best one or since the plateau schedule last cut the rate, whichever is later."""
+    """Validations since the best one, or since the plateau schedule last reduced the learning rate if that is later."""
     plateau_scale: float = 1.0
-    """Product of the plateau schedule's cuts."""
+    """Product of the plateau schedule's reductions."""
     skipped: int = 0
     """Updates skipped because loss or gradient was not finite."""
     skipped_in_a_row: int = 0
@@ -68,7 +68,7 @@ class Progress:
     def record_validation(self, score: tuple[float, float], config: TrainingConfig) -> bool:
         """Count a validation at the current step; return True if its score is the best so far.
 
-        The plateau schedule cuts the rate after `plateau_patience` validations without a better score.
+        The plateau schedule reduces the learning rate after `plateau_patience` validations without a better score.
         """
         self.validated_step = self.step
         better = self.best is None or score > tuple(self.best)

@@ -96,7 +96,7 @@ class Trainer:
         self.output.log.rewind(self.progress)
         return self.progress.step
 
-    def check_memory(self, worst: Callable[[int, Cost], Batch]) -> None:
+    def guard_memory(self, worst: Callable[[int, Cost], Batch]) -> None:
         """Check before the first update that there is enough memory (`guard_memory`).
 
         `worst` returns the batch of an epoch with the highest cost.
@@ -116,7 +116,7 @@ class Trainer:
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()
         self._open_epoch()
-        self._log_progress()  # a window that was saved full is logged before the next update
+        self._log_progress()  # a checkpoint may hold a full window that was not logged yet
         try:
             self._train()
         except RankLost as error:
@@ -193,7 +193,10 @@ class Trainer:
         return next(self._batches)
 
     def _epochs(self) -> float:
-        """Return the passes over the data; an epoch counts as 1 at most after a resume with larger batches."""
+        """Return the epochs done, as a fraction.
+
+        The current one counts at most 1, even if a resume with larger batches left `position` past its end.
+        """
         return self.progress.epoch + min(1.0, self.progress.position / self._epoch_batches)
 
     def _share_done(self) -> float:

@@ -226,7 +226,8 @@ def test_missing_or_damaged_checkpoint_or_config(trained: Launcher) -> None:
         assert_error(trained(*arguments), "training.resume=", "no last.pt in that folder")
     swept = trained("training.resume=run", "training.seed=1,2", "hydra.sweep.dir=sweep", "-m")
     assert swept.status == 2
-    assert swept.err.count("training.resume=run: give the run on the command line, one run at a time") == 2
+    assert swept.err.count("training.resume=run: no last.pt in sweep/") == 2
+    assert swept.err.count("; name one run folder, not in a config file or a sweep\n") == 2
     content, config = Path("run", LAST_NAME).read_bytes(), Path("run/config.yaml").read_bytes()
     state = torch.load(Path("run", LAST_NAME), weights_only=True)
     for damaged, message in (

@@ -72,7 +72,7 @@ def test_a_batch_that_does_not_fit_is_cut_and_has_the_gradient_of_its_parts(tmp_
 
 
 def test_a_single_sentence_that_does_not_fit_ends_the_run_with_one_line(tmp_path: Path) -> None:
-    with pytest.raises(Seq2SeqError, match=r"20 GiB.*training\.batch_tokens") as caught:
+    with pytest.raises(Seq2SeqError, match=r"single sentence.*20 GiB.*data\.max_length") as caught:
         gradient(tmp_path, lambda trainer: out_of_memory_above(trainer, 0))
     assert "\n" not in str(caught.value)
 
