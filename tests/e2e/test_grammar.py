@@ -18,13 +18,13 @@ FEW_WORDS = Path(__file__).parents[1] / "few_words.py"
 SMALL = (
     "data.name=files", "data.src=en", "data.tgt=de", "data.valid_pairs=100", "data.test_pairs=500",
     "data.tokenizer.vocab_size=1000", "model.hidden_size=256", "model.emb_size=128", "model.attention_size=128",
-    "training.max_steps=1000", "training.learning_rate=5e-3",
+    "training.max_steps=3200", "training.learning_rate=5e-3",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run with a third of the words (three minutes on one thread); `make test-long` has all."""
+    """Return the folder of a run with a third of the words (nine minutes on one thread); `make test-long` has all."""
     folder = tmp_path_factory.mktemp("grammar")
     keys = ["experiment=grammar", f"hydra.run.dir={folder}/run", f"data.cache_dir={folder}/cache"]
     if not LONG:
