@@ -18,7 +18,7 @@ from markov import MarkovState, markov_start, markov_step, next_log_probs_of, ra
 from scaling import scaled
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.search.logits_processors import BannedSequences, ForcedPrefix, MinLength, NoRepeatNgrams, RepetitionPenalty
-from seq2seq.search.protocols import Hypothesis
+from seq2seq.search.protocols import Hypothesis, Prediction
 from seq2seq.search.sampling import draw_tokens, sample
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)

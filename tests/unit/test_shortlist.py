@@ -18,6 +18,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.inference.translator import Translator
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.storage.model_file import save_model
+from seq2seq.storage.run_folder import SHORTLIST_NAME
 from tiny_model import SENTENCES, make_model
 
 Pairs = list[tuple[list[int], list[int]]]
