@@ -1,8 +1,9 @@
 """One network, or an ensemble, as the step function of a search; and forced decoding.
 
-Results do not depend on the rest of the batch. The rounding of a row of a matrix product depends on the number of rows
-only below `MIN_ROWS` (fp32, on the CPUs tried), so smaller batches are padded with copies of their first sentence. Not
-in bf16 and int8, where rounding depends on the batch in more ways: there a single sentence takes half the time instead.
+In fp32, results do not depend on the rest of the batch: the rounding of a row of a matrix product depends on the number
+of rows only below `MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches
+are not padded: their rounding depends on the batch in other ways too, and padding would double the time of a single
+sentence.
 """
 
 from __future__ import annotations

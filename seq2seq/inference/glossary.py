@@ -1,4 +1,7 @@
-"""Glossary: target terms that a translation must contain if their source terms occur in the line."""
+"""Glossary: target terms that a translation must contain if their source terms occur in the line.
+
+`line_parts` encodes the terms as phrases, which `search/constraints.py` forces into the output.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def usable(values: Tensor) -> bool:
 
 @functools.cache
 def failure() -> str | None:
-    """Return why this machine has no kernels; None: it has them."""
+    """Return why the kernels cannot be loaded on this machine; None if they can."""
     library = build.library()
     if library.path is None:
         return library.problem
@@ -50,7 +50,7 @@ def failure() -> str | None:
 
 
 def problem() -> str | None:
-    """Return why no kernels are used, or in what they fall short, whatever the tensors; None: nothing is wrong."""
+    """Return why the kernels are off or limited to one thread; None if they run as they should."""
     if not _enabled:
         return "switched off (runtime.kernels=plain)"
     return failure() or build.library().problem

@@ -1,4 +1,4 @@
-"""Compile kernels.cpp for this machine, once. Without a compiler that works there is a reason instead of a library."""
+"""Compile kernels.cpp once for this machine; without a working compiler, `library` returns the reason."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
-FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]  # NaN keeps its meaning
+# not -ffast-math, which would break NaN checks
+FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 COMPILE_SEC = 60
-REMEMBER_SEC = 86400  # how long a compiler that hangs is not tried again: the machine may just have been busy
+REMEMBER_SEC = 86400  # seconds before a compiler that timed out is tried again
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +99,12 @@ def _compiled(compiler: list[str], flags: list[str]) -> Path:
 
 
 def _cache_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2seq-lstm"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2seq-lstm"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder):  # may be written to
             pass
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         folder = Path(tempfile.mkdtemp(prefix="seq2seq-kernels-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

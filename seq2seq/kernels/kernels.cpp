@@ -1,4 +1,5 @@
-// The element-wise parts of a network, each one pass over memory, for Python. Matrix products are left to torch.
+// The element-wise parts of a network, each one pass over memory, for Python. Matrix products are left to torch, except
+// in `cell_sequence`.
 //
 // kernels.h is the interface: what every array holds. Each function splits its rows among `threads`. In the templates T
 // is the type of elements (float, bf16, or double for tests of gradients) and S that of sums (float; double for double).

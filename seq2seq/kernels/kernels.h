@@ -7,6 +7,9 @@
    stand behind the fields, the last dimension varying fastest. A pointer may be null only where its comment says so.
    `threads` is the number of OpenMP threads. A layer's arrays hold all steps, time first; `t` is the step of this call.
 
+   `gates` are pre-activations: the sum of a part from the inputs (W x + b) and a part from the hidden state (`product`,
+   U h).
+
    Blocks of `size` units: G gates (LSTM 4, GRU 3, RNN 1), K activations saved for backward (4, 4, 1), and M carried from
    step to step in the type of sums (1: the memory cell, 1: the unrounded hidden state, 0). */
 
@@ -16,8 +19,8 @@ struct cell_forward_args { /* one step of a recurrent layer */
     enum cell_kind kind;
     int threads;
     int64_t rows, size, t;
-    const element *product;     /* [rows, G size] the hidden state's share of the gates; null: 0 */
-    const element *inputs;      /* [steps, rows, G size] the inputs' share of the gates */
+    const element *product;     /* [rows, G size] U h, the hidden-state part of the gates; null: 0 */
+    const element *inputs;      /* [steps, rows, G size] W x + b, the input part of the gates */
     const sum *carried_before;  /* [steps, rows, M size] */
     const sum *peepholes;       /* [4, size] of the gates i, f, g, o; null: none */
     const sum *candidate_bias;  /* [size] what a GRU's reset gate multiplies beside the product; null: 0 */
@@ -56,7 +59,7 @@ struct cell_backward_args { /* backward of one step of a recurrent layer */
     sum *carried_gradient;          /* [rows, M size] of `carried_after`; becomes that of `carried_before` */
     element *gates_gradient;        /* [steps, rows, G size] written: of `inputs` */
     element *product_gradient;      /* [steps, rows, G size] written, GRU only: of `product` */
-    element *normal_gradient;       /* [steps, rows, G size] written, not by a GRU: of the gates after `norm`; null: not */
+    element *normal_gradient;       /* [steps, rows, G size] written unless null or GRU: of the gates after `norm` */
     sum *norm_gradient;             /* [rows, 2, G, size] added to; null without `norm` */
 };
 

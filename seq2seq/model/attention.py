@@ -11,13 +11,14 @@ from torch.nn.functional import pad
 
 from seq2seq.config.model import AttentionName, ModelConfig
 
-COLUMNS = 32  # a sum over a multiple of this many source positions rounds alike, however many zeros follow (CPUs tried)
+PAD_MULTIPLE = 32  # source positions: sums over a multiple of it round the same whatever zeros follow (measured)
 
 
 class AttentionMemory(NamedTuple):
     """What attention reads, computed once per source sentence and shared by every step and every beam.
 
-    States, and keys of some attentions, are padded with zeros to a multiple of `COLUMNS` positions; the mask is not.
+    States, and keys of some attentions, are padded with zeros to a multiple of `PAD_MULTIPLE` positions; the mask
+    is not.
     """
 
     states: Float[Tensor, "batch positions enc"]
@@ -36,8 +37,8 @@ class Scoring(NamedTuple):
 class Attention(nn.Module):
     """What all attentions share: alpha_i = softmax_j(e_ij), c_i = sum_j alpha_ij h_j; a subclass defines e_ij.
 
-    Each of several heads has its own scores and weighs its share of the units of h_j. What depends on the source alone
-    is computed once, in `memory`.
+    With several heads, each has its own scores and weights its own slice of the units of h_j. What depends on the
+    source alone is computed once, in `memory`.
     """
 
     heads = 1
@@ -56,8 +57,8 @@ class Attention(nn.Module):
         """Return the score of every source position; `coverage` is the attention it received at earlier steps."""
         raise NotImplementedError
 
-    def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
-        """Return the memory that a loop of plain steps under teacher forcing reads."""
+    def with_exact_keys(self, memory: AttentionMemory) -> AttentionMemory:
+        """Return the memory for a loop of plain steps; a subclass may raise the precision of the keys."""
         return memory
 
     def scoring(self) -> Scoring | None:
@@ -76,10 +77,10 @@ class Attention(nn.Module):
     ) -> AttentionMemory:
         """Project the encoder states to keys.
 
-        Outside training the states are padded to a multiple of `COLUMNS`: weights and context are sums over all
+        Outside training the states are padded to a multiple of `PAD_MULTIPLE`: weights and context are sums over all
         positions, whose rounding depends on the number of positions, and a context must not depend on the batch.
         """
-        fill = 0 if self.training else -states.shape[1] % COLUMNS
+        fill = 0 if self.training else -states.shape[1] % PAD_MULTIPLE
         filled = pad(states, (0, 0, 0, fill)) if fill else states
         return AttentionMemory(filled, self.keys(filled if self.fills_keys else states), mask)
 
@@ -129,7 +130,7 @@ class AdditiveAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
-    def for_a_loop(self, memory: AttentionMemory) -> AttentionMemory:
+    def with_exact_keys(self, memory: AttentionMemory) -> AttentionMemory:
         """Return keys in fp32 or better, so that their gradient, whose terms largely cancel, is summed in it.
 
         The cost is memory: the tanh of every step is saved in fp32, too.

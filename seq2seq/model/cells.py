@@ -1,8 +1,8 @@
 """Recurrent cells: what the gates of a layer do with its state at one step, in plain operations.
 
-A layer multiplies, its cell does the rest. At step t the cell is given the two products x = W x_t + b (of the inputs)
-and h = U h_{t-1} + b' (of the hidden state), a block of rows for each gate, and the previous state; it returns the new
-state. s is the logistic sigmoid, * multiplies unit by unit.
+A layer computes the matrix products, its cell the element-wise rest. At step t the cell receives x = W x_t + b and
+h = U h_{t-1} + b', with one block of units per gate, and the previous state; it returns the new state. s is the
+logistic sigmoid, * the element-wise product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from seq2seq.config.model import CellName
 GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.rnn: 1}
 EPSILON = 1e-5  # of layer normalisation
 
-# Called with the gates' activations by name and the new state, after every step of a watched cell.
+# Called with the gates' activations by name and the new state, after every step of a cell with a `watcher` (set
+# by `training.diagnostics`).
 Watcher = Callable[[dict[str, Tensor], "State"], None]
 
 
@@ -33,7 +34,7 @@ class State(NamedTuple):
 class Cell(nn.Module):
     """One kind of cell, with the weights that its layer does not own: peepholes and layer normalisation.
 
-    Layer normalisation (Ba et al. 2016) gives the units of each gate mean 0 and variance 1 before the squashing
+    Layer normalisation (Ba et al. 2016) gives the units of each gate mean 0 and variance 1 before the activation
     function, then a learned gain and shift, as in RNMT+ (Chen et al. 2018).
 
     Args:
@@ -43,7 +44,8 @@ class Cell(nn.Module):
         peephole_candidate: whether the candidate of a peephole LSTM reads the memory cell, too.
 
     Attributes:
-        watcher: called after every step; a watched cell runs step by step in plain operations.
+        watcher: called after every step. A cell with a `watcher` (set by `training.diagnostics`) runs step by step in
+            plain operations.
     """
 
     def __init__(self, name: CellName, size: int, layer_norm: bool = False, peephole_candidate: bool = False) -> None:
@@ -75,8 +77,9 @@ class Cell(nn.Module):
         return State(torch.tanh(self._normalised(x + h, 0)), state.cell), {}
 
     def _lstm(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
-        """Long short-term memory (Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000), rows i, f, g, o.
+        """Long short-term memory (Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000).
 
+        The gates are in the order i, f, g, o.
         i = s(x_i + h_i + p_i * c_{t-1}), f = s(x_f + h_f + p_f * c_{t-1}), g = tanh(x_g + h_g),
         c_t = f * c_{t-1} + i * g, o = s(x_o + h_o + p_o * c_t), h_t = o * tanh(c_t).
         The peepholes p (Gers et al. 2002) are diagonal: a gate reads the memory of its own unit. Without them p = 0.
@@ -92,7 +95,7 @@ class Cell(nn.Module):
         return State(o * torch.tanh(cell), cell), {"input": i, "forget": f, "output": o}
 
     def _gru(self, x: Tensor, h: Tensor, state: State) -> tuple[State, dict[str, Tensor]]:
-        """Gated recurrent unit (Cho et al. 2014), rows r, z, n.
+        """Gated recurrent unit (Cho et al. 2014), gates in the order r, z, n.
 
         r = s(x_r + h_r), z = s(x_z + h_z), n = tanh(x_n + r * h_n), h_t = (1 - z) * n + z * h_{t-1}.
         The reset gate r multiplies after the product, as in cuDNN and torch, where the paper multiplies before it.

@@ -19,7 +19,7 @@ from seq2seq.model.layers import RecurrentLayer, make_cell, run
 
 
 class DecoderState(NamedTuple):
-    """What the decoder carries from word to word; teacher forcing and a fresh encoding have one beam.
+    """What the decoder carries from step to step; the beam dimension is 1 under teacher forcing and before a search.
 
     A part that the network does not have is of size 0: the memory cells of a GRU, the readout without input feeding,
     the coverage (the attention that each source position received so far) without coverage.
@@ -42,11 +42,12 @@ ReadoutStep = Callable[
 
 
 class AttentionalLayer(nn.Module):
-    """Recurrent layer that reads, at each step, the target word and the context that its previous state attends to.
+    """Recurrent layer over [embedding of the last target token; context].
 
-    c_t = attend(h_{t-1}); h_t = cell([y_t; c_t], h_{t-1}), the order of Bahdanau et al. 2015 (A.1.2). The word's share
-    of the gates does not depend on the recurrence and is computed by `word_gates` for all steps at once. With input
-    feeding (Luong et al. 2015, section 3.3) it also reads the previous step's readout.
+    The previous hidden state is the attention query: c_t = attend(h_{t-1}); h_t = cell([y_t; c_t], h_{t-1}), the order
+    of Bahdanau et al. 2015 (A.1.2). The word's share of the gates does not depend on the recurrence and is computed by
+    `word_gates` for all steps at once. With input feeding (Luong et al. 2015, section 3.3) it also reads the previous
+    step's readout.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -60,7 +61,10 @@ class AttentionalLayer(nn.Module):
         self.weight_drop = Dropout(config.dropout.recurrent)
 
     def recurrent_weight(self) -> Float[Tensor, "gates enc_hidden"]:
-        """Return the weights of context and state; in training each call drops other weights of the state."""
+        """Return the weights of context and state.
+
+        In training, each call draws a new weight-drop mask for the hidden state's columns.
+        """
         if not self.training or self.weight_drop.p == 0:
             return self.recurrent.weight
         context = self.recurrent.in_features - self.cell.size
@@ -106,7 +110,7 @@ class AttentionalLayer(nn.Module):
         if fast is not None:
             gates, weight, start = self.word_gates, self.recurrent_weight(), State(*(v[:, 0] for v in state.layer(0)))
             return fast(self.cell, self.attention, gates, weight, words, memory, start, state.coverage[:, 0])
-        weight, steps, memory = self.recurrent_weight(), [], self.attention.for_a_loop(memory)
+        weight, steps, memory = self.recurrent_weight(), [], self.attention.with_exact_keys(memory)
         for word_gates in self.word_gates(words).split(1, dim=1):
             after, context, attn_weights, coverage = self.step(word_gates, state, memory, weight)
             state = state._replace(hidden=after.hidden[:, :, None], cell=after.cell[:, :, None], coverage=coverage)
@@ -175,7 +179,7 @@ class Decoder(nn.Module):
         return self._read_out(words, outputs, contexts), attn_weights
 
     def _forward_stepwise(self, words: Tensor, state: DecoderState, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
-        step, steps, memory = self.stepper(words), [], self.bottom.attention.for_a_loop(memory)
+        step, steps, memory = self.stepper(words), [], self.bottom.attention.with_exact_keys(memory)
         for word in words.split(1, dim=1):
             readout, state, attn_weights = step(word, state, memory)
             steps.append((readout, attn_weights))
@@ -189,7 +193,10 @@ class Decoder(nn.Module):
         return self.stepper(words)(words, state, memory)
 
     def stepper(self, words: Float[Tensor, "batch beam emb"]) -> ReadoutStep:
-        """Return `step` with dropped weights and variational masks that are drawn once; `words`: of the first step."""
+        """Return a function like `step` with one weight-drop mask and one variational mask per layer for all steps.
+
+        `words` is the first step's input.
+        """
         bottom_weight = self.bottom.recurrent_weight()
         like = words.new_empty(len(words), 1, self.hidden_size)
         layers = [

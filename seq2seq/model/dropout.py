@@ -31,7 +31,7 @@ class Dropout(nn.Dropout):
         return self.for_sentences(input)(input) if self.variational else self._dropped(input)
 
     def for_sentences(self, like: Float[Tensor, "batch positions units"]) -> Callable[[Tensor], Tensor]:
-        """Return the function that drops units of one position after another, with one mask if variational."""
+        """Return a dropout function to call once per position; variational: all calls share one mask per sentence."""
         if not self.variational or not self.training or self.p == 0:
             return self
         mask = self._dropped(torch.ones_like(like[:, :1]))

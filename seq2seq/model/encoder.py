@@ -27,7 +27,7 @@ class Encoder(nn.Module):
 
     @property
     def bottom(self) -> RecurrentLayer:
-        """The layer that reads the words."""
+        """The first layer, which reads the embeddings."""
         layer = self.layers[0]
         assert isinstance(layer, RecurrentLayer)
         return layer

@@ -35,7 +35,7 @@ def initialise(network: nn.Module, config: InitialisationConfig) -> None:
                 module.weight[PAD_ID].zero_()
 
 
-def part_from_zero(layer: RecurrentLayer) -> None:
+def randomise_biases(layer: RecurrentLayer) -> None:
     """Fill the biases of a normalised layer that may read zeros with N(0, 0.01).
 
     With biases of 0, the gates of a sentence's first words would be 0 exactly if these words are dropped, and

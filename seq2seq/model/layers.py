@@ -19,8 +19,8 @@ from seq2seq.model.padding import Weights, run_directions
 class RecurrentLayer(nn.Module):
     """One layer that reads in one direction or in both; the two directions' outputs stand side by side.
 
-    Weights are named and laid out as those of `nn.LSTM`, `nn.GRU` and `nn.RNN`. In training some of the recurrent ones
-    are dropped, the same ones at every step (weight-drop, Merity et al. 2018).
+    Weights are named and laid out as those of `nn.LSTM`, `nn.GRU` and `nn.RNN`. In training, weight-drop (Merity et al.
+    2018) zeroes entries of `weight_hh`, the same ones at every step.
     """
 
     def __init__(self, config: ModelConfig, input_size: int, hidden_size: int, directions: int = 1) -> None:
@@ -46,7 +46,7 @@ class RecurrentLayer(nn.Module):
         return bias
 
     def weights(self, direction: int) -> list[Tensor]:
-        """Return the weights of a direction; in training each call drops other recurrent ones."""
+        """Return the weights of a direction; in training, each call draws a new weight-drop mask for `weight_hh`."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         w_ih, w_hh, *biases = (getattr(self, _name(name, direction)) for name in names)
         return [w_ih, self.weight_drop(w_hh), *biases]
@@ -61,9 +61,9 @@ class RecurrentLayer(nn.Module):
 
         Args:
             inputs: of all steps.
-            lengths: of each row: its states are zero beyond, and the reverse direction begins at its end. Absent: all
-                rows are read to the end of the batch, in one direction.
-            start: state before the first step, without lengths; absent: zeros.
+            lengths: of each row; states past it are zero, and the reverse direction starts at the row's last real
+                position. None: all rows have full length, and there is one direction.
+            start: initial state, only without `lengths`; default: zeros.
         """
         directions = range(len(self.cells))
         return run([self.cell(d) for d in directions], [self.weights(d) for d in directions], inputs, lengths, start)

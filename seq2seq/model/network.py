@@ -16,7 +16,7 @@ from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import Decoder, DecoderState
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.encoder import Encoder
-from seq2seq.model.initialisation import initialise, part_from_zero
+from seq2seq.model.initialisation import initialise, randomise_biases
 
 
 class Seq2Seq(nn.Module):
@@ -45,7 +45,7 @@ class Seq2Seq(nn.Module):
         if not self.output.weight.is_meta:  # a model file fills the weights itself
             initialise(self, config.initialisation)
             if config.layer_norm and dropout.src_words:
-                part_from_zero(self.encoder.bottom)
+                randomise_biases(self.encoder.bottom)
 
     def tied_names(self) -> set[str]:
         """Return the names of parameters that share the memory of `tgt_embedding.weight`."""
@@ -84,7 +84,7 @@ class Seq2Seq(nn.Module):
     def read_out(
         self, batch: Batch
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
-        """Do what `forward` does up to the readouts, which `output` projects to logits."""
+        """Return readouts, targets and attention weights: `forward` without the vocabulary projection."""
         memory, state = self.encode(batch.src_ids, batch.src_lengths)
         words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
@@ -114,7 +114,7 @@ class Seq2Seq(nn.Module):
     def _embed(
         self, table: nn.Embedding, ids: Int[Tensor, "batch len"], word_dropout: Dropout
     ) -> Float[Tensor, "batch len emb"]:
-        # Tied vectors are small (the output layer needs logits near 0): scale them to unit variance here.
+        # Embeddings have variance 1/emb_size, as a tied output layer needs logits near 0: scale them to variance 1.
         words: Tensor = self.embedding_dropout(table(ids) * math.sqrt(self.config.emb_size))
         if word_dropout.p and self.training:
             words = words * word_dropout(words.new_ones(*ids.shape, 1))

@@ -49,7 +49,7 @@ def search(
     banned_sequences: Sequence[Sequence[int]] = (),
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """Search outputs for one batch; the caller sets evaluation mode and precision.
+    """Return the outputs of one batch; the caller sets evaluation mode and precision.
 
     Args:
         model: the model as a step function.

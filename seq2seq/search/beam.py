@@ -23,7 +23,14 @@ from seq2seq.errors import NotFiniteError
 from seq2seq.search.length_penalty import LengthPenalty
 from seq2seq.search.logits_processors import BannedSequences, apply_processors
 from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, LogitsProcessor, State, StepFunction
-from seq2seq.search.top_k import NAN, Continuations, TopKSelector, best_continuations, mask_totals, select_continuations
+from seq2seq.search.top_k import (
+    NAN_MESSAGE,
+    Continuations,
+    TopKSelector,
+    best_continuations,
+    mask_totals,
+    select_continuations,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def beam_search(
     final_term: Callable[[State], Tensor] | None = None,
     selector: TopKSelector | None = None,
 ) -> SearchResult:
-    """Search the highest-scoring outputs of a batch of sentences.
+    """Return the highest-scoring outputs of each sentence of a batch.
 
     Equal scores are ordered by beam, then by token id, and finished hypotheses by step, so a sentence's result does not
     depend on the rest of its batch. `beam_size=1` is greedy search.
@@ -190,7 +197,7 @@ class _Search:
 
     def _extend(self, sentence: _Sentence, step: _BeamStep, final_terms: list[float] | None) -> None:
         if step.totals[0] != step.totals[0]:
-            raise NotFiniteError(NAN)
+            raise NotFiniteError(NAN_MESSAGE)
         sentence.steps.append(step)
         live = (total for total, token in zip(step.totals, step.tokens, strict=True) if token != EOS_ID)
         sentence.best_live = next(live, -math.inf)

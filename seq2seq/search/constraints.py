@@ -244,7 +244,10 @@ def _columns(index: Sequence[tuple[int, ...]], count: int, device: torch.device)
 
 
 def _allocate(candidates: Sequence[_Candidate], slots: int) -> list[_Candidate]:
-    """Deal the slots in turn to the numbers of constraint tokens met, highest first; each gives its best candidate."""
+    """Fill the slots round-robin over groups of candidates with equal `unmet`, fewest first.
+
+    Each turn takes a group's best remaining candidate.
+    """
     taken: Counter[int] = Counter()
     turns = []
     for candidate in sorted(candidates):

@@ -15,7 +15,7 @@ from seq2seq.errors import NotFiniteError
 from seq2seq.search.length_penalty import LengthPenalty
 from seq2seq.search.logits_processors import BannedSequences, apply_processors
 from seq2seq.search.protocols import NEVER_EMITTED, Hypothesis, LogitsProcessor, State, StepFunction
-from seq2seq.search.top_k import NAN, stable_top_k
+from seq2seq.search.top_k import NAN_MESSAGE, stable_top_k
 
 # top_p is first tried on this many likeliest tokens: sorting a whole vocabulary takes longer than the model.
 TOP_P_CANDIDATES = 64
@@ -69,7 +69,7 @@ def sample(
         prediction, state = step(last, state)
         log_probs = prediction.log_probs
         if log_probs.amax(dim=2).isnan().any():  # CPU–GPU sync
-            raise NotFiniteError(NAN)
+            raise NotFiniteError(NAN_MESSAGE)
         allowed = apply_processors(processors, log_probs, search.tokens)
         drawn = draw_tokens(allowed.flatten(0, 1), search.uniforms().to(allowed), temperature, top_k, top_p)
         last = search.advance(drawn.view_as(last), allowed, log_probs)

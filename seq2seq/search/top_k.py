@@ -15,7 +15,7 @@ from seq2seq.errors import NotFiniteError
 from seq2seq.kernels import bindings
 from seq2seq.search.protocols import Prediction
 
-NAN = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
+NAN_MESSAGE = "log-probabilities are NaN: the model's weights are damaged or its training diverged"
 BLOCK = 64  # scores per block; topk searches only the k blocks with the highest maxima
 
 
@@ -142,7 +142,7 @@ def stable_top_k(
     k = min(k, scores.shape[1])
     values, index = _blockwise_top_k(scores, min(k + 1, scores.shape[1]))
     if values[:, 0].isnan().any():  # NaN sorts first
-        raise NotFiniteError(NAN)
+        raise NotFiniteError(NAN_MESSAGE)
     if values.shape[1] > k:
         # A tie across the cut-off: which of them topk returned is undefined. Take the lowest indices.
         tied = (values[:, k - 1] == values[:, k]) & (values[:, k] > -torch.inf)

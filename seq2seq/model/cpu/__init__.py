@@ -1,1 +1,1 @@
-"""The layers of `model` made fast: compiled kernels, packed products, torch's fused layers; `dispatch` chooses."""
+"""Fast implementations of the layers, mostly for CPUs (`torch_layers` also for cuDNN); `dispatch` chooses."""

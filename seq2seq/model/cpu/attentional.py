@@ -77,7 +77,7 @@ class AttentionalSequence(torch.autograd.Function):
         states: Float[Tensor, "rows src_len enc"],
         lengths: Int[Tensor, " rows"],
         hidden: Float[Tensor, "rows hidden"],
-        memory: Float[Tensor, "rows memory"],
+        memory_cell: Float[Tensor, "rows memory"],
         first_coverage: Float[Tensor, "rows covered_heads covered"],
     ) -> tuple[
         Float[Tensor, "len rows hidden"], Float[Tensor, "len rows enc"], Float[Tensor, "len rows heads src_len"]
@@ -90,7 +90,7 @@ class AttentionalSequence(torch.autograd.Function):
         (steps, rows, _), (_, positions, attn) = words.shape, keys.shape
         gates = torch.addmm(bias, words.flatten(0, 1), w_words.t()).view(steps, rows, -1)
         saved = new_activations(adapter, gates, size, peepholes, None, norm)
-        saved.begin(adapter, State(hidden, memory))
+        saved.begin(adapter, State(hidden, memory_cell))
         queries = gates.new_empty(steps, rows, attn)
         reads = gates.new_empty(steps + 1, rows, enc + size)  # operand of the recurrent product: [context, hidden]
         reads[0, :, enc:] = hidden

@@ -22,7 +22,7 @@ StepProducts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class CellAdapter:
-    """A cell whose gates read only the sum of both products, so that these are one product of [inputs, hidden].
+    """A cell whose gates depend only on the sum of both products, which is computed as one product of [inputs, hidden].
 
     Attributes:
         kind: the cell's name in kernels.h.
@@ -51,11 +51,11 @@ class CellAdapter:
         return hidden, carried
 
     def biases(self, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the bias of the gates, and the bias of the hidden state's share of a candidate that is kept apart."""
+        """Return the bias of the gates, and a GRU's separate bias of the candidate (else None)."""
         return b_ih + b_hh, None
 
     def product_gradient(self, gates_gradient: Tensor) -> Tensor | None:
-        """Return room for the gradient of the hidden state's product; None if it is that of the gates."""
+        """Return a buffer for the gradient of the hidden state's product; None if it equals that of the gates."""
         return None
 
     def step_products(self, linear: Callable[..., Linear], weights: Sequence[Tensor | None]) -> StepProducts:
@@ -133,7 +133,7 @@ class GRUAdapter(CellAdapter):
         return b_ih + pad(gates, (0, size)), candidate.to(bindings.sum_dtype(b_ih.dtype))
 
     def product_gradient(self, gates_gradient: Tensor) -> Tensor | None:
-        """Return room for a gradient of its own."""
+        """Return a separate buffer."""
         return torch.empty_like(gates_gradient)
 
     def step_products(self, linear: Callable[..., Linear], weights: Sequence[Tensor | None]) -> StepProducts:

@@ -1,7 +1,7 @@
-"""One token for every hypothesis with prepared weights and compiled kernels; `Seq2Seq.step` is the definition.
+"""One decoder step for all hypotheses, with packed weights and compiled kernels; `Seq2Seq.step` is the reference.
 
-Products of one step that read different operands and are added become one product of the operands side by side; all
-matrices are packed, and converted to the products' type once for many searches.
+Products that are added are merged into one product of concatenated operands. Matrices are cast and packed once, and
+reused by later searches while the weights stay the same.
 """
 
 from __future__ import annotations
@@ -157,13 +157,13 @@ class CompiledCellStep:
         gates, product = self.products(inputs, previous.hidden.to(inputs.dtype))
         before = adapter.first_carried(previous).to(self.exact).contiguous()
         carried, output = torch.empty_like(before), gates.new_empty(rows, size)
-        room = gates if adapter.saved == adapter.gates else gates.new_empty(rows, adapter.saved * size)
+        activations = gates if adapter.saved == adapter.gates else gates.new_empty(rows, adapter.saved * size)
         self.step(
             rows=rows,
             product=product,
             inputs=gates,
             carried_before=before,
-            activations=room,
+            activations=activations,
             carried_after=carried,
             hidden=output,
         )

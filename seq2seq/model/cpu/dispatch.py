@@ -1,7 +1,8 @@
-"""The one place that chooses between the plain form of a layer, which `model` defines, and a fast one.
+"""Choose between the reference implementation of a layer (plain torch, in `model/*.py`) and a faster one.
 
-Each function returns the fast form for these operands, or None: then the definition runs. Watched cells always run by
-their definition, because only there is a state to look at after each step. docs/explanation/kernels.md lists the forms.
+Each function returns the faster implementation for these operands, or None: the caller then runs the reference. A cell
+with a watcher always runs the reference, because the fused layers expose no state between steps.
+docs/explanation/kernels.md lists the implementations.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[..., Tensor] | None:
-    """Return what computes `layers.run` for a layer of such cells, which reads rows of given lengths or whole rows."""
+    """Return the fast `layers.run` for a layer of such cells, or None; `has_lengths`: rows have different lengths."""
     if has_kernels(cell) and bindings.usable(inputs):
         return recurrence.run_compiled
     if cell.watcher is None and not cell.layer_norm and probes.has_torch_layer(cell.name):
@@ -31,7 +32,7 @@ def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[.
 
 
 def attentional_layer(cell: Cell, words: Tensor) -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
-    """Return what runs `AttentionalLayer.step` at every step of a target."""
+    """Return the fast loop over `AttentionalLayer.step`, or None."""
     return attentional.run_compiled if has_kernels(cell) and bindings.usable(words) else None
 
 

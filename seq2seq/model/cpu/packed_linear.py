@@ -33,7 +33,8 @@ def int8_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, 
     """Return x -> x W^T + b computed in 8 bits, with a scale for each row of W and for each row of x.
 
     Since every row of x has its own scale, its result does not depend on other rows. Dettmers et al. 2022 (section 2.1)
-    call this vector-wise quantisation; docs/performance.md has its cost in quality.
+    call this vector-wise quantisation; docs/explanation/performance.md has its cost in
+    quality.
 
     Raises:
         TypeError: the weight is float64.

@@ -1,4 +1,4 @@
-"""Which functions of torch that have no documented interface work here: each is tried once in a process.
+"""Try each undocumented function of torch once per process before it is used.
 
 A function that is missing, or whose arguments have changed in this version of torch, is logged once and not used.
 """

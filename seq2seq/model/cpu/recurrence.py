@@ -55,7 +55,7 @@ def _direction(
     exact = bindings.sum_dtype(dtype)
     w_ih, w_hh, b_ih, b_hh = (weight.to(dtype) for weight in weights)
     bias, candidate_bias = ADAPTERS[cell.name].biases(b_ih, b_hh)
-    # Converted for each direction, so that the two gradients are summed unrounded; no copy of a compiled layer's output
+    # Each direction casts the inputs itself, so that autograd sums the two gradients in the inputs' type.
     inputs = inputs.to(dtype).transpose(0, 1).contiguous()
     own = peephole_weights(cell, exact), candidate_bias, norm_weights(cell, exact)
     arguments = (cell.name, inputs, w_ih, w_hh, bias, *own, *(start or (None, None)), lengths, reverse)
@@ -78,7 +78,7 @@ class CellSequence(torch.autograd.Function):
         candidate_bias: Float[Tensor, " hidden"] | None,
         norm: Float[Tensor, "2 units hidden"] | None,
         hidden: Float[Tensor, "rows hidden"] | None,
-        memory: Float[Tensor, "rows memory"] | None,
+        memory_cell: Float[Tensor, "rows memory"] | None,
         lengths: Int[Tensor, " rows"] | None,
         reverse: bool,
     ) -> Float[Tensor, "len rows hidden"]:
@@ -87,7 +87,7 @@ class CellSequence(torch.autograd.Function):
         The first state is zero if it is not given.
         """
         adapter, (steps, rows, _) = ADAPTERS[name], inputs.shape
-        start = None if hidden is None or memory is None else State(hidden, memory)
+        start = None if hidden is None or memory_cell is None else State(hidden, memory_cell)
         gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
         saved = new_activations(adapter, gates, w_hh.shape[1], peepholes, candidate_bias, norm)
         saved.begin(adapter, start, steps if reverse else 0)

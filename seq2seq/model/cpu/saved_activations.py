@@ -83,15 +83,15 @@ def new_activations(
     candidate_bias: Tensor | None,
     norm: Tensor | None,
 ) -> SavedActivations:
-    """Return room for the steps of a layer; the activations take the place of the gates if they are as many."""
+    """Allocate the buffers of all steps; the activations reuse the gates' buffer if both have as many blocks."""
     steps, rows, _ = gates.shape
-    room = gates if adapter.saved == adapter.gates else gates.new_empty(steps, rows, adapter.saved * size)
+    activations = gates if adapter.saved == adapter.gates else gates.new_empty(steps, rows, adapter.saved * size)
     carried_size, exact = adapter.carried_size(size), bindings.sum_dtype(gates.dtype)
     carried = gates.new_empty(steps + 1, rows, carried_size, dtype=exact)
     normal = None if norm is None else torch.empty_like(gates)
     scales = None if norm is None else carried.new_empty(steps, rows, adapter.gates)
     hiddens = gates.new_empty(steps + 1, rows, size)
-    return SavedActivations(peepholes, candidate_bias, norm, room, carried, hiddens, normal, scales)
+    return SavedActivations(peepholes, candidate_bias, norm, activations, carried, hiddens, normal, scales)
 
 
 class Backward:
@@ -143,7 +143,7 @@ class Backward:
         )
 
     def step(self, t: int, hidden: Float[Tensor, "rows hidden"] | None) -> None:
-        """Go back over step t, given the gradient of its hidden state from the step that read it; None: zero."""
+        """Run backward for step t, given the gradient of its hidden state from the step that read it; None: zero."""
         self._kernel(t=t, hidden_gradient=hidden, hidden_stride=0 if hidden is None else hidden.stride(0))
 
     def weights(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
