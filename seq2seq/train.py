@@ -137,7 +137,7 @@ def run_training(
     counts = network.parameter_counts()
     log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
     problem = kernels_problem(device)
-    kernels = f"kernels off or slow, up to 1.5 times the time ({problem}), " if problem else ""
+    kernels = f"{problem} (up to 1.5 times slower), " if problem else ""
     log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, run.folder)
 
     with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:

@@ -102,5 +102,5 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
         shortlist=getattr(args, "shortlist", None),
     )
     if problem := runtime.kernels_problem(translator.device):
-        log.warning("translation is slow: compiled kernels are off or limited to one thread: %s", problem)
+        log.warning("%s; translation is slower", problem)
     return translator

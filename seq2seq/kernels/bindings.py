@@ -50,10 +50,11 @@ def failure() -> str | None:
 
 
 def problem() -> str | None:
-    """Return why the kernels are off or limited to one thread; None if they run as they should."""
-    if not _enabled:
-        return "switched off (runtime.kernels=plain)"
-    return failure() or build.library().problem
+    """Return a phrase that says why the kernels are off or limited to one thread; None if they run as they should."""
+    reason = failure() if _enabled else "runtime.kernels=plain"
+    if reason:
+        return f"compiled kernels are off: {reason}"
+    return build.library().problem and f"compiled kernels use one thread: {build.library().problem}"
 
 
 def compute_dtype(values: Tensor) -> torch.dtype:

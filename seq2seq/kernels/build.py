@@ -60,9 +60,7 @@ def library() -> Build:
         except (OSError, subprocess.SubprocessError) as error:
             problem = problem or f"{shlex.join(compiler)} failed: {_first_error(error)}"
         else:
-            return Build(
-                path, None if problem is None else f"compiled for one thread, as there is no OpenMP: {problem}"
-            )
+            return Build(path, None if problem is None else f"without OpenMP, {problem}")
     return Build(None, problem)
 
 

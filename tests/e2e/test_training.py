@@ -72,6 +72,12 @@ def test_a_run_from_start_to_end(uninterrupted: tuple[Path, str, str]) -> None:
     assert err.splitlines() == [line.split(" INFO ", 1)[1] for line in logged.splitlines()]
 
 
+def test_start_line_says_why_kernels_are_off(start: Callable[..., Result]) -> None:
+    run = start("hydra.run.dir=run", "runtime.kernels=plain", "training.max_steps=1")
+    assert run.status == 0
+    assert re.search(r"^device cpu, .*compiled kernels are off: runtime\.kernels=plain", run.err, re.MULTILINE)
+
+
 def test_the_seed_determines_the_run(start: Callable[..., Result], uninterrupted: tuple[Path, str, str]) -> None:
     assert start("hydra.run.dir=run").status == 0
     assert_same_run(Path("run"), uninterrupted[0])
