@@ -21,7 +21,7 @@ HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
-COMPILE_SEC = 60
+COMPILE_SEC = 240  # 15 s of CPU time on a slow core; a busy machine takes several times that
 REMEMBER_SEC = 86400  # seconds before a compiler that timed out is tried again
 
 log = logging.getLogger(__name__)
