@@ -388,7 +388,7 @@ def test_own_config_groups_are_searched_and_read_once(tmp_path: Path) -> None:
         (["model=small,tiny"], r"model/tiny"),
         (["experiment=tune", "training.resume=auto"], r"leave training\.resume and hydra\.run\.dir out"),
         (["experiment=tune", "hydra.run.dir=x"], r"leave training\.resume and hydra\.run\.dir out"),
-        (["experiment=tune", "'x="], r"cannot read"),
+        (["experiment=tune", "'x="], r"cannot parse"),
     ],
 )
 def test_invalid_command_line_is_an_error_before_any_file_is_written(
