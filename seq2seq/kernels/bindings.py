@@ -116,28 +116,31 @@ class Kernel:
         self._new, self._cast, self._function = ffi.new, ffi.cast, getattr(table, name)
         self._type, self._kept = ffi.typeof(f"struct {name}_args *"), fixed
         self._has_threads = any(field == "threads" for field, _ in self._type.item.fields)
-        self._fixed = ffi.new(self._type)
-        self._set(self._fixed, fixed)
+        self._fixed: dict[str, Any] = {}
+        for field, value in fixed.items():
+            if isinstance(value, Kernel):  # a struct inside another one
+                self._fixed[field] = value._fixed
+            elif value is not None:
+                self._fixed[field] = self._cell_kinds[value] if isinstance(value, str) else self._converted(value)
 
     def __call__(self, **arguments: Any) -> None:
         """Run the kernel."""
-        args = self._new(self._type, self._fixed[0])  # a copy: threads may share a kernel
+        fields = self._fixed.copy()
         if self._has_threads:
-            args.threads = torch.get_num_threads()
-        self._set(args, arguments)
-        self._function(args)
+            fields["threads"] = torch.get_num_threads()
+        cast, pointers = self._cast, self._pointers
+        for field, value in arguments.items():
+            kind = type(value)  # a call in a search takes microseconds, and `isinstance` of a Tensor is slow
+            if kind is Tensor:
+                fields[field] = cast(pointers[value.dtype], value.data_ptr())
+            elif kind is int:
+                fields[field] = value
+            elif value is not None:
+                fields[field] = self._converted(value)
+        self._function(self._new(self._type, fields))
 
-    def _set(self, args: Any, fields: dict[str, Any]) -> None:
-        for name, value in fields.items():
-            if isinstance(value, Tensor):
-                value = self._cast(self._pointers[value.dtype], value.data_ptr())
-            elif value is None:
-                continue
-            elif isinstance(value, Kernel):  # a struct inside another one
-                value = value._fixed[0]
-            elif isinstance(value, str):
-                value = self._cell_kinds[value]
-            setattr(args, name, value)
+    def _converted(self, value: Any) -> Any:
+        return self._cast(self._pointers[value.dtype], value.data_ptr()) if isinstance(value, Tensor) else value
 
 
 _kernel = functools.cache(Kernel)

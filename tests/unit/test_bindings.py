@@ -83,7 +83,7 @@ def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "error"),
     [
-        ("valeus", torch.ones(4), AttributeError),
+        ("valeus", torch.ones(4), KeyError),
         ("values", torch.ones(4, dtype=torch.float64), KeyError),
         ("values", torch.ones(4, dtype=torch.int64), TypeError),
         ("count", torch.ones(4), TypeError),
