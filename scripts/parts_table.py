@@ -26,10 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 
-from seq2seq.config.loading import config_dir, to_config
+from seq2seq.config.loading import compose_config, to_config
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.schema import Config
 from seq2seq.data.batch import Batch
@@ -237,9 +235,7 @@ def speed(shared: list[str], rows: dict[str, str], updates: int) -> None:
 
 def configured(overrides: list[str]) -> Config:
     """Return the config of a train command with these overrides."""
-    ConfigStore.instance().store(name="train_schema", node=Config)
-    with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        return to_config(compose("train", overrides=overrides))
+    return to_config(compose_config(overrides))
 
 
 def updater(config: Config) -> tuple[int, Callable[[int], float]]:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
-from seq2seq.cli.hydra_errors import compose_config
+from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.resume import RunContext, prepare_run
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_dict
@@ -86,7 +86,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C or SIGTERM; the run can be resumed with `training.resume=auto`.
     """
-    raw = compose_config(overrides)
+    raw = composed(overrides)
     resume = raw.training.resume
     if folder is None:
         now = time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -15,7 +15,7 @@ SENTENCES = ["pack my box with five dozen jugs", "the quick brown fox jumps over
 
 
 def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: AttentionName | None = None) -> Seq2Seq:
-    """Return a random network with weights so large that its output depends on its input."""
+    """Return a random network with large weights, so that its output depends on its input."""
     import torch
 
     from seq2seq.config.model import AttentionName, ModelConfig

@@ -1,17 +1,16 @@
-"""Composition outside a Hydra application, and the errors of Hydra, OmegaConf and the file system as one line."""
+"""Errors of Hydra, OmegaConf and the file system as one line."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.config.error_messages import explain, nearest_key
-from seq2seq.config.loading import config_dir, register_schema
+from seq2seq.config.loading import compose_config
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.training.trainer import Stopped
 
@@ -40,16 +39,14 @@ def run_with_one_line_errors(work: Callable[[], int], stop_hint: str = "") -> in
         raise Seq2SeqError(f"{place}{error.strerror or error}") from error
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose the config as the command line would, in any program.
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Return `loading.compose_config(overrides)`.
 
     Raises:
         ConfigError: an unknown key, a wrong type or an invalid override.
     """
-    register_schema()
     try:
-        with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-            return compose("train", overrides=list(overrides))
+        return compose_config(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error)) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from seq2seq.config.field import Effect, effects, is_group, value_range, walk
-from seq2seq.config.loading import config_dir, register_schema
+from seq2seq.config.loading import compose_config, config_dir
 from seq2seq.config.schema import Config
 
 TRAIN_INTRO = """\
@@ -48,12 +48,8 @@ def groups() -> dict[str, list[str]]:
 
 
 def default_values() -> DictConfig:
-    """Return the config of a run without overrides."""
-    from hydra import compose, initialize_config_dir
-
-    register_schema()
-    with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("train"), enum_to_str=True)
+    """Return the config of a run without overrides, as plain values."""
+    plain = OmegaConf.to_container(compose_config(), enum_to_str=True)
     assert isinstance(plain, dict)
     return OmegaConf.create(plain)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,19 @@ def absolute_paths(raw: DictConfig) -> None:
 def register_schema() -> None:
     """Register the root schema, under which conf/train.yaml names it, with Hydra."""
     ConfigStore.instance().store(name="train_schema", node=Config)
+
+
+def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the config as the command line would, outside a Hydra application.
+
+    Raises:
+        HydraException, OmegaConfBaseException: an unknown key, a wrong type or an invalid override.
+    """
+    from hydra import compose, initialize_config_dir
+
+    register_schema()
+    with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
 
 
 def config_dir() -> str:

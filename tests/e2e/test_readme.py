@@ -17,7 +17,12 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
-OVERRIDES = {"README": 10, "own-data": 40, "fine-tuning": 5, "experiments": 30}  # at least so many are checked
+OVERRIDES = {
+    "README": 10,
+    "own-data": 40,
+    "fine-tuning": 5,
+    "experiments": 30,
+}  # at least this number is found
 SHORT = [
     *("data.valid_pairs=10", "data.test_pairs=10", "data.tokenizer.vocab_size=400", "model.hidden_size=16"),
     *("model.emb_size=16", "model.attention_size=16", "training.max_steps=3", "data.cache_dir=cache"),
@@ -95,13 +100,9 @@ def test_python_guide_trains_and_translates(place: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_overrides_compose(page: Path) -> None:
     """Every `key=value` in inline code or a shell command is accepted, together with those beside it."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-
-    from seq2seq.config.loading import config_dir, to_config
+    from seq2seq.config.loading import compose_config, to_config
     from seq2seq.config.schema import Config
 
-    ConfigStore.instance().store(name="train_schema", node=Config)
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     quoted = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
@@ -110,9 +111,8 @@ def test_overrides_compose(page: Path) -> None:
     pattern = re.compile(rf"'?((?:{groups}|experiment)(?:\.\w+)*=[^\s,()\[']+)(?!\()(?=[\s,']|$)")
     commands = [[m[1] for m in map(pattern.match, code.split()) if m] for code in [*quoted, *shell.splitlines()]]
     assert sum(map(len, commands)) >= OVERRIDES.get(page.stem, 0)
-    with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        for overrides in filter(None, commands):
-            to_config(compose("train", overrides=["data.src=en", "data.tgt=de", *overrides]))
+    for overrides in filter(None, commands):
+        to_config(compose_config(["data.src=en", "data.tgt=de", *overrides]))
 
 
 def test_named_make_targets_exist() -> None:
