@@ -16,13 +16,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 COMPILE_SEC = 240  # 15 s of CPU time on a slow core; a busy machine takes several times that
-REMEMBER_SEC = 86400  # seconds before a compiler that timed out is tried again
+REMEMBER_SEC = 3600  # seconds before a compiler that timed out is tried again
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def header_hash() -> int:
 
 
 def _compiled(compiler: list[str], flags: list[str]) -> Path:
-    """Return the shared library from the user's cache, compiling it if it is not there.
+    """Return the shared library from the user's cache, compiling it if it is not there; other processes wait for it.
 
     Raises:
         CompilerHangs: the compiler does not finish. A file in the cache remembers that, so that it is waited for once.
@@ -80,20 +82,27 @@ def _compiled(compiler: list[str], flags: list[str]) -> Path:
     identity = "\0".join([*compiler, *flags, _machine(), *sources])
     name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     folder = _cache_folder()
-    hangs = folder / f"{name}.hangs"
     if not (folder / name).is_file():
-        if hangs.exists() and time.time() - hangs.stat().st_mtime < REMEMBER_SEC:
-            raise CompilerHangs(f"{shlex.join(compiler)} did not finish before; to try again today, delete {hangs}")
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            made = Path(temporary) / name
-            command = [*compiler, *flags, f"-DHEADER_HASH={header_hash()}ull", str(SOURCE), "-o", str(made)]
-            try:
-                subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SEC)
-            except subprocess.TimeoutExpired:
-                hangs.touch()
-                raise CompilerHangs(f"{shlex.join(compiler)} did not finish in {COMPILE_SEC} s") from None
-            made.replace(folder / name)  # whole or not at all: another process may be doing the same
+        with filelock.FileLock(folder / f"{name}.lock"):
+            if not (folder / name).is_file():
+                _compile([*compiler, *flags, f"-DHEADER_HASH={header_hash()}ull"], folder / name)
     return folder / name
+
+
+def _compile(command: list[str], path: Path) -> None:
+    hangs = path.with_name(f"{path.name}.hangs")
+    if hangs.exists() and time.time() - hangs.stat().st_mtime < REMEMBER_SEC:
+        raise CompilerHangs(f"{command[0]} did not finish before; to try again now, delete {hangs}")
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        made = Path(temporary) / path.name
+        try:
+            subprocess.run(
+                [*command, str(SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=COMPILE_SEC
+            )
+        except subprocess.TimeoutExpired:
+            hangs.touch()
+            raise CompilerHangs(f"{command[0]} did not finish in {COMPILE_SEC} s") from None
+        made.replace(path)  # whole or not at all
 
 
 def _cache_folder() -> Path:

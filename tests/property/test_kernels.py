@@ -7,6 +7,8 @@ import math
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -521,6 +523,9 @@ def forget_library() -> None:
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A library that has not been looked for yet, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        build, "FLAGS", ["-O0" if flag == "-O3" else flag for flag in build.FLAGS]
+    )  # compiles in less time
     forget_library()
     yield tmp_path
     monkeypatch.undo()
@@ -566,6 +571,18 @@ def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch
     assert "did not finish" in str(bindings.problem())
 
 
+def test_processes_that_start_together_compile_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fresh_cache / "calls"
+    last = 'for out; do :; done; echo "$out" >> {}; sleep 1; echo library > "$out"'
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, last.format(calls)))
+    command = [sys.executable, "-c", "from seq2seq.kernels import build; print(build.library().path)"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = {process.communicate(timeout=60)[0] for process in processes}
+    assert len(found) == 1
+    assert Path(found.pop().strip()).read_text() == "library\n"
+    assert len(calls.read_text().splitlines()) == 1
+
+
 def test_without_openmp_there_is_one_thread_and_a_word_about_it(
     fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -578,7 +595,7 @@ def test_without_openmp_there_is_one_thread_and_a_word_about_it(
 
 def test_kernels_are_compiled_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bindings.failure() is None
-    (made,) = (fresh_cache / "seq2seq-lstm").iterdir()
+    (made,) = (fresh_cache / "seq2seq-lstm").glob("*.so")
     compiled = made.stat().st_mtime_ns
     forget_library()
     monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
