@@ -88,12 +88,17 @@ def interface(dtype: torch.dtype) -> Interface:
     name, types = _TYPES[dtype]
     ffi = cffi.FFI()
     ffi.cdef(types + build.HEADER.read_text(encoding="utf-8") + f"const struct kernel_table *kernels_{name}(void);")
-    library = ffi.dlopen(str(build.library().path))
-    table = getattr(library, f"kernels_{name}")()
+    path = build.library().path
+    try:
+        library = ffi.dlopen(str(path))
+        table = getattr(library, f"kernels_{name}")()
+    except (OSError, AttributeError) as error:  # AttributeError: it has no such function
+        reason = str(error).partition(".  Additionally")[0]  # cffi has also looked for a system library of this name
+        raise OSError(f"{reason}; to compile it again, delete {path}") from None
     kernels = [kernel for kernel, field in ffi.typeof("struct kernel_table").fields if field.type.kind == "function"]
     size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
     if (table.header, table.bytes) != (build.header_hash(), size):
-        raise OSError(f"{build.library().path} was compiled from another kernels.h: delete it")
+        raise OSError(f"{path} was compiled from another kernels.h: delete it")
     names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
     return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)

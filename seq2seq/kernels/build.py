@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
-import logging
 import os
 import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
+from seq2seq.kernels import cache, compiler
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
-COMPILE_SEC = 240  # 15 s of CPU time on a slow core; a busy machine takes several times that
-REMEMBER_SEC = 3600  # seconds before a compiler that timed out is tried again
-
-log = logging.getLogger(__name__)
+COMPILE_SEC = 240.0  # 15 s of CPU time on a slow core; a busy machine takes several times that
+REMEMBER_SEC = 3600.0  # seconds before a compiler that timed out is tried again
 
 
 @dataclass(frozen=True)
@@ -42,27 +34,23 @@ class Build:
     problem: str | None = None
 
 
-class CompilerHangs(Exception):
-    """The compiler has not finished in `COMPILE_SEC`, in this process or in an earlier one."""
-
-
 @functools.cache
 def library() -> Build:
     """Return the library, compiled if it is not in the user's cache folder."""
-    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    compiler = shlex.split(os.environ.get("CXX", "")) or ([found] if found else None)
-    if not compiler:
-        return Build(None, "there is no C++ compiler (c++, g++, clang++ or $CXX)")
     problem = None
-    for flags in ([*FLAGS, "-fopenmp"], FLAGS):  # Apple's compiler has no OpenMP: one thread is better than nothing
-        try:
-            path = _compiled(compiler, flags)
-        except CompilerHangs as error:
-            return Build(None, str(error))
-        except (OSError, subprocess.SubprocessError) as error:
-            problem = problem or f"{shlex.join(compiler)} failed: {_first_error(error)}"
-        else:
-            return Build(path, None if problem is None else f"without OpenMP, {problem}")
+    try:
+        command = compiler.find()
+        for flags in ([*FLAGS, "-fopenmp"], FLAGS):  # Apple's compiler has no OpenMP: one thread is better than nothing
+            try:
+                path = _compiled(command, flags)
+            except compiler.CompilerError as error:
+                problem = problem or str(error)
+            else:
+                return Build(path, None if problem is None else f"without OpenMP, {problem}")
+    except (compiler.CompilerError, compiler.CompilerHangs, cache.LockedError) as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"the library cannot be written: {error}"
     return Build(None, problem)
 
 
@@ -71,65 +59,45 @@ def header_hash() -> int:
     return int(hashlib.sha256(HEADER.read_bytes()).hexdigest()[:15], 16)
 
 
-def _compiled(compiler: list[str], flags: list[str]) -> Path:
-    """Return the shared library from the user's cache, compiling it if it is not there; other processes wait for it.
+def _compiled(command: list[str], flags: list[str]) -> Path:
+    """Return the shared library from the user's cache, compiling it if it is not there.
 
     Raises:
-        CompilerHangs: the compiler does not finish. A file in the cache remembers that, so that it is waited for once.
-        OSError, subprocess.SubprocessError: there is no such compiler, or it fails.
+        CompilerError: there is no such compiler, or it fails.
+        CompilerHangs: it does not finish, in this process or in an earlier one.
+        LockedError: another process does not finish.
+        OSError: the library cannot be written.
     """
     sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
-    identity = "\0".join([*compiler, *flags, _machine(), *sources])
+    identity = "\0".join([*command, *flags, _machine(), *sources])
     name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    folder = _cache_folder()
-    if not (folder / name).is_file():
-        with filelock.FileLock(folder / f"{name}.lock"):
-            if not (folder / name).is_file():
-                _compile([*compiler, *flags, f"-DHEADER_HASH={header_hash()}ull"], folder / name)
-    return folder / name
+    path = cache.folder_for(name) / name
+    if not cache.is_sound(path):
+        whole = [*command, *flags, f"-DHEADER_HASH={header_hash()}ull", str(SOURCE)]
+        hangs = path.with_name(f"{name}.hangs")
+        cache.make(path, lambda made: _compile(whole, made, hangs), wait_sec=COMPILE_SEC + 10)
+    return path
 
 
-def _compile(command: list[str], path: Path) -> None:
-    hangs = path.with_name(f"{path.name}.hangs")
-    if hangs.exists() and time.time() - hangs.stat().st_mtime < REMEMBER_SEC:
-        raise CompilerHangs(f"{command[0]} did not finish before; to try again now, delete {hangs}")
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        made = Path(temporary) / path.name
-        try:
-            subprocess.run(
-                [*command, str(SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=COMPILE_SEC
-            )
-        except subprocess.TimeoutExpired:
-            hangs.touch()
-            raise CompilerHangs(f"{command[0]} did not finish in {COMPILE_SEC} s") from None
-        made.replace(path)  # whole or not at all
-
-
-def _cache_folder() -> Path:
+def _compile(command: list[str], made: Path, hangs: Path) -> None:
+    """Run the compiler; the file `hangs` remembers that it does not finish, so that it is waited for once."""
+    if hangs.exists() and 0 <= time.time() - hangs.stat().st_mtime < REMEMBER_SEC:
+        raise compiler.CompilerHangs(f"{command[0]} did not finish before; to try again now, delete {hangs}")
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seq2seq-lstm"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder):  # may be written to
-            pass
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
-        folder = Path(tempfile.mkdtemp(prefix="seq2seq-kernels-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _first_error(error: Exception) -> str:
-    """Return the compiler's first line that names an error, or the exception's own words."""
-    lines = (getattr(error, "stderr", None) or b"").decode(errors="replace").splitlines()
-    named = [line.strip() for line in lines if "error" in line]
-    return (named or lines or [str(error)])[0]
+        compiler.run(command, made, COMPILE_SEC)
+    except compiler.CompilerHangs:
+        hangs.touch()
+        raise
 
 
 def _machine() -> str:
-    """Return what `-march=native` depends on: a home folder may be shared between machines."""
+    """Return what a library depends on besides its sources: a home folder may be shared between machines."""
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (AttributeError, ValueError, OSError):
+        libc = " ".join(platform.libc_ver())
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    return platform.libc_ver()[1] + "\n".join(
-        sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    )
+        return f"{libc} {platform.machine()} {platform.processor()}"
+    return libc + "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -523,6 +524,8 @@ def forget_library() -> None:
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A library that has not been looked for yet, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))  # the second choice
+    (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(
         build, "FLAGS", ["-O0" if flag == "-O3" else flag for flag in build.FLAGS]
     )  # compiles in less time
@@ -598,7 +601,7 @@ def test_kernels_are_compiled_once(fresh_cache: Path, monkeypatch: pytest.Monkey
     (made,) = (fresh_cache / "seq2seq-lstm").glob("*.so")
     compiled = made.stat().st_mtime_ns
     forget_library()
-    monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("compiled again"))
     assert bindings.failure() is None
     assert made.stat().st_mtime_ns == compiled
 
@@ -607,6 +610,17 @@ def test_a_cache_that_cannot_be_written_is_replaced(fresh_cache: Path, monkeypat
     (fresh_cache / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh_cache / "file"))
     assert bindings.failure() is None
+    assert build.library().path.parent.parent == fresh_cache / "temporary"  # and not compiled again at the next start
+
+
+def test_a_library_that_lacks_a_function_is_named(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.which((os.environ.get("CXX") or "c++").split()[0])
+    script = f'for out; do :; done; echo "int nothing;" | exec {real} -shared -fPIC -x c++ - -o "$out"'
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, script))
+    problem = str(bindings.failure())
+    assert "kernels_fp32" in problem
+    assert problem.endswith(f"delete {build.library().path}")
+    assert "\n" not in problem
 
 
 # --- where torch has changed -----------------------------------------------------------------------------------------
