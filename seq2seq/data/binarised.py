@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -17,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_folder
+from seq2seq.atomic_files import first_line, new_folder, storage_errors
 from seq2seq.data.batch import RaggedIds
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
@@ -36,10 +37,21 @@ class PairedIds:
     """Encoded pairs in a folder written by `write_pairs`; ids exclude special ids, lengths include EOS."""
 
     def __init__(self, folder: Path) -> None:
-        """Memory-map the files of `folder`; `dropped` is the number of pairs that were too long."""
-        self._ids = {side: np.load(folder / f"{side}_ids.npy", mmap_mode="r") for side in SIDES}
-        self._offsets = {side: np.load(folder / f"{side}_offsets.npy") for side in SIDES}
-        self.dropped = int(np.load(folder / "dropped.npy"))
+        """Memory-map the files of `folder`; `dropped` is the number of pairs that were too long.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        try:
+            self._ids = {side: np.load(folder / f"{side}_ids.npy", mmap_mode="r") for side in SIDES}
+            self._offsets = {side: np.load(folder / f"{side}_offsets.npy") for side in SIDES}
+            self.dropped = int(np.load(folder / "dropped.npy"))
+        except (OSError, EOFError, TypeError, ValueError) as error:
+            raise DataError(f"{folder} is damaged: {first_line(error)}") from error
+        for side, offsets in self._offsets.items():
+            complete = len(offsets) == len(self._offsets["src"]) > 0 and offsets[0] == 0
+            if not complete or offsets[-1] != len(self._ids[side]) or (np.diff(offsets) < 0).any():
+                raise DataError(f"{folder} is damaged: {side}_offsets.npy does not fit {side}_ids.npy")
 
     def __len__(self) -> int:
         return len(self._offsets["src"]) - 1
@@ -97,7 +109,8 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
         StorageError: the cache cannot be written.
     """
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
-    if not folder.is_dir():
+    pairs = _intact(folder)
+    if pairs is None:
         with new_folder(folder) as temporary:
             write_pairs(
                 text,
@@ -106,10 +119,25 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
                 max_length,
                 temporary,
             )
-    pairs = PairedIds(folder)
+            for file in temporary.iterdir():  # runs map them: a file that is cut kills its readers
+                file.chmod(file.stat().st_mode & ~0o222)
+        pairs = PairedIds(folder)
     check_not_empty(pairs, max_length)
     log_dropped(pairs, max_length)
     return pairs
+
+
+def _intact(folder: Path) -> PairedIds | None:
+    """Return the cached pairs, or None if there are none or if they were damaged, and are now removed."""
+    if not folder.is_dir():
+        return None
+    try:
+        return PairedIds(folder)
+    except DataError as error:
+        log.warning("%s; the text is encoded again", error)
+        with storage_errors(folder):
+            shutil.rmtree(folder)
+        return None
 
 
 def without_position(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:

@@ -71,7 +71,7 @@ def is_sound(library: Path) -> bool:
         if found != digest.read_text(encoding="ascii"):
             return False
         with contextlib.suppress(OSError):  # in a read-only cache
-            os.utime(library, (time.time(), library.stat().st_mtime))  # for `_remove_stale`
+            os.utime(library, ns=(time.time_ns(), library.stat().st_mtime_ns))  # for `_remove_stale`
     except (OSError, UnicodeDecodeError):
         return False
     return True

@@ -112,8 +112,8 @@ def read_config(path: Path) -> Config:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    with _opened(file) as content:
-        return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+    with _opened(file) as content:  # maps the file: without copies, a file that is overwritten or cut changes the model
+        return {key: content.get_tensor(key).clone() for key in content.keys()}  # noqa: SIM118
 
 
 @contextlib.contextmanager

@@ -49,6 +49,40 @@ def test_a_second_call_opens_what_the_first_wrote(tmp_path: Path, tokenizer: Tok
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == before
 
 
+@pytest.mark.parametrize("name", ["src_ids", "tgt_ids", "src_offsets", "tgt_offsets", "dropped"])
+@pytest.mark.parametrize("kept", [None, 0, 0.5, 0.99])
+def test_damaged_files_are_written_again(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture, name: str, kept: float | None
+) -> None:
+    expected = prepare(TEXT, tokenizer, None, tmp_path).tgt_rows(range(len(TEXT)))
+    (file,) = tmp_path.rglob(f"{name}.npy")
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[: int(len(content) * kept)])
+    found = prepare(TEXT, tokenizer, None, tmp_path).tgt_rows(range(len(TEXT)))
+    assert (found.ids.tolist(), found.lengths.tolist()) == (expected.ids.tolist(), expected.lengths.tolist())
+    assert [message for message in caplog.messages if "is damaged" in message and "encoded again" in message]
+
+
+@pytest.mark.parametrize("side", ["src", "tgt"])
+def test_ids_of_another_text_are_no_cache(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture, side: str
+) -> None:
+    """Whole files that do not belong together."""
+    prepare(TEXT, tokenizer, None, tmp_path)
+    (file,) = tmp_path.rglob(f"{side}_ids.npy")
+    file.unlink()
+    np.save(file, np.zeros(5, np.int32))
+    prepare(TEXT, tokenizer, None, tmp_path)
+    assert f"{side}_offsets.npy does not fit" in caplog.text
+
+
+def test_files_that_runs_have_mapped_are_read_only(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    prepare(TEXT, tokenizer, None, tmp_path)
+    assert not any(file.stat().st_mode & 0o222 for file in tmp_path.rglob("*.npy"))
+
+
 def test_each_text_limit_and_tokenizer_has_its_own_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     moved = ParallelText([*TEXT.src[1:], TEXT.src[0]], TEXT.tgt)
     other = Tokenizer.train(TEXT, TokenizerConfig(vocab_size=290), tmp_path)

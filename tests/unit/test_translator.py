@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -27,10 +28,12 @@ from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
+from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW_BEAM, batches
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.weight_averaging import average_models
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]
@@ -450,6 +453,31 @@ def test_a_saved_model_translates_like_the_live_one(translator: Translator, mode
     for path in (tmp_path, tmp_path / BEST_NAME, str(tmp_path)):
         loaded = Translator.load(path, device="cpu", precision="fp32")
         assert loaded.translate_n_best(LINES, n_best=2) == translator.translate_n_best(LINES, n_best=2)
+
+
+def test_a_loaded_model_does_not_depend_on_its_files(model: Model, tmp_path: Path) -> None:
+    """They are overwritten in place and cut, which kills a process that has mapped them."""
+    other = Model(make_network(model.tokenizer.src_size, seed=2), model.tokenizer, model.config)
+    tokens = torch.arange(model.tokenizer.src_size)
+    files = [tmp_path / name for name in ("one", "other", "shortlist")]
+    for file, saved in zip(files, (model, other), strict=False):
+        save_model(file, saved)
+    Shortlist(tokens[:, None], tokens[:9]).save(files[2], model.tokenizer.fingerprint)
+
+    def load() -> list[Translator]:
+        pair = Translator.load(*files[:2], device="cpu", precision="fp32", shortlist=files[2])
+        mean = average_models(files[:2])
+        return [pair, Translator(mean.network, mean.tokenizer, mean.config.decode)]
+
+    expected = [translator.translate_n_best(LINES) for translator in load()]
+    loaded = load()
+    for file in files:
+        with file.open("rb+") as content:
+            content.write(bytes(file.stat().st_size))
+    assert [translator.translate_n_best(LINES) for translator in loaded] == expected
+    for file in files:
+        os.truncate(file, 0)
+    assert [translator.translate_n_best(LINES) for translator in loaded] == expected
 
 
 def test_a_path_device_or_precision_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
