@@ -4,13 +4,15 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "interface.h"
 #include "numbers.h"
 
 namespace {
 
-// Each row in 8 bits: round(x / scale) + 128 with scale = max |x| / 127, so that 128 is 0.
+// Each row in 8 bits: round(x / scale) + 128 with scale = max |x| / 127, so that 128 is 0. The scale of a row with NaN
+// or infinity is NaN, and so are its products.
 template <class Args>
 void quantise(const Args *args) {
     using T = pointed<decltype(args->values)>;
@@ -24,9 +26,14 @@ void quantise(const Args *args) {
         const T *x = values + row * columns;
         std::uint8_t *to = output + row * columns;
         S largest = 0;
-#pragma omp simd reduction(max : largest)
-        for (i64 k = 0; k < columns; ++k) largest = std::fabs(load(x[k])) > largest ? std::fabs(load(x[k])) : largest;
-        S scale = largest > 0 ? largest / 127 : 1;
+        std::int32_t finite = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : finite)
+        for (i64 k = 0; k < columns; ++k) {
+            S magnitude = std::fabs(load(x[k]));
+            largest = magnitude > largest ? magnitude : largest;
+            finite += magnitude <= std::numeric_limits<S>::max();
+        }
+        S scale = finite < columns ? std::numeric_limits<S>::quiet_NaN() : largest > 0 ? largest / 127 : 1;
         scales[row] = scale;
 #pragma omp simd
         for (i64 k = 0; k < columns; ++k)

@@ -31,6 +31,7 @@ from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import bindings, build
 from seq2seq.model.cells import GATES
@@ -472,6 +473,28 @@ def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
     x[4] *= 1000
     alone = torch.cat([product(row[None]) for row in x])
     assert torch.equal(product(x), alone)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_8_bits_hide_nothing_that_is_not_finite(value: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, product, found = torch.randn(6, 24), torch.zeros(6, 40), torch.empty(6, 40)
+    x[1], x[3, 20] = 0, value
+    x[4] = value
+    scales = torch.empty(6)
+    bindings.quantise(x.to(dtype), torch.empty(6, 24, dtype=torch.uint8), scales)
+    bindings.dequantise(product, scales, None, found)
+    assert found.isnan().all(dim=1).tolist() == [False, False, False, True, True, False]
+    assert found[[0, 1, 2, 5]].isfinite().all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_8_bits_refuse_weights_that_are_not_finite(value: float) -> None:
+    weight = torch.randn(40, 24)
+    weight[39, 23] = value
+    with pytest.raises(NotFiniteError, match="int8 cannot hold"):
+        int8_linear(weight, 6)
 
 
 # --- dropout ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
+from seq2seq.errors import NotFiniteError
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import probes
 
@@ -38,11 +39,14 @@ def int8_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, 
 
     Raises:
         TypeError: the weight is float64.
+        NotFiniteError: the weight has NaN or infinity, which 8 bits cannot hold.
     """
     if weight.dtype == torch.float64:
         raise TypeError("8-bit products stand in for fp32 or bf16 products, not for float64")
     onednn = torch.ops.onednn
     exact = weight.detach().float()
+    if not exact.isfinite().all():
+        raise NotFiniteError("the model has weights that are not finite (NaN or infinity), which int8 cannot hold")
     scales = exact.abs().amax(dim=1).clamp(min=1e-12) / 127
     whole = torch.round(exact / scales[:, None]).to(torch.int8)
     packed = onednn.qlinear_prepack(whole.contiguous(), [rows, whole.shape[1]])
