@@ -64,7 +64,7 @@ def fetch_sdist(
     from urllib3.util import Retry
 
     target = folder / f"{project}-{version}.tar.gz"
-    if target.is_file() and sha256(target) == digest:
+    if _intact(target, digest):
         return target
     log.info("downloading %s %s to %s", project, version, folder)
     endpoint = index or os.environ.get("PIP_INDEX_URL")
@@ -123,7 +123,10 @@ def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, alte
 
 
 def _intact(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256(path) == digest
+    try:
+        return path.is_file() and sha256(path) == digest
+    except OSError:  # not readable: downloaded again
+        return False
 
 
 def _is_terminal() -> bool:

@@ -1,7 +1,10 @@
 """Each corpus by its name: sets, directions, limits, and the error for a wrong folder or language."""
 
+import gzip
 import io
 import itertools
+import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.config.data import DataConfig, DataName, FilesConfig
+from seq2seq.data import archives
 from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpora.load import load_corpus, load_tests
 from seq2seq.errors import ConfigError, DataError
@@ -34,7 +38,8 @@ def tarred(data: bytes, name: str) -> bytes:
 
 
 ZIP = zipped(TATOEBA, "fra.txt")
-SDIST = tarred(ZIP, "nmt-0.0.6/data/fra-eng.zip")
+MEMBER = "nmt-0.0.6/data/fra-eng.zip"
+SDIST = tarred(ZIP, MEMBER)
 
 
 def tatoeba(root: Path, src: str = "en", tgt: str = "fr", **settings: int) -> DataConfig:
@@ -80,6 +85,128 @@ def test_tatoeba_from_a_wrong_folder(tmp_path: Path, name: str, data: bytes, mes
     with pytest.raises(DataError, match=message) as caught:
         load_corpus(tatoeba(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def tar_with(kind: bytes, target: str) -> bytes:
+    """Return a source distribution whose member is a folder, a link or a device."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo(MEMBER)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+    return buffer.getvalue()
+
+
+def zip_with(change: bytes, offsets: dict[bytes, int], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a zip file with other bytes at these offsets behind each signature."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("fra.txt", TATOEBA)
+    data = bytearray(buffer.getvalue())
+    for signature, offset in offsets.items():
+        at = data.index(signature) + offset
+        data[at : at + len(change)] = change
+    return bytes(data)
+
+
+FLAGS = {b"PK\3\4": 6, b"PK\1\2": 8}
+METHODS = {b"PK\3\4": 8, b"PK\1\2": 10}
+SIZES = {b"PK\3\4": 22, b"PK\1\2": 24}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("fra-eng.zip", zip_with(b"\1", FLAGS), "it is encrypted"),
+        ("fra-eng.zip", zip_with(b"", {}, zipfile.ZIP_BZIP2), "compression method 12 is not supported"),
+        ("fra-eng.zip", zip_with(b"\x63", METHODS), "compression method 99 is not supported"),
+        ("fra-eng.zip", zip_with(b"\xff" * 4, {b"PK\1\2": 16}), "CRC"),
+        ("fra-eng.zip", zip_with(b"\1\0\0\0", SIZES), ""),
+        ("fra-eng.zip", zip_with(b"\0\0", {b"PK\3\4": 30}), "differ"),
+        ("fra-eng.zip", b"", "not a zip file"),
+        ("fra-eng.zip", SDIST, "not a zip file"),
+        ("fra-eng.zip", zipped(bytes(3000), "fra.txt"), "larger than"),
+        ("nmt-0.0.6.tar.gz", b"", "empty"),
+        ("nmt-0.0.6.tar.gz", ZIP, "gzip"),
+        ("nmt-0.0.6.tar.gz", gzip.compress(b""), "empty"),
+        ("nmt-0.0.6.tar.gz", gzip.compress(bytes(100_000)), "larger than"),
+        ("nmt-0.0.6.tar.gz", gzip.compress(b"text"), "truncated|bad"),
+        ("nmt-0.0.6.tar.gz", SDIST[:-9], "end"),
+        ("nmt-0.0.6.tar.gz", tarred(b"no zip", MEMBER), "not a zip file"),
+        ("nmt-0.0.6.tar.gz", tarred(ZIP, f"/{MEMBER}"), "not found"),
+        ("nmt-0.0.6.tar.gz", tarred(ZIP, f"../{MEMBER}"), "not found"),
+        *[
+            ("nmt-0.0.6.tar.gz", tar_with(kind, MEMBER), "a folder, a link or a device")
+            for kind in (tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
+        ],
+    ],
+    ids=itertools.count(),
+)
+def test_an_archive_that_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, reason: str
+) -> None:
+    if reason == "larger than":  # without half a gigabyte
+        monkeypatch.setattr(archives, "MAX_BYTES", 2000)
+        monkeypatch.setattr(archives, "CHUNK", 100)
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / name).write_bytes(data)
+    with pytest.raises(
+        DataError, match=rf"^{re.escape(str(root / name))}.*: .*cannot read .*fra.*\(.*{reason}"
+    ) as caught:
+        load_corpus(tatoeba(root))
+    assert "\n" not in str(caught.value)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["root", f"root/{name}"]
+
+
+@pytest.mark.parametrize("name", [DataName.tatoeba, DataName.multi30k])
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [("missing", "no such folder"), ("file", "not a folder"), ("~nobody-here/x", "home"), ("a\0b", "")],
+)
+def test_a_root_that_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: DataName, root: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for load in (load_corpus, load_tests):
+        with pytest.raises(DataError, match=rf"^data\.root={root}: .*{reason}"):
+            load(DataConfig(name=name, src="en", tgt="fr", root=root))
+
+
+def test_pipes_and_folders_in_the_root_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "fra.txt").mkdir()
+    os.mkfifo(tmp_path / "fra-eng.zip")
+    (tmp_path / "nmt-0.0.6.tar.gz").symlink_to("nmt-0.0.6.tar.gz")
+    with pytest.raises(DataError, match="contains none of"):
+        load_corpus(tatoeba(tmp_path))
+    os.mkfifo(tmp_path / "train.en.gz")
+    with pytest.raises(DataError, match=r"train\.en\.gz is missing"):
+        load_corpus(DataConfig(name=DataName.multi30k, src="en", tgt="de", root=str(tmp_path)))
+
+
+def test_text_from_a_pipe_or_a_device_is_refused(tmp_path: Path, files: dict[str, FilesConfig]) -> None:
+    """Reading the first would wait without end, the second would fill the memory."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero"):
+        for key in ("train", "valid", "test"):
+            given = {**files, key: FilesConfig(tsv=path)}
+            with pytest.raises(DataError, match=rf"^data\.{key}\.tsv={path} is a pipe or a device"):
+                load_corpus(DataConfig(name=DataName.files, **given))
+    with pytest.raises(DataError, match=r"data\.test\.tgt=/dev/zero"):
+        load_tests(DataConfig(name=DataName.files, test=FilesConfig(src=str(tmp_path / "test"), tgt="/dev/zero")))
+
+
+def test_text_from_the_output_of_a_command_is_read(files: dict[str, FilesConfig]) -> None:
+    """`data.test.tsv=<(command)` of a shell is a pipe that is open already."""
+    reading, writing = os.pipe()
+    os.write(writing, b"a\tb\n")
+    os.close(writing)
+    try:
+        config = DataConfig(name=DataName.files, test=FilesConfig(tsv=f"/dev/fd/{reading}"))
+        assert list(load_tests(config)["test"]) == [("a", "b")]
+    finally:
+        os.close(reading)
 
 
 @pytest.mark.parametrize(

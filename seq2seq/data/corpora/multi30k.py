@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seq2seq.config.data import DataConfig
+from seq2seq.data.archives import root_folder
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir, fetch_files, sha256
@@ -55,7 +56,7 @@ def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     for part in TESTS:
         names = _file_names(config, part)
         published = all(name in SHA256 for name in names)
-        absent = config.root and not all((Path(config.root).expanduser() / name).exists() for name in names)
+        absent = config.root and not all((root_folder(config.root) / name).exists() for name in names)
         if part == TESTS[0] or (published and not absent):
             tests[part] = read(config, part)
     return tests
@@ -68,7 +69,7 @@ def read(config: DataConfig, part: str) -> ParallelText:
             raise ConfigError(f"{key}={language}: data=multi30k has {', '.join(LANGUAGES)}")
     names = _file_names(config, part)
     if config.root:
-        folder = Path(config.root).expanduser()
+        folder = root_folder(config.root)
         for name in names:
             _check(folder / name)
     else:
@@ -82,7 +83,11 @@ def _file_names(config: DataConfig, part: str) -> tuple[str, str]:
 
 
 def _check(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"data.root={path.parent}: {path.name} is missing")
-    if (actual := sha256(path)) != SHA256[path.name]:
+    try:
+        if not path.is_file():
+            raise DataError(f"data.root={path.parent}: {path.name} is missing")
+        actual = sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    if actual != SHA256[path.name]:
         raise DataError(f"{path} is not the published file: its SHA-256 is {actual}, expected {SHA256[path.name]}")

@@ -6,13 +6,10 @@ and stay available as long as PyPI does. The archive is only read; none of its c
 
 from __future__ import annotations
 
-import io
-import tarfile
-import zipfile
-import zlib
 from pathlib import Path
 
 from seq2seq.config.data import DataConfig
+from seq2seq.data import archives
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir, fetch_sdist
@@ -27,7 +24,6 @@ ALTERNATIVES = (
     "alternatives: data=grammar (synthetic, no download), data=files with your own text, "
     f"or data.root=DIR with {PROJECT}-{VERSION}.tar.gz in it"
 )
-ARCHIVE_ERRORS = (OSError, EOFError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
 def load(config: DataConfig) -> Corpus:
@@ -50,7 +46,7 @@ def _read(config: DataConfig) -> ParallelText:
         )
     name = NAMES[foreign]
     if config.root:
-        data = _read_from_folder(Path(config.root).expanduser(), name)
+        data = _read_from_folder(archives.root_folder(config.root), name)
     else:
         folder = cache_dir(config.cache_dir) / "tatoeba"
         data = _read_from_sdist(fetch_sdist(PROJECT, VERSION, SHA256, folder, alternatives=ALTERNATIVES), name)
@@ -61,28 +57,15 @@ def _read(config: DataConfig) -> ParallelText:
 def _read_from_folder(root: Path, name: str) -> bytes:
     """Return the bytes of NAME.txt from `root`: the plain file, the zipped one or the source distribution."""
     plain, zipped, sdist = root / f"{name}.txt", root / f"{name}-eng.zip", root / f"{PROJECT}-{VERSION}.tar.gz"
-    try:
-        if plain.is_file():
-            return plain.read_bytes()
-        if zipped.is_file():
-            return _unzip(zipped.read_bytes(), name)
-    except ARCHIVE_ERRORS as error:
-        raise DataError(f"data.root={root}: cannot read {name}.txt ({error})") from None
+    if plain.is_file():
+        return archives.read_file(plain)
+    if zipped.is_file():
+        return archives.unzip(archives.read_file(zipped), f"{name}.txt", str(zipped))
     if sdist.is_file():
         return _read_from_sdist(sdist, name)
     raise DataError(f"data.root={root} contains none of {plain.name}, {zipped.name}, {sdist.name}")
 
 
 def _read_from_sdist(path: Path, name: str) -> bytes:
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            member = archive.extractfile(f"{PROJECT}-{VERSION}/data/{name}-eng.zip")
-            assert member is not None
-            return _unzip(member.read(), name)
-    except ARCHIVE_ERRORS as error:
-        raise DataError(f"{path}: damaged archive ({error})") from None
-
-
-def _unzip(data: bytes, name: str) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return archive.read(f"{name}.txt")
+    member = f"{PROJECT}-{VERSION}/data/{name}-eng.zip"
+    return archives.unzip(archives.untar(path, member), f"{name}.txt", f"{path}: {member}")
