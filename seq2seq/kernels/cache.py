@@ -45,9 +45,8 @@ def folder_for(name: str) -> Path:
     for place in (_user_cache, _user_temporary):
         try:
             folder = place()
-            with contextlib.suppress(OSError):  # the checks below find out why there is none
-                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.mkdir(mode=0o700, exist_ok=True)
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
             folder = _checked(folder)
             if is_sound(folder / name) or os.access(folder, os.W_OK | os.X_OK):
                 return folder

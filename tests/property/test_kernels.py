@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -595,6 +596,12 @@ def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch
         forget_library()
     assert len(calls.read_text().splitlines()) == 1
     assert "did not finish" in str(bindings.problem())
+    (remembered,) = (fresh_cache / "seq2seq-lstm").glob("*.hangs")
+    for age in (build.REMEMBER_SEC + 60, -60):  # of a clock that was wrong
+        os.utime(remembered, (time.time() - age,) * 2)
+        forget_library()
+        assert build.library().path is None
+    assert len(calls.read_text().splitlines()) == 3
 
 
 def test_processes_that_start_together_compile_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
