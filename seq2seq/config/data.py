@@ -28,6 +28,10 @@ class PieceType(Choice):
     char = "char"
 
 
+BLEU_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores200")
+"""Tokenizers of sacreBLEU, by its names."""
+
+
 @dataclass
 class FilesConfig:
     """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
@@ -119,6 +123,11 @@ class DataConfig:
     )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
+    bleu_tokenizer: str | None = field(
+        None,
+        f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",
+        effect=Effect.fixed,
+    )
 
     @property
     def fold_of(self) -> tuple[int, int] | None:
