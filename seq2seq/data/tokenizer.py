@@ -23,6 +23,7 @@ from seq2seq.config.data import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.subword_sampling import Sampler
+from seq2seq.data.writing import word_spans
 from seq2seq.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Tokenizer:
         return [self._tgt.id_to_piece(int(i)) for i in ids]
 
     def src_words(self, line: str) -> list[int | None]:
-        """Return for each piece of `encode_src([line])[0]` the index in `line.split()` of its word.
+        """Return for each piece of `encode_src([line])[0]` the index in `word_spans(line)` of its word.
 
         White space, such as a lone ▁, belongs to the following word, or to none (None) at the end; a piece that spans
         two words belongs to the first. A word that normalisation removes, such as a zero-width space, has no piece.
@@ -122,7 +123,7 @@ class Tokenizer:
         return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
 
     def tgt_words(self, ids: Sequence[int], text: str) -> list[int | None]:
-        """Return for each of `ids` the index in `text.split()` of the word it is a part of.
+        """Return for each of `ids` the index in `word_spans(text)` of the word it is a part of.
 
         The bytes of a character belong to its word, white space to the following word. None if no word follows or if
         the id has no text: ids outside the vocabulary and special ids, except the unknown piece, whose text is ⁇.
@@ -210,10 +211,10 @@ def _utf8(line: str) -> bytes:
 
 
 def _words(text: str) -> list[int | None]:
-    """Return for each character the index in `text.split()` of its word; None for white space."""
+    """Return for each character the index in `word_spans(text)` of its word; None for white space."""
     words: list[int | None] = [None] * len(text)
-    for index, match in enumerate(re.finditer(r"\S+", text)):
-        words[match.start() : match.end()] = [index] * len(match[0])
+    for index, (begin, end) in enumerate(word_spans(text)):
+        words[begin:end] = [index] * (end - begin)
     return words
 
 

@@ -18,7 +18,7 @@ _CJK = (
 _SOUTH_EAST = "\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\ua980-\ua9ff\uaa60-\uaadf\u1b00-\u1b7f"
 """Thai, Lao, Tibetan, Burmese; Khmer; Tai Le, New Tai Lue; Tai Tham; Javanese; Tai Viet; Balinese."""
 _MARKS = "".join(c for c in map(chr, range(0x0E00, 0xAAE0)) if unicodedata.category(c).startswith("M"))
-_WORD = re.compile(f"[{_CJK}{_SOUTH_EAST}][{_MARKS}]*|[^\\s{_CJK}{_SOUTH_EAST}]+")
+_WORD = re.compile(f"(?!\\s)[{_CJK}{_SOUTH_EAST}][{_MARKS}]*|[^\\s{_CJK}{_SOUTH_EAST}]+")
 _NO_SPACES = re.compile(f"[{_CJK}{_SOUTH_EAST}]")
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
 

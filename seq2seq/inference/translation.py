@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import hard_alignment, word_attention
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.text import one_line
@@ -53,7 +54,7 @@ def align(
     """
     src_words, tgt_words = tokenizer.src_words(part.text), tokenizer.tgt_words(output.ids, output.text)
     links = hard_alignment(attn_weights, src_words, tgt_words)
-    shape = (len(output.text.split()), len(part.text.split()))
+    shape = (len(word_spans(output.text)), len(word_spans(part.text)))
     return dataclasses.replace(
         output,
         alignment=[(part.first_word + src, tgt) for src, tgt in links],
@@ -62,7 +63,7 @@ def align(
 
 
 def join_parts(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
-    """Return the outputs of a line from those of its parts: outputs of equal rank, joined by a space."""
+    """Return the outputs of a line from those of its parts: outputs of equal rank, joined as their script does."""
     if not parts:
         return [Translation("", 0.0, 0.0)]
     return list(parts[0]) if len(parts) == 1 else [_join(equal_rank) for equal_rank in zip(*parts, strict=False)]
@@ -74,9 +75,9 @@ def _join(parts: Sequence[Translation]) -> Translation:
     for part in parts:
         if links is not None:
             links += [(src, words + tgt) for src, tgt in part.alignment or ()]
-        words += len(part.text.split())
+        words += len(word_spans(part.text))
     return Translation(
-        " ".join(part.text for part in parts if part.text),
+        join_sentences([part.text for part in parts]),
         sum(part.score for part in parts),
         sum(part.log_prob for part in parts),
         [token for part in parts for token in part.ids],
