@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import Choice, Effect, field
 from seq2seq.errors import ConfigError
 
@@ -26,10 +27,6 @@ class PieceType(Choice):
     unigram = "unigram"
     bpe = "bpe"
     char = "char"
-
-
-BLEU_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none", "flores200")
-"""Tokenizers of sacreBLEU, by its names."""
 
 
 @dataclass

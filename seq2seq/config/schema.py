@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.data import BLEU_TOKENIZERS, DataConfig, DataName, PieceType
+from seq2seq.config.bleu import BLEU_TOKENIZERS
+from seq2seq.config.data import DataConfig, DataName, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from seq2seq.config.data import BLEU_TOKENIZERS, DataConfig
+from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.data.writing import lacks_spaces
 from seq2seq.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
 
 log = logging.getLogger(__name__)
 

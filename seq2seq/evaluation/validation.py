@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+
 import torch
 
 from seq2seq.config.decode import SearchName
@@ -46,9 +47,7 @@ class Validator:
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        n_best = self._translator.translate_n_best(
-            self._text.src, search=SearchName.beam, beam_size=self._beam_size
-        )
+        n_best = self._translator.translate_n_best(self._text.src, search=SearchName.beam, beam_size=self._beam_size)
         outputs = [best for best, *_ in n_best]
         hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf

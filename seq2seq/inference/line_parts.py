@@ -54,7 +54,7 @@ class LineEncoder:
         lines_parts = [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
         if split := [len(parts) for parts in lines_parts if len(parts) > 1]:
             log.warning(
-                "%d of %d lines are longer than the longest training sentence (%d tokens): translated in %d parts",
+                "%d of %d lines have more than %d tokens, more than the sentences of training: translated in %d parts",
                 *(len(split), len(lines_parts), self.max_tokens, sum(split)),
             )
         return lines_parts

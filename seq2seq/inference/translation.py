@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
-from seq2seq.inference.alignment import hard_alignment, word_attention
+from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
@@ -52,13 +52,14 @@ def align(
 
     `attn_weights` has a row per target token and EOS, and a column per source token and EOS.
     """
-    src_words, tgt_words = tokenizer.src_words(part.text), tokenizer.tgt_words(output.ids, output.text)
+    src_spans, tgt_spans = word_spans(part.text), word_spans(output.text)
+    src_words = tokenizer.src_words(part.text, src_spans)
+    tgt_words = tokenizer.tgt_words(output.ids, output.text, tgt_spans)
     links = hard_alignment(attn_weights, src_words, tgt_words)
-    shape = (len(word_spans(output.text)), len(word_spans(part.text)))
+    attention = word_attention(attn_weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))
+    links, attention = share_tokens(links, attention, owners(src_words, src_spans), owners(tgt_words, tgt_spans))
     return dataclasses.replace(
-        output,
-        alignment=[(part.first_word + src, tgt) for src, tgt in links],
-        attention=word_attention(attn_weights, src_words, tgt_words, shape),
+        output, alignment=[(part.first_word + src, tgt) for src, tgt in links], attention=attention
     )
 
 

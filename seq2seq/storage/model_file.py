@@ -112,7 +112,9 @@ def load_model(path: Path, device: torch.device) -> Model:
     # Before any conversion: int8 turns NaN into ordinary numbers.
     wrong = next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
     if wrong:
-        raise ModelFileError(f"{file} has weights that are not finite ({wrong}): its training diverged; use another model")
+        raise ModelFileError(
+            f"{file} has weights that are not finite ({wrong}): its training diverged; use another model"
+        )
     return Model(network.to(device).eval(), tokenizer, config, text)
 
 

@@ -48,7 +48,7 @@ def record(folder: Path, facts: dict[str, Any], resumes: bool) -> None:
     parts = _read(path) if resumes else []
     if parts and parts[0].get("data") != facts["data"]:
         log.warning("the data changed since the run started: compare the parts in %s", path)
-    text = json.dumps([*parts, facts], indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps([*parts, facts], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # An argument that is not UTF-8 contains lone surrogates, which JSON writes as \udcff.
     write_atomically(path, lambda new: new.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
