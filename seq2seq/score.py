@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "--src",
         required=True,
         metavar="FILE",
-        help="source text, one sentence a line (plain or .gz); -: standard input",
+        help="source text, one sentence a line; -: standard input",
     )
     made.add_argument(
         "--tgt",
@@ -98,7 +98,7 @@ def score(args: argparse.Namespace) -> None:
 
 
 def output_line(pair: PairScore, format: str) -> str:
-    """Return the output line of one pair; a pair that was not scored gives nan; JSON has null for what is not finite."""
+    """Return the output line of one pair; one that was not scored gives nan. JSON has null for non-finite numbers."""
     mean = pair.log_prob / len(pair.token_log_probs) if pair.token_log_probs else math.nan
     if format == "text":
         return f"{pair.log_prob:.4f}\t{mean:.4f}"
