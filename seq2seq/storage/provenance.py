@@ -77,7 +77,7 @@ def check_held_out(folder: Path, held_out: dict[str, str]) -> None:
     if changed:
         raise ConfigError(
             f"{folder} cannot be resumed: the {' and '.join(changed)} pairs held out of the training text are not those "
-            "of the run's first part, which may have trained on them; restore the text and the data settings, or start a "
+            "that the run started with, and may contain training pairs: restore the text and its settings, or start a "
             "new run"
         )
 
