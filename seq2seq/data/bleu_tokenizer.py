@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import first_line
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.data.writing import lacks_spaces
 from seq2seq.errors import ConfigError
@@ -114,5 +115,5 @@ def _problem(name: str) -> str:
     try:
         BLEU(tokenize=name)
     except Exception as error:  # a missing package or dictionary, a failed download: sacreBLEU has no common class
-        return " ".join(str(error).split())[:100] or type(error).__name__
+        return first_line(error)
     return ""

@@ -76,9 +76,9 @@ def check_held_out(folder: Path, held_out: dict[str, str]) -> None:
     changed = [name for name, digest in held_out.items() if recorded.get(name, digest) != digest]
     if changed:
         raise ConfigError(
-            f"{folder} cannot be resumed: the {' and '.join(changed)} pairs held out of the training text are not those "
-            "that the run started with, and may contain training pairs: restore the text and its settings, or start a "
-            "new run"
+            f"{folder} cannot be resumed: the {' and '.join(changed)} pairs held out of the training text are not "
+            "those that the run started with, and may contain training pairs: restore the text and its settings, or "
+            "start a new run"
         )
 
 
