@@ -131,7 +131,7 @@ def test_chinese_is_tokenised_into_characters() -> None:
     hypothesis, reference = (
         "狗看见房子。",
         "狗看见了房子。",
-    )  # 6 characters against 7; n-grams 6/6, 4/5, 2/4, 1/3... of 6
+    )  # 6 characters against 7; n-grams 6/6, 4/5, 2/4, 0/3
     expected = 100 * math.exp(1 - 7 / 6) * (6 / 6 * 4 / 5 * 2 / 4 * 0.5 / 3) ** (1 / 4)  # exponential smoothing
     found = bleu_score([hypothesis], [reference], tokenize="zh")
     assert found.value == pytest.approx(expected)
