@@ -50,7 +50,7 @@ from seq2seq.storage.provenance import (
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
-from seq2seq.training.fine_tuning import Pretrained, load_pretrained
+from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
 from seq2seq.training.trainer import Trainer
@@ -137,6 +137,8 @@ def run_training(
         held_out = {name: text_fingerprint(text) for name, text in corpus.held_out_texts().items()}
         if run.resumes:
             check_held_out(run.folder, held_out)
+        elif pretrained.weights:
+            warn_if_seen(pretrained.weights, config, held_out)
         tokenize = choose_tokenizer(config, corpus, run)
         model = make_model(config, corpus, device, pretrained, group.local_size)
         network, tokenizer = model.network, model.tokenizer

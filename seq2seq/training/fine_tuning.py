@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,24 @@ def check_compatible(parent: Model, config: Config) -> None:
         )
     for difference in differences + _newly_tied(new, old):
         log.warning("training.init_from: %s; the weights are copied anyway", difference)
+
+
+def warn_if_seen(parent: Model, config: Config, held_out: Mapping[str, str]) -> None:
+    """Log a warning if the run holds out other pairs of the text that `parent` was trained on than `parent` did.
+
+    Args:
+        parent: the pretrained model.
+        config: of the run.
+        held_out: fingerprints of the run's held-out sets.
+    """
+    new, old = config.data, parent.config.data
+    same_text = (new.name, new.train, {new.src, new.tgt}) == (old.name, old.train, {old.src, old.tgt})
+    changed = [name for name, digest in held_out.items() if parent.text.held_out.get(name, digest) != digest]
+    if same_text and changed:
+        log.warning(
+            "training.init_from: the %s pairs held out of the training text are not those that the model held out, and "
+            "may contain pairs that it was trained on: give data.valid and data.test", " and ".join(changed)
+        )  # fmt: skip
 
 
 def copy_weights(parent: Model, child: Model) -> None:
