@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.cli.aligned_files import read_aligned
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -22,10 +22,12 @@ from seq2seq.cli.process_options import (
     model_list,
 )
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
+from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.evaluation.metrics import Scores
 
@@ -34,9 +36,10 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
 
   %(prog)s MODEL                     translate and score the test sets of the model's corpus
   %(prog)s MODEL --src F --ref F     translate and score your own test set
-  %(prog)s --hyp F --ref F           score existing translations, by any program
+  %(prog)s --hyp F --ref F           score existing translations, by any program (-: standard input)
 """
 WITH_MODEL = (*FIELDS, "weights", "shortlist", "device", "precision", "threads", "output")
+OPTION = "--tokenize"
 WITH_CORPUS = ("data_root", "cache_dir")
 
 
@@ -59,9 +62,14 @@ def parser() -> argparse.ArgumentParser:
     add_ensemble_weights(made)
     add_shortlist(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
-    text.add_argument("--src", metavar="FILE", help="translate this file")
-    text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
-    text.add_argument("--ref", metavar="FILE", help="reference translations, line-aligned with --src or --hyp")
+    text.add_argument("--src", metavar="FILE", help="translate this file; -: standard input")
+    text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed; -: standard input")
+    text.add_argument(
+        "--ref",
+        action="append",
+        metavar="FILE",
+        help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
+    )
     text.add_argument(
         "--data-root", metavar="DIR", help="read the model's corpus from this folder instead of downloading it"
     )
@@ -69,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     add_search_options(made)
     add_process_options(made)
     output = made.add_argument_group("output")
+    output.add_argument(
+        "--tokenize",
+        choices=BLEU_TOKENIZERS,
+        help="sacreBLEU's tokenizer (default: that of the model's data.bleu_tokenizer or target language; with --hyp "
+        "13a)",
+    )
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
     return made
@@ -82,9 +96,11 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     logging.basicConfig(format="warning: %(message)s")
     check(args)
-    results = score_model(args) if args.hyp is None else score_file(args.hyp, args.ref)
+    results = score_model(args) if args.hyp is None else {"test": score_file(args.hyp, args.ref, args.tokenize)}
     if args.json:
-        print(json.dumps({name: scores.to_dict() for name, scores in results.items()}))
+        from seq2seq.storage.metrics_file import to_json
+
+        print(to_json({name: scores.to_dict() for name, scores in results.items()}))
     else:
         from seq2seq.evaluation.report import print_scores
 
@@ -113,53 +129,82 @@ def check(args: argparse.Namespace) -> None:
     search_overrides(args)
 
 
-def score_file(hyp: str, ref: str) -> dict[str, Scores]:
-    """Score one file against another."""
-    from seq2seq.data.reading import read_pair
+def score_file(hyp: str, refs: Sequence[str], tokenize: str | None) -> Scores:
+    """Score one file against the references."""
+    from seq2seq.data.bleu_tokenizer import DEFAULT, check_tokenizer, warn_if_meaningless
     from seq2seq.evaluation.metrics import score
 
-    text = read_pair(hyp, ref)
-    return {"test": score(text.src, text.tgt)}
+    tokenize = tokenize or DEFAULT
+    check_tokenizer(tokenize, OPTION)
+    hypotheses, *references = read_aligned([hyp, *refs])
+    warn_if_meaningless(tokenize, references[0], OPTION)
+    return score(hypotheses, *references, tokenize=tokenize)
 
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate and score every test set; log each on stderr."""
-    from seq2seq.data.reading import read_pair
+    from seq2seq.data.bleu_tokenizer import bleu_tokenizer, warn_if_meaningless
     from seq2seq.evaluation.metrics import score
+    from seq2seq.storage.model_file import read_config
 
     if args.output:
         make_folder(args.output)
-    given = None if args.src is None else read_pair(args.src, args.ref)  # before the model is loaded
-    translator = load_translator(args, model_list(args.model))
+    given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
+    models = model_list(args.model)
+    data = read_config(Path(models[0])).data
+    tokenize = bleu_tokenizer(data, args.tokenize, OPTION if args.tokenize else "data.bleu_tokenizer")
+    translator = load_translator(args, models)
     overrides = search_overrides(args, translator.decode)
-    tests = load_corpus_tests(args) if given is None else {"test": given}
+    tests = {"test": given} if given is not None else corpus_tests(args, data, models)
     results = {}
-    for name, text in tests.items():
+    for name, (sources, *references) in tests.items():
+        warn_if_meaningless(tokenize, references[0], OPTION)
         start = time.perf_counter()
-        hypotheses = translator.translate(text.src, **overrides)
+        hypotheses = translator.translate(sources, **overrides)
         seconds = time.perf_counter() - start
-        print(f"{name}: {len(text):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
+        print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
             write_lines(args.output / f"{name}.hyp", hypotheses)
-        results[name] = score(hypotheses, text.tgt)
+        results[name] = score(hypotheses, *references, tokenize=tokenize)
     return results
 
 
-def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
-    """Read the test sets of the corpus that the first model was trained on.
+def corpus_tests(args: argparse.Namespace, data: DataConfig, models: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Return the test sets, sources and references, of the corpus that the first model was trained on.
 
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from a folder.
+        DataError: a test set is drawn from training text that changed.
     """
     from seq2seq.config.data import DataName
     from seq2seq.data.corpora.load import load_tests
-    from seq2seq.storage.model_file import read_config
 
-    data = read_config(Path(model_list(args.model)[0])).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
-    return load_tests(dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None}))
+    data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
+    tests = load_tests(data)
+    for model in models:
+        check_held_out(model, tests)
+    return {name: [text.src, text.tgt] for name, text in tests.items()}
+
+
+def check_held_out(model: str, tests: Mapping[str, ParallelText]) -> None:
+    """Check that the test sets drawn from the training text are those that the model did not see in training.
+
+    Raises:
+        DataError: another set is drawn, which may contain training pairs of the model.
+    """
+    from seq2seq.storage.model_file import read_training_text
+    from seq2seq.storage.provenance import text_fingerprint
+
+    held_out = read_training_text(Path(model)).held_out
+    for name, text in tests.items():
+        if held_out.get(name, "") not in ("", text_fingerprint(text)):
+            raise DataError(
+                f"{model}: the {name} set drawn from the training text now is not the one that the model held out, so "
+                "it may contain training pairs: restore the text as it was, or give --src FILE --ref FILE"
+            )
 
 
 def make_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
@@ -21,6 +20,7 @@ from seq2seq.cli.process_options import (
     load_translator,
     model_list,
 )
+from seq2seq.storage.metrics_file import to_json
 
 if TYPE_CHECKING:
     from seq2seq.inference.forced_scoring import PairScore
@@ -48,9 +48,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", metavar="MODEL", help="model file or run folder; several, comma-separated, form an ensemble"
     )
-    made.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)")
     made.add_argument(
-        "--tgt", required=True, metavar="FILE", help="target text, line-aligned with --src (plain or .gz)"
+        "--src",
+        required=True,
+        metavar="FILE",
+        help="source text, one sentence a line; -: standard input",
+    )
+    made.add_argument(
+        "--tgt",
+        required=True,
+        metavar="FILE",
+        help="target text, line-aligned with --src (plain or .gz); -: standard input",
     )
     made.add_argument(
         "--format",
@@ -71,18 +79,18 @@ def score(args: argparse.Namespace) -> None:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
         ConfigError: an option is out of range.
     """
-    from seq2seq.data.reading import read_pair
+    from seq2seq.cli.aligned_files import read_aligned
 
     logging.basicConfig(format="warning: %(message)s")
-    text = read_pair(args.src, args.tgt)
+    sources, targets = read_aligned([args.src, args.tgt])
 
     from seq2seq.inference.forced_scoring import perplexity
 
     translator = load_translator(args, model_list(args.model))
     scores: list[PairScore] = []
-    for start in range(0, len(text), WINDOW):
+    for start in range(0, len(sources), WINDOW):
         window = slice(start, start + WINDOW)
-        window_scores = translator.score(text.src[window], text.tgt[window], batch_tokens=args.batch_tokens)
+        window_scores = translator.score(sources[window], targets[window], batch_tokens=args.batch_tokens)
         sys.stdout.writelines(f"{output_line(pair, args.format)}\n" for pair in window_scores)
         scores += window_scores
     pieces = sum(len(pair.token_log_probs) for pair in scores)
@@ -90,15 +98,14 @@ def score(args: argparse.Namespace) -> None:
 
 
 def output_line(pair: PairScore, format: str) -> str:
-    """Return the output line of one pair; a pair that was not scored gives nan (JSON: null)."""
+    """Return the output line of one pair; one that was not scored gives nan. JSON has null for non-finite numbers."""
     mean = pair.log_prob / len(pair.token_log_probs) if pair.token_log_probs else math.nan
     if format == "text":
         return f"{pair.log_prob:.4f}\t{mean:.4f}"
-    known = bool(pair.token_log_probs)
-    return json.dumps(
+    return to_json(
         {
-            "log_prob": pair.log_prob if known else None,
-            "mean_log_prob": mean if known else None,
+            "log_prob": pair.log_prob,
+            "mean_log_prob": mean,
             "pieces": pair.pieces,
             "token_log_probs": pair.token_log_probs,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -24,6 +25,7 @@ from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
+from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
@@ -36,12 +38,19 @@ from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
-from seq2seq.storage.model_file import Model, save_model
-from seq2seq.storage.provenance import fingerprint, make_facts, record
+from seq2seq.storage.model_file import Model, TrainingText, save_model
+from seq2seq.storage.provenance import (
+    check_held_out,
+    fingerprint,
+    first_part,
+    make_facts,
+    record,
+    text_fingerprint,
+)
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
-from seq2seq.training.fine_tuning import Pretrained, load_pretrained
+from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
 from seq2seq.training.trainer import Trainer
@@ -125,11 +134,19 @@ def run_training(
     with group.local_main_first():
         pretrained = load_pretrained(config, run.folder if run.resumes else None)
         corpus = load_corpus(config.data)
+        held_out = {name: text_fingerprint(text) for name, text in corpus.held_out_texts().items()}
+        if run.resumes:
+            check_held_out(run.folder, held_out)
+        elif pretrained.weights:
+            warn_if_seen(pretrained.weights, config, held_out)
+        tokenize = choose_tokenizer(config, corpus, run)
         model = make_model(config, corpus, device, pretrained, group.local_size)
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
+        longest = max(data.longest_src(), pretrained.longest_src)
+        model = dataclasses.replace(model, text=TrainingText(longest, held_out))
         translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
-        validate = make_validator(config, corpus, translator)
+        validate = make_validator(config, corpus, translator, tokenize)
     texts = fingerprint(corpus)
     group.check_same(tokenizer.fingerprint, "tokenizer")
     group.check_same(texts, "corpus")
@@ -149,10 +166,10 @@ def run_training(
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
             facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
-            write_settings(run, config, facts)
+            write_settings(run, config, facts | {"held_out": held_out, "bleu_tokenizer": tokenize})
         with stop_on_signal(trainer):
             trainer.fit()
-        return test_best_model(run.folder, corpus, config, run_log) if group.is_main and test else {}
+        return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
 
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
@@ -160,6 +177,24 @@ def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> No
     yaml = OmegaConf.create(to_dict(config))
     write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
     record(run.folder, facts, run.resumes)
+
+
+def choose_tokenizer(config: Config, corpus: Corpus, run: RunContext) -> str:
+    """Return BLEU's tokenizer, before the training, and log it unless it is the default.
+
+    A resumed run keeps the tokenizer that it started with: BLEU of two tokenizers cannot be compared, and the
+    installed packages may have changed.
+
+    Raises:
+        ConfigError: the tokenizer cannot be used here.
+    """
+    key = "data.bleu_tokenizer"
+    started_with = first_part(run.folder).get("bleu_tokenizer") if run.resumes else None
+    tokenize = bleu_tokenizer(config.data, started_with)
+    warn_if_meaningless(tokenize, corpus.valid.tgt, key)
+    if tokenize != DEFAULT:
+        log.info("BLEU tokenizer: %s (data.tgt=%s, %s)", tokenize, config.data.tgt, key)
+    return tokenize
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
@@ -179,7 +214,7 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
     return model
 
 
-def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Validator:
+def make_validator(config: Config, corpus: Corpus, translator: Translator, tokenize: str) -> Validator:
     """Return the validation: perplexity of the whole set, BLEU of greedy translations of its first sentences."""
     pairs = prepare(corpus.valid, translator.tokenizer, None, cache_dir(config.data.cache_dir))
     return Validator(
@@ -187,16 +222,19 @@ def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Va
         lambda: fixed_batches(pairs, VALIDATION_BATCH_TOKENS),
         corpus.valid.first(config.training.validate_sentences),
         beam_size=1,
+        tokenize=tokenize,
     )
 
 
-def test_best_model(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> dict[str, Scores]:
+def test_best_model(
+    folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog, tokenize: str
+) -> dict[str, Scores]:
     """Score the best model on every test set; print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     results: dict[str, Scores] = {}
     for name, text in corpus.tests.items():
         hypotheses = translator.translate(text.src)
-        results[name] = score(hypotheses, text.tgt)
+        results[name] = score(hypotheses, text.tgt, tokenize=tokenize)
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
         if name == next(iter(corpus.tests)):
             for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:

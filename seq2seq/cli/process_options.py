@@ -9,7 +9,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seq2seq.config.decode import InferencePrecisionName
 from seq2seq.errors import ConfigError
@@ -23,11 +23,50 @@ PRECISIONS = tuple(InferencePrecisionName.__members__)
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, as all user errors are."""
+    """An argument parser whose errors are one line, as all user errors are.
+
+    An option that is given twice is an error, where argparse would drop the first value; `action="append"` repeats.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._given: set[argparse.Action] = set()
+        super().__init__(*args, **options)
+        for name, action in ((None, _StoreOnce), ("store", _StoreOnce), ("store_true", _StoreTrueOnce)):
+            self.register("action", name, action)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, counting the options anew."""
+        self._given.clear()
+        return super().parse_known_args(args, namespace)
+
+    def check_first(self, action: argparse.Action) -> None:
+        """Raise ConfigError if the option of `action` was given before."""
+        if action in self._given:
+            self.error(f"{'/'.join(action.option_strings)} is given twice: give it once")
+        self._given.add(action)
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, which the command prints as its one line."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+class _Once(argparse.Action):
+    """Refuses the second occurrence of an option; positional arguments have no option string."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string is not None and isinstance(parser, CommandParser):
+            parser.check_first(self)
+        super().__call__(parser, namespace, values, option_string)
+
+
+class _StoreOnce(_Once, argparse._StoreAction):
+    pass
+
+
+class _StoreTrueOnce(_Once, argparse._StoreTrueAction):
+    pass
 
 
 def positive(text: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import Choice, Effect, field
 from seq2seq.errors import ConfigError
 
@@ -119,6 +120,11 @@ class DataConfig:
     )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
+    bleu_tokenizer: str | None = field(
+        None,
+        f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",
+        effect=Effect.fixed,
+    )
 
     @property
     def fold_of(self) -> tuple[int, int] | None:

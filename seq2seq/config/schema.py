@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import DataConfig, DataName, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
@@ -49,6 +50,8 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError(
             "data.sampling needs data.tokenizer.type=unigram or bpe: char has only one segmentation of a text"
         )
+    if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
+        raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
     if data.src == data.tgt and data.name is not DataName.files:
         raise ConfigError(f"data.src and data.tgt are both {data.src!r}: set two different languages")
 

@@ -100,7 +100,7 @@ class PairedIds:
 
 
 def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
-    """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit.
+    """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit; logs nothing.
 
     Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all.
 
@@ -123,7 +123,6 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
                 file.chmod(file.stat().st_mode & ~0o222)
         pairs = PairedIds(folder)
     check_not_empty(pairs, max_length)
-    log_dropped(pairs, max_length)
     return pairs
 
 

@@ -35,9 +35,19 @@ class ParallelText:
 
 @dataclass
 class Corpus:
-    """Training and validation text and the test sets by name; the tokenizer is trained on `tokenizer_text`."""
+    """Training and validation text and the test sets by name; the tokenizer is trained on `tokenizer_text`.
+
+    `held_out` names the sets ("valid" and names of test sets) that are drawn from the training text or made with it:
+    another training text gives other sets.
+    """
 
     train: ParallelText
     valid: ParallelText
     tests: dict[str, ParallelText]
     tokenizer_text: ParallelText | None = None  # default: `train`
+    held_out: frozenset[str] = frozenset()
+
+    def held_out_texts(self) -> dict[str, ParallelText]:
+        """Return the sets that `held_out` names."""
+        sets = {"valid": self.valid, **self.tests}
+        return {name: sets[name] for name in sorted(self.held_out)}

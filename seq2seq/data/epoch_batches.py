@@ -9,6 +9,7 @@ from seq2seq.config.data import DataConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.batching import Cost, batch_order, batches, costliest
+from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_pairs import epoch_pairs
@@ -27,6 +28,7 @@ class EpochBatches:
         max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
         pairs_of = epoch_pairs(text, tokenizer, data.sampling, max_length, training.seed, cache)
         self._training = training
+        self._prepare = functools.partial(prepare, text, tokenizer, max_length, cache)
         self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded at its first use
         self._order_of = functools.lru_cache(1)(self._order)
 
@@ -34,6 +36,10 @@ class EpochBatches:
         """Return the number of batches of `epoch` and an iterator over them, from number `start`."""
         order = self._order_of(epoch)
         return len(order), batches(self._pairs_of(epoch), order, start)
+
+    def longest_src(self) -> int:
+        """Return the source tokens, without EOS, of the longest training sentence, in its best segmentation."""
+        return int(self._prepare().src_lengths.max()) - 1
 
     def worst(self, epoch: int, cost: Cost) -> Batch:
         """Return the batch of `epoch` with the highest cost (see `batching.costliest`)."""

@@ -41,6 +41,7 @@ def epoch_pairs(
     """
     if sampling.src is None and sampling.tgt is None:
         pairs = prepare(text, tokenizer, max_length, cache)
+        log_dropped(pairs, max_length)
         return lambda epoch: pairs
     return SampledEpochs(text, tokenizer, sampling, max_length, seed, cache)
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 MAX_TRAINING_LINES = 1_000_000
 FEW_LINES = 64  # below it threads do not pay: starting them takes 0.5 ms, encoding a line a hundredth of that
 KEY = "data.tokenizer.vocab_size"
+Spans = Sequence[tuple[int, int]]
+"""Begin and end of each word of a line."""
 _SPACES = " ▁"  # SentencePiece writes spaces of normalised text as ▁; some given models keep them
 
 
@@ -99,14 +101,14 @@ class Tokenizer:
         """Return the target pieces as readable strings."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
 
-    def src_words(self, line: str) -> list[int | None]:
-        """Return for each piece of `encode_src([line])[0]` the index in `line.split()` of its word.
+    def src_words(self, line: str, spans: Spans | None = None) -> list[int | None]:
+        """Return for each piece of `encode_src([line])[0]` the index of its word in `spans` (default: `line.split()`).
 
         White space, such as a lone ▁, belongs to the following word, or to none (None) at the end; a piece that spans
         two words belongs to the first. A word that normalisation removes, such as a zero-width space, has no piece.
         """
         line = _utf8(line).decode()
-        words = _words(line)
+        words = _words(line, spans)
         text, origins = self._src.normalize(line, with_offsets=True)
         encoded = self._src.encode(line, return_type="offset_mapping")
         # The offsets in `encoded` assign removed characters to either neighbour, and a whole character to the last of
@@ -121,8 +123,8 @@ class Tokenizer:
         following = _next_word(byte_words)
         return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
 
-    def tgt_words(self, ids: Sequence[int], text: str) -> list[int | None]:
-        """Return for each of `ids` the index in `text.split()` of the word it is a part of.
+    def tgt_words(self, ids: Sequence[int], text: str, spans: Spans | None = None) -> list[int | None]:
+        """Return for each of `ids` the index in `spans` (default: `text.split()`) of the word it is a part of.
 
         The bytes of a character belong to its word, white space to the following word. None if no word follows or if
         the id has no text: ids outside the vocabulary and special ids, except the unknown piece, whose text is ⁇.
@@ -135,7 +137,7 @@ class Tokenizer:
         decoded = self._tgt.decode(known, return_type="offset_mapping")
         if decoded["text"].split() != text.split() or len(decoded["text"]) != len(text):
             raise ValueError(f"{text!r} is not the text of the ids: {decoded['text']!r}")
-        following = _next_word(_words(text))
+        following = _next_word(_words(text, spans))
         begins = (begin for begin, _ in decoded["offsets"])
         words = (None if self._tgt.is_control(i) else following[begin] for i, begin in zip(known, begins, strict=True))
         return [next(words) if 0 <= i < size else None for i in ids]
@@ -209,11 +211,11 @@ def _utf8(line: str) -> bytes:
     return line.encode("utf-8", "replace")
 
 
-def _words(text: str) -> list[int | None]:
-    """Return for each character the index in `text.split()` of its word; None for white space."""
+def _words(text: str, spans: Spans | None) -> list[int | None]:
+    """Return for each character the index of its word in `spans` (default: `text.split()`); None for white space."""
     words: list[int | None] = [None] * len(text)
-    for index, match in enumerate(re.finditer(r"\S+", text)):
-        words[match.start() : match.end()] = [index] * len(match[0])
+    for index, (begin, end) in enumerate(spans or [match.span() for match in re.finditer(r"\S+", text)]):
+        words[begin:end] = [index] * (end - begin)
     return words
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
 from seq2seq.errors import DataError
 
 
@@ -28,8 +30,8 @@ class Score:
 class Scores:
     """All metrics of one test set. Higher is better, except for `ter` (edits per 100 reference words).
 
-    Report `bleu`, which is computed on cased text as it is. `bleu_tok_lc`, on lower-cased text tokenised with 13a, is
-    for comparison with older papers. Most of them used the Moses tokeniser, which also splits apostrophes
+    Report `bleu`, which is computed on cased text as it is. `bleu_tok_lc`, on lower-cased text with the same tokenizer,
+    is for comparison with older papers. Most of them used the Moses tokeniser, which also splits apostrophes
     ("l' homme"): for languages with many apostrophes the figures differ.
     """
 
@@ -52,8 +54,13 @@ class Scores:
         return plain | {"sentences": self.sentences}
 
 
-def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """Compute all metrics of detokenised translations, with one reference each.
+def score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> Scores:
+    """Compute all metrics of detokenised translations.
+
+    Args:
+        hypotheses: one per sentence.
+        references: one per sentence; several, to compare each hypothesis with all of them.
+        tokenize: sacreBLEU's tokenizer of BLEU (`data.bleu_tokenizer`). TER follows the script of the references.
 
     Raises:
         DataError: the numbers of hypotheses and references differ or are 0.
@@ -61,25 +68,30 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
     _check(hypotheses, references)
     return Scores(
         sentences=len(hypotheses),
-        bleu=_run(BLEU(), hypotheses, references),
+        bleu=_run(BLEU(tokenize=tokenize), hypotheses, references),
         chrf=_run(CHRF(), hypotheses, references),
-        ter=_run(TER(), hypotheses, references),
+        ter=_ter(hypotheses, references),
         # force: no second warning if the text looks tokenised
-        bleu_tok_lc=_run(BLEU(lowercase=True, tokenize="13a", force=True), hypotheses, references),
+        bleu_tok_lc=_run(BLEU(lowercase=True, tokenize=tokenize, force=True), hypotheses, references),
     )
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+def bleu_score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> Score:
     """Return only the BLEU of `score`, which is fast enough for every validation (TER is the slow metric).
 
     Raises:
         DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
-    return _run(BLEU(force=True), hypotheses, references).value
+    return _run(BLEU(tokenize=tokenize, force=True), hypotheses, references)
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+def bleu(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> float:
+    """Return the value of `bleu_score`."""
+    return bleu_score(hypotheses, *references, tokenize=tokenize).value
+
+
+def chrf(hypotheses: Sequence[str], *references: Sequence[str]) -> float:
     """Return only the chrF of `score`.
 
     Raises:
@@ -89,15 +101,35 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return _run(CHRF(), hypotheses, references).value
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if len(hypotheses) != len(references):
-        raise DataError(
-            f"{len(hypotheses)} hypotheses but {len(references)} references: give one line of each per sentence"
-        )
+def _ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    """Compute TER over words; without spaces between words, over what sacreBLEU splits in Asian text, or characters.
+
+    Tercom's Asian normalisation splits Chinese and Japanese text only. Other scripts are split into characters here.
+    """
+    text = [line for lines in references for line in lines]
+    if not lacks_spaces(text):
+        return _run(TER(), hypotheses, references)
+    if is_chinese_or_japanese(text):
+        return _run(TER(normalized=True, asian_support=True), hypotheses, references)
+    metric = TER()
+    metric.tokenizer_signature = f"char-{metric.tokenizer_signature}"
+    return _run(metric, _characters(hypotheses), [_characters(lines) for lines in references])
+
+
+def _characters(lines: Sequence[str]) -> list[str]:
+    return [" ".join(line[begin:end] for begin, end in word_spans(line)) for line in lines]
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    for lines in references:
+        if len(hypotheses) != len(lines):
+            raise DataError(
+                f"{len(hypotheses)} hypotheses but {len(lines)} references: give one line of each per sentence"
+            )
     if not hypotheses:
         raise DataError("nothing to score: there are no hypotheses")
 
 
-def _run(metric: Metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    value = metric.corpus_score(hypotheses, [references]).score
+def _run(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
+    value = metric.corpus_score(hypotheses, references).score
     return Score(value, str(metric.get_signature()))  # the signature is complete only after the metric has run

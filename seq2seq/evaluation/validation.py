@@ -1,18 +1,18 @@
-"""Validation: loss under teacher forcing, BLEU and chrF of translations."""
+"""Validation: loss under teacher forcing, BLEU and chrF of greedy translations, whatever search the config names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
-from seq2seq.config.decode import users_of
+from seq2seq.config.decode import SearchName
 from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import Batch
+from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.data.corpus import ParallelText
-from seq2seq.evaluation.metrics import bleu, chrf
+from seq2seq.evaluation.metrics import bleu_score, chrf
 from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
@@ -27,26 +27,37 @@ END = "(end)"
 
 
 class Validator:
-    """Validates the network of `translator`, in its current state, on each call."""
+    """Validates the network of `translator`, in its current state, on each call.
+
+    The search is beam search with `beam_size` hypotheses, not `decode.search`: samples would make the monitored score
+    noisy, and 32 of them per sentence (mbr) would make a validation slow.
+    """
 
     def __init__(
-        self, translator: Translator, batches: Callable[[], Iterable[Batch]], text: ParallelText, beam_size: int
+        self,
+        translator: Translator,
+        batches: Callable[[], Iterable[Batch]],
+        text: ParallelText,
+        beam_size: int,
+        tokenize: str = DEFAULT,
     ) -> None:
         self._translator, self._batches, self._text = translator, batches, text
-        has_beam = translator.decode.search in users_of("beam_size")
-        self._options: dict[str, Any] = {"beam_size": beam_size} if has_beam else {}
+        self._beam_size, self._tokenize = beam_size, tokenize
 
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        outputs = [best for best, *_ in self._translator.translate_n_best(self._text.src, **self._options)]
+        n_best = self._translator.translate_n_best(self._text.src, search=SearchName.beam, beam_size=self._beam_size)
+        outputs = [best for best, *_ in n_best]
         hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf
-        scores = bleu(hypotheses, self._text.tgt), chrf(hypotheses, self._text.tgt)
+        bleu = bleu_score(hypotheses, self._text.tgt, tokenize=self._tokenize)
         rows = zip(self._text.src[:SAMPLES], hypotheses[:SAMPLES], self._text.tgt[:SAMPLES], strict=True)
         attention = self._attention(self._text.src[0], outputs[0])
         samples = [Sample(*row) for row in rows]
-        return Validation(loss, perplexity, *scores, samples=samples, attention=attention)
+        return Validation(
+            loss, perplexity, bleu.value, chrf(hypotheses, self._text.tgt), samples, attention, bleu.signature
+        )
 
     def _attention(self, line: str, output: Translation) -> AttentionMap | None:
         """Return the attention weights of `output`, by forced decoding.

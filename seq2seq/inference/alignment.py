@@ -9,6 +9,7 @@ such as fast_align (Dyer et al. 2013), which writes the same format.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 
@@ -52,6 +53,44 @@ def hard_alignment(
         if maximum > 0 and maximum >= outside:
             links.append((masses.index(maximum), target))
     return sorted(links)
+
+
+def owners(words: Sequence[int | None], spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Return for each word the word that its token is counted for: itself, or the one before it.
+
+    In scripts without spaces a token may span several words (characters); it is counted for the first of them.
+
+    Args:
+        words: word index of each token, as `Tokenizer.src_words` returns it.
+        spans: begin and end of each word.
+    """
+    have_tokens, found = set(words), list(range(len(spans)))
+    for word in range(1, len(spans)):
+        if word not in have_tokens and spans[word - 1][1] == spans[word][0]:
+            found[word] = found[word - 1]
+    return found
+
+
+def share_tokens(
+    links: Sequence[tuple[int, int]],
+    attention: Sequence[Sequence[float]],
+    src_owners: Sequence[int],
+    tgt_owners: Sequence[int],
+) -> tuple[list[tuple[int, int]], list[list[float]]]:
+    """Give words that share a token (`owners`) the links of that token, and equal parts of its attention.
+
+    Returns:
+        Links and attention: a target word has the row of its owner, source words divide the column of theirs.
+    """
+    linked = set(links)
+    shared = [
+        (src, tgt)
+        for src, src_owner in enumerate(src_owners)
+        for tgt, tgt_owner in enumerate(tgt_owners)
+        if (src_owner, tgt_owner) in linked
+    ]
+    sizes = Counter(src_owners)
+    return shared, [[attention[tgt][src] / sizes[src] for src in src_owners] for tgt in tgt_owners]
 
 
 def pharaoh(links: Iterable[tuple[int, int]]) -> str:

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import ForcedDecoding
 from seq2seq.inference.line_parts import MAX_PART_TOKENS
 from seq2seq.inference.text import valid_unicode
 from seq2seq.search.batched_search import batches
+from seq2seq.search.top_k import NAN_MESSAGE
 
 EOS_NAME = "</s>"
 
@@ -55,6 +57,9 @@ def score_pairs(
         sources: source lines.
         targets: target lines.
         batch_tokens: maximum of pairs × longest side in a batch.
+
+    Raises:
+        NotFiniteError: the network computes NaN.
     """
     src_ids = tokenizer.encode_src([valid_unicode(line) for line in sources])
     tgt_ids = tokenizer.encode_tgt([valid_unicode(line) for line in targets])
@@ -67,6 +72,8 @@ def score_pairs(
         rows = [scored[i] for i in batch]
         decoded = force_decode([src_ids[i] for i in rows], [tgt_ids[i] for i in rows])
         for i, pair in zip(rows, decoded, strict=True):
+            if math.isnan(math.fsum(pair.token_log_probs)):
+                raise NotFiniteError(NAN_MESSAGE)
             scores[i] = dataclasses.replace(scores[i], token_log_probs=pair.token_log_probs)
     return scores
 

@@ -1,4 +1,4 @@
-"""Lines as search inputs: token ids, prefix and phrases of each line; a very long line is split into parts."""
+"""Lines as search inputs: token ids, prefix and phrases of each line; a long line is split into parts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,19 @@ class LineEncoder:
         terms: Sequence[Sequence[str]],
         glossary: Glossary | None,
     ) -> list[list[LinePart]]:
-        """Return the parts of each line: none if it is blank, one unless it is very long.
+        """Return the parts of each line: none if it is blank, one unless it is longer than `max_tokens`.
 
         A line's prefix and terms go to its first part; glossary terms go to the part that contains their source term.
         """
         texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
         rows = zip(texts, self.tokenizer.encode_src(texts), prefixes, terms, strict=True)
-        return [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
+        lines_parts = [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
+        if split := [len(parts) for parts in lines_parts if len(parts) > 1]:
+            log.warning(
+                "%d of %d lines have more than %d tokens, more than the sentences of training: translated in %d parts",
+                *(len(split), len(lines_parts), self.max_tokens, sum(split)),
+            )
+        return lines_parts
 
     def banned_sequences(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the id sequences that an output must not contain for it to contain none of these texts."""
@@ -66,7 +72,6 @@ class LineEncoder:
         segments = [(text, ids)]
         if len(ids) > self.max_tokens:
             segments = self._split(text)
-            log.warning("a line of %d characters is translated in %d parts", len(text), len(segments))
         parts: list[LinePart] = []
         start = 0
         for segment, ids in segments:

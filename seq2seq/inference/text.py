@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from seq2seq.data.writing import word_spans
+
 # All line breaks of str.splitlines; a model may emit any of them as text.
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])")
@@ -33,10 +35,8 @@ def split_long(text: str, length: Callable[[str], int], limit: int) -> list[str]
 
 
 def words_before(text: str, position: int) -> int:
-    """Return how many whitespace-separated words of `text` end at or before `position`."""
-    before = text[:position].split()
-    is_inside_word = 0 < position < len(text) and not any(map(str.isspace, text[position - 1 : position + 1]))
-    return len(before) - is_inside_word
+    """Return how many words of `text` (see `word_spans`) end at or before `position`."""
+    return sum(end <= position for _, end in word_spans(text))
 
 
 def _split_point(text: str) -> int:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.inference.alignment import hard_alignment, word_attention
+from seq2seq.data.writing import join_sentences, word_spans
+from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
@@ -51,18 +52,19 @@ def align(
 
     `attn_weights` has a row per target token and EOS, and a column per source token and EOS.
     """
-    src_words, tgt_words = tokenizer.src_words(part.text), tokenizer.tgt_words(output.ids, output.text)
+    src_spans, tgt_spans = word_spans(part.text), word_spans(output.text)
+    src_words = tokenizer.src_words(part.text, src_spans)
+    tgt_words = tokenizer.tgt_words(output.ids, output.text, tgt_spans)
     links = hard_alignment(attn_weights, src_words, tgt_words)
-    shape = (len(output.text.split()), len(part.text.split()))
+    attention = word_attention(attn_weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))
+    links, attention = share_tokens(links, attention, owners(src_words, src_spans), owners(tgt_words, tgt_spans))
     return dataclasses.replace(
-        output,
-        alignment=[(part.first_word + src, tgt) for src, tgt in links],
-        attention=word_attention(attn_weights, src_words, tgt_words, shape),
+        output, alignment=[(part.first_word + src, tgt) for src, tgt in links], attention=attention
     )
 
 
 def join_parts(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
-    """Return the outputs of a line from those of its parts: outputs of equal rank, joined by a space."""
+    """Return the outputs of a line from those of its parts: outputs of equal rank, joined as their script does."""
     if not parts:
         return [Translation("", 0.0, 0.0)]
     return list(parts[0]) if len(parts) == 1 else [_join(equal_rank) for equal_rank in zip(*parts, strict=False)]
@@ -74,9 +76,9 @@ def _join(parts: Sequence[Translation]) -> Translation:
     for part in parts:
         if links is not None:
             links += [(src, words + tgt) for src, tgt in part.alignment or ()]
-        words += len(part.text.split())
+        words += len(word_spans(part.text))
     return Translation(
-        " ".join(part.text for part in parts if part.text),
+        join_sentences([part.text for part in parts]),
         sum(part.score for part in parts),
         sum(part.log_prob for part in parts),
         [token for part in parts for token in part.ids],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import torch
 
 from seq2seq import runtime
-from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, SearchName, override
+from seq2seq.config.data import DataConfig
+from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, SearchName, UtilityName, override
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
+from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
@@ -46,6 +49,7 @@ class Translator:
         weights: Sequence[float] | None = None,
         max_part_tokens: int | None = None,
         shortlist: Shortlist | None = None,
+        data: DataConfig | None = None,
     ) -> None:
         """Make a translator from networks in memory.
 
@@ -59,6 +63,7 @@ class Translator:
             max_part_tokens: source tokens above which a line is split, at most `MAX_PART_TOKENS`. Lines longer than all
                 training text translate badly: a line of 900 tokens loses nearly all of its content.
             shortlist: candidate target tokens per source token; default: the whole vocabulary.
+            data: settings of the training, whose target language selects the BLEU tokenizer of mbr_utility=bleu.
 
         Raises:
             ConfigError: unknown precision, one that this machine does not have, or int8 with input feeding.
@@ -71,6 +76,7 @@ class Translator:
         self.ensemble = Ensemble(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
+        self._data = data
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
 
     @property
@@ -122,8 +128,9 @@ class Translator:
             place,
             precision,
             weights,
-            max_part_tokens=first.config.data.max_length - 1,  # without EOS
+            max_part_tokens=first.text.longest_src or first.config.data.max_length - 1,  # without EOS
             shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer.fingerprint),
+            data=first.config.data,
         )
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
@@ -263,7 +270,12 @@ class Translator:
         outputs = detokenise(hypotheses, self.tokenizer)
         if decode.search is not SearchName.mbr:
             return outputs
-        return select_by_utility(outputs, decode.mbr_utility, n_best)
+        tokenize = self._bleu_tokenizer if decode.mbr_utility is UtilityName.bleu else DEFAULT
+        return select_by_utility(outputs, decode.mbr_utility, n_best, tokenize)
+
+    @functools.cached_property
+    def _bleu_tokenizer(self) -> str:
+        return DEFAULT if self._data is None else bleu_tokenizer(self._data)
 
     def _align(self, batch: Sequence[tuple[LinePart, Sequence[Translation]]]) -> list[list[Translation]]:
         """Return the outputs of each part with their alignments, by forced decoding of all outputs together."""

@@ -57,9 +57,7 @@ class MetricsFile:
 
     def write(self, kind: EventKind, **fields: Any) -> None:
         """Append one event; a float that is not finite becomes null, as JSON has no NaN."""
-        finite = map_floats(fields, lambda value: value if math.isfinite(value) else None)
-        event = {"event": kind.value, "time": round(time.time(), 1), **finite}
-        print(json.dumps(event), file=self._file, flush=True)
+        print(to_json({"event": kind.value, "time": round(time.time(), 1), **fields}), file=self._file, flush=True)
 
     def sync(self) -> None:
         """Flush to the disk; a checkpoint that is saved next relies on these lines."""
@@ -94,6 +92,11 @@ def parse_event(line: str) -> Event | None:
     except json.JSONDecodeError:
         return None
     return event if line.endswith("\n") and isinstance(event, dict) and "event" in event else None
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as one line of JSON; a float that is not finite becomes null, as JSON has no NaN."""
+    return json.dumps(map_floats(value, lambda number: number if math.isfinite(number) else None), allow_nan=False)
 
 
 def map_floats(value: Any, function: Callable[[float], Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,31 @@ _TOKENIZER = "tokenizer."
 
 
 @dataclass(frozen=True)
+class TrainingText:
+    """What a model file records of the text that the model was trained on; files of older versions record nothing.
+
+    Attributes:
+        longest_src: source tokens, without EOS, of the longest training sentence.
+        held_out: fingerprint of each set that was drawn from the training text (`Corpus.held_out`).
+    """
+
+    longest_src: int | None = None
+    held_out: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        longest = 1 if self.longest_src is None else self.longest_src
+        if not isinstance(longest, int) or longest < 1 or not isinstance(self.held_out, dict):
+            raise ValueError(f"training_text {asdict(self)} is invalid")
+
+
+@dataclass(frozen=True)
 class Model:
     """The content of a model file."""
 
     network: Seq2Seq
     tokenizer: Tokenizer
     config: Config
+    text: TrainingText = TrainingText()
 
 
 def save_model(path: Path, model: Model) -> None:
@@ -51,7 +70,8 @@ def save_model(path: Path, model: Model) -> None:
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "config": json.dumps(to_dict(model.config)),
+        "config": json.dumps(to_dict(model.config), allow_nan=False),
+        "training_text": json.dumps(asdict(model.text)),
         "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
@@ -77,10 +97,11 @@ def load_model(path: Path, device: torch.device) -> Model:
     """Read a model file, or the best model of a run folder, onto `device`, in evaluation mode.
 
     Raises:
-        ModelFileError: missing, truncated, not a model of this program, of another format version, or inconsistent.
+        ModelFileError: missing, truncated, not a model of this program, of another format version, inconsistent, or
+            with weights that are not finite.
     """
     file = find_model(path)
-    config, tensors = read_config(file), _read(file)
+    config, text, tensors = read_config(file), read_training_text(file), _read(file)
     try:
         models = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
         tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in models.items()})
@@ -88,7 +109,13 @@ def load_model(path: Path, device: torch.device) -> Model:
         network = _fill(config, tokenizer, weights)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
-    return Model(network.to(device).eval(), tokenizer, config)
+    # Before any conversion: int8 turns NaN into ordinary numbers.
+    wrong = next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+    if wrong:
+        raise ModelFileError(
+            f"{file} has weights that are not finite ({wrong}): its training diverged; use another model"
+        )
+    return Model(network.to(device).eval(), tokenizer, config, text)
 
 
 def read_config(path: Path) -> Config:
@@ -98,17 +125,36 @@ def read_config(path: Path) -> Config:
         ModelFileError: as `load_model`.
     """
     file = find_model(path)
+    metadata = _metadata(file)
+    try:
+        return to_config(json.loads(metadata["config"]))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def read_training_text(path: Path) -> TrainingText:
+    """Return what a model records of its training text, without reading its weights.
+
+    Raises:
+        ModelFileError: as `load_model`.
+    """
+    file = find_model(path)
+    metadata = _metadata(file)
+    try:
+        return TrainingText(**json.loads(metadata.get("training_text", "{}")))
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def _metadata(file: Path) -> dict[str, str]:
     with _opened(file) as content:
-        metadata = content.metadata() or {}
+        metadata: dict[str, str] = content.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{file} is a safetensors file but not a seq2seq model")
     if metadata.get("format_version") not in READABLE:
         version, readable = metadata.get("format_version"), " and ".join(sorted(READABLE))
         raise ModelFileError(f"{file} has format version {version}; this program reads {readable}")
-    try:
-        return to_config(json.loads(metadata["config"]))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+    return metadata
 
 
 def _read(file: Path) -> dict[str, Tensor]:

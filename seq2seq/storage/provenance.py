@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from seq2seq.atomic_files import first_line, write_atomically
-from seq2seq.data.corpus import Corpus
+from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.errors import ConfigError
 from seq2seq.kernels import bindings
 from seq2seq.storage.run_folder import PROVENANCE_NAME
 from seq2seq.version import __version__
@@ -47,9 +48,38 @@ def record(folder: Path, facts: dict[str, Any], resumes: bool) -> None:
     parts = _read(path) if resumes else []
     if parts and parts[0].get("data") != facts["data"]:
         log.warning("the data changed since the run started: compare the parts in %s", path)
-    text = json.dumps([*parts, facts], indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps([*parts, facts], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # An argument that is not UTF-8 contains lone surrogates, which JSON writes as \udcff.
     write_atomically(path, lambda new: new.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def first_part(folder: Path) -> dict[str, Any]:
+    """Return the facts about the first part of the run in `folder`; none if there is no readable record."""
+    try:
+        (part, *_) = json.loads((folder / PROVENANCE_NAME).read_text(encoding="utf-8"))
+        return dict(part)
+    except (OSError, TypeError, ValueError):
+        return {}
+
+
+def check_held_out(folder: Path, held_out: dict[str, str]) -> None:
+    """Check that a resumed run holds out the same sets as before.
+
+    Args:
+        folder: of the run.
+        held_out: fingerprints of the sets that are drawn from the training text now.
+
+    Raises:
+        ConfigError: another set is drawn, which contains sentences that the first part was trained on.
+    """
+    recorded = first_part(folder).get("held_out", {})
+    changed = [name for name, digest in held_out.items() if recorded.get(name, digest) != digest]
+    if changed:
+        raise ConfigError(
+            f"{folder} cannot be resumed: the {' and '.join(changed)} pairs held out of the training text are not "
+            "those that the run started with, and may contain training pairs: restore the text and its settings, or "
+            "start a new run"
+        )
 
 
 def make_facts(seed: int, device: torch.device, dtype: torch.dtype, ranks: int, data: str, step: int) -> dict[str, Any]:
@@ -96,6 +126,14 @@ def fingerprint(corpus: Corpus) -> str:
     for text in (corpus.train, corpus.valid, *(corpus.tests[name] for name in sorted(corpus.tests))):
         _add(digest, text.src)
         _add(digest, text.tgt)
+    return digest.hexdigest()
+
+
+def text_fingerprint(text: ParallelText) -> str:
+    """Return a hash of one text, as `fingerprint`."""
+    digest = blake2b(digest_size=16)
+    _add(digest, text.src)
+    _add(digest, text.tgt)
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Pretrained:
 
     tokenizer: Tokenizer | None = None
     weights: Model | None = None
+    longest_src: int = 0
+    """Source tokens of the longest sentence that the model was trained on; 0 if unknown or of another vocabulary."""
 
     def initialise(self, model: Model) -> None:
         """Copy the weights, if any, into the new `model`."""
@@ -59,13 +61,12 @@ def load_pretrained(config: Config, resumed: Path | None) -> Pretrained:
     if path is None or (resumed is not None and not keep):
         return Pretrained()
     if resumed is not None:
-        return Pretrained(_tokenizer_of_resumed(Path(path), resumed))
+        model = _model_of_resumed(Path(path), resumed)
+        return Pretrained(model.tokenizer, longest_src=model.text.longest_src or 0)
     try:
         parent = load_model(Path(path), CPU)
     except ModelFileError as error:
         raise ModelFileError(f"training.init_from: {error}") from error
-    if not all(tensor.isfinite().all() for tensor in parent.network.state_dict().values()):
-        raise ModelFileError(f"training.init_from: {path} has weights that are not finite; choose another model")
     check_compatible(parent, config)
     if not keep:
         return Pretrained(weights=parent)
@@ -75,7 +76,7 @@ def load_pretrained(config: Config, resumed: Path | None) -> Pretrained:
             "set model.tie_embeddings=two_way or training.init_vocabulary=replace"
         )
     log.info("using the tokenizer of %s; data.tokenizer is ignored", path)
-    return Pretrained(parent.tokenizer, parent)
+    return Pretrained(parent.tokenizer, parent, parent.text.longest_src or 0)
 
 
 def check_compatible(parent: Model, config: Config) -> None:
@@ -93,6 +94,24 @@ def check_compatible(parent: Model, config: Config) -> None:
         )
     for difference in differences + _newly_tied(new, old):
         log.warning("training.init_from: %s; the weights are copied anyway", difference)
+
+
+def warn_if_seen(parent: Model, config: Config, held_out: Mapping[str, str]) -> None:
+    """Log a warning if the run holds out other pairs of the text that `parent` was trained on than `parent` did.
+
+    Args:
+        parent: the pretrained model.
+        config: of the run.
+        held_out: fingerprints of the run's held-out sets.
+    """
+    new, old = config.data, parent.config.data
+    same_text = (new.name, new.train, {new.src, new.tgt}) == (old.name, old.train, {old.src, old.tgt})
+    changed = [name for name, digest in held_out.items() if parent.text.held_out.get(name, digest) != digest]
+    if same_text and changed:
+        log.warning(
+            "training.init_from: the %s pairs held out of the training text are not those that the model held out, and "
+            "may contain pairs that it was trained on: give data.valid and data.test", " and ".join(changed)
+        )  # fmt: skip
 
 
 def copy_weights(parent: Model, child: Model) -> None:
@@ -115,11 +134,11 @@ def copy_weights(parent: Model, child: Model) -> None:
     )  # fmt: skip
 
 
-def _tokenizer_of_resumed(path: Path, folder: Path) -> Tokenizer:
-    """Return the tokenizer of the run in `folder`, from its best model or, before there is one, from `path`."""
+def _model_of_resumed(path: Path, folder: Path) -> Model:
+    """Return the best model of the run in `folder` or, before there is one, that in `path`, for its tokenizer."""
     best = folder / BEST_NAME
     try:
-        return load_model(best if best.is_file() else path, CPU).tokenizer
+        return load_model(best if best.is_file() else path, CPU)
     except ModelFileError as error:
         raise ModelFileError(
             f"{error}; its tokenizer is needed to resume: set training.init_from=PATH to where the model is now"

@@ -93,6 +93,7 @@ class Validation:
     chrf: float
     samples: list[Sample] = field(default_factory=list)
     attention: AttentionMap | None = None
+    bleu_signature: str = ""
 
     def figures(self) -> dict[str, float]:
         """Return the figures by the names they are logged under."""

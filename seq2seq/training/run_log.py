@@ -173,7 +173,7 @@ class RunLog:
         message = "step %d  validation: perplexity %.2f  BLEU %.2f%s  (%.1f min)"
         log.info(message, step, result.perplexity, result.bleu, saved, minutes)
         position = {"step": step, "elapsed_sec": round(elapsed_sec, 1), "best": better}
-        self.event(EventKind.validation, **position, **result.figures())
+        self.event(EventKind.validation, **position, **result.figures(), bleu_signature=result.bleu_signature)
         self._add_scalars("valid", result.figures(), step)
         if result.samples:
             self._board.add_text("valid/samples", samples_as_markdown(result.samples), step)

@@ -148,6 +148,64 @@ def test_user_error_is_one_line_and_status_2(args: str, message: str) -> None:
     assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
 
 
+@pytest.mark.parametrize("args", ["--hyp a --hyp b --ref c", "m --beam-size 1 --beam-size 2", "m --json --json"])
+def test_an_option_that_cannot_repeat_is_refused(args: str) -> None:
+    process = evaluate(*args.split(), status=2)
+    assert process.stderr.endswith("is given twice: give it once (see seq2seq-evaluate --help)\n")
+
+
+def test_several_references_and_standard_input(fox: tuple[str, ...], tmp_path: Path) -> None:
+    second = str(write(tmp_path / "second", [FOX]))
+    test = scores(*fox, "--ref", second)["test"]
+    assert (test["bleu"], test["ter"]) == (100, 0)
+    assert "nrefs:2" in test["bleu_signature"]
+    command = [sys.executable, "-m", "seq2seq.evaluate", "--hyp", "-", *fox[2:], "--ref", second, "--json"]
+    process = subprocess.run(command, input=f"{FOX}\n", capture_output=True, encoding="utf-8")
+    assert json.loads(process.stdout)["test"] == test
+    process = evaluate("--hyp", "-", "--ref", "-", status=2)
+    assert process.stderr == "error: standard input (-) can be only one of the files: name a file for the others\n"
+    short = write(tmp_path / "short", [])
+    assert "has 1 lines but" in evaluate(*fox, "--ref", short, status=2).stderr
+
+
+def test_the_tokenizer_of_bleu_can_be_chosen(tmp_path: Path) -> None:
+    files = "--hyp", write(tmp_path / "hyp", ["狗看见房子。"]), "--ref", write(tmp_path / "ref", ["狗看见大房子。"])
+    assert scores(*files)["test"]["bleu"] == 0
+    test = scores(*files, "--tokenize", "zh")["test"]
+    assert test["bleu"] > 30
+    assert "tok:zh" in test["bleu_signature"]
+
+
+@pytest.mark.slow
+def test_the_tokenizer_is_that_of_the_models_target_language(tmp_path: Path, files: Path) -> None:
+    arguments = ("--src", files / "test.src", "--ref", files / "test.tgt", "--beam-size", 1)
+    model = save_random_model(tmp_path / "model", {"name": "files", "src": "en", "tgt": "th"})
+    assert "tok:char" in scores(model, *arguments)["test"]["bleu_signature"]
+    assert "tok:intl" in scores(model, *arguments, "--tokenize", "intl")["test"]["bleu_signature"]
+
+
+@pytest.mark.slow
+def test_a_test_set_drawn_from_changed_training_text_is_refused(tmp_path: Path) -> None:
+    from seq2seq.data.corpora.load import load_corpus
+    from seq2seq.storage.model_file import TrainingText, load_model, save_model
+    from seq2seq.storage.provenance import text_fingerprint
+
+    text = write(tmp_path / "text", [f"{line}\t{line} {i}" for i, line in enumerate(LINES)])
+    corpus = {"name": "files", "src": "en", "tgt": "de", "train": {"tsv": str(text)}, "valid_pairs": 1, "test_pairs": 1}
+    model = save_random_model(tmp_path / "a" / "model", corpus)
+    loaded = load_model(model, torch.device("cpu"))
+    held_out = load_corpus(loaded.config.data).held_out_texts()
+    recorded = TrainingText(9, {name: text_fingerprint(text) for name, text in held_out.items()})
+    model = tmp_path / "elsewhere"
+    save_model(model, dataclasses.replace(loaded, text=recorded))
+    short = ("--beam-size", 1, "--max-length-ratio", 0, "--max-length-extra", 2)
+    assert scores(model, *short)["test"]["sentences"] == 1
+    write(text, [f"new {line}\t{line} {i}" for i, line in enumerate(LINES)])
+    message = f"error: {model}: the test set drawn from the training text now is not the one that the model held out"
+    assert evaluate(model, *short, status=2).stderr.splitlines()[-1].startswith(message)
+    assert evaluate(f"{tmp_path / 'a' / 'model'},{model}", *short, status=2).stderr.splitlines()[-1].startswith(message)
+
+
 def test_files_that_are_not_parallel(tmp_path: Path) -> None:
     three, two = write(tmp_path / "three", ["a"] * 3), write(tmp_path / "two", ["a"] * 2)
     process = evaluate("--hyp", three, "--ref", two, status=2)

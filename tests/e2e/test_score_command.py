@@ -12,7 +12,8 @@ import torch
 
 from seq2seq.data.batch import make_batch
 from seq2seq.inference import forced_scoring
-from seq2seq.score import main
+from seq2seq.inference.forced_scoring import PairScore
+from seq2seq.score import main, output_line
 from seq2seq.storage.model_file import load_model, save_model
 from tiny_model import SENTENCES, make_model
 
@@ -89,6 +90,30 @@ def test_too_long_pair_has_no_score(
     assert run(model, src, tgt, "--format", "jsonl") == 0
     row = json.loads(capsys.readouterr().out.splitlines()[1])
     assert (row["log_prob"], row["mean_log_prob"], row["token_log_probs"]) == (None, None, [])
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_not_finite_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float
+) -> None:
+    loaded = load_model(model, torch.device("cpu"))
+    with torch.no_grad():
+        loaded.network.output.bias[5] = value
+    save_model(tmp_path / "damaged", loaded)
+    assert run(tmp_path / "damaged", write(tmp_path / "src", ["a"]), write(tmp_path / "tgt", ["b"])) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "has weights that are not finite (output.bias)" in err
+
+
+def test_json_has_no_infinity() -> None:
+    line = output_line(PairScore(["a", "</s>"], [-math.inf, -0.5]), "jsonl")
+    assert json.loads(line, parse_constant=pytest.fail) == {
+        "log_prob": None,
+        "mean_log_prob": None,
+        "pieces": ["a", "</s>"],
+        "token_log_probs": [None, -0.5],
+    }
 
 
 def test_ensemble_and_gzip_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

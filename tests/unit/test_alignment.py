@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.inference.alignment import hard_alignment, pharaoh, word_attention
+from seq2seq.inference.alignment import hard_alignment, owners, pharaoh, share_tokens, word_attention
 
 EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
 
@@ -49,6 +49,16 @@ def one_hot(words: list[int | None], size: int) -> np.ndarray:
 
 def test_sum_over_source_tokens_and_mean_over_target_tokens() -> None:
     assert word_attention(WEIGHTS, [0, 0, 1], [0, 1, 1]) == [[0.75, 0.125], [0.25, 0.5]]
+
+
+def test_characters_of_one_token_share_its_links_and_its_attention() -> None:
+    # Source: one token for characters 0 and 1, one for 2. Target: one for 0; after a space, one for 1 and 2.
+    src, tgt = owners([0, 2], [(0, 1), (1, 2), (2, 3)]), owners([0, 1], [(0, 1), (2, 3), (3, 4)])
+    assert (src, tgt) == ([0, 0, 2], [0, 1, 1])
+    links, attention = share_tokens([(0, 1), (2, 0)], [[0.2, 0.0, 0.8], [0.5, 0.0, 0.25], [0.0] * 3], src, tgt)
+    assert links == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 0)]
+    assert attention == [[0.1, 0.1, 0.8], [0.25, 0.25, 0.25], [0.25, 0.25, 0.25]]
+    assert owners([0], [(0, 1), (2, 3)]) == [0, 1]  # a word without a token, after a space
 
 
 def test_tokens_outside_any_word_are_skipped() -> None:

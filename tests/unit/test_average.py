@@ -243,7 +243,7 @@ def test_non_finite_weights(plain: Model, tmp_path: Path, run: Run, value: float
     tensors["output.bias"][3] = value
     save_file(tensors, files[place], metadata)
     result = run(*files, "--output", tmp_path / "mean")
-    assert_error(result, f"{files[place]} cannot be averaged: output.bias has values that are not finite")
+    assert_error(result, f"{files[place]} has weights that are not finite (output.bias)")
     assert not (tmp_path / "mean").exists()
 
 

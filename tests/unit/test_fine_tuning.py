@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import math
@@ -12,7 +13,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
+from seq2seq.config.data import DataConfig, FilesConfig, PieceType, TokenizerConfig
 from seq2seq.config.model import (
     AttentionName,
     CellName,
@@ -29,9 +30,9 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.model_file import Model, TrainingText, load_model, save_model
 from seq2seq.storage.run_folder import BEST_NAME
-from seq2seq.training.fine_tuning import check_compatible, copy_weights, load_pretrained
+from seq2seq.training.fine_tuning import check_compatible, copy_weights, load_pretrained, warn_if_seen
 
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4}
 PARENT_TEXT, CHILD_TEXT = ("abcde", "defgh"), ("bcdxyz", "efhixy")  # letters of source and target
@@ -309,6 +310,24 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "broken.safetensors", broken)
     with pytest.raises(ModelFileError, match=r"^training.init_from: .*broken.safetensors has weights that are not"):
         load_pretrained(config_with(tmp_path / "broken.safetensors"), None)
+
+
+def test_other_held_out_pairs_of_the_same_text_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True))
+    parent = dataclasses.replace(model, text=TrainingText(9, {"test": "a", "valid": "b"}))
+    warn_if_seen(parent, parent.config, {"test": "a", "valid": "b"})
+    other_text = dataclasses.replace(parent.config.data, train=FilesConfig(tsv="other"))
+    warn_if_seen(parent, dataclasses.replace(parent.config, data=other_text), {"test": "c"})
+    assert not caplog.messages
+    warn_if_seen(parent, parent.config, {"test": "c", "valid": "b"})
+    assert "the test pairs held out of the training text are not those that the model held out" in caplog.text
+
+
+def test_the_longest_sentence_of_the_parent_counts_if_its_vocabulary_is_kept(file: Path, tmp_path: Path) -> None:
+    save_model(file, dataclasses.replace(load_model(file, torch.device("cpu")), text=TrainingText(9)))
+    assert load_pretrained(config_with(file), None).longest_src == 9
+    assert load_pretrained(config_with(file), tmp_path).longest_src == 9
+    assert load_pretrained(config_with(file, VocabularyName.replace), None).longest_src == 0
 
 
 def test_a_missing_or_damaged_model(file: Path, tmp_path: Path) -> None:

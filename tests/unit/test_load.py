@@ -8,6 +8,7 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -307,6 +308,21 @@ def test_overfitting_uses_the_first_training_pairs_for_every_set(files: dict[str
     assert [*corpus.tests.values()] == [corpus.train]
     assert load_tests(config) == corpus.tests  # not the given test file
     assert corpus.tokenizer_text == whole  # the vocabulary is that of the whole training text
+
+
+def test_sets_that_are_held_out_are_named(files: dict[str, FilesConfig], tmp_path: Path) -> None:
+    def held_out(*given: str, **settings: Any) -> dict[str, int]:
+        config = DataConfig(name=DataName.files, **{name: files[name] for name in ("train", *given)}, **settings)
+        return {name: len(text) for name, text in load_corpus(config).held_out_texts().items()}
+
+    sizes = {"valid_pairs": 1, "test_pairs": 1}
+    assert held_out(**sizes) == {"test": 1, "valid": 1}
+    assert held_out("test", **sizes) == {"valid": 1}
+    assert held_out("test", "valid") == {}
+    assert held_out("test", "valid", fold="1/3").keys() == {"valid"}
+    assert held_out("test", "valid", overfit_pairs=2) == {"overfit": 2, "valid": 2}
+    (tmp_path / "fra.txt").write_bytes(TATOEBA)
+    assert load_corpus(tatoeba(tmp_path, "en", "fr")).held_out == {"valid", "test"}
 
 
 def test_overfitting_warns_about_pairs_that_cannot_be_memorised(

@@ -12,7 +12,7 @@ import pytest
 import sacrebleu
 
 from seq2seq.errors import DataError
-from seq2seq.evaluation.metrics import bleu, score
+from seq2seq.evaluation.metrics import bleu, bleu_score, score
 
 REFERENCES = [
     "The cat is on the mat.",
@@ -125,6 +125,39 @@ def test_signatures_name_version_case_and_tokenisation() -> None:
     assert "tok:13a" in metrics["bleu"].signature
     assert "case:lc" in metrics["bleu_tok_lc"].signature
     assert "tok:13a" in metrics["bleu_tok_lc"].signature
+
+
+def test_chinese_is_tokenised_into_characters() -> None:
+    hypothesis, reference = (
+        "狗看见房子。",
+        "狗看见了房子。",
+    )  # 6 characters against 7; n-grams 6/6, 4/5, 2/4, 0/3
+    expected = 100 * math.exp(1 - 7 / 6) * (6 / 6 * 4 / 5 * 2 / 4 * 0.5 / 3) ** (1 / 4)  # exponential smoothing
+    found = bleu_score([hypothesis], [reference], tokenize="zh")
+    assert found.value == pytest.approx(expected)
+    assert "tok:zh" in found.signature
+    assert bleu([hypothesis], [reference]) == 0  # 13a: one word
+    scores = score([hypothesis], [reference], tokenize="zh")
+    assert scores.bleu_tok_lc.value == scores.bleu.value
+    assert scores.ter.value == pytest.approx(100 / 7)
+    assert "norm:yes|punct:yes|asian:yes" in scores.ter.signature
+
+
+def test_ter_of_other_scripts_without_spaces_counts_characters() -> None:
+    ter = score(["กขคง"], ["กขคจ"], tokenize="char").ter
+    assert ter.value == pytest.approx(25)
+    assert "tok:char-tercom" in ter.signature
+    assert "tok:tercom|norm:no" in score(["我 爱 你"], ["我 爱 他"]).ter.signature  # segmented into words before
+
+
+def test_several_references() -> None:
+    references = [FOX_REFERENCE, "a b"], [FOX, "b c d e"]
+    scores = score([FOX, "b c d e"], *references)
+    assert [metric.value for metric in scores.metrics().values()] == pytest.approx([100, 100, 0, 100])
+    assert all("nrefs:2" in metric.signature for metric in scores.metrics().values())
+    assert bleu([FOX, "b c d e"], *references) == pytest.approx(100)
+    with pytest.raises(DataError, match="2 hypotheses but 1 references"):
+        score([FOX, "a"], ["a", "b"], ["a"])
 
 
 def test_plain_values_survive_json_and_have_two_decimals() -> None:

@@ -21,7 +21,7 @@ from seq2seq.data.batch import make_batch
 from seq2seq.errors import ModelFileError
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import Model, load_model, save_model
+from seq2seq.storage.model_file import Model, TrainingText, load_model, read_training_text, save_model
 from seq2seq.storage.run_folder import BEST_NAME
 from tiny_model import make_model
 
@@ -142,6 +142,22 @@ def test_a_network_in_training_mode_is_saved_and_stays_in_it(plain: Model, tmp_p
         model.network.output.bias.add_(1)
     assert model.network.training
     assert torch.equal(load_model(tmp_path / "model", CPU).network.output.bias, before)
+
+
+def test_what_is_known_of_the_training_text_is_restored(plain: Model, tmp_path: Path) -> None:
+    text = TrainingText(17, {"test": "abc"})
+    save_model(tmp_path / "model", dataclasses.replace(plain, text=text))
+    assert load_model(tmp_path / "model", CPU).text == read_training_text(tmp_path / "model") == text
+    assert read_training_text(MODEL_FILES / "version_2.safetensors") == TrainingText(None, {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(plain: Model, tmp_path: Path, value: float) -> None:
+    model = with_network(plain)
+    with torch.no_grad():
+        model.network.src_embedding.weight[4, 0] = value
+    save_model(tmp_path / "model", model)
+    assert_refused(tmp_path / "model", r"has weights that are not finite \(.*embedding")
 
 
 # --- files of earlier versions ---------------------------------------------------------------------------------------
@@ -278,6 +294,10 @@ def describe(key: str, value: str | None) -> Damage:
         (describe("config", "3"), "is damaged"),
         (describe("config", '{"model": {"hidden_sizes": 3}}'), "is damaged: unknown key 'model.hidden_sizes'"),
         (describe("config", '{"model": {"hidden_size": "x"}}'), "is damaged: model.hidden_size"),
+        (describe("training_text", '{"longest_src": "x"}'), "is damaged"),
+        (describe("training_text", '{"longest_src": 0}'), "is damaged"),
+        (describe("training_text", '{"held_out": []}'), "is damaged"),
+        (describe("training_text", "[1]"), "is damaged"),
         (drop("output.bias"), r"is damaged: tensor output\.bias is None, the config needs"),
         (drop("tgt_embedding.weight"), r"is damaged: tensor tgt_embedding\.weight"),
         (drop("tokenizer.src"), "is damaged"),

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.errors import ConfigError
 from seq2seq.storage import provenance
 from seq2seq.storage.provenance import code_state, fingerprint, make_facts, record
 from seq2seq.version import __version__
@@ -128,6 +129,20 @@ def test_a_record_grows_with_each_part_of_a_run(tmp_path: Path, caplog: pytest.L
     assert "tschüß" in path.read_text(encoding="utf-8")
     assert not caplog.records
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_held_out_set_is_refused_on_resume(tmp_path: Path) -> None:
+    provenance.check_held_out(tmp_path, {"test": "a"})  # no record
+    record(tmp_path, {"step": 0, "data": "x"}, resumes=False)
+    provenance.check_held_out(tmp_path, {"test": "a"})  # of an older version
+    record(tmp_path, {"step": 0, "data": "x", "held_out": {"test": "a", "valid": "b"}}, resumes=False)
+    provenance.check_held_out(tmp_path, {"test": "a", "valid": "b"})
+    provenance.check_held_out(tmp_path, {"valid": "b"})
+    with pytest.raises(ConfigError, match="the valid pairs held out of the training text are not those"):
+        provenance.check_held_out(tmp_path, {"test": "a", "valid": "c"})
+    lines = ["a", "b"]
+    texts = ParallelText(lines, ["x", "y"]), ParallelText(lines, ["y", "x"]), ParallelText(["x", "y"], lines)
+    assert len({provenance.text_fingerprint(text) for text in texts}) == 3
 
 
 def test_changed_data_on_resume_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

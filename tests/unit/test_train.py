@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 import types
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from seq2seq.cli.signals import stop_on_signal
-from seq2seq.config.data import DataConfig
+from seq2seq.config.data import DataConfig, PieceType
 from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
+from seq2seq.data.tokenizer import Tokenizer
 from tiny_model import make_model
 from tiny_trainer import random_data, tiny_trainer
 
@@ -67,3 +69,18 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_acts_at_once(
             signal.raise_signal(signal.SIGTERM)
             assert trainer.stop_signal == signal.SIGTERM
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("alpha", [None, 0.2])
+def test_the_longest_training_sentence_is_measured_without_the_pairs_left_out(
+    tmp_path: Path, alpha: float | None
+) -> None:
+    data = DataConfig(src="en", tgt="fr", cache_dir=str(tmp_path), max_length=12)
+    data.sampling.src = alpha
+    tokenizer = make_model(tmp_path).tokenizer
+    if alpha is not None:
+        pieces = dataclasses.replace(data.tokenizer, type=PieceType.unigram, vocab_size=34, byte_fallback=False)
+        tokenizer = Tokenizer.train(TEXT, pieces, tmp_path)
+    batches = EpochBatches(data, TrainingConfig(max_steps=1), TEXT, tokenizer)
+    sides = zip(tokenizer.encode_src(TEXT.src), tokenizer.encode_tgt(TEXT.tgt), strict=True)
+    assert batches.longest_src() == max(len(src) for src, tgt in sides if max(len(src), len(tgt)) < 12)

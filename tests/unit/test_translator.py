@@ -17,25 +17,29 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq.config.data import PieceType, TokenizerConfig
 from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.batch import make_batch
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.inference.ensemble import MIN_ROWS
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.mbr import expected_utilities
 from seq2seq.inference.text import one_line, split_long, valid_unicode, words_before
-from seq2seq.inference.translation import Translation
+from seq2seq.inference.translation import Translation, join_parts
 from seq2seq.inference.translator import Translator
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW_BEAM, batches
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import BEST_NAME, Model, TrainingText, save_model
 from seq2seq.storage.weight_averaging import average_models
 from tiny_model import SENTENCES, make_model, make_network
 
+MODEL_FILES = Path(__file__).parents[1] / "model_files"
 LINES = ["a fox", "", "the quick brown fox", "x", " \t", "jumps over a lazy dog", "how", "the quick brown fox"]
 
 
@@ -237,6 +241,47 @@ def test_a_line_longer_than_any_of_training_is_cut(
     assert not caplog.text
     Translator.load(tmp_path, device="cpu").translate(["a" * longest])
     assert "in 2 parts" in caplog.text
+
+
+def test_a_line_is_cut_at_the_length_of_the_longest_training_sentence(model: Model, tmp_path: Path) -> None:
+    save_model(tmp_path / BEST_NAME, dataclasses.replace(model, text=TrainingText(longest_src=20)))
+    lines = ["a dog jumps over.", "the fox jumps over."]
+    translator = Translator.load(tmp_path, device="cpu", precision="fp32")
+    assert translator.max_part_tokens == 20
+    assert translator.translate([" ".join(lines)]) == [" ".join(translator.translate(lines))]
+    assert Translator.load(MODEL_FILES / "version_2.safetensors", device="cpu").max_part_tokens > 20
+
+
+def test_parts_are_joined_as_their_script_does() -> None:
+    def joined(*texts: str) -> str:
+        return join_parts([[Translation(text, 0.0, 0.0, alignment=[(0, 0)])] for text in texts])[0].text
+
+    assert joined("A dog.", "", "A cat.") == "A dog. A cat."
+    assert joined("我爱你。", "你好", "Python。", "好") == "我爱你。你好Python。好"
+    assert joined("สวัสดี", "ครับ") == "สวัสดี ครับ"
+
+
+def test_every_character_of_a_script_without_spaces_can_be_aligned(tmp_path: Path) -> None:
+    lines = ["我们爱你们", "他们看见我们的房子", "你们爱他们"]
+    pieces = TokenizerConfig(type=PieceType.bpe, vocab_size=26, byte_fallback=False, character_coverage=1.0)
+    tokenizer = Tokenizer.train(ParallelText(lines, lines), pieces, tmp_path)
+    assert len(tokenizer.encode_src(lines[:1])[0]) < len(lines[0])  # some pieces have several characters
+    translator = Translator(make_network(tokenizer.src_size).eval(), tokenizer)
+    for line, (one,) in zip(lines, translator.translate_n_best(lines, alignments=True), strict=True):
+        assert one.attention is not None
+        assert [len(row) for row in one.attention] == [len(line)] * len(one.text.replace(" ", ""))
+        assert one.alignment
+        assert len({tgt for _, tgt in one.alignment}) > 1
+
+
+def test_minimum_bayes_risk_by_bleu_tokenises_for_the_target_language(model: Model) -> None:
+    options = {"search": SearchName.mbr, "mbr_utility": UtilityName.bleu, "samples": 6, "temperature": 0.5}
+    chinese = dataclasses.replace(model.config.data, tgt="th")
+    scores = [
+        Translator(model.network, model.tokenizer, data=data).translate_n_best(SENTENCES[:1], **options)[0][0].score
+        for data in (None, model.config.data, chinese)
+    ]
+    assert scores[0] == scores[1] != scores[2]
 
 
 # --- options, constraints and ensembles -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from seq2seq.config.decode import DecodeConfig, SearchName
 from seq2seq.config.model import AttentionName
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import ParallelText
@@ -42,6 +43,17 @@ def test_the_figures_do_not_depend_on_the_batches(translator: Translator) -> Non
         assert result.loss == pytest.approx(expected, rel=1e-5)
         assert result.perplexity == pytest.approx(math.exp(expected), rel=1e-4)
         assert result.bleu == pytest.approx(outputs)
+
+
+@pytest.mark.parametrize("search", SearchName)
+def test_the_search_is_greedy_whatever_the_config_says(translator: Translator, search: SearchName) -> None:
+    batch = make_batch([[5, 6]], [[7, 8]])
+    other = Translator(translator.network, translator.tokenizer, DecodeConfig(search=search))
+    result = Validator(other, lambda: [batch], TEXT, beam_size=1, tokenize="char")()
+    expected = translator.translate(TEXT.src, beam_size=1)
+    assert [sample.translation for sample in result.samples] == expected
+    assert result.bleu == bleu(expected, TEXT.tgt, tokenize="char") != bleu(expected, TEXT.tgt)
+    assert "tok:char" in result.bleu_signature
 
 
 def test_a_huge_loss_has_infinite_perplexity(translator: Translator) -> None:

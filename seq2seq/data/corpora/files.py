@@ -19,10 +19,13 @@ def load(config: DataConfig) -> Corpus:
     train = clean(_read(config.train, "data.train"))
     valid = _read(config.valid, "data.valid") if is_given(config.valid) else None
     test = _read(config.test, "data.test") if is_given(config.test) else None
-    if valid is None or test is None:
+    held_out = frozenset(name for name, text in (("valid", valid), ("test", test)) if text is None)
+    if held_out:
         splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
         train, valid, test = splits.train, valid or splits.valid, test or splits.test
-    return Corpus(train, valid, {"test": test})
+    assert valid is not None
+    assert test is not None
+    return Corpus(train, valid, {"test": test}, held_out=held_out)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

@@ -48,6 +48,7 @@ def load_corpus(config: DataConfig) -> Corpus:
         corpus.train = corpus.train.first(config.train_pairs)
     else:
         corpus.train, corpus.valid = fold(cross_validation_text(corpus, config), *config.fold_of)
+        corpus.held_out |= {"valid"}
     tests = ", ".join(f"{name} {len(text):,}" for name, text in corpus.tests.items())
     log.info(
         "%s %s-%s: train %s pairs, valid %s, %s",
@@ -85,4 +86,5 @@ def overfit(corpus: Corpus, limit: int) -> Corpus:
     log.warning("data.overfit_pairs: train, validate and test on the first %s training pairs only", f"{len(subset):,}")
     if conflicts := len(set(subset)) - len(set(subset.src)):
         log.warning("%d of these pairs cannot be memorised: another pair has the same source sentence", conflicts)
-    return Corpus(subset, subset, {OVERFIT_TEST: subset}, tokenizer_text=corpus.train)
+    held_out = frozenset({"valid", OVERFIT_TEST})
+    return Corpus(subset, subset, {OVERFIT_TEST: subset}, tokenizer_text=corpus.train, held_out=held_out)

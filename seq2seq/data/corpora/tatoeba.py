@@ -29,7 +29,7 @@ ALTERNATIVES = (
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
     splits = hold_out(clean(_read(config)), config.valid_pairs, config.test_pairs)
-    return Corpus(splits.train, splits.valid, {"test": splits.test})
+    return Corpus(splits.train, splits.valid, {"test": splits.test}, held_out=frozenset({"valid", "test"}))
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

@@ -15,7 +15,8 @@ SEED = 1
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
     parts = _parts(config, config.train_pairs or TRAIN_PAIRS)
-    return Corpus(parts["train"], parts["valid"], {"test": parts["test"]})
+    held_out = frozenset({"valid", "test"})
+    return Corpus(parts["train"], parts["valid"], {"test": parts["test"]}, held_out=held_out)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

@@ -1,0 +1,53 @@
+"""Scripts that write no spaces between words: what counts as a word there, and how sentences are joined.
+
+Tibetan and the scripts of South-East Asia (Thai, Lao, Khmer, Burmese, …) write a space after a sentence or a clause;
+Chinese and Japanese write none at all.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_CJK = (
+    "\u2e80-\u312f\u31a0-\u33ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff9f"
+    "\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+"""Han, kana and bopomofo, their punctuation and full-width forms."""
+_SOUTH_EAST = "\u0e00-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\ua980-\ua9ff\uaa60-\uaadf\u1b00-\u1b7f"
+"""Thai, Lao, Tibetan, Burmese; Khmer; Tai Le, New Tai Lue; Tai Tham; Javanese; Tai Viet; Balinese."""
+_MARKS = "".join(c for c in map(chr, range(0x0E00, 0xAAE0)) if unicodedata.category(c).startswith("M"))
+_WORD = re.compile(f"(?!\\s)[{_CJK}{_SOUTH_EAST}][{_MARKS}]*|[^\\s{_CJK}{_SOUTH_EAST}]+")
+_NO_SPACES = re.compile(f"[{_CJK}{_SOUTH_EAST}]")
+_CJK_CHARACTER = re.compile(f"[{_CJK}]")
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return begin and end of each word.
+
+    Words are separated by white space; in a script without spaces, every character (with its combining marks) is one.
+    """
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def join_sentences(texts: Sequence[str]) -> str:
+    """Join the texts that are not empty by spaces, without a space before or after a Chinese or Japanese character."""
+    joined = ""
+    for text in filter(None, texts):
+        touching = joined[-1:] + text[0]
+        joined += ("" if not joined or _CJK_CHARACTER.search(touching) else " ") + text
+    return joined
+
+
+def lacks_spaces(lines: Sequence[str]) -> bool:
+    """Return True if most characters of the text are of scripts without spaces, and it was not segmented into words."""
+    text = "\n".join(lines)
+    size = sum(map(len, map(str.strip, lines)))
+    return 2 * len(_NO_SPACES.findall(text)) > size and 8 * text.count(" ") < size
+
+
+def is_chinese_or_japanese(lines: Sequence[str]) -> bool:
+    """Return True if, of the characters in scripts without spaces, most are Chinese or Japanese."""
+    text = "\n".join(lines)
+    return 2 * len(_CJK_CHARACTER.findall(text)) > len(_NO_SPACES.findall(text))
