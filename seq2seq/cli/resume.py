@@ -10,9 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.atomic_files import first_line
 from seq2seq.config.field import Effect, effects
-from seq2seq.config.loading import absolute_paths, to_config
+from seq2seq.config.loading import absolute_paths, from_yaml, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME
@@ -171,12 +170,10 @@ def _stored_config(folder: Path) -> DictConfig:
     Raises:
         ConfigError: it cannot be read.
     """
-    config: DictConfig = OmegaConf.structured(Config)
     try:
-        config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
-    except Exception as error:  # YAML, OmegaConf and the file system have no common base class
-        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
-    return config
+        return from_yaml(folder / CONFIG_NAME)
+    except ConfigError as error:
+        raise ConfigError(f"cannot resume: {error}") from error
 
 
 def _differences(one: DictConfig, other: DictConfig, keys: Collection[str]) -> list[str]:
