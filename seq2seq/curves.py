@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli import exit_status
 from seq2seq.cli.process_options import CommandParser
+from seq2seq.config.field import MAX_COUNT
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.metrics_file import read_events
 from seq2seq.storage.run_folder import METRICS_NAME
@@ -177,7 +178,7 @@ def read_run(folder: Path, name: str) -> Curves:
             raise DataError(f"{folder} is not a run folder: {path} does not exist")
         for event in read_events(path):
             events, step = run.events.get(event["event"]), event.get("step")
-            if events is None or not isinstance(step, int):
+            if events is None or not isinstance(step, int) or not 0 <= step <= MAX_COUNT:
                 continue
             if events and step <= events[-1]["step"]:
                 for kind in run.events.values():
@@ -202,8 +203,8 @@ def interpolate(x: int, points: Sequence[tuple[int, float]]) -> float:
 
 def _number(value: object) -> float:
     """Return `value` if it is a finite number, else NaN."""
-    number = float(value) if isinstance(value, int | float) else math.nan
-    return number if math.isfinite(number) else math.nan
+    known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if known else math.nan  # type: ignore[arg-type]
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

@@ -51,4 +51,3 @@ def explain(error: OmegaConfBaseException, key: str = "") -> str:
         return message
     known = key.startswith("hydra.") or any(known == key for known, _ in walk(Config))
     return f"{key}: {message}" if known else unknown_key(key)
-

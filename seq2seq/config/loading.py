@@ -75,6 +75,20 @@ def from_yaml(path: Path) -> DictConfig:
     return config
 
 
+def with_paths_of(config: Config, path: Path | None) -> Config:
+    """Return `config` with the paths in the config.yaml at `path` instead of its own; None: without paths.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    own = OmegaConf.structured(Config) if path is None else from_yaml(path)
+    changed = OmegaConf.create(literal(to_dict(config)))
+    for key in path_keys():
+        value = OmegaConf.select(own, key)
+        OmegaConf.update(changed, key, literal(value))
+    return to_config(changed)
+
+
 def absolute_paths(raw: DictConfig) -> None:
     """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder.
 

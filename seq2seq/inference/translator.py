@@ -14,7 +14,7 @@ from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, SearchNa
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, ModelFileError, NotFiniteError
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
@@ -102,7 +102,7 @@ class Translator:
             shortlist: a file made by `python -m seq2seq.shortlist`; default: the whole vocabulary.
 
         Raises:
-            ModelFileError: no model at a path, or a damaged one.
+            ModelFileError: no model at a path, a damaged one, or one with weights that are not finite.
             ConfigError: a device or precision that is unknown or that this machine does not have, models with different
                 vocabularies, or weights that are not one positive number per model.
         """
@@ -113,6 +113,8 @@ class Translator:
         models = [load_model(Path(path), place) for path in paths]
         first = models[0]
         for path, model in zip(paths, models, strict=True):
+            if not all(weight.isfinite().all() for weight in model.network.parameters()):
+                raise ModelFileError(f"{path} has weights that are not finite: it is damaged or its training diverged")
             if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
                 raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
         return cls(
@@ -123,7 +125,7 @@ class Translator:
             precision,
             weights,
             max_part_tokens=first.config.data.max_length - 1,  # without EOS
-            shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer.fingerprint),
+            shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer),
         )
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
@@ -260,6 +262,8 @@ class Translator:
         return outputs
 
     def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
+        if not hypotheses:
+            raise NotFiniteError("every output has probability 0: the model's weights are damaged")
         outputs = detokenise(hypotheses, self.tokenizer)
         if decode.search is not SearchName.mbr:
             return outputs

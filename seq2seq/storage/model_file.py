@@ -107,7 +107,7 @@ def read_config(path: Path) -> Config:
         raise ModelFileError(f"{file} has format version {version}; this program reads {readable}")
     try:
         return to_config(json.loads(metadata["config"]))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
 
 
