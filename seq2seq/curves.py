@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli import exit_status
-from seq2seq.cli.process_options import CommandParser
+from seq2seq.cli.process_options import CommandParser, path_type
 from seq2seq.config.field import MAX_COUNT
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.metrics_file import read_events
@@ -97,7 +97,9 @@ def parser() -> argparse.ArgumentParser:
     command = CommandParser(
         prog="seq2seq-curves", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/")
+    command.add_argument(
+        "runs", nargs="+", type=path_type, metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/"
+    )
     command.add_argument(
         "--label", action="append", metavar="NAME", help="name of a run in the legend; repeat it for each run, in order"
     )
@@ -109,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
     command.add_argument(
         "--output",
+        type=path_type,
         default="curves.svg",
         metavar="FILE",
         help=f"image to write, {', '.join(FORMATS)} (default: curves.svg)",

@@ -20,6 +20,7 @@ from seq2seq.cli.process_options import (
     add_shortlist,
     load_translator,
     model_list,
+    path_type,
 )
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.errors import ConfigError, DataError
@@ -59,18 +60,23 @@ def parser() -> argparse.ArgumentParser:
     add_ensemble_weights(made)
     add_shortlist(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
-    text.add_argument("--src", metavar="FILE", help="translate this file")
-    text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed")
-    text.add_argument("--ref", metavar="FILE", help="reference translations, line-aligned with --src or --hyp")
+    text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file")
+    text.add_argument("--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed")
     text.add_argument(
-        "--data-root", metavar="DIR", help="read the model's corpus from this folder instead of downloading it"
+        "--ref", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src or --hyp"
     )
-    text.add_argument("--cache-dir", metavar="DIR", help="keep downloads in this folder")
+    text.add_argument(
+        "--data-root",
+        type=path_type,
+        metavar="DIR",
+        help="read the model's corpus from this folder instead of downloading it",
+    )
+    text.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
     add_search_options(made)
     add_process_options(made)
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
+    output.add_argument("--output", metavar="DIR", type=path_type, help="write the translations to DIR/TEST-SET.hyp")
     return made
 
 
@@ -128,7 +134,7 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     from seq2seq.evaluation.metrics import score
 
     if args.output:
-        make_folder(args.output)
+        make_folder(Path(args.output))
     given = None if args.src is None else read_pair(args.src, args.ref)  # before the model is loaded
     translator = load_translator(args, model_list(args.model))
     overrides = search_overrides(args, translator.decode)
@@ -140,7 +146,7 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
         seconds = time.perf_counter() - start
         print(f"{name}: {len(text):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
-            write_lines(args.output / f"{name}.hyp", hypotheses)
+            write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
         results[name] = score(hypotheses, text.tgt)
     return results
 

@@ -20,6 +20,7 @@ from seq2seq.cli.process_options import (
     add_process_options,
     load_translator,
     model_list,
+    path_type,
 )
 
 if TYPE_CHECKING:
@@ -48,9 +49,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", metavar="MODEL", help="model file or run folder; several, comma-separated, form an ensemble"
     )
-    made.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)")
     made.add_argument(
-        "--tgt", required=True, metavar="FILE", help="target text, line-aligned with --src (plain or .gz)"
+        "--src", type=path_type, required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)"
+    )
+    made.add_argument(
+        "--tgt",
+        type=path_type,
+        required=True,
+        metavar="FILE",
+        help="target text, line-aligned with --src (plain or .gz)",
     )
     made.add_argument(
         "--format",

@@ -20,6 +20,7 @@ from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.resume import RunContext, prepare_run
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_yaml
+from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
@@ -89,7 +90,11 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
     resume = raw.training.resume
     if folder is None:
         now = time.strftime("%Y-%m-%d_%H-%M-%S")
-        folder = resume if resume not in (None, "auto") else Path("runs", raw.data.name.name, now)
+        folder = (
+            user_path(resume, "training.resume")
+            if resume not in (None, "auto")
+            else Path("runs", raw.data.name.name, now)
+        )
     path = Path(folder).absolute()
     config, context = prepare_run(raw, path, list(overrides))
     path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.field import Effect, effects
+from seq2seq.config.literal import quoted
 from seq2seq.config.loading import absolute_paths, from_yaml, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
@@ -50,8 +51,7 @@ def add_run_dir(arguments: list[str]) -> list[str]:
             folder = Path(str(value))
             if not (folder / LAST_NAME).is_file():
                 raise ConfigError(f"training.resume={value}: no {LAST_NAME} in that folder")
-            quoted = str(folder).replace("'", "\\'")
-            return [*arguments[:position], f"hydra.run.dir='{quoted}'", *arguments[position:]]
+            return [*arguments[:position], f"hydra.run.dir={quoted(str(folder))}", *arguments[position:]]
     return arguments
 
 

@@ -10,6 +10,9 @@ from typing import Any
 from seq2seq.config.field import Choice, check_ranges, field
 from seq2seq.errors import ConfigError
 
+MAX_HYPOTHESES = 1000
+"""Of one sentence."""
+
 
 class SearchName(Choice):
     """Search algorithm."""
@@ -59,7 +62,7 @@ class DecodeConfig:
         "similar to all; Eikema and Aziz 2020)",
     )
     beam_size: int = field(
-        5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000, used_by=(_BEAM,)
+        5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=MAX_HYPOTHESES, used_by=(_BEAM,)
     )
     length_normalization: NormalizationName = field(
         NormalizationName.gnmt,
@@ -105,7 +108,7 @@ class DecodeConfig:
     )
     never_emit: list[str] = field(list, "texts that no output contains, each as the tokenizer segments it")
     samples: int = field(
-        32, "candidates drawn, which also serve as references", at_least=1, at_most=1000, used_by=(_MBR,)
+        32, "candidates drawn, which also serve as references", at_least=1, at_most=MAX_HYPOTHESES, used_by=(_MBR,)
     )
     temperature: float = field(
         1.0, "draw from p^(1/T); below 1 favours likely tokens", at_least=0.01, at_most=100, used_by=(_SAMPLE, _MBR)

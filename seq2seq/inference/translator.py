@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seq2seq import runtime
-from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, SearchName, override
+from seq2seq.config.decode import MAX_HYPOTHESES, DecodeConfig, InferencePrecisionName, SearchName, override
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.tokenizer import Tokenizer
@@ -28,6 +28,9 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import batches, num_hypotheses, search
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.model_file import load_model
+
+MAX_WEIGHT = 1e9
+"""Of a model in an ensemble; a sum of larger ones may be infinite."""
 
 
 class Translator:
@@ -106,7 +109,7 @@ class Translator:
             ConfigError: a device or precision that is unknown or that this machine does not have, models with different
                 vocabularies, or weights that are not one positive number per model.
         """
-        if weights is not None and (len(weights) != len(paths) or not all(0 < w < float("inf") for w in weights)):
+        if weights is not None and (len(weights) != len(paths) or not all(0 < w <= MAX_WEIGHT for w in weights)):
             raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
         resolve_precision(precision, place)  # before any model is loaded, so that a wrong name fails at once
@@ -193,7 +196,7 @@ class Translator:
             ConfigError: an option out of range, one that the search ignores, or options that contradict each other.
         """
         decode = override(self.decode, overrides)
-        limit = num_hypotheses(decode, n_best)
+        limit = min(num_hypotheses(decode, n_best), MAX_HYPOTHESES)
         if not 1 <= n_best <= limit:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={limit}")
