@@ -154,27 +154,29 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
 def load_corpus_tests(args: argparse.Namespace) -> dict[str, ParallelText]:
     """Read the test sets of the corpus that the first model was trained on.
 
-    The paths in a model file are not used: the file may be another user's. Those in the config.yaml of the run folder
-    that holds the model are.
+    Of the paths in a model file, those outside its folder are used only if the config.yaml of its run folder has them:
+    the file may be another user's.
 
     Raises:
-        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files without a run folder.
+        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
     """
     from seq2seq.config.data import DataName
-    from seq2seq.config.loading import with_paths_of
+    from seq2seq.config.loading import with_known_paths
     from seq2seq.data.corpora.load import load_tests
+    from seq2seq.data.reading import is_given
     from seq2seq.storage.model_file import find_model, read_config
     from seq2seq.storage.run_folder import CONFIG_NAME, run_of
 
     model = find_model(Path(model_list(args.model)[0]))
     run = run_of(model)
-    data = with_paths_of(read_config(model), run and run / CONFIG_NAME).data
-    if data.name is DataName.files and run is None:
-        raise ConfigError(
-            f"{model} is not in its run folder, and the paths in a model file are not read: give --src FILE --ref FILE"
-        )
+    data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
+    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
+        raise ConfigError(
+            f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
+            "--src FILE --ref FILE"
+        )
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
     return load_tests(dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None}))
 

@@ -14,6 +14,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import multirun
 from seq2seq.cli.exit_status import OK, run
@@ -26,7 +27,7 @@ from seq2seq.config.loading import config_dir, register_schema, to_config, to_di
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
-from seq2seq.experiments.sweep_points import Sweep
+from seq2seq.experiments.sweep_points import Sweep, task_overrides
 from seq2seq.experiments.sweep_table import report
 from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
@@ -71,7 +72,7 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
             multirun.run_point(lambda *prepared: job(*_share(group, *prepared)), raw, point)
             return
         try:
-            job(*_share(group, *prepare_run(raw, folder, list(context.overrides.task))))
+            job(*_share(group, *prepare_run(raw, folder, task_overrides(context))))
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 
@@ -81,7 +82,7 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
         finally:
             if sweep.points:
                 report(sweep)
-    if isinstance(failed[0] if failed else None, ConfigError):
+    if failed and isinstance(failed[0], ConfigError | OmegaConfBaseException):
         with composing(composition):
             raise failed[0]
     if failed:

@@ -15,6 +15,7 @@ from seq2seq.config.literal import quoted
 from seq2seq.config.loading import absolute_paths, from_yaml, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
+from seq2seq.experiments.sweep_points import task_overrides
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME
 from seq2seq.training.distributed import ProcessGroup
 
@@ -60,7 +61,7 @@ def prepare_point(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
 
     A point with a run in its folder continues it even without `training.resume`.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = task_overrides(HydraConfig.get())
     if raw.training.resume is not None or not (folder / CONFIG_NAME).is_file():
         return prepare_run(raw, folder, overrides)
     absolute_paths(raw)

@@ -79,10 +79,8 @@ class Composition:
             return in_defaults
         for cause in _chain(error):
             if isinstance(cause, OmegaConfBaseException):
-                group = next(
-                    (key for key in content if f"{key}" in GROUPS and not isinstance(content[key], dict)), None
-                )
-                line = _line_of_key(file, str(cause.full_key or cause.key or group))
+                key = cause.full_key or cause.key or next((key for key in GROUPS if _is_wrong(content.get(key))), "")
+                line = _line_of_key(file, str(key))
                 return f"{place}{f', line {line}' if line else ''}: {explain(cause)}"
         return f"{place}: {str(error).splitlines()[0]}"
 
@@ -117,6 +115,10 @@ class Composition:
         yield from self._named_files()
         for folder in self.folders:
             yield from sorted(folder.rglob("*.yaml"))
+
+
+def _is_wrong(group: object) -> bool:
+    return group is not None and not isinstance(group, dict)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -75,18 +75,24 @@ def from_yaml(path: Path) -> DictConfig:
     return config
 
 
-def with_paths_of(config: Config, path: Path | None) -> Config:
-    """Return `config` with the paths in the config.yaml at `path` instead of its own; None: without paths.
+def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> Config:
+    """Return the config of a model with those of its paths that may be used: the model may be another user's.
+
+    Args:
+        config: of a model file.
+        folder: of the model file; paths inside it are kept.
+        run_config: config.yaml of the model's run, whose paths replace all others; None: there are none.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: `run_config` cannot be read.
     """
-    own = OmegaConf.structured(Config) if path is None else from_yaml(path)
-    changed = OmegaConf.create(literal(to_dict(config)))
+    run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
+    known = OmegaConf.create(literal(to_dict(config)))
     for key in path_keys():
-        value = OmegaConf.select(own, key)
-        OmegaConf.update(changed, key, literal(value))
-    return to_config(changed)
+        path = OmegaConf.select(known, key)
+        if path is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            OmegaConf.update(known, key, literal(OmegaConf.select(run, key)))
+    return to_config(known)
 
 
 def absolute_paths(raw: DictConfig) -> None:

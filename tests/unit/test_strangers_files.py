@@ -92,16 +92,19 @@ def test_a_model_does_not_read_the_environment(tmp_path: Path, monkeypatch: pyte
 # --- paths in a model file -------------------------------------------------------------------------------------------
 
 
-def test_evaluate_uses_no_path_of_a_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text, cache = tmp_path / "text", tmp_path / "cache"
+def test_evaluate_uses_no_path_outside_the_folder_of_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, cache, folder = tmp_path / "text", tmp_path / "cache", tmp_path / "run"
     text.write_text("a\tb\n", encoding="utf-8")
+    folder.mkdir()
     test = {"src": None, "tgt": None, "tsv": str(text)}
     data = {**CONFIG["data"], "name": "files", "test": test, "cache_dir": str(cache)}
-    model = write(tmp_path / "model.safetensors", {**CONFIG, "data": data})
+    model = write(folder / "model.safetensors", {**CONFIG, "data": data})
     assert evaluate.main([str(model), "--device", "cpu"]) == 2
-    assert "the paths in a model file are not read: give --src FILE --ref FILE" in capsys.readouterr().err
+    assert "paths outside the folder of a model file are not read: give --src FILE" in capsys.readouterr().err
     assert not cache.exists()
-    (tmp_path / "config.yaml").write_text(to_yaml(to_config({**CONFIG, "data": data})), encoding="utf-8")
+    (folder / "config.yaml").write_text(to_yaml(to_config({**CONFIG, "data": data})), encoding="utf-8")
     assert evaluate.main([str(model), "--device", "cpu"]) == 0  # in its run folder
 
 
