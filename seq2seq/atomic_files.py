@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seq2seq.errors import StorageError
+from seq2seq.errors import first_line as first_line
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -80,11 +81,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise StorageError(f"cannot write {path}: {reason}; the old content is unchanged") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its class name if the message is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _write_error(error: Exception) -> str | None:

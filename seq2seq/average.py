@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.process_options import CommandParser
+from seq2seq.cli.process_options import CommandParser, path_type, whole_number
+from seq2seq.config.field import MAX_COUNT
 from seq2seq.errors import ConfigError, ModelFileError
 
 DESCRIPTION = """\
@@ -32,9 +33,18 @@ def parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="seq2seq-average", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="model file, or run folder: every model it keeps")
-    parser.add_argument("--output", required=True, metavar="FILE", help="write the averaged model to FILE")
-    parser.add_argument("--last", type=int, metavar="N", help="use the last N models, by step, of each run folder")
+    parser.add_argument(
+        "models", nargs="+", type=path_type, metavar="MODEL", help="model file, or run folder: every model it keeps"
+    )
+    parser.add_argument(
+        "--output", type=path_type, required=True, metavar="FILE", help="write the averaged model to FILE"
+    )
+    parser.add_argument(
+        "--last",
+        type=whole_number(1, MAX_COUNT),
+        metavar="N",
+        help="use the last N models, by step, of each run folder",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
     return parser
 
@@ -47,8 +57,6 @@ def average(args: argparse.Namespace) -> None:
         ModelFileError: a file is missing or damaged, there are fewer than two models, or they are incompatible.
         StorageError: the output cannot be written.
     """
-    if args.last is not None and args.last < 1:
-        raise ConfigError(f"--last {args.last} is not at least 1")
     output = Path(args.output)
     if os.path.isdir(output):
         raise ConfigError(f"--output {output} is a folder: name a file")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli import exit_status
-from seq2seq.cli.process_options import CommandParser
+from seq2seq.cli.process_options import CommandParser, path_type
+from seq2seq.config.field import MAX_COUNT
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.metrics_file import read_events
 from seq2seq.storage.run_folder import METRICS_NAME
@@ -96,7 +97,9 @@ def parser() -> argparse.ArgumentParser:
     command = CommandParser(
         prog="seq2seq-curves", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/")
+    command.add_argument(
+        "runs", nargs="+", type=path_type, metavar="RUN", help="run folder; for a sweep its points, runs/sweep_X/*/"
+    )
     command.add_argument(
         "--label", action="append", metavar="NAME", help="name of a run in the legend; repeat it for each run, in order"
     )
@@ -108,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--x", choices=tuple(AXES), default="steps", help="horizontal axis (default: steps)")
     command.add_argument(
         "--output",
+        type=path_type,
         default="curves.svg",
         metavar="FILE",
         help=f"image to write, {', '.join(FORMATS)} (default: curves.svg)",
@@ -177,7 +181,7 @@ def read_run(folder: Path, name: str) -> Curves:
             raise DataError(f"{folder} is not a run folder: {path} does not exist")
         for event in read_events(path):
             events, step = run.events.get(event["event"]), event.get("step")
-            if events is None or not isinstance(step, int):
+            if events is None or not isinstance(step, int) or not 0 <= step <= MAX_COUNT:
                 continue
             if events and step <= events[-1]["step"]:
                 for kind in run.events.values():
@@ -202,8 +206,8 @@ def interpolate(x: int, points: Sequence[tuple[int, float]]) -> float:
 
 def _number(value: object) -> float:
     """Return `value` if it is a finite number, else NaN."""
-    number = float(value) if isinstance(value, int | float) else math.nan
-    return number if math.isfinite(number) else math.nan
+    known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return float(value) if known else math.nan  # type: ignore[arg-type]
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

@@ -27,3 +27,8 @@ class NotFiniteError(Seq2SeqError, FloatingPointError):
 
 class ModelFileError(Seq2SeqError):
     """A model or checkpoint file is missing, corrupt, of another format version, or does not fit the run."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its class name if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

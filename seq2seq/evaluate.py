@@ -20,6 +20,7 @@ from seq2seq.cli.process_options import (
     add_shortlist,
     load_translator,
     model_list,
+    path_type,
 )
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.config.bleu import BLEU_TOKENIZERS
@@ -27,7 +28,6 @@ from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.config.data import DataConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.evaluation.metrics import Scores
 
@@ -62,18 +62,27 @@ def parser() -> argparse.ArgumentParser:
     add_ensemble_weights(made)
     add_shortlist(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
-    text.add_argument("--src", metavar="FILE", help="translate this file; -: standard input")
-    text.add_argument("--hyp", metavar="FILE", help="score this file; no model is needed; -: standard input")
+    text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
+    text.add_argument(
+        "--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed; -: standard input"
+    )
     text.add_argument(
         "--ref",
         action="append",
+        type=path_type,
         metavar="FILE",
         help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
     )
     text.add_argument(
-        "--data-root", metavar="DIR", help="read the model's corpus from this folder instead of downloading it"
+        "--ref", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src or --hyp"
     )
-    text.add_argument("--cache-dir", metavar="DIR", help="keep downloads in this folder")
+    text.add_argument(
+        "--data-root",
+        type=path_type,
+        metavar="DIR",
+        help="read the model's corpus from this folder instead of downloading it",
+    )
+    text.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
     add_search_options(made)
     add_process_options(made)
     output = made.add_argument_group("output")
@@ -84,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "13a)",
     )
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    output.add_argument("--output", metavar="DIR", type=Path, help="write the translations to DIR/TEST-SET.hyp")
+    output.add_argument("--output", metavar="DIR", type=path_type, help="write the translations to DIR/TEST-SET.hyp")
     return made
 
 
@@ -148,14 +157,14 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     from seq2seq.storage.model_file import read_config
 
     if args.output:
-        make_folder(args.output)
+        make_folder(Path(args.output))
     given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
     models = model_list(args.model)
     data = read_config(Path(models[0])).data
     tokenize = bleu_tokenizer(data, args.tokenize, OPTION if args.tokenize else "data.bleu_tokenizer")
     translator = load_translator(args, models)
     overrides = search_overrides(args, translator.decode)
-    tests = {"test": given} if given is not None else corpus_tests(args, data, models)
+    tests = {"test": given} if given is not None else corpus_tests(args, models)
     results = {}
     for name, (sources, *references) in tests.items():
         warn_if_meaningless(tokenize, references[0], OPTION)
@@ -164,28 +173,43 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
         seconds = time.perf_counter() - start
         print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
-            write_lines(args.output / f"{name}.hyp", hypotheses)
+            write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
         results[name] = score(hypotheses, *references, tokenize=tokenize)
     return results
 
 
-def corpus_tests(args: argparse.Namespace, data: DataConfig, models: Sequence[str]) -> dict[str, list[list[str]]]:
+def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
     """Return the test sets, sources and references, of the corpus that the first model was trained on.
 
+    Of the paths in a model file, those outside its folder are used only if the config.yaml of its run folder has them:
+    the file may be another user's.
+
     Raises:
-        ConfigError: `--data-root` for a corpus that is not read from a folder.
+        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
         DataError: a test set is drawn from training text that changed.
     """
     from seq2seq.config.data import DataName
+    from seq2seq.config.loading import with_known_paths
     from seq2seq.data.corpora.load import load_tests
+    from seq2seq.data.reading import is_given
+    from seq2seq.storage.model_file import find_model, read_config
+    from seq2seq.storage.run_folder import CONFIG_NAME, run_of
 
+    model = find_model(Path(models[0]))
+    run = run_of(model)
+    data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
+    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
+        raise ConfigError(
+            f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
+            "--src FILE --ref FILE"
+        )
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
     data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
     tests = load_tests(data)
-    for model in models:
-        check_held_out(model, tests)
+    for name in models:
+        check_held_out(name, tests)
     return {name: [text.src, text.tgt] for name, text in tests.items()}
 
 

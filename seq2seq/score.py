@@ -19,6 +19,7 @@ from seq2seq.cli.process_options import (
     add_process_options,
     load_translator,
     model_list,
+    path_type,
 )
 from seq2seq.storage.metrics_file import to_json
 
@@ -50,12 +51,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--src",
+        type=path_type,
         required=True,
         metavar="FILE",
         help="source text, one sentence a line; -: standard input",
     )
     made.add_argument(
         "--tgt",
+        type=path_type,
         required=True,
         metavar="FILE",
         help="target text, line-aligned with --src (plain or .gz); -: standard input",

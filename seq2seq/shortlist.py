@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.process_options import CommandParser, positive
+from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.storage.run_folder import SHORTLIST_NAME
 
+MAX_CANDIDATES = 1_000_000
 DESCRIPTION = """\
 Learn from sentence pairs, ideally the training text, which target pieces are likely translations of each source piece.
 `translate --shortlist FILE` then computes probabilities for these candidates instead of the whole vocabulary. This
@@ -28,18 +29,30 @@ def parser() -> argparse.ArgumentParser:
     made = CommandParser(
         prog="seq2seq-shortlist", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("model", metavar="MODEL", help="model file or run folder")
-    made.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)")
+    made.add_argument("model", type=path_type, metavar="MODEL", help="model file or run folder")
     made.add_argument(
-        "--tgt", required=True, metavar="FILE", help="target text, line-aligned with --src (plain or .gz)"
+        "--src", type=path_type, required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)"
     )
-    made.add_argument("--output", metavar="FILE", help=f"output file (default: {SHORTLIST_NAME} beside the model)")
     made.add_argument(
-        "--best", type=positive, default=20, metavar="N", help="candidates per source piece (default: 20)"
+        "--tgt",
+        type=path_type,
+        required=True,
+        metavar="FILE",
+        help="target text, line-aligned with --src (plain or .gz)",
+    )
+    made.add_argument(
+        "--output", type=path_type, metavar="FILE", help=f"output file (default: {SHORTLIST_NAME} beside the model)"
+    )
+    made.add_argument(
+        "--best",
+        type=whole_number(1, MAX_CANDIDATES),
+        default=20,
+        metavar="N",
+        help="candidates per source piece (default: 20)",
     )
     made.add_argument(
         "--frequent",
-        type=positive,
+        type=whole_number(1, MAX_CANDIDATES),
         default=200,
         metavar="N",
         help="most frequent target pieces, always candidates (200)",
@@ -62,11 +75,11 @@ def make(args: argparse.Namespace) -> None:
     from seq2seq.inference.vocabulary_shortlist import Shortlist
     from seq2seq.storage.model_file import find_model, load_model
 
-    path = find_model(Path(args.model))
-    tokenizer = load_model(path, torch.device("cpu")).tokenizer
+    file = find_model(Path(args.model))
+    tokenizer = load_model(file, torch.device("cpu")).tokenizer
     src, tgt, best = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt), min(args.best, tokenizer.tgt_size)
     made = Shortlist.make(src, tgt, tokenizer.src_size, best, args.frequent)
-    output = Path(args.output or path.with_name(SHORTLIST_NAME))
+    output = Path(args.output or file.with_name(SHORTLIST_NAME))
     made.save(output, tokenizer.fingerprint)
     sys.stderr.write(f"{output}: {best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from seq2seq.atomic_files import write_atomically
@@ -21,7 +20,8 @@ from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.resume import RunContext, prepare_run
 from seq2seq.cli.signals import stop_on_signal
-from seq2seq.config.loading import to_dict
+from seq2seq.config.loading import to_yaml
+from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
@@ -99,7 +99,11 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
     resume = raw.training.resume
     if folder is None:
         now = time.strftime("%Y-%m-%d_%H-%M-%S")
-        folder = resume if resume not in (None, "auto") else Path("runs", raw.data.name.name, now)
+        folder = (
+            user_path(resume, "training.resume")
+            if resume not in (None, "auto")
+            else Path("runs", raw.data.name.name, now)
+        )
     path = Path(folder).absolute()
     config, context = prepare_run(raw, path, list(overrides))
     path.mkdir(parents=True, exist_ok=True)
@@ -174,8 +178,7 @@ def run_training(
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
     """Write config.yaml and provenance.json, after all checks: a run that is refused leaves its folder unchanged."""
-    yaml = OmegaConf.create(to_dict(config))
-    write_atomically(run.folder / CONFIG_NAME, lambda path: OmegaConf.save(yaml, path))
+    write_atomically(run.folder / CONFIG_NAME, lambda path: path.write_text(to_yaml(config), encoding="utf-8"))
     record(run.folder, facts, run.resumes)
 
 

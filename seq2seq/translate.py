@@ -22,11 +22,13 @@ from seq2seq.cli.process_options import (
     add_shortlist,
     load_translator,
     model_list,
-    positive,
+    path_type,
+    whole_number,
 )
 from seq2seq.cli.progress import progress
 from seq2seq.cli.search_options import add_search_options, search_overrides
-from seq2seq.config.decode import SearchName
+from seq2seq.config.decode import MAX_HYPOTHESES, SearchName
+from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.run_folder import BEST_NAME
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from seq2seq.inference.translation import Translation
     from seq2seq.inference.translator import Translator
 
-BUFFER_LINES = 2000
+BUFFER_LINES, MAX_BUFFER_LINES = 2000, 1_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,14 +68,16 @@ def parser() -> argparse.ArgumentParser:
     add_ensemble_weights(parser)
     add_shortlist(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate TEXT instead of files (repeatable)")
-    parser.add_argument("--output", default="-", metavar="FILE", help="output file; -: standard output (default)")
+    parser.add_argument(
+        "--output", default="-", type=path_type, metavar="FILE", help="output file; -: standard output (default)"
+    )
     _add_format_options(parser.add_argument_group("input and output format"))
     _add_constraint_options(parser.add_argument_group("constraints on the output"))
     add_search_options(parser)
     process = add_process_options(parser)
     process.add_argument(
         "--buffer-lines",
-        type=positive,
+        type=whole_number(1, MAX_BUFFER_LINES),
         metavar="N",
         help=f"read up to N lines ahead to batch them by length; a pause in the input ends the wait "
         f"(default: {BUFFER_LINES})",
@@ -99,7 +103,7 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--n-best",
-        type=positive,
+        type=whole_number(1, MAX_HYPOTHESES),
         default=1,
         metavar="N",
         help="write up to N outputs per line, best first, each as: input line number, TAB, score, TAB, "
@@ -118,11 +122,13 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
 def _add_constraint_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--prefix",
+        type=path_type,
         metavar="FILE",
         help="start each output with the line of FILE that has the number of its input line",
     )
     group.add_argument(
         "--glossary",
+        type=path_type,
         metavar="FILE",
         help="tab-separated source and target terms; if a source term occurs in the input, its target "
         "term is forced into "
@@ -167,7 +173,7 @@ def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
     models, files = model_list(names[0]), list(names[1:])
     while files and (files[0].endswith(".safetensors") or os.path.isdir(files[0])):
         models.append(files.pop(0))
-    return models, files
+    return models, [user_path(file, "FILE") for file in files]
 
 
 def check(args: argparse.Namespace, files: Sequence[str]) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from hydra import initialize_config_dir
 
 from seq2seq.cli.exit_status import OK, run
-from seq2seq.cli.hydra_errors import run_with_one_line_errors
-from seq2seq.cli.process_options import CommandParser
+from seq2seq.cli.hydra_errors import composing, run_with_one_line_errors
+from seq2seq.cli.override_paths import full_paths
+from seq2seq.cli.process_options import CommandParser, path_type
 from seq2seq.cli.resume import RunContext, process_keys
+from seq2seq.cli.yaml_errors import Composition
 from seq2seq.config.help import help_text
 from seq2seq.config.loading import config_dir, register_schema
 from seq2seq.config.schema import Config
@@ -52,7 +54,7 @@ def tune(arguments: Sequence[str]) -> int:
         Seq2SeqError: invalid input or settings.
     """
     register_schema()
-    args = _parser().parse_intermixed_args(arguments)
+    args = _parser().parse_intermixed_args(full_paths(arguments))
     if args.help:
         sys.stdout.write(help_text(INTRO))
         return OK
@@ -67,8 +69,10 @@ def tune(arguments: Sequence[str]) -> int:
 
 
 def _search(overrides: Sequence[str], extra_config_dir: str | None) -> int:
+    folders = [] if extra_config_dir is None else [Path(extra_config_dir)]
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        settings = StudySettings(overrides, extra_config_dir)
+        with composing(Composition(overrides, folders)):
+            settings = StudySettings(overrides, extra_config_dir)
         config = settings.config
         search = Search(settings, _study_folder(config), _train_trial)
         with open_study(search.folder, maximise=config.training.monitor is not MonitorName.loss) as study:
@@ -93,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--config-dir", metavar="DIR")
+    parser.add_argument("--config-dir", metavar="DIR", type=path_type)
     return parser
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import yaml
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.cli.yaml_errors import Composition
 from seq2seq.config.error_messages import explain, nearest_key
 from seq2seq.config.loading import compose_config
 from seq2seq.errors import ConfigError, Seq2SeqError
@@ -39,28 +43,52 @@ def run_with_one_line_errors(work: Callable[[], int], stop_hint: str = "") -> in
         raise Seq2SeqError(f"{place}{error.strerror or error}") from error
 
 
+@contextlib.contextmanager
+def composing(composition: Composition) -> Iterator[None]:
+    """Convert every exception of a composition inside the block to one line.
+
+    Raises:
+        ConfigError: in place of an exception of Hydra, OmegaConf or YAML, which have no common base class.
+    """
+    try:
+        yield
+    except Seq2SeqError as error:
+        raise type(error)(composition.locate(str(error))) from error
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        yaml.YAMLError,
+        AssertionError,
+        AttributeError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ConfigError(composition.explain(error) or composition.locate(one_line(error))) from error
+
+
 def composed(overrides: Sequence[str]) -> DictConfig:
     """Return `loading.compose_config(overrides)`.
 
     Raises:
         ConfigError: an unknown key, a wrong type or an invalid override.
     """
-    try:
+    with composing(Composition(overrides)):
         return compose_config(overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
 
 
 def one_line(error: Exception) -> str:
     """Return the message of a Seq2SeqError, Hydra or OmegaConf error as one line, with the nearest valid key."""
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        error = error.__cause__
+    override = re.match(r"Error merging override \+*([^=]+)=", str(error))
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OmegaConfBaseException) and not isinstance(error, OmegaConfBaseException):
+        return explain(cause, key=override[1] if override else "")
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
     message = str(error).partition("Config search path")[0]
     if isinstance(error, Seq2SeqError) or "Available options" in message:
         return " ".join(message.split())
-    first = message.splitlines()[0]
+    first = next(iter(message.strip().splitlines()), type(error).__name__)
     if isinstance(error, OverrideParseException):
         return f"cannot parse {error.override!r} ({first}): write KEY=VALUE, and quote special characters"
     if first.startswith("Ambiguous"):

@@ -6,12 +6,16 @@ Imports no torch, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from seq2seq.config.decode import InferencePrecisionName
+from seq2seq.config.paths import user_path
+from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,28 +73,56 @@ class _StoreTrueOnce(_Once, argparse._StoreTrueAction):
     pass
 
 
-def positive(text: str) -> int:
-    """Parse an integer of at least 1; an argparse type."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return an argparse type: an integer from `low` to `high`, between which the process survives."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a whole number from {low} to {high}")
+        if int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text} is not at least {low}")
+        if int(text) > high:
+            raise argparse.ArgumentTypeError(f"{text} is more than {high}")
+        return int(text)
+
+    return parse
+
+
+def path_type(text: str) -> str:
+    """Parse a path, `~` being the home folder; an argparse type."""
+    try:
+        return user_path(text, "the path")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def field_type(field: dataclasses.Field[Any]) -> Callable[[str], int]:
+    """Return the argparse type of a whole number with the range of a config field."""
+    return whole_number(field.metadata["at_least"], field.metadata["at_most"])
 
 
 def add_ensemble_weights(parser: argparse._ActionsContainer) -> None:
     """Add `--weights`, the weight of each model of an ensemble."""
     parser.add_argument(
         "--weights",
-        type=lambda text: [float(weight) for weight in text.split(",")],
+        type=_weights,
         metavar="W,W",
         help="weight of each model of an ensemble, for example 0.7,0.3 (default: equal weights)",
     )
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(weight) for weight in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a list of numbers such as 0.7,0.3") from None
 
 
 def add_shortlist(parser: argparse._ActionsContainer) -> None:
     """Add `--shortlist`, a file that `seq2seq.shortlist` wrote."""
     parser.add_argument(
         "--shortlist",
+        type=path_type,
         metavar="FILE",
         help="restrict the output vocabulary to the candidates of FILE, made by seq2seq.shortlist: faster decoding",
     )
@@ -110,7 +142,8 @@ def add_process_options(parser: argparse.ArgumentParser, int8: bool = True) -> a
         choices=PRECISIONS if int8 else PRECISIONS[:-1],
         help="type of the matrix products (default: auto: bf16 if the hardware has it, else fp32)",
     )
-    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: torch's default)")
+    threads = field_type(next(f for f in dataclasses.fields(RuntimeConfig) if f.name == "threads"))
+    group.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: torch's default)")
     return group
 
 
@@ -123,13 +156,12 @@ def model_list(name: str) -> list[str]:
     models = [name] if os.path.exists(name) else name.split(",")
     if len(models) > 1 and not all(models):
         raise ConfigError(f"{name}: an empty model name; write MODEL,MODEL")
-    return models
+    return [user_path(model, "MODEL", empty="name a model file or a run folder") for model in models]
 
 
 def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translator:
     """Configure the process and load the models, by the options above."""
     from seq2seq import runtime
-    from seq2seq.config.runtime import RuntimeConfig
     from seq2seq.inference.translator import Translator
 
     runtime.configure(RuntimeConfig(threads=args.threads))

@@ -10,11 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.atomic_files import first_line
 from seq2seq.config.field import Effect, effects
-from seq2seq.config.loading import absolute_paths, to_config
+from seq2seq.config.literal import quoted
+from seq2seq.config.loading import absolute_paths, from_yaml, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
+from seq2seq.experiments.sweep_points import task_overrides
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME
 from seq2seq.training.distributed import ProcessGroup
 
@@ -51,8 +52,7 @@ def add_run_dir(arguments: list[str]) -> list[str]:
             folder = Path(str(value))
             if not (folder / LAST_NAME).is_file():
                 raise ConfigError(f"training.resume={value}: no {LAST_NAME} in that folder")
-            quoted = str(folder).replace("'", "\\'")
-            return [*arguments[:position], f"hydra.run.dir='{quoted}'", *arguments[position:]]
+            return [*arguments[:position], f"hydra.run.dir={quoted(str(folder))}", *arguments[position:]]
     return arguments
 
 
@@ -61,7 +61,7 @@ def prepare_point(raw: DictConfig, folder: Path) -> tuple[Config, RunContext]:
 
     A point with a run in its folder continues it even without `training.resume`.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = task_overrides(HydraConfig.get())
     if raw.training.resume is not None or not (folder / CONFIG_NAME).is_file():
         return prepare_run(raw, folder, overrides)
     absolute_paths(raw)
@@ -171,12 +171,10 @@ def _stored_config(folder: Path) -> DictConfig:
     Raises:
         ConfigError: it cannot be read.
     """
-    config: DictConfig = OmegaConf.structured(Config)
     try:
-        config.merge_with(OmegaConf.load(folder / CONFIG_NAME))
-    except Exception as error:  # YAML, OmegaConf and the file system have no common base class
-        raise ConfigError(f"cannot resume: {folder / CONFIG_NAME}: {first_line(error)}") from error
-    return config
+        return from_yaml(folder / CONFIG_NAME)
+    except ConfigError as error:
+        raise ConfigError(f"cannot resume: {error}") from error
 
 
 def _differences(one: DictConfig, other: DictConfig, keys: Collection[str]) -> list[str]:

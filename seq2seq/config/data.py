@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.field import Choice, Effect, field
+from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
 from seq2seq.errors import ConfigError
 
 
@@ -45,7 +45,9 @@ class TokenizerConfig:
     """SentencePiece model, trained on the training text unless a model file is given."""
 
     type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = field(4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8)
+    vocab_size: int = field(
+        4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8, at_most=1_000_000
+    )
     joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
     byte_fallback: bool = field(
         True, "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces)"
@@ -93,17 +95,28 @@ class DataConfig:
     valid: FilesConfig = field(FilesConfig, "validation text (data=files); if not given, held out of train")
     test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
     train_pairs: int | None = field(
-        None, "use only the first N training pairs; null: all (grammar: 100,000)", unit="pairs", at_least=1
+        None,
+        "use only the first N training pairs; null: all (grammar: 100,000)",
+        unit="pairs",
+        at_least=1,
+        at_most=MAX_COUNT,
     )
     valid_pairs: int = field(
-        2000, "pairs held out for validation if the corpus has no validation set", unit="pairs", at_least=1
+        2000,
+        "pairs held out for validation if the corpus has no validation set",
+        unit="pairs",
+        at_least=1,
+        at_most=MAX_COUNT,
     )
-    test_pairs: int = field(2000, "pairs held out for test if the corpus has no test set", unit="pairs", at_least=1)
+    test_pairs: int = field(
+        2000, "pairs held out for test if the corpus has no test set", unit="pairs", at_least=1, at_most=MAX_COUNT
+    )
     max_length: int = field(
         100,
         "maximum length of either side of a training pair, EOS included; longer pairs are dropped and counted",
         unit="pieces",
         at_least=1,
+        at_most=100_000,
     )
     overfit_pairs: int | None = field(
         None,
@@ -111,6 +124,7 @@ class DataConfig:
         "null: off",
         unit="pairs",
         at_least=1,
+        at_most=MAX_COUNT,
     )
     fold: str | None = field(
         None,

@@ -10,6 +10,9 @@ from typing import Any
 from seq2seq.config.field import Choice, check_ranges, field
 from seq2seq.errors import ConfigError
 
+MAX_HYPOTHESES = 1000
+"""Of one sentence."""
+
 
 class SearchName(Choice):
     """Search algorithm."""
@@ -59,7 +62,7 @@ class DecodeConfig:
         "similar to all; Eikema and Aziz 2020)",
     )
     beam_size: int = field(
-        5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=1000, used_by=(_BEAM,)
+        5, "hypotheses kept per sentence; 1 is greedy search", at_least=1, at_most=MAX_HYPOTHESES, used_by=(_BEAM,)
     )
     length_normalization: NormalizationName = field(
         NormalizationName.gnmt,
@@ -85,13 +88,17 @@ class DecodeConfig:
     min_length_ratio: float = field(
         0.0, "minimum output length, EOS included: ratio × source tokens + min_length_extra", at_least=0, at_most=1000
     )
-    min_length_extra: int = field(0, "see min_length_ratio", unit="tokens", at_least=0)
+    min_length_extra: int = field(0, "see min_length_ratio", unit="tokens", at_least=0, at_most=10_000)
     max_length_ratio: float = field(
         2.0, "maximum output length, EOS included: ratio × source tokens + max_length_extra", at_least=0, at_most=1000
     )
-    max_length_extra: int = field(10, "see max_length_ratio", unit="tokens", at_least=1)
+    max_length_extra: int = field(10, "see max_length_ratio", unit="tokens", at_least=1, at_most=10_000)
     no_repeat_ngram: int = field(
-        0, "forbid repeating an n-gram of this many tokens (Paulus et al. 2018); 0: off", unit="tokens", at_least=0
+        0,
+        "forbid repeating an n-gram of this many tokens (Paulus et al. 2018); 0: off",
+        unit="tokens",
+        at_least=0,
+        at_most=1000,
     )
     repetition_penalty: float = field(
         1.0,
@@ -101,13 +108,17 @@ class DecodeConfig:
     )
     never_emit: list[str] = field(list, "texts that no output contains, each as the tokenizer segments it")
     samples: int = field(
-        32, "candidates drawn, which also serve as references", at_least=1, at_most=1000, used_by=(_MBR,)
+        32, "candidates drawn, which also serve as references", at_least=1, at_most=MAX_HYPOTHESES, used_by=(_MBR,)
     )
     temperature: float = field(
         1.0, "draw from p^(1/T); below 1 favours likely tokens", at_least=0.01, at_most=100, used_by=(_SAMPLE, _MBR)
     )
     top_k: int = field(
-        0, "draw from the k likeliest tokens (Fan et al. 2018); 0: all", at_least=0, used_by=(_SAMPLE, _MBR)
+        0,
+        "draw from the k likeliest tokens (Fan et al. 2018); 0: all",
+        at_least=0,
+        at_most=1_000_000,
+        used_by=(_SAMPLE, _MBR),
     )
     top_p: float = field(
         1.0,
@@ -124,7 +135,9 @@ class DecodeConfig:
         used_by=(_SAMPLE, _MBR),
     )
     mbr_utility: UtilityName = field(UtilityName.chrf, "sentence-level similarity, chrf or bleu", used_by=(_MBR,))
-    batch_tokens: int = field(4096, "maximum of sentences × longest source in a batch", unit="tokens", at_least=1)
+    batch_tokens: int = field(
+        4096, "maximum of sentences × longest source in a batch", unit="tokens", at_least=1, at_most=1_000_000
+    )
 
 
 _DEFAULTS = DecodeConfig()

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from seq2seq.config.field import walk
 from seq2seq.config.schema import Config
@@ -27,10 +33,21 @@ def unknown_key(key: str) -> str:
     return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
 
 
-def explain(error: OmegaConfBaseException) -> str:
-    """Turn OmegaConf's several lines into one that names the key and the nearest valid one."""
+def explain(error: OmegaConfBaseException, key: str = "") -> str:
+    """Turn OmegaConf's several lines into one that names the key and the nearest valid one.
+
+    Args:
+        error: of OmegaConf.
+        key: the key that was read or set, if the error does not know it.
+    """
     message = (error.msg or str(error)).strip().splitlines()[0]
-    key = error.full_key
+    key = error.full_key or key
+    if isinstance(error, InterpolationResolutionError | GrammarParseError):
+        missing = re.search(r"'(.*)' not found", message) if isinstance(error, InterpolationKeyError) else None
+        near = nearest_key(missing[1]) if missing else None
+        hint = f"; did you mean {near!r}?" if near else ""
+        return f"{key}: {message}{hint} (a literal ${{ is written \\${{, in single quotes)".removeprefix(": ")
     if not key:
         return message
-    return f"{key}: {message}" if any(known == key for known, _ in walk(Config)) else unknown_key(key)
+    known = key.startswith("hydra.") or any(known == key for known, _ in walk(Config))
+    return f"{key}: {message}" if known else unknown_key(key)

@@ -11,6 +11,11 @@ from typing import Any
 
 from seq2seq.errors import ConfigError
 
+MAX_COUNT = 10**9
+"""Upper bound of what is counted: updates, epochs, pairs. A larger value is a typo."""
+MAX_MINUTES = 10**7
+"""Upper bound of a time, about 19 years."""
+
 
 class Effect(enum.Enum):
     """Effect of changing a field between two parts of a run.
@@ -47,7 +52,7 @@ def field(
         default: the value; a dataclass nests a group of fields, `list` is an empty list.
         doc: meaning, printed by `--help`.
         unit: printed by `--help`; "path" marks a path, which is stored absolute.
-        at_least: smallest value allowed.
+        at_least: smallest value allowed; a number has both bounds, between which the process survives.
         at_most: largest value allowed.
         effect: of changing the value; None: that of the enclosing group, `Effect.result` at the top.
         used_by: algorithms that read the field, whose names start its help; None: all.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.config.error_messages import explain
-from seq2seq.config.field import walk
+from seq2seq.config.field import Choice, walk
+from seq2seq.config.literal import literal
+from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, first_line
 
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
@@ -26,7 +30,7 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     try:
         # As plain values: a typed node would bring along keys that were added to it (+training.foo=1).
         plain = OmegaConf.to_container(raw, resolve=True) if OmegaConf.is_config(raw) else raw
-        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        merged = OmegaConf.merge(OmegaConf.structured(Config), literal(plain))
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"set {' and '.join(missing)}: there is no default")
@@ -35,25 +39,81 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(explain(error)) from error
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:  # a stored config with damaged values
+        raise ConfigError(f"not a config: {first_line(error)}") from error
     assert isinstance(config, Config)
     return config
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return nested plain values (enums as their names), ready for YAML or JSON; `to_config` reads them back."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(plain, dict)
-    return plain  # type: ignore[return-value]
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value.name if isinstance(value, Choice) else value
+
+    return plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
+
+
+def to_yaml(config: Config) -> str:
+    """Return the config as YAML, whose values are text and numbers: `from_yaml` resolves no interpolation."""
+    return OmegaConf.to_yaml(OmegaConf.create(literal(to_dict(config))), resolve=True)
+
+
+def from_yaml(path: Path) -> DictConfig:
+    """Return the settings in a file that `to_yaml` made, under the schema; their ranges are not checked.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML or has other keys.
+    """
+    config: DictConfig = OmegaConf.structured(Config)
+    try:
+        config.merge_with(literal(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    except Exception as error:  # YAML, OmegaConf and the file system have no common base class
+        raise ConfigError(f"{path}: {first_line(error)}") from error
+    return config
+
+
+def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> Config:
+    """Return the config of a model with those of its paths that may be used: the model may be another user's.
+
+    Args:
+        config: of a model file.
+        folder: of the model file; paths inside it are kept.
+        run_config: config.yaml of the model's run, whose paths replace all others; None: there are none.
+
+    Raises:
+        ConfigError: `run_config` cannot be read.
+    """
+    run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
+    known = OmegaConf.create(literal(to_dict(config)))
+    for key in path_keys():
+        path = OmegaConf.select(known, key)
+        if path is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            OmegaConf.update(known, key, literal(OmegaConf.select(run, key)))
+    return to_config(known)
 
 
 def absolute_paths(raw: DictConfig) -> None:
-    """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder."""
-    for key, field in walk(Config):
-        path = OmegaConf.select(raw, key) if field.metadata["unit"] == "path" else None
-        if path == "":
-            raise ConfigError(f"{key} is empty: null means that there is none")
+    """Write every path in `raw` in full, so that a run can be resumed and evaluated from any folder.
+
+    Raises:
+        ConfigError: a path is empty or impossible, or its interpolation cannot be resolved; names the key.
+    """
+    for key in path_keys():
+        try:
+            path = OmegaConf.select(raw, key)
+        except OmegaConfBaseException as error:
+            raise ConfigError(explain(error, key)) from error
         if path is not None:
-            OmegaConf.update(raw, key, os.path.abspath(os.path.expanduser(path)))
+            full = os.path.abspath(user_path(path, key, empty="null means that there is none"))
+            OmegaConf.update(raw, key, literal(full))
+
+
+def path_keys() -> list[str]:
+    """Return the keys whose values are paths."""
+    return [key for key, field in walk(Config) if field.metadata["unit"] == "path"]
 
 
 def register_schema() -> None:

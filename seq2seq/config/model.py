@@ -134,7 +134,11 @@ class ModelConfig:
     )
     residual: bool = field(False, "residual connections from the second layer on (Wu et al. 2016)")
     attention_heads: int = field(
-        1, "attention heads (additive only), each over its share of the encoder state", unit="heads", at_least=1
+        1,
+        "attention heads (additive only), each over its share of the encoder state",
+        unit="heads",
+        at_least=1,
+        at_most=256,
     )
     coverage: bool = field(
         False,

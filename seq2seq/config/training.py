@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seq2seq.config.field import Choice, Effect, field
+from seq2seq.config.field import MAX_COUNT, MAX_MINUTES, Choice, Effect, field
 
 
 class OptimizerName(Choice):
@@ -75,18 +75,32 @@ class TrainingConfig:
     """Optimisation, limits, validation and checkpoints of a run."""
 
     seed: int = field(1, "seed of initialisation, data order and dropout", at_least=0, at_most=2**31 - 1)
-    max_steps: int | None = field(None, "stop after this many updates", unit="updates", at_least=1, effect=Effect.limit)
-    max_epochs: int | None = field(None, "stop after this many epochs", unit="epochs", at_least=1, effect=Effect.limit)
+    max_steps: int | None = field(
+        None, "stop after this many updates", unit="updates", at_least=1, at_most=MAX_COUNT, effect=Effect.limit
+    )
+    max_epochs: int | None = field(
+        None, "stop after this many epochs", unit="epochs", at_least=1, at_most=MAX_COUNT, effect=Effect.limit
+    )
     max_minutes: float | None = field(
-        8, "stop after this much training time, resumed parts included", unit="minutes", at_least=0, effect=Effect.limit
+        8,
+        "stop after this much training time, resumed parts included",
+        unit="minutes",
+        at_least=0,
+        at_most=MAX_MINUTES,
+        effect=Effect.limit,
     )
     batch_tokens: int = field(
-        1536, "maximum batch size of an update: rows × longest row (either side)", unit="tokens", at_least=8
+        1536,
+        "maximum batch size of an update: rows × longest row (either side)",
+        unit="tokens",
+        at_least=8,
+        at_most=10_000_000,
     )
     micro_batches: int = field(
         1,
         "gradient accumulation: split each update into this many parts to save memory; the gradient is the same",
         at_least=1,
+        at_most=10_000,
     )
     precision: PrecisionName = field(
         PrecisionName.auto, "type of the matrix products; auto: bf16 if the hardware has it, else fp32"
@@ -95,7 +109,7 @@ class TrainingConfig:
     optimizer: OptimizerName = field(
         OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)"
     )
-    learning_rate: float = field(3e-3, "peak learning rate, reached after warm-up", at_least=0)
+    learning_rate: float = field(3e-3, "peak learning rate, reached after warm-up", at_least=0, at_most=1e38)
     beta2: float = field(0.98, "decay of Adam's second moment", at_least=0, at_most=0.999999)
     weight_decay: float = field(0.0, "adam: L2 term in the gradient; adamw: decoupled decay", at_least=0, at_most=10)
     schedule: ScheduleName = field(
@@ -103,7 +117,7 @@ class TrainingConfig:
         "learning-rate schedule after warm-up: constant, inverse_sqrt, plateau, or linear or cosine, which reach the "
         "floor at the end of the run",
     )
-    warmup_steps: int = field(200, "linear warm-up from 0", unit="updates", at_least=0)
+    warmup_steps: int = field(200, "linear warm-up from 0", unit="updates", at_least=0, at_most=MAX_COUNT)
     min_rate_ratio: float = field(
         0.01, "floor of the learning rate, as a fraction of learning_rate", at_least=0, at_most=1
     )
@@ -115,13 +129,17 @@ class TrainingConfig:
         "plateau: reduce the learning rate after this many validations without improvement",
         unit="validations",
         at_least=1,
+        at_most=MAX_COUNT,
     )
-    max_grad_norm: float = field(1.0, "gradient clipping: maximum L2 norm (Pascanu et al. 2013); 0: off", at_least=0)
+    max_grad_norm: float = field(
+        1.0, "gradient clipping: maximum L2 norm (Pascanu et al. 2013); 0: off", at_least=0, at_most=1e9
+    )
     max_skipped: int = field(
         20,
         "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped)",
         unit="updates",
         at_least=1,
+        at_most=MAX_COUNT,
     )
     label_smoothing: float = field(
         0.1,
@@ -134,33 +152,42 @@ class TrainingConfig:
         "R-Drop: weight alpha of the divergence between two passes with different dropout masks (Liang et al. "
         "2021); 0: off",
         at_least=0,
+        at_most=1000,
     )
     scheduled_sampling: ScheduledSamplingConfig = field(
         ScheduledSamplingConfig, "scheduled sampling: feed the decoder its own predictions"
     )
     validate_every_steps: int | None = field(
-        1000, "updates between validations; null: once per epoch", unit="updates", at_least=1
+        1000, "updates between validations; null: once per epoch", unit="updates", at_least=1, at_most=MAX_COUNT
     )
     validate_sentences: int | None = field(
         500,
         "sentences translated for the validation BLEU (perplexity always uses all); null: all",
         unit="pairs",
         at_least=1,
+        at_most=MAX_COUNT,
     )
     early_stopping: int | None = field(
         None,
         "stop after this many validations without improvement of the monitored metric; null: off",
         unit="validations",
         at_least=1,
+        at_most=MAX_COUNT,
         effect=Effect.limit,
     )
     monitor: MonitorName = field(
         MonitorName.bleu, "metric that selects the best model: bleu, chrf (higher) or loss (lower)", effect=Effect.fixed
     )
     keep_best: int = field(
-        1, "number of best models to keep; if more than 1, in the folder models/", unit="models", at_least=1
+        1,
+        "number of best models to keep; if more than 1, in the folder models/",
+        unit="models",
+        at_least=1,
+        at_most=1000,
     )
-    keep_last: int = field(0, "number of last models to keep, in the folder models/", unit="models", at_least=0)
+    keep_last: int = field(
+        0, "number of last models to keep, in the folder models/", unit="models", at_least=0, at_most=1000
+    )
     ema: float | None = field(
         None,
         "decay of an exponential moving average of the weights, which is then validated and saved as the model; "
@@ -174,10 +201,16 @@ class TrainingConfig:
         "updates between checkpoints (last.pt); null: every 45 seconds",
         unit="updates",
         at_least=1,
+        at_most=MAX_COUNT,
         effect=Effect.process,
     )
     log_every_steps: int = field(
-        100, "updates between log lines and TensorBoard points", unit="updates", at_least=1, effect=Effect.process
+        100,
+        "updates between log lines and TensorBoard points",
+        unit="updates",
+        at_least=1,
+        at_most=MAX_COUNT,
+        effect=Effect.process,
     )
     diagnostics: bool = field(
         False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seq2seq.config.schema import Config
 from seq2seq.config.training import MonitorName
 from seq2seq.errors import Seq2SeqError
-from seq2seq.storage.metrics_file import EventKind, read_events
+from seq2seq.storage.metrics_file import Event, EventKind, visit_events
 from seq2seq.storage.run_folder import METRICS_NAME
 from seq2seq.training.records import Validation
 
@@ -31,10 +31,7 @@ class PruningCallback:
     def __init__(self, trial: Trial, config: Config, folder: Path) -> None:
         self._trial, self._config = trial, config
         self._scores: dict[int, float] = {}
-        for event in read_events(folder / METRICS_NAME):  # of the run before it was interrupted
-            if event["event"] == EventKind.validation:
-                score = event[config.training.monitor.name]
-                self._report(event["step"], math.nan if score is None else score)
+        visit_events(folder / METRICS_NAME, self._report_earlier)  # of the run before it was interrupted
 
     def __call__(self, step: int, validation: Validation) -> None:
         """Report a validation.
@@ -62,6 +59,11 @@ class PruningCallback:
         if not scores:
             raise Seq2SeqError(f"no validation has a finite {self._config.training.monitor}")
         return min(scores) if self._config.training.monitor is MonitorName.loss else max(scores)
+
+    def _report_earlier(self, event: Event) -> None:
+        if event["event"] == EventKind.validation:
+            score = event[self._config.training.monitor.name]
+            self._report(int(event["step"]), math.nan if score is None else float(score))
 
     def _report(self, step: int, score: float) -> None:
         if step not in self._scores:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from seq2seq.atomic_files import first_line
 from seq2seq.errors import ConfigError, StorageError
@@ -13,6 +15,7 @@ from seq2seq.experiments.sweep_results import read_result
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 DATABASE_NAME, LOCK_NAME, STUDY_NAME = "study.db", "lock", "tune"
@@ -36,13 +39,8 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
     path, storage = folder.absolute() / DATABASE_NAME, None
     with _locked(folder / LOCK_NAME):
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-            yield optuna.create_study(
-                storage=storage,
-                study_name=STUDY_NAME,
-                direction="maximize" if maximise else "minimize",
-                load_if_exists=True,
-            )
+            storage = optuna.storages.RDBStorage(_database_url(path))
+            yield _load_study(storage, maximise)
         except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
             raise StorageError(
                 f"cannot use {folder / DATABASE_NAME}: {first_line(error.__cause__ or error)}"
@@ -51,6 +49,47 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
             if storage is not None:
                 storage.remove_session()
                 storage.engine.dispose()
+
+
+def _database_url(path: Path) -> str:
+    """Return SQLAlchemy's URL of an SQLite file, whose folder may have any name (`50%`, `what?`)."""
+    from sqlalchemy import make_url
+
+    name = f"file:{quote(str(path))}"
+    url = f"sqlite:///{name}?uri=true"
+    if make_url(url).database == name:
+        return url
+    return f"sqlite:///{quote(name)}?uri=true"  # SQLAlchemy 2.1 decodes the name before SQLite does
+
+
+def _load_study(storage: BaseStorage, maximise: bool) -> Study:
+    """Create or load the study, and read all of it once.
+
+    Raises:
+        StorageError: a part of it is damaged.
+    """
+    import optuna
+
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=STUDY_NAME,
+            direction="maximize" if maximise else "minimize",
+            load_if_exists=True,
+        )
+        for trial in study.get_trials(deepcopy=False):
+            if FOLDER in trial.user_attrs:
+                trial_folder(trial)
+            if not isinstance(trial.user_attrs.get(POINT, {}), dict):
+                raise TypeError(f"the point of trial {trial.number} has no keys")
+            if type(trial.user_attrs.get(ATTEMPTS, 0)) is not int:
+                raise TypeError(f"the number of attempts of trial {trial.number} is not a number")
+        for name, kind in ((SETTINGS, dict), (TIES, dict), (SEARCHED, list)):
+            if not isinstance(study.user_attrs.get(name, kind()), kind):
+                raise TypeError(f"the attribute {name} is not a {kind.__name__}")
+    except (AttributeError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+        raise StorageError(f"{DATABASE_NAME} is damaged: {first_line(error)}") from error
+    return study
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
@@ -70,8 +109,15 @@ def record_failure(study: Study, trial: Trial, message: str) -> None:
 
 
 def trial_folder(trial: Trial | FrozenTrial) -> str:
-    """Return the name of a trial's run folder; a restarted trial keeps the folder of its first attempt."""
-    return str(trial.user_attrs[FOLDER])
+    """Return the name of a trial's run folder; a restarted trial keeps the folder of its first attempt.
+
+    Raises:
+        StorageError: the study names another folder: it is damaged, and its folders are deleted on a restart.
+    """
+    name = str(trial.user_attrs[FOLDER])
+    if not re.fullmatch(r"trial_[0-9]{4,9}", name):
+        raise StorageError(f"{DATABASE_NAME} is damaged: trial {trial.number} is in the folder {name!r}")
+    return name
 
 
 def minutes_spent(study: Study, folder: Path) -> float:

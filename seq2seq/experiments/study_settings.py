@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.field import is_group, walk
+from seq2seq.config.literal import quoted
 from seq2seq.config.loading import absolute_paths, to_config, to_dict
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
@@ -81,8 +82,8 @@ class StudySettings:
         keys = [key for key in keys if key not in self.space and not f"{key}.".startswith(ignored_prefixes)]
         unresolved: Any = OmegaConf.to_container(self._base, resolve=False)
         texts = {key: str(functools.reduce(operator.getitem, key.split("."), unresolved)) for key in keys}
-        plain = OmegaConf.create(to_dict(self.config))
-        values = {key: str(OmegaConf.select(plain, key)) for key in keys}
+        plain = to_dict(self.config)
+        values = {key: str(functools.reduce(operator.getitem, key.split("."), plain)) for key in keys}
         for key in keys:
             if key.startswith(tuple(f"{group}." for group in self._groups)) and key not in self._fixed_keys:
                 values[key] = texts[key] = SET_BY_GROUP
@@ -99,8 +100,7 @@ class StudySettings:
         """Return the config with `overrides` after the fixed ones, and the option of each group."""
         overrides = [*self.fixed, *overrides]
         if self._config_dir is not None:
-            path = os.path.abspath(self._config_dir).replace("'", "\\'")
-            overrides.append(f"hydra.searchpath=['file://{path}']")
+            overrides.append(f"hydra.searchpath=[{quoted(f'file://{os.path.abspath(self._config_dir)}')}]")
         raw = compose("train", overrides=overrides, return_hydra_config=True)
         groups = {key: str(name) for key, name in raw.hydra.runtime.choices.items() if not key.startswith("hydra/")}
         raw = OmegaConf.masked_copy(raw, [str(key) for key in raw if key != "hydra"])

@@ -67,13 +67,19 @@ class Sweep:
         params: Mapping[str, Any] = OmegaConf.select(hydra, "sweeper.params") or {}
         keys = swept_keys([*(f"{key}={value}" for key, value in params.items()), *self.arguments])
         values = {}
-        for override in OverridesParser.create().parse_overrides(list(hydra.overrides.task)):
+        for override in OverridesParser.create().parse_overrides(task_overrides(hydra)):
             if override.key_or_group in keys:
                 value = override.value()
                 values[override.key_or_group] = (
                     "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
                 )
         return {key: values[key] for key in keys if key in values}
+
+
+def task_overrides(hydra: Any) -> list[str]:
+    """Return the overrides in Hydra's config as they were typed: an interpolation in one is resolved in its key."""
+    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return list(texts)
 
 
 def swept_keys(arguments: Iterable[str]) -> list[str]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seq2seq.storage.metrics_file import EventKind, MetricsFile, read_events
+from seq2seq.config.training import MonitorName
+from seq2seq.storage.metrics_file import Event, EventKind, MetricsFile, visit_events
 from seq2seq.storage.run_folder import METRICS_NAME
+
+SCORES = (*MonitorName.__members__, "perplexity")
 
 
 @dataclass
@@ -34,9 +37,14 @@ def read_result(folder: Path) -> RunResult:
     """Return the results of the run in `folder` so far.
 
     A step that does not increase starts a new attempt in the same folder; earlier events are dropped.
+
+    Raises:
+        DataError: an event is damaged.
     """
     result, last_step = RunResult(), {EventKind.step.value: 0, EventKind.validation.value: 0}
-    for event in read_events(folder / METRICS_NAME):
+
+    def visit(event: Event) -> None:
+        nonlocal result, last_step
         kind = event["event"]
         if kind in last_step:
             step = int(event["step"])
@@ -46,9 +54,15 @@ def read_result(folder: Path) -> RunResult:
             result.updates, result.minutes = step, float(event["elapsed_sec"]) / 60
             result.tests, result.ended = {}, False
         if kind == EventKind.validation and event["best"]:
-            result.validation = event
+            result.validation = event | {name: _number(event[name]) for name in SCORES if name in event}
         elif kind == EventKind.test:
-            result.tests[event["set"]] = event["bleu"]
+            result.tests[str(event["set"])] = _number(event["bleu"])
         elif kind == EventKind.end:
             result.ended = True
+
+    visit_events(folder / METRICS_NAME, visit)
     return result
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

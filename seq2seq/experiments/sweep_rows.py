@@ -41,7 +41,7 @@ def row_of(point: Point, monitor: MonitorName) -> Row:
     result = read_result(point.folder)
     row.updates, row.minutes = float(result.updates), result.minutes
     if best := result.validation:
-        row.scores = {f"valid_{monitor}": best[monitor.name], "perplexity": best["perplexity"]}
+        row.scores = {f"valid_{monitor}": best.get(monitor.name), "perplexity": best.get("perplexity")}
     row.scores |= {f"{test}_bleu": bleu for test, bleu in result.tests.items()}
     return row
 

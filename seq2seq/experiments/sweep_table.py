@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq.atomic_files import write_atomically
+from seq2seq.config.literal import quoted
 from seq2seq.config.training import MonitorName
 from seq2seq.evaluation.report import print_table
 from seq2seq.experiments.formatting import format_number, metric_title, short_keys
@@ -83,7 +84,7 @@ def _command(sweep: Sweep) -> str:
     """Return the command of the sweep with its folder as hydra.sweep.dir."""
     folder = str(sweep.folder)
     if not re.fullmatch(r"[\w/.+:-]+", folder):  # needs the quotes of Hydra's grammar
-        folder = "'" + folder.replace("'", "\\'") + "'"
+        folder = quoted(folder)
     arguments = [argument for argument in sweep.arguments if not argument.startswith("hydra.sweep.dir=")]
     # Next to another override: argparse takes KEY=VALUE arguments in one block, before or after the options.
     place = next((i for i, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))

@@ -12,12 +12,19 @@ import torch
 
 from seq2seq import runtime
 from seq2seq.config.data import DataConfig
-from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, SearchName, UtilityName, override
+from seq2seq.config.decode import (
+    MAX_HYPOTHESES,
+    DecodeConfig,
+    InferencePrecisionName,
+    SearchName,
+    UtilityName,
+    override,
+)
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, ModelFileError, NotFiniteError
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
@@ -31,6 +38,9 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import batches, num_hypotheses, search
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.model_file import load_model
+
+MAX_WEIGHT = 1e9
+"""Of a model in an ensemble; a sum of larger ones may be infinite."""
 
 
 class Translator:
@@ -108,17 +118,19 @@ class Translator:
             shortlist: a file made by `python -m seq2seq.shortlist`; default: the whole vocabulary.
 
         Raises:
-            ModelFileError: no model at a path, or a damaged one.
+            ModelFileError: no model at a path, a damaged one, or one with weights that are not finite.
             ConfigError: a device or precision that is unknown or that this machine does not have, models with different
                 vocabularies, or weights that are not one positive number per model.
         """
-        if weights is not None and (len(weights) != len(paths) or not all(0 < w < float("inf") for w in weights)):
+        if weights is not None and (len(weights) != len(paths) or not all(0 < w <= MAX_WEIGHT for w in weights)):
             raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
         resolve_precision(precision, place)  # before any model is loaded, so that a wrong name fails at once
         models = [load_model(Path(path), place) for path in paths]
         first = models[0]
         for path, model in zip(paths, models, strict=True):
+            if not all(weight.isfinite().all() for weight in model.network.parameters()):
+                raise ModelFileError(f"{path} has weights that are not finite: it is damaged or its training diverged")
             if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
                 raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
         return cls(
@@ -129,7 +141,7 @@ class Translator:
             precision,
             weights,
             max_part_tokens=first.text.longest_src or first.config.data.max_length - 1,  # without EOS
-            shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer.fingerprint),
+            shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer),
             data=first.config.data,
         )
 
@@ -198,7 +210,7 @@ class Translator:
             ConfigError: an option out of range, one that the search ignores, or options that contradict each other.
         """
         decode = override(self.decode, overrides)
-        limit = num_hypotheses(decode, n_best)
+        limit = min(num_hypotheses(decode, n_best), MAX_HYPOTHESES)
         if not 1 <= n_best <= limit:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={limit}")
@@ -267,6 +279,8 @@ class Translator:
         return outputs
 
     def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
+        if not hypotheses:
+            raise NotFiniteError("every output has probability 0: the model's weights are damaged")
         outputs = detokenise(hypotheses, self.tokenizer)
         if decode.search is not SearchName.mbr:
             return outputs

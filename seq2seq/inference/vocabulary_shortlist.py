@@ -19,6 +19,7 @@ from torch import Tensor
 from seq2seq.atomic_files import write_atomically
 from seq2seq.data.ibm_model_1 import likeliest_translations
 from seq2seq.data.special_ids import EOS_ID
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 KIND = "seq2seq shortlist 1"
@@ -66,23 +67,33 @@ class Shortlist:
         write_atomically(path, lambda file: save_file(tensors, file, metadata))
 
     @classmethod
-    def load(cls, path: str | Path, fingerprint: str) -> Shortlist:
+    def load(cls, path: str | Path, tokenizer: Tokenizer) -> Shortlist:
         """Read a file written by `save`.
 
         Raises:
-            ConfigError: no such file, another kind of file, or a shortlist for another vocabulary.
+            ConfigError: no such file, another kind of file, a damaged one, or a shortlist for another vocabulary.
         """
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("kind") != KIND:
                     raise ConfigError(f"shortlist {path}: not a file made by seq2seq.shortlist")
-                if metadata.get("vocabulary") != fingerprint:
+                if metadata.get("vocabulary") != tokenizer.fingerprint:
                     raise ConfigError(
                         f"shortlist {path}: made for another vocabulary; make one for this model with seq2seq.shortlist"
                     )
-                return cls(file.get_tensor("table").long(), file.get_tensor("frequent").long())
+                table, frequent = file.get_tensor("table"), file.get_tensor("frequent")
         except OSError as error:
             raise ConfigError(f"shortlist {path}: {error.strerror or error}") from None
         except SafetensorError:
             raise ConfigError(f"shortlist {path}: not a file made by seq2seq.shortlist") from None
+        for name, tensor, dimensions in (("table", table, 2), ("frequent", frequent, 1)):
+            if not _are_ids(tensor, tokenizer.tgt_size) or tensor.dim() != dimensions:
+                raise ConfigError(f"shortlist {path}: {name} is damaged; make it again with seq2seq.shortlist")
+        if len(table) != tokenizer.src_size:
+            raise ConfigError(f"shortlist {path}: {len(table):,} source tokens, the model has {tokenizer.src_size:,}")
+        return cls(table.long(), frequent.long())
+
+
+def _are_ids(tensor: Tensor, vocabulary: int) -> bool:
+    return tensor.dtype == torch.int32 and bool(((tensor >= 0) & (tensor < vocabulary)).all())

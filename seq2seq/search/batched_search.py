@@ -21,6 +21,9 @@ from seq2seq.search.top_k import TopKSelector
 
 NARROW_BEAM = 8  # up to this many hypotheses per sentence, `batch_tokens` alone limits a batch
 
+MAX_OUTPUT_TOKENS = 20_000
+"""Upper bound of an output, whatever the settings and the source are: each step takes time."""
+
 
 @dataclass(frozen=True)
 class SearchInput:
@@ -33,11 +36,12 @@ class SearchInput:
     def max_length(self, decode: DecodeConfig) -> int:
         """Return the maximum output length in tokens, EOS included; it always has room for prefix and phrases."""
         limit = math.ceil(decode.max_length_ratio * len(self.ids)) + decode.max_length_extra
-        return max(limit, len(self.prefix) + sum(map(len, self.phrases)) + 1)
+        return max(min(limit, MAX_OUTPUT_TOKENS), len(self.prefix) + sum(map(len, self.phrases)) + 1)
 
     def min_length(self, decode: DecodeConfig) -> int:
         """Return the minimum output length in tokens, EOS included."""
-        return math.ceil(decode.min_length_ratio * len(self.ids)) + decode.min_length_extra
+        limit = math.ceil(decode.min_length_ratio * len(self.ids)) + decode.min_length_extra
+        return min(limit, MAX_OUTPUT_TOKENS)
 
 
 def search(

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import write_atomically
+from seq2seq.atomic_files import first_line, write_atomically
+from seq2seq.errors import DataError
 from seq2seq.storage.run_folder import METRICS_NAME
 
 Event = dict[str, Any]
@@ -85,13 +86,29 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield event
 
 
+def visit_events(path: Path, visit: Callable[[Event], None]) -> None:
+    """Call `visit` with each event of `read_events`.
+
+    Raises:
+        DataError: an event lacks a field or has one of another type.
+    """
+    for event in read_events(path):
+        try:
+            visit(event)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            text = json.dumps(event)
+            raise DataError(
+                f"{path}: damaged event {text[:80]}{'…' * (len(text) > 80)}: {first_line(error)}"
+            ) from error
+
+
 def parse_event(line: str) -> Event | None:
     """Return the event of a line that ends in a newline; None if the line is incomplete, as after a kill."""
     try:
         event = json.loads(line)
-    except json.JSONDecodeError:
+    except (RecursionError, ValueError):
         return None
-    return event if line.endswith("\n") and isinstance(event, dict) and "event" in event else None
+    return event if line.endswith("\n") and isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 def to_json(value: Any) -> str:

@@ -128,7 +128,7 @@ def read_config(path: Path) -> Config:
     metadata = _metadata(file)
     try:
         return to_config(json.loads(metadata["config"]))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
 
 

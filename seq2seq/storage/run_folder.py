@@ -1,5 +1,9 @@
 """The names of the files in a run folder, in one place and importable without torch."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 BEST_NAME = "best.safetensors"
 """The model of the best validation: weights, config and tokenizer; all that translation needs."""
 LAST_NAME = "last.pt"
@@ -19,3 +23,9 @@ FAILED_NAME = "failed.txt"
 """The error of a sweep point that failed."""
 SHORTLIST_NAME = "shortlist.safetensors"
 """Default output of `python -m seq2seq.shortlist`."""
+
+
+def run_of(model: Path) -> Path | None:
+    """Return the run folder that holds the model file, itself or in its models/; None if it is alone."""
+    folders = [model.parent] + ([model.parent.parent] if model.parent.name == MODELS_NAME else [])
+    return next((folder for folder in folders if (folder / CONFIG_NAME).is_file()), None)

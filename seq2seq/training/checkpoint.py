@@ -114,12 +114,13 @@ def _read(path: Path, tokenizer_fingerprint: str) -> dict[str, Any]:
         raise ModelFileError(f"no checkpoint at {path}")
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        version = content["format_version"]
+        version = int(content["format_version"])
+        made_with = content.get("pieces")
     except Exception as error:
         raise DamagedCheckpointError(f"{path} is not a readable checkpoint: {first_line(error)}") from error
     if version != FORMAT_VERSION:
         raise ModelFileError(f"{path} has format version {version}; this program reads {FORMAT_VERSION}")
-    if content.get("pieces") != tokenizer_fingerprint:
+    if made_with != tokenizer_fingerprint:
         raise ModelFileError(
             f"{path} was made with another tokenizer: the training text or the model of training.init_from changed; "
             "restore it, or start a new run"

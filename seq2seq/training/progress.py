@@ -9,6 +9,8 @@ from typing import Any
 from seq2seq.config.training import ScheduleName, TrainingConfig
 from seq2seq.training.records import Window
 
+MAX_SPLITS = 2**20
+"""Upper bound of `Progress.splits`, which doubles."""
 Kept = tuple[int, float, float]
 """A model in the folder models/: its step, monitored score and tie-breaker (`Validation.score`)."""
 
@@ -60,9 +62,16 @@ class Progress:
         """Restore what `state_dict` returned, in place: other objects of the run hold this one.
 
         Raises:
-            TypeError: a field is unknown.
+            TypeError: a field is unknown or has a value of another type.
+            ValueError: a number is out of range.
         """
         loaded = Progress(**{**state, "window": Window(**state.get("window", {}))})
+        _check_numbers(loaded)
+        _check_numbers(loaded.window)
+        for values in (*loaded.kept, *filter(None, [loaded.best])):
+            if not all(isinstance(value, int | float) for value in values):
+                raise TypeError(f"{values!r} are not numbers")
+        loaded.kept = [(step, score, tie) for step, score, tie in loaded.kept]
         vars(self).update(vars(loaded))
 
     def record_validation(self, score: tuple[float, float], config: TrainingConfig) -> bool:
@@ -80,3 +89,16 @@ class Progress:
         if self.plateau_stale >= config.plateau_patience:
             self.plateau_scale, self.plateau_stale = self.plateau_scale * config.plateau_factor, 0
         return better
+
+
+def _check_numbers(counters: Progress | Window) -> None:
+    """Check the type and range of each number, since a damaged or a stranger's checkpoint may hold anything."""
+    kinds: dict[Any, tuple[type, ...]] = {"int": (int,), "float": (int, float)}
+    for name, kind in ((counter.name, kinds.get(counter.type)) for counter in dataclasses.fields(counters)):
+        value = getattr(counters, name)
+        if kind and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise TypeError(f"{name}={value!r} is not a number")
+        if kind == (int,) and not -1 <= value <= 2**62:
+            raise ValueError(f"{name}={value} is out of range")
+    if isinstance(counters, Progress) and not 1 <= counters.splits <= MAX_SPLITS:
+        raise ValueError(f"splits={counters.splits} is out of range")

@@ -301,7 +301,11 @@ def test_data_root_names_the_corpus_folder(tmp_path: Path, corpora: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--src", "", "--ref", ""], ".: is a directory"),  # unset shell variables, not the config's test set
+        (  # unset shell variables, not the config's test set
+            ["--src", "", "--ref", ""],
+            "argument --src: the path is empty: leave it out, or check the shell variable that it came from "
+            "(see seq2seq-evaluate --help)",
+        ),
         (["--data-root", "x"], "--data-root has no effect for a model trained on data=files"),
         (["--beam-size", "0"], "decode.beam_size=0 is out of range: 1 ≤ beam_size ≤ 1000"),
         (["--device", "abacus"], "device 'abacus' is unknown: use auto, cpu, cuda, cuda:N or mps"),

@@ -251,7 +251,7 @@ def test_fewer_than_two_models(plain: Model, folder: Path, tmp_path: Path, run: 
     file = save_seed(tmp_path / "one", plain, 1)
     assert_error(run(file, "--output", tmp_path / "mean"), str(file), "at least two")
     assert_error(run(folder, "--last", "1", "--output", tmp_path / "mean"), "step_10000000", "at least two")
-    assert_error(run(folder, "--last", "0", "--output", tmp_path / "mean"), "--last 0 is not at least 1")
+    assert_error(run(folder, "--last", "0", "--output", tmp_path / "mean"), "--last: 0 is not at least 1")
 
 
 def test_run_folder_without_kept_models(plain: Model, tmp_path: Path, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,7 @@ LIMITS = [
 
 NEEDED = {  # settings that mean nothing without another
     "decode.min_length_ratio": ("decode.max_length_ratio", 1000),
+    "decode.min_length_extra": ("decode.max_length_extra", 10_000),
     **{f"decode.{name}": ("decode.search", "sample") for name in ("temperature", "top_k", "top_p")},
 }
 
@@ -167,10 +169,20 @@ def with_value(key: str, value: float | str) -> Config:
 @pytest.mark.parametrize(("key", "step", "limit"), LIMITS)
 def test_a_range_holds_its_ends_and_nothing_beyond(key: str, step: int, limit: float) -> None:
     with_value(key, limit)
-    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}={limit + step}(\.0)? is out of range: ") as caught:
-        with_value(key, limit + step)
+    beyond = limit + step if limit + step != limit else math.nextafter(limit, math.inf * step)
+    with pytest.raises(
+        ConfigError, match=rf"^{re.escape(key)}={re.escape(str(beyond))}(\.0)? is out of range: "
+    ) as caught:
+        with_value(key, beyond)
     assert f"{limit:g}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_number_has_two_bounds() -> None:
+    """Without an upper bound a typo hangs the process or fills the memory."""
+    for key, field in LEAVES.items():
+        if str(field.type).startswith(("int", "float")):
+            assert all(math.isfinite(field.metadata[end]) for end in ("at_least", "at_most")), key
 
 
 @pytest.mark.parametrize(
