@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         "names",
         metavar="MODEL, FILE",
         nargs="+",
-        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text; without "
+        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text, plain or gzip; without "
         "FILE, or with -, "
         "standard input",
     )
@@ -87,7 +87,9 @@ def parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="continue an --output FILE that the same command left incomplete"
     )
     process.add_argument(
-        "--strict", action="store_true", help="stop at bytes that are not UTF-8 (default: read them as U+FFFD)"
+        "--strict",
+        action="store_true",
+        help="stop at bytes that are not UTF-8 (default: read them as U+FFFD) and at NUL bytes",
     )
     return parser
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 import queue
@@ -12,28 +11,34 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from seq2seq.data.text_file import opened, text_lines
 from seq2seq.errors import DataError
 
 WAIT_SEC = 0.2
 
 
 def check_inputs(names: Sequence[str]) -> None:
-    """Check that the inputs can be read, before any work, without opening them (a named pipe opens only once).
+    """Check that the inputs can be read, before any work; a named pipe is not opened, because it opens only once.
 
     Raises:
-        DataError: an input is missing, a folder, or not readable.
+        DataError: an input is missing, a folder, not readable, or a file of a format that is not text.
     """
     for name in names:
         if name == "-":
             continue
+        problem, mode = 0, 0
         try:
-            problem = errno.EISDIR if stat.S_ISDIR(os.stat(name).st_mode) else 0
+            mode = os.stat(name).st_mode
+            problem = errno.EISDIR if stat.S_ISDIR(mode) else 0
         except OSError as error:
             problem = error.errno or errno.ENOENT
         if not problem and not os.access(name, os.R_OK):
             problem = errno.EACCES
         if problem:
             raise DataError(f"cannot read {name}: {os.strerror(problem)}")
+        if stat.S_ISREG(mode):
+            with opened(name, name):
+                pass
 
 
 def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[list[str]]:
@@ -72,24 +77,19 @@ def lines_of(name: str, strict: bool = False) -> Iterator[str]:
     """Yield the lines of one input (`-` is standard input) without their line ends.
 
     Raises:
-        DataError: the input cannot be read, or is not UTF-8 and `strict` is set.
+        DataError: the input cannot be read, is not text, or is not UTF-8 and `strict` is set.
     """
-    shown = "standard input" if name == "-" else name
-    try:
-        with open(0 if name == "-" else name, "rb", closefd=name != "-") as content:
-            for number, raw in enumerate(content, start=1):  # a binary file splits at \n only
-                yield _decode(raw, shown, number, strict)
-    except OSError as error:
-        raise DataError(f"cannot read {shown}: {error.strerror}") from None
+    file, shown = (0, "standard input") if name == "-" else (name, name)
+    return text_lines(file, shown, None if strict else _warn)
 
 
 def count_lines(names: Sequence[str]) -> int | None:
     """Return the total number of lines of regular files; None if an input is a pipe or a device."""
+    if not all(os.path.isfile(name) for name in names):  # standard input is none
+        return None
     count = 0
     for name in names:
-        if name == "-" or not os.path.isfile(name):
-            return None
-        with open(name, "rb") as content:
+        with opened(name, name) as content:
             block = b"\n"
             for block in iter(lambda: content.read(2**20), b""):
                 count += block.count(b"\n")
@@ -139,16 +139,5 @@ def _fill(lines: queue.Queue[str | BaseException | None], names: Sequence[str], 
         lines.put(error)
 
 
-def _decode(raw: bytes, name: str, number: int, strict: bool) -> str:
-    """Decode one line without its line end; bytes that are not UTF-8 become U+FFFD."""
-    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-    if number == 1:
-        raw = raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = f"{name}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02x} at position {error.start + 1})"
-        if strict:
-            raise DataError(where) from None
-        sys.stderr.write(f"warning: {where}; read as U+FFFD\n")
-        return raw.decode("utf-8", "replace")
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}; read as U+FFFD\n")

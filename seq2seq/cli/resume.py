@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.field import Effect, effects
 from seq2seq.config.literal import quoted
-from seq2seq.config.loading import absolute_paths, from_yaml, to_config
+from seq2seq.config.loading import OLDER, absolute_paths, from_yaml, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import task_overrides
@@ -127,7 +127,7 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
     config = stored.copy()
     parsed = OverridesParser.create().parse_overrides(overrides)
     single = [override.key_or_group for override in parsed if "." in override.key_or_group]
-    ignored = tuple(f"{key}." for key in ("training.resume", *single))
+    ignored = tuple(f"{key}." for key in ("training.resume", *OLDER, *single))
     for override in parsed:
         key = override.key_or_group
         if "." in key:

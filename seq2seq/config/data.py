@@ -29,6 +29,16 @@ class PieceType(Choice):
     char = "char"
 
 
+class TextNormalization(Choice):
+    """SentencePiece's rules by which characters are replaced before text is segmented."""
+
+    identity = "identity"
+    nfkc = "nfkc"
+    nmt_nfkc = "nmt_nfkc"
+    nfkc_cf = "nfkc_cf"
+    nmt_nfkc_cf = "nmt_nfkc_cf"
+
+
 @dataclass
 class FilesConfig:
     """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
@@ -54,6 +64,19 @@ class TokenizerConfig:
     )
     character_coverage: float = field(
         0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
+    )
+    normalization: TextNormalization = field(
+        TextNormalization.identity,
+        "characters replaced in the text of both languages, and so in every translation: identity (none), nfkc (2 for "
+        "², ? for ？, 1⁄2 for ½), nmt_nfkc (also: a space for zero-width and unusual spaces, nothing for control "
+        "characters), nfkc_cf and nmt_nfkc_cf (also: lower case); a given model has its own rules",
+    )
+    max_line_bytes: int = field(
+        65_536,
+        "training lines with more bytes are not used to learn the vocabulary; the log has their number",
+        unit="bytes",
+        at_least=1,
+        at_most=1_000_000,
     )
     src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"

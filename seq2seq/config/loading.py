@@ -20,6 +20,9 @@ from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
+OLDER = {"data.tokenizer.normalization": "nmt_nfkc", "data.tokenizer.max_line_bytes": 4192}
+"""Values of the keys that files of older versions lack and that now have another default."""
+
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     """Check `raw` against the schema and return plain dataclasses.
@@ -30,7 +33,7 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     try:
         # As plain values: a typed node would bring along keys that were added to it (+training.foo=1).
         plain = OmegaConf.to_container(raw, resolve=True) if OmegaConf.is_config(raw) else raw
-        merged = OmegaConf.merge(OmegaConf.structured(Config), literal(plain))
+        merged = OmegaConf.merge(stored_defaults(), literal(plain))
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"set {' and '.join(missing)}: there is no default")
@@ -42,6 +45,14 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     except (OverflowError, RecursionError, TypeError, ValueError) as error:  # a stored config with damaged values
         raise ConfigError(f"not a config: {first_line(error)}") from error
     assert isinstance(config, Config)
+    return config
+
+
+def stored_defaults() -> DictConfig:
+    """Return the schema, with the older values of keys that a stored config may lack; a composed one has every key."""
+    config: DictConfig = OmegaConf.structured(Config)
+    for key, value in OLDER.items():
+        OmegaConf.update(config, key, value)
     return config
 
 
@@ -67,7 +78,7 @@ def from_yaml(path: Path) -> DictConfig:
     Raises:
         ConfigError: the file cannot be read, is not YAML or has other keys.
     """
-    config: DictConfig = OmegaConf.structured(Config)
+    config = stored_defaults()
     try:
         config.merge_with(literal(yaml.safe_load(path.read_text(encoding="utf-8"))))
     except Exception as error:  # YAML, OmegaConf and the file system have no common base class

@@ -163,9 +163,17 @@ def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
 
 
 def write_pairs(
-    text: ParallelText, encode_src: Encode, encode_tgt: Encode, max_length: int | None, folder: Path
+    text: ParallelText,
+    encode_src: Encode,
+    encode_tgt: Encode,
+    max_length: int | None,
+    folder: Path,
+    dropped_before: int = 0,
 ) -> None:
-    """Encode `text` into the files of `folder` that `PairedIds` reads, except pairs that are too long."""
+    """Encode `text` into the files of `folder` that `PairedIds` reads, except pairs that are too long.
+
+    `dropped_before` counts the pairs that the caller left out because they are too long.
+    """
     lengths = {side: array("q") for side in SIDES}
     with (folder / "src_ids.npy").open("w+b") as src_file, (folder / "tgt_ids.npy").open("w+b") as tgt_file:
         files = dict(zip(SIDES, (src_file, tgt_file), strict=True))
@@ -185,7 +193,7 @@ def write_pairs(
         offsets = np.zeros(len(lengths[side]) + 1, np.int64)
         np.cumsum(lengths[side], out=offsets[1:])
         np.save(folder / f"{side}_offsets.npy", offsets)
-    np.save(folder / "dropped.npy", np.int64(len(text) - len(lengths["src"])))
+    np.save(folder / "dropped.npy", np.int64(dropped_before + len(text) - len(lengths["src"])))
 
 
 def _write_header(file: BinaryIO, size: int) -> None:

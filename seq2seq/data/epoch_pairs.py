@@ -67,11 +67,13 @@ class SampledEpochs:
         Raises:
             ConfigError: the tokenizer has one segmentation only.
         """
-        self._text, self._max_length, self._seed = text, max_length, seed
+        self._max_length, self._seed = max_length, seed
         self._samplers = {
             SRC: None if sampling.src is None else tokenizer.src_sampler(sampling.src),
             TGT: None if sampling.tgt is None else tokenizer.tgt_sampler(sampling.tgt),
         }
+        self._text = self._possible(text)
+        self._too_long = len(text) - len(self._text)
         self._best = {SRC: without_position(tokenizer.encode_src), TGT: without_position(tokenizer.encode_tgt)}
         self._folder = cache / "sampled"
         self._logged = False
@@ -89,13 +91,27 @@ class SampledEpochs:
             # A mapped file that cannot be deleted (Windows, NFS) is removed later by `remove_stale`.
             with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
                 encoders = self._encoder(SRC, epoch), self._encoder(TGT, epoch)
-                write_pairs(self._text, *encoders, self._max_length, Path(name))
+                write_pairs(self._text, *encoders, self._max_length, Path(name), self._too_long)
                 pairs = PairedIds(Path(name))
         check_not_empty(pairs, self._max_length)
         if not self._logged:
             log_dropped(pairs, self._max_length)
             self._logged = True
         return pairs
+
+    def _possible(self, text: ParallelText) -> ParallelText:
+        """Return `text` without the pairs that are too long in every segmentation: sampling one could take minutes."""
+        sides = [(text.src, self._samplers[SRC]), (text.tgt, self._samplers[TGT])]
+        too_long = {
+            i
+            for lines, sampler in sides
+            if sampler is not None
+            for i, line in enumerate(lines)
+            if sampler.always_reaches(line, self._max_length)
+        }
+        if not too_long:
+            return text
+        return ParallelText.from_pairs([pair for i, pair in enumerate(text) if i not in too_long])
 
     def _encoder(self, side: int, epoch: int) -> Encode:
         sampler = self._samplers[side]

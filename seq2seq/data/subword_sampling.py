@@ -44,6 +44,12 @@ class Sampler:
         word_sampler = UnigramLattices if self._vocabulary.unigram else BpeDropout
         self._word_sampler: WordSampler = word_sampler(self._vocabulary, alpha)
 
+    def always_reaches(self, line: str, limit: int) -> bool:
+        """Return True if no segmentation of the line has fewer than `limit` ids, as its characters show."""
+        if len(line) < limit * self._vocabulary.longest:  # nearly every line
+            return False
+        return self._vocabulary.least_ids(self._normalise([line])[0]) >= limit
+
     def encode(self, lines: Sequence[str], seed: Sequence[int]) -> list[list[int]]:
         """Return piece ids without special ids: a pure function of the model, alpha, `lines` and `seed`."""
         words = [self._vocabulary.words(line) for line in self._normalise(lines)]

@@ -34,6 +34,8 @@ class Vocabulary:
         self.ids: dict[str, int] = {piece.piece: i for i, piece in pieces if piece.type == piece_type.NORMAL}
         self.scores: dict[str, float] = {piece: proto.pieces[i].score for piece, i in self.ids.items()}
         self.symbols: dict[str, int] = {piece.piece: i for i, piece in pieces if piece.type == piece_type.USER_DEFINED}
+        self.longest = max(map(len, chain(self.ids, self.symbols)), default=1)
+        self._characters = set(chain.from_iterable(chain(self.ids, self.symbols)))
         self._bytes = [i for i, piece in pieces if piece.type == piece_type.BYTE]
         # If pieces span words or end in the space, the whole line is one word.
         spans = any(SPACE in piece[1:] for piece in self.ids)
@@ -47,6 +49,12 @@ class Vocabulary:
             return self._word.findall(text)
         parts = enumerate(self._symbol.split(text))  # symbols have odd indices
         return list(chain.from_iterable([part] if i % 2 else self._word.findall(part) for i, part in parts))
+
+    def least_ids(self, text: str) -> int:
+        """Return a number of ids that no segmentation of normalised text falls below."""
+        # Without bytes, any run of unknown characters may be one id.
+        characters = len(text) if self._bytes else sum(map(self._characters.__contains__, text))
+        return -(-characters // self.longest)
 
     def id(self, piece: str) -> int:
         """Return the id of a piece; for an unknown character a negative number, which `resolve` replaces."""

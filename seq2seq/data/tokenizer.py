@@ -6,30 +6,27 @@ inside the model file. This module does not import torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 import itertools
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import sentencepiece
 
-from seq2seq.atomic_files import new_folder
 from seq2seq.config.data import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.subword_sampling import Sampler
-from seq2seq.errors import ConfigError, DataError
+from seq2seq.data.vocabulary_training import train_model
+from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-MAX_TRAINING_LINES = 1_000_000
 FEW_LINES = 64  # below it threads do not pay: starting them takes 0.5 ms, encoding a line a hundredth of that
-KEY = "data.tokenizer.vocab_size"
+CHECKED_LINES = 10_000
 Spans = Sequence[tuple[int, int]]
 """Begin and end of each word of a line."""
 _SPACES = " ▁"  # SentencePiece writes spaces of normalised text as ▁; some given models keep them
@@ -62,6 +59,11 @@ class Tokenizer:
     def tgt_size(self) -> int:
         """Number of pieces in the target vocabulary, special ids included."""
         return int(self._tgt.get_piece_size())
+
+    @functools.cached_property
+    def longest_src_piece(self) -> int:
+        """Characters of the longest source piece: the most that one token has, except an unknown piece."""
+        return max(map(len, self.src_pieces(range(self.src_size))))
 
     @property
     def fingerprint(self) -> str:
@@ -160,16 +162,36 @@ class Tokenizer:
             DataError: the text is empty or SentencePiece rejects it.
             StorageError: the cache cannot be written.
         """
+        tokenizer = cls._train(text, config, cache)
+        tokenizer._log_changed(text.tgt[:CHECKED_LINES])
+        return tokenizer
+
+    @classmethod
+    def _train(cls, text: ParallelText, config: TokenizerConfig, cache: Path) -> Tokenizer:
         if config.joint:
             if config.tgt_model:
                 raise ConfigError(
                     "data.tokenizer.tgt_model: a joint vocabulary has src_model only; drop tgt_model or set joint=false"
                 )
-            model = _read(config.src_model) if config.src_model else _train([*text.src, *text.tgt], config, cache)
-            return cls(model, names=(config.src_model or "src", ""))
-        src = _read(config.src_model) if config.src_model else _train(text.src, config, cache)
-        tgt = _read(config.tgt_model) if config.tgt_model else _train(text.tgt, config, cache)
+            if config.src_model:
+                return cls(_read(config.src_model), names=(config.src_model, ""))
+            return cls(train_model({"source": text.src, "target": text.tgt}, config, cache))
+        src = _read(config.src_model) if config.src_model else train_model({"source": text.src}, config, cache)
+        tgt = _read(config.tgt_model) if config.tgt_model else train_model({"target": text.tgt}, config, cache)
         return cls(src, tgt, names=(config.src_model or "src", config.tgt_model or "tgt"))
+
+    def _log_changed(self, lines: Sequence[str]) -> None:
+        """Log how many target lines are not what their ids decode to, because no translation can then be like them."""
+        texts = [re.sub(" +", " ", line).strip(" ") for line in lines]
+        changed = [pair for pair in zip(texts, self.decode(self.encode_tgt(texts)), strict=True) if pair[0] != pair[1]]
+        if changed:
+            words = zip(*(text.split(" ") for text in changed[0]), strict=False)
+            before, after = next((pair for pair in words if pair[0] != pair[1]), changed[0])
+            log.warning(
+                "the tokenizer changes characters in %d of the first %d target lines, such as %r to %r "
+                "(data.tokenizer.normalization, data.tokenizer.byte_fallback)",
+                *(len(changed), len(lines), before, after),
+            )
 
 
 def _read(path: str) -> bytes:
@@ -225,52 +247,3 @@ def _next_word(words: Sequence[int | None]) -> list[int | None]:
     for word in reversed(words):
         following.append(following[-1] if word is None else word)
     return following[::-1]
-
-
-def _train(lines: list[str], config: TokenizerConfig, cache: Path) -> bytes:
-    lines = lines[:: -(-len(lines) // MAX_TRAINING_LINES) or 1]
-    options: dict[str, Any] = dict(
-        model_type=config.type.name,
-        vocab_size=config.vocab_size,
-        character_coverage=config.character_coverage,
-        byte_fallback=config.byte_fallback,
-        num_threads=4,  # fixed: it changes the order of summation and thus the result
-        **SPECIAL_IDS,
-    )
-    path = cache / "tokenizers" / _key(lines, options) / "pieces.model"
-    if path.is_file():
-        return path.read_bytes()
-    log.info("training a %s vocabulary of %d pieces on %d lines", config.type.name, config.vocab_size, len(lines))
-    writer = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
-        )
-    except RuntimeError as error:
-        raise _explain(str(error), config.vocab_size) from error
-    with new_folder(path.parent) as folder:
-        (folder / path.name).write_bytes(writer.getvalue())
-    return writer.getvalue()
-
-
-def _key(lines: Iterable[str], options: Mapping[str, object]) -> str:
-    digest = hashlib.sha256(json.dumps([sentencepiece.__version__, options]).encode())
-    for line in lines:
-        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
-    return digest.hexdigest()[:32]
-
-
-def _explain(message: str, size: int) -> Exception:
-    """Turn an internal error of SentencePiece into one line that names the key."""
-    if match := re.search(r"Vocabulary size too high.*<= (\d+)", message):
-        return ConfigError(f"{KEY}={size} is more than the training text allows: at most {match[1]}")
-    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return ConfigError(
-            f"{KEY}={size} is too small for the characters of the training text: at least {match[1]} "
-            "(byte_fallback alone takes 256; a lower data.tokenizer.character_coverage needs fewer)"
-        )
-    if "vocab_size" in message:
-        return ConfigError(f"{KEY}={size} is too small (data.tokenizer.byte_fallback alone takes 256)")
-    if "sentences_.empty()" in message:
-        return DataError("a tokenizer cannot be trained: there is no text")
-    return DataError(f"SentencePiece cannot be trained on this text: {message}")

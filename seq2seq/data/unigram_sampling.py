@@ -31,7 +31,6 @@ class UnigramLattices:
 
     def __init__(self, vocabulary: Vocabulary, alpha: float) -> None:
         self._vocabulary, self._alpha = vocabulary, alpha
-        self._longest = max(map(len, vocabulary.ids), default=1)
         self._unknown_score = min(vocabulary.scores.values(), default=0.0) - UNK_PENALTY
         self._clear()
 
@@ -86,7 +85,7 @@ class UnigramLattices:
         vocabulary = self._vocabulary
         if word in vocabulary.symbols:
             return [(len(word), vocabulary.symbols[word], 0.0)]
-        ends = range(begin + 1, min(begin + self._longest, len(word)) + 1)
+        ends = range(begin + 1, min(begin + vocabulary.longest, len(word)) + 1)
         candidates = [(end, word[begin:end]) for end in ends]
         edges = [(end, vocabulary.ids[c], vocabulary.scores[c]) for end, c in candidates if c in vocabulary.ids]
         if word[begin] in vocabulary.ids:

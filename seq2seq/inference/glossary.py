@@ -92,8 +92,6 @@ class Glossary:
 
 
 def _columns(line: str, where: str) -> tuple[str, str]:
-    if "\0" in line:
-        raise DataError(f"{where}: a NUL byte: not a text file; save it as UTF-8")
     columns = [_normalised(column) for column in line.split("\t")]
     if len(columns) != 2:
         raise DataError(f"{where}: {len(columns) - 1 or 'no'} tabs; expected source term, tab, target term")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,19 +73,19 @@ class LineEncoder:
         segments = [(text, ids)]
         if len(ids) > self.max_tokens:
             segments = self._split(text)
+        starts = itertools.accumulate((len(segment) for segment, _ in segments), initial=0)
         parts: list[LinePart] = []
-        start = 0
-        for segment, ids in segments:
+        for (segment, ids), first_word in zip(segments, words_before(text, [*starts]), strict=False):
             if ids:
                 part_terms = [*(() if parts else terms), *(glossary.terms_for(segment) if glossary else ())]
                 phrases = [phrase for phrase in map(self._phrase, part_terms) if phrase]
                 search_input = SearchInput(ids, self._target_ids("" if parts else prefix), phrases)
-                parts.append(LinePart(segment, words_before(text, start), search_input))
-            start += len(segment)
+                parts.append(LinePart(segment, first_word, search_input))
         return parts
 
     def _split(self, text: str) -> list[tuple[str, list[int]]]:
-        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.max_tokens)
+        max_chars = self.max_tokens * self.tokenizer.longest_src_piece
+        texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.max_tokens, max_chars)
         return list(zip(texts, self.tokenizer.encode_src(texts), strict=True))
 
     def _phrase(self, term: str) -> list[int]:

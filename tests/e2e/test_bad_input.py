@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 
 from hydra_cli import Launched, Launcher
 from run_folder import environment
+from seq2seq.config.data import TextNormalization
 from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import run_training
 
@@ -83,13 +85,14 @@ def shorten_tgt() -> None:
         (lambda: [write("src", b"\n \n"), write("tgt", b"a\nb\n")], [], ["data.train: no text in ", "/src, ", "/tgt"]),
         (lambda: [write("src", b"a\n\n"), write("tgt", b"\nb\n")], [], ["all 2 have a blank side"]),
         (lambda: [write("src", b"a\nb\n"), write("tgt", b"c\nd\n")], [], ["too few", "data.valid and data.test"]),
-        (lambda: write("src", b"a\nb\nc \xff d\n"), [], ["/src, line 3: not valid UTF-8 (byte 0xff)"]),
+        (lambda: write("src", b"a\nb\nc \xff d\n"), [], ["/src, line 3: not UTF-8 (byte 0xff at position 3)"]),
         (
             lambda: write("src.gz", gzip.compress(Path("src").read_bytes())[:-9]),
             ["data.train.src=src.gz"],
             ["/src.gz: truncated or corrupt gzip file"],
         ),
-        (lambda: write("src.gz", b"plain"), ["data.train.src=src.gz"], ["/src.gz: truncated or corrupt gzip file"]),
+        (lambda: write("src.gz", b"BZh91AY&SY"), ["data.train.src=src.gz"], ["/src.gz: a bzip2 file, not text"]),
+        (lambda: write("src", b"a\nb\0\n"), [], ["/src, line 2: a NUL byte"]),
         (lambda: None, ["data.train.tgt=null"], ["data.train: give either data.train.src and data.train.tgt"]),
         (lambda: None, ["data.train.tsv=src"], ["data.train: give either data.train.src and data.train.tgt"]),
         (lambda: None, ["data.train={src: null, tgt: null, tsv: src}"], ["/src, line 1: no tab"]),
@@ -183,6 +186,23 @@ def test_same_command_with_resume_auto_keeps_the_config(trained: Launcher) -> No
     assert again.jobs[0][0] == before
     longer = trained(*TINY, "hydra.run.dir=run", "training.resume=auto", "training.max_steps=3")
     assert longer.jobs[0][0].training.max_steps == 3
+
+
+def test_a_run_of_an_older_version_is_resumed_with_its_tokenizer(start: Launcher) -> None:
+    """Its config.yaml lacks two keys; its tokenizer, which is trained again, replaces characters."""
+    older = ("data.tokenizer.normalization=nmt_nfkc", "data.tokenizer.max_line_bytes=4192")
+    assert start(*older, "training.max_steps=1").status == 0
+    config = Path("run/config.yaml")
+    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not re.search("normalization: nmt_nfkc|max_line_bytes", line)]
+    assert len(kept) == len(lines) - 2
+    config.write_text("".join(kept), encoding="utf-8")
+    result = start("training.resume=auto")
+    assert result.status == 0, result.err
+    ((settings, run),) = result.jobs
+    assert (run.resumes, settings.data.tokenizer.normalization) == (True, TextNormalization.nmt_nfkc)
+    changed = start("training.resume=auto", "data.tokenizer.normalization=identity")
+    assert_error(changed, "cannot change on resume", "data.tokenizer.normalization (was nmt_nfkc)")
 
 
 def test_other_settings_can_change_on_resume_and_are_logged(trained: Launcher) -> None:

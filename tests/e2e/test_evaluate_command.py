@@ -221,7 +221,7 @@ def test_empty_files(tmp_path: Path) -> None:
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"good\n\xff\n")
     process = evaluate("--hyp", tmp_path / "bad", "--ref", write(tmp_path / "ref", ["a", "b"]), status=2)
-    assert process.stderr == f"error: {tmp_path / 'bad'}, line 2: not valid UTF-8 (byte 0xff)\n"
+    assert process.stderr == f"error: {tmp_path / 'bad'}, line 2: not UTF-8 (byte 0xff at position 1)\n"
 
 
 def test_help_and_scoring_files_do_not_load_torch(fox: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
 import re
@@ -164,6 +165,29 @@ def test_strict_stops_at_invalid_utf8(run: Run, expected: dict[str, str]) -> Non
     status, out, err = run(b"x\njugs\na \xff fox\nx\n", "--strict")
     assert (status, out) == (2, text_of([expected["x"], expected["jugs"]]))
     assert re.fullmatch(r"error: .*input, line 3: not UTF-8 .*\n", err)
+
+
+def test_a_compressed_file_is_read_as_its_text(run: Run, tmp_path: Path, translator: Translator) -> None:
+    expected = text_of(translator.translate(LINES, prefixes=["a"] * len(LINES)))
+    (tmp_path / "prefixes").write_bytes(gzip.compress(b"a\n" * len(LINES)))
+    assert run(gzip.compress(text_of(LINES)), "--prefix", tmp_path / "prefixes") == (0, expected, "")
+
+
+def test_a_file_that_is_not_text_is_refused_before_the_output_is_emptied(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"kept\n")
+    (tmp_path / "archive").write_bytes(b"PK\x03\x04")
+    for content, *options in (
+        [b"PK\x03\x04\x0a\n", "--output", tmp_path / "out"],
+        [b"x\n", "--output", tmp_path / "out", "--prefix", tmp_path / "archive"],
+    ):
+        status, out, err = run(content, *options)
+        assert (status, out) == (2, b"")
+        assert re.fullmatch(r"error: .*(input|archive): a zip archive.*, not text: .*\n", err)
+    assert (tmp_path / "out").read_bytes() == b"kept\n"
+    for content, number, *options in ([b"\x7f\0\nx\n", 1], [b"x\n\x7f\0\n", 2, "--strict"]):
+        status, out, err = run(content, *options)
+        assert (status, out.count(b"\n")) == (2, number - 1)
+        assert re.fullmatch(rf"error: .*input, line {number}: a NUL byte: .*\n", err)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seq2seq.atomic_files import new_folder
-from seq2seq.config.data import TokenizerConfig
+from seq2seq.config.data import TextNormalization, TokenizerConfig
 from seq2seq.data import binarised
 from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import ParallelText
@@ -86,11 +86,15 @@ def test_files_that_runs_have_mapped_are_read_only(tmp_path: Path, tokenizer: To
 def test_each_text_limit_and_tokenizer_has_its_own_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     moved = ParallelText([*TEXT.src[1:], TEXT.src[0]], TEXT.tgt)
     other = Tokenizer.train(TEXT, TokenizerConfig(vocab_size=290), tmp_path)
+    normalising = Tokenizer.train(
+        TEXT, TokenizerConfig(vocab_size=300, normalization=TextNormalization.nmt_nfkc), tmp_path
+    )
     for text, chosen, limit in [
-        (TEXT, tokenizer, None), (TEXT, tokenizer, 15), (moved, tokenizer, None), (TEXT, other, None)
+        (TEXT, tokenizer, None), (TEXT, tokenizer, 15), (moved, tokenizer, None), (TEXT, other, None),
+        (TEXT, normalising, None),
     ]:  # fmt: skip
         prepare(text, chosen, limit, tmp_path)
-    assert len(list((tmp_path / "prepared").iterdir())) == 4
+    assert len(list((tmp_path / "prepared").iterdir())) == 5
 
 
 def test_no_pair_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from hydra_cli import Launcher
-from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.data import DataConfig, DataName, TextNormalization
 from seq2seq.config.error_messages import nearest_key
 from seq2seq.config.field import Effect, effects, is_group, walk
 from seq2seq.config.loading import config_dir, to_config, to_dict
@@ -139,6 +139,12 @@ def test_types_are_the_schemas() -> None:
 
 def test_the_default_of_every_field_is_in_its_range() -> None:
     assert to_config(LEAST).training.max_steps == 1
+
+
+def test_a_stored_config_without_a_newer_key_has_the_value_of_its_version() -> None:
+    assert to_config(LEAST).data.tokenizer.normalization is TextNormalization.nmt_nfkc
+    named = {**LEAST, "data": {"src": "en", "tgt": "fr", "tokenizer": {"normalization": "nfkc"}}}
+    assert to_config(named).data.tokenizer.normalization is TextNormalization.nfkc
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.epoch_pairs import STALE_SEC, epoch_pairs
 from seq2seq.data.special_ids import EOS_ID
+from seq2seq.data.subword_sampling import Sampler
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 
@@ -98,6 +100,27 @@ def test_without_sampling_all_epochs_are_the_prepared_pairs(tmp_path: Path, toke
     pairs_of = epoch_pairs(TEXT, tokenizer, SamplingConfig(), 100, 1, tmp_path)
     assert rows(pairs_of(0)) == rows(pairs_of(7)) == prepared
     assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_pairs_too_long_in_every_segmentation_are_dropped_before_sampling(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled: list[str] = []
+    encode = Sampler.encode
+
+    def recording(self: Sampler, lines: Sequence[str], seed: Sequence[int]) -> list[list[int]]:
+        sampled.extend(lines)
+        return encode(self, lines, seed)
+
+    monkeypatch.setattr(Sampler, "encode", recording)
+    long = "black" * 400_000
+    text = ParallelText([*TEXT.src, long, "x"], [*TEXT.tgt, "x", long])
+    pairs = epoch_pairs(text, tokenizer, BOTH, 100, 1, tmp_path)(0)
+    assert rows(pairs) == rows(epoch(tokenizer, tmp_path))
+    assert pairs.dropped == 2
+    assert max(map(len, sampled)) < 100
+    with pytest.raises(DataError, match="all 1 pairs are longer than 100 tokens"):
+        epoch_pairs(ParallelText([long], ["x"]), tokenizer, BOTH, 100, 1, tmp_path)(0)
 
 
 def test_pairs_too_long_in_their_segmentation_are_dropped_and_logged_once(

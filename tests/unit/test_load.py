@@ -341,7 +341,7 @@ def test_given_test_sets_need_no_training_text(files: dict[str, FilesConfig]) ->
 
 def test_training_text_without_a_complete_pair(tmp_path: Path, files: dict[str, FilesConfig]) -> None:
     (tmp_path / "train").write_text("a\t\nb\t\n")
-    with pytest.raises(DataError, match="no training pairs: all 2 have a blank side"):
+    with pytest.raises(DataError, match=r"data\.train: no text in .*: no pair is complete, all 2 have a blank side"):
         load_corpus(DataConfig(name=DataName.files, **files))
 
 

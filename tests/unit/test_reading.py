@@ -1,13 +1,23 @@
 """Text files: only a line feed separates lines, and every broken file gives one clear error."""
 
+import bz2
+import codecs
 import gzip
+import io
 import itertools
+import lzma
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from seq2seq.cli.line_reader import count_lines, lines_of
 from seq2seq.config.data import FilesConfig
+from seq2seq.data.cleaning import clean
 from seq2seq.data.reading import read_lines, read_parallel
+from seq2seq.data.text_file import text_lines
 from seq2seq.errors import ConfigError, DataError
 
 
@@ -23,16 +33,26 @@ from seq2seq.errors import ConfigError, DataError
         (b"a\rb\n", ["a\rb"]),
         ("\ufeffa\n\ufeffb".encode(), ["a", "\ufeffb"]),
         (b" a\t\n", [" a\t"]),
-        (b"a\0b\n", ["a\0b"]),
+        (b"\x1f\n\x1fa", ["\x1f", "\x1fa"]),  # the first byte of gzip alone
+        (b"PK\nBZh9\nPAR1 is a gene\n", ["PK", "BZh9", "PAR1 is a gene"]),
     ],
 )
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_only_a_line_feed_ends_a_line(tmp_path: Path, data: bytes, lines: list[str], suffix: str) -> None:
-    path = tmp_path / f"text{suffix}"
-    path.write_bytes(gzip.compress(data) if suffix else data)
-    assert read_lines(path) == lines
+@pytest.mark.parametrize(
+    "compress", [bytes, gzip.compress, lambda data: b"".join(map(gzip.compress, (data[:3], data[3:])))]
+)
+@pytest.mark.parametrize("name", ["text", "text.gz"])  # the name does not matter
+def test_only_a_line_feed_ends_a_line(
+    tmp_path: Path, data: bytes, lines: list[str], compress: Callable[[bytes], bytes], name: str
+) -> None:
+    (tmp_path / name).write_bytes(compress(data))
+    assert read_lines(tmp_path / name) == lines
+    assert [*lines_of(str(tmp_path / name))] == lines
+    assert count_lines([str(tmp_path / name)] * 2) == 2 * len(lines)
 
 
+ZIP = io.BytesIO()
+with zipfile.ZipFile(ZIP, "w") as _archive:
+    _archive.writestr("text", "a line")
 GOOD_GZIP = gzip.compress(b"a line\n" * 100)
 
 
@@ -41,10 +61,28 @@ GOOD_GZIP = gzip.compress(b"a line\n" * 100)
     [
         ("missing", None, "no such file"),
         ("folder/", None, "is a directory"),
-        ("latin1", "ok\nok\ncaf\xe9\n".encode("latin-1"), r"line 3: not valid UTF-8 \(byte 0xe9\)"),
+        ("latin1", "ok\nok\ncaf\xe9\n".encode("latin-1"), r"line 3: not UTF-8 \(byte 0xe9 at position 4\)"),
+        ("surrogate", b"ok\n\xed\xa0\x80\n", "line 2: not UTF-8"),
         ("cut.gz", GOOD_GZIP[:-12], "truncated or corrupt gzip"),
         ("flipped.gz", GOOD_GZIP[:15] + b"\xff\xff" + GOOD_GZIP[17:], "truncated or corrupt gzip"),
-        ("plain.gz", b"not gzip", "truncated or corrupt gzip"),
+        ("trailing.gz", GOOD_GZIP + b"junk", "truncated or corrupt gzip"),
+        ("twice.gz", gzip.compress(GOOD_GZIP), "a gzip file that was compressed twice"),
+        ("nul", b"ok\na\0b\n", "line 2: a NUL byte"),
+        ("nul.gz", gzip.compress(b"ok\na\0b\n"), "line 2: a NUL byte"),
+        ("model.safetensors", b"\x40\0\0\0\0\0\0\0" + b'{"__metadata__":{}}', "line 1: a NUL byte"),
+        ("utf-16", "ok\n".encode("utf-16-le"), "line 1: a NUL byte: not a text file, or UTF-16"),
+        ("utf-16-han", "是\n好\n".encode("utf-16-le"), "line 2: a NUL byte"),  # the first is also UTF-8
+        ("utf-16-bom", "ok\n".encode("utf-16"), "UTF-16 text: convert it with iconv"),
+        ("utf-16-be-bom", codecs.BOM_UTF16_BE + "ok\n".encode("utf-16-be"), "UTF-16 text: convert it with iconv"),
+        ("utf-32", "ok\n".encode("utf-32"), "UTF-16 text: convert it"),
+        ("mac", b"one\rtwo\r", "its lines end in CR: convert it with tr"),
+        ("archive.zip", ZIP.getvalue(), "a zip archive, or an office document, not text: unpack or export it first"),
+        ("text.xz", lzma.compress(b"a line\n"), "an xz file, not text"),
+        ("text.bz2", bz2.compress(b"a line\n", 1), "a bzip2 file, not text"),
+        ("text.zst", b"\x28\xb5\x2f\xfd\x20\x07a line\n", "a zstd file, not text"),
+        ("table.parquet", b"PAR1\x15\x04\x15\x10", "a Parquet file, not text"),
+        ("program", b"\x7fELF\x02\x01\n\0", "a program, not text"),
+        ("zip.gz", gzip.compress(ZIP.getvalue()), "a zip archive"),
         ("nul\0name", None, "null"),
     ],
     ids=itertools.count(),  # archives contain the time, and test ids must be the same in every process
@@ -57,10 +95,27 @@ def test_an_unreadable_file_is_one_line_that_names_it(
         path.write_bytes(data)
     elif name.endswith("/"):
         path.mkdir()
-    with pytest.raises(DataError, match=message) as caught:
-        read_lines(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for read in (read_lines, lambda path: [*lines_of(str(path), strict=True)]):
+        with pytest.raises(DataError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfeo\0k\0", gzip.compress(b"ok\n"), b"ok\n", b"\n", b"\x1f\n"])
+def test_the_lines_of_a_pipe_arrive_one_by_one(data: bytes) -> None:
+    """Only as many bytes are looked at as tell whether the file is compressed or not text."""
+    reader, writer = os.pipe()
+    with open(writer, "wb", buffering=0) as pipe:
+        pipe.write(data)
+        if data.endswith(b"\n"):  # the pipe stays open
+            assert next(text_lines(reader, "pipe")) == data.decode().rstrip("\n")
+            return
+    if data[0] == 0xFF:
+        with pytest.raises(DataError, match="pipe: UTF-16"):
+            next(text_lines(reader, "pipe"))
+    else:
+        assert [*text_lines(reader, "pipe")] == ["ok"]
 
 
 def files(folder: Path, **texts: str) -> FilesConfig:
@@ -73,11 +128,18 @@ def files(folder: Path, **texts: str) -> FilesConfig:
     "texts",
     [
         {"src": "a\nb c\n", "tgt": "A\nB C\n"},
-        {"tsv": "a\tA\nb c\tB C\tCC-BY 2.0 (France)\tmore\n"},
+        {"tsv": "a\tA\nb c\tB C\tCC-BY 2.0 (France)\tmore" + "\t" * 1000 + "\n"},
     ],
 )
 def test_two_files_or_one_table_give_the_same_pairs(tmp_path: Path, texts: dict[str, str]) -> None:
     assert list(read_parallel(files(tmp_path, **texts), "data.train")) == [("a", "A"), ("b c", "B C")]
+
+
+@pytest.mark.parametrize("texts", [{"src": "a\n\n \nb\n", "tgt": "A\n\n\nB\n"}, {"tsv": "a\tA\n\n \nb\tB\n"}])
+def test_a_blank_line_is_a_pair_of_blank_sentences(tmp_path: Path, texts: dict[str, str]) -> None:
+    text = read_parallel(files(tmp_path, **texts), "data.train")
+    assert [(src.strip(), tgt) for src, tgt in text] == [("a", "A"), ("", ""), ("", ""), ("b", "B")]
+    assert list(clean(text)) == [("a", "A"), ("b", "B")]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +152,13 @@ def test_two_files_or_one_table_give_the_same_pairs(tmp_path: Path, texts: dict[
         ({"tsv": "a\tA\nb\n"}, DataError, "tsv, line 2: no tab"),
         ({"src": "", "tgt": ""}, DataError, "data.valid: no text"),
         ({"src": "\n \n", "tgt": "\n\n"}, DataError, "data.valid: no text"),
+        (
+            {"src": "a\nb\n", "tgt": "\n \n"},
+            DataError,
+            r"data.valid: no text in .*/src, .*/tgt: .* all 2 have a blank side",
+        ),
+        ({"src": " \n\n", "tgt": "a\nb\n"}, DataError, "data.valid: no text"),
+        ({"tsv": "a\t\n\tb\n"}, DataError, "data.valid: no text"),
     ],
 )
 def test_text_that_is_not_parallel_raises(

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.config.data import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data import bpe_dropout, unigram_sampling
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
@@ -163,18 +163,22 @@ def test_sentencepiece_samples_from_the_same_distribution(
         {"treat_whitespace_as_suffix": True},
         {"remove_extra_whitespaces": False, "allow_whitespace_only_pieces": True},
         {"normalization_rule_name": "identity", "add_dummy_prefix": False},
+        *({"normalization_rule_name": rule.name} for rule in TextNormalization),
     ],
-    ids=lambda settings: ",".join(settings) or "ours",
+    ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()) or "ours",
 )
 def test_without_randomness_it_is_the_best_segmentation(kind: PieceType, settings: dict[str, object]) -> None:
     tokenizer = trained(kind, **settings)
-    lines = [*TEXT.src[:100], *TEXT.tgt[:100], *ODD, "<2de> the dog<2de>dogs do", "日本 語x日"]
+    lines = [*TEXT.src[:100], *TEXT.tgt[:100], *ODD, "<2de> the dog<2de>dogs do", "日本 語x日", "Ça\xa0: ½\u200cm²"]
     best, expected = tokenizer.src_sampler(ALWAYS_BEST[kind]).encode(lines, [1]), tokenizer.encode_src(lines)
     if kind is PieceType.bpe:
         assert best == expected
     model = loaded(tokenizer)
     for ours, theirs in zip(best, expected, strict=True):  # a unigram model can have two best segmentations
         assert sum(map(model.get_score, ours)) == pytest.approx(sum(map(model.get_score, theirs)), abs=1e-3)
+    for line in (*lines, "日" * 300, "dog" * 300):
+        (fewest,) = tokenizer.tgt_sampler(ALWAYS_BEST[kind]).encode([line], [1])
+        assert not tokenizer.tgt_sampler(0.3).always_reaches(line, len(fewest) + 1)
     drawn = tokenizer.tgt_sampler(0.3).encode(lines, [1])
     assert drawn != tokenizer.encode_tgt(lines)
     assert tokenizer.decode(drawn) == tokenizer.decode(tokenizer.encode_tgt(lines))
@@ -198,6 +202,8 @@ def test_every_line_keeps_its_text(tokenizers: dict[PieceType, Tokenizer], kind:
         encoded, drawn = tokenizer.encode_tgt(lines), sampler.encode(lines, [seed])
         assert tokenizer.decode(drawn) == tokenizer.decode(encoded)
         assert not any({0, 2, 3} & set(row) for row in drawn)
+        for line, row in zip(lines, drawn, strict=True):
+            assert not sampler.always_reaches(line, len(row) + 1)
         if kind is PieceType.bpe:  # a unigram model can have two best segmentations
             assert best.encode(lines, [seed]) == encoded
 

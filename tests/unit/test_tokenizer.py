@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.config.data import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, SPECIAL_IDS, UNK_ID
 from seq2seq.data.tokenizer import Tokenizer
@@ -34,12 +34,20 @@ TEXT = ParallelText(
 
 
 def config(**settings: object) -> TokenizerConfig:
-    return TokenizerConfig(**{"vocab_size": 300, **settings})  # type: ignore[arg-type]
+    """Settings with the normalization that replaces most characters."""
+    defaults = {"vocab_size": 300, "normalization": TextNormalization.nmt_nfkc}
+    return TokenizerConfig(**{**defaults, **settings})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer.train(TEXT, config(), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A tokenizer with the default normalization."""
+    return Tokenizer.train(TEXT, TokenizerConfig(vocab_size=300), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,133 @@ def test_decoding_inverts_encoding(tmp_path: Path, kind: PieceType, joint: bool)
     assert restored.encode_src(TEXT.src) == tokenizer.encode_src(TEXT.src)
     assert (restored.src_size, restored.tgt_size) == (tokenizer.src_size, tokenizer.tgt_size)
     assert set(tokenizer.to_bytes()) == ({"src"} if joint else {"src", "tgt"})
+
+
+SCRIPTS = [
+    *("Ça va ? Où ? Œuvre, ŉ ĳ", "Straße ſtraße", "Γειά σου, ΐ", "Привет, ёж й", "Բարեւ և", "שָׁלוֹם עולם", "مرحبا ﷺ ٣"),
+    *("می‌خواهم کتاب‌ها", "नमस्ते क़ क्‍ष", "হ্যালো য়", "ਸਤ ਸ੍ਰੀ ਅਕਾਲ", "નમસ્તે", "வணக்கம்", "హలో", "ನಮಸ್ಕಾರ", "ഹലോ ന്‍", "ආයුබෝවන් ශ්‍රී"),
+    *(
+        "สวัสดี นำ้",
+        "ສະບາຍດີ ຫຼ",
+        "မင်္ဂလာပါ",
+        "សួស្តី",
+        "你好，世界？：；（）",
+        "日本語 ｶﾞ カ゛ ２０２６",
+        "안녕 한글 ᄒ",
+        "ሰላም",
+        "გამარჯობა",
+        "བཀྲ་ཤིས༌",
+        "𐎀𐎁 𝔘",
+    ),
+    *(
+        "1½ m² ™ №5 ℃ x³ ﬁ … ‘’ €",
+        "a\xa0b\u202fc\u2009d\u3000e",
+        "a\u200cb\u200dc\u200bd\u200fe\u2060f\ufeffg\xadh",
+        "👩‍👩‍👧 ❤️ 🇩🇪",
+    ),
+    *("e\u0301 é \u212b Å", "a\tb\x01c\x7f\x85\u2028d", "\u2047 ⁇ \ufffd \uffff"),
+]
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_the_model_learns_to_write_exactly_the_target_text(tmp_path: Path, joint: bool) -> None:
+    """No character of the target is replaced by default, whether the vocabulary has it or its bytes."""
+    text = ParallelText([*TEXT.src, *SCRIPTS[::2]], [*TEXT.tgt, *SCRIPTS[::2]])
+    tokenizer = Tokenizer.train(text, TokenizerConfig(vocab_size=420, joint=joint), tmp_path)
+    assert tokenizer.decode(tokenizer.encode_tgt(SCRIPTS)) == SCRIPTS
+    assert tokenizer.encode_tgt(["１½"]) != tokenizer.encode_tgt(["11⁄2"])
+
+    @EXAMPLES
+    @given(
+        st.lists(HOSTILE | st.characters(exclude_categories=["Cs"]) | st.sampled_from("".join(SCRIPTS)), max_size=20)
+    )
+    def check(characters: list[str]) -> None:
+        line = "".join(characters).replace("\ud800", "")
+        kept = re.sub(" +", " ", line.replace("▁", " ")).strip(" ")  # what SentencePiece does to spaces
+        for encode in (tokenizer.encode_tgt, lambda lines: tokenizer.tgt_sampler(0.3).encode(lines, [1])):
+            assert tokenizer.decode(encode([line])) == [kept]
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (TextNormalization.identity, "Ça\xa0: می\u200cخ ，m² №5"),
+        (TextNormalization.nfkc, "Ça : می\u200cخ ,m2 No5"),
+        (TextNormalization.nmt_nfkc, "Ça : می خ ,m2 No5"),
+        (TextNormalization.nfkc_cf, "ça : می\u200cخ ,m2 no5"),
+        (TextNormalization.nmt_nfkc_cf, "ça : می خ ,m2 no5"),
+    ],
+)
+def test_normalization_replaces_characters_of_both_sides(
+    tmp_path: Path, rule: TextNormalization, expected: str
+) -> None:
+    tokenizer = Tokenizer.train(TEXT, config(normalization=rule), tmp_path)
+    line = "Ça\xa0: می\u200cخ ，m² №5"
+    assert tokenizer.decode([*tokenizer.encode_src([line]), *tokenizer.encode_tgt([line])]) == [expected] * 2
+    restored = Tokenizer.from_bytes(tokenizer.to_bytes())  # the rules are part of the model
+    assert restored.encode_src([line]) == tokenizer.encode_src([line])
+
+
+def test_the_log_has_the_target_lines_that_no_translation_can_be_like(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = ParallelText([*TEXT.src, "½", "½"], [*TEXT.tgt, "der  Hund", "zwei  m² und 1½ l"])
+    given = tmp_path / "given.model"
+    given.write_bytes(Tokenizer.train(TEXT, config(), tmp_path).to_bytes()["src"])
+    for settings, changes in (
+        ({"normalization": TextNormalization.identity}, []),
+        ({}, ["'m²' to 'm2'"]),
+        ({"src_model": str(given)}, ["'m²' to 'm2'"]),
+        ({"normalization": TextNormalization.identity, "byte_fallback": False, "vocab_size": 60}, ["'m²' to 'm'"]),
+    ):
+        caplog.clear()
+        Tokenizer.train(text, config(**settings), tmp_path)
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert [warning.partition("such as ")[2].partition(" (data")[0] for warning in warnings] == changes
+        assert all("in 1 of the first 402 target lines" in warning for warning in warnings)
+
+
+def test_a_model_of_an_older_version_is_trained_again_to_the_byte(tmp_path: Path) -> None:
+    """A run without a key of the settings, whose checkpoint knows the hash of its tokenizer, can be resumed."""
+    writer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*TEXT.src, *TEXT.tgt]), model_writer=writer, minloglevel=2, model_type="unigram",
+        vocab_size=300, character_coverage=0.9995, byte_fallback=True, num_threads=4, **SPECIAL_IDS,
+    )  # fmt: skip
+    assert Tokenizer.train(TEXT, config(max_line_bytes=4192), tmp_path).to_bytes() == {"src": writer.getvalue()}
+
+
+LONG = "λόγος " * 1000  # 11,000 bytes
+
+
+def test_lines_longer_than_the_limit_of_sentencepiece_are_learned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in PieceType:
+        tokenizer = Tokenizer.train(ParallelText(TEXT.src, [LONG] * 20), config(type=kind, vocab_size=290), tmp_path)
+        assert set("λόγος") <= set("".join(tokenizer.src_pieces(range(tokenizer.src_size))))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_lines_that_cannot_be_learned_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    unreadable = ["word " * 20_000, "x" * 2_000_000, "░▒▓▅ 50 %"]
+    tokenizer = Tokenizer.train(ParallelText(TEXT.src, [*TEXT.tgt, *unreadable]), config(), tmp_path)
+    assert tokenizer.fingerprint == Tokenizer.train(TEXT, config(), tmp_path).fingerprint
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (
+        "some target lines: of 403, 2 are longer than data.tokenizer.max_line_bytes=65536 and 1 have U+2585" in warning
+    )
+    for side, text in {
+        "source": ParallelText(unreadable, TEXT.tgt),
+        "target": ParallelText(TEXT.src, unreadable),
+    }.items():
+        for joint in (True, False):
+            with pytest.raises(
+                DataError, match=f"the {side} side has no text that can be read: of 3 lines 2 are longer"
+            ):
+                Tokenizer.train(text, config(joint=joint, vocab_size=290), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +294,14 @@ def test_the_pieces_of_a_line_are_the_pieces_of_its_words(tmp_path: Path, pieces
 
 @EXAMPLES
 @given(line=st.lists(HOSTILE | st.sampled_from(BREAKS) | st.characters(), max_size=12).map("".join))
-def test_every_source_piece_has_a_word_of_the_line(joint: Tokenizer, line: str) -> None:
-    words = joint.src_words(line)
-    known = [word for word in words if word is not None]
-    assert len(words) == len(joint.encode_src([line])[0])
-    assert known == sorted(known)
-    assert not known or 0 <= known[0] <= known[-1] < len(line.split())
-    assert None not in words[: len(known)]  # only white space at the end has no word
+def test_every_source_piece_has_a_word_of_the_line(joint: Tokenizer, exact: Tokenizer, line: str) -> None:
+    for tokenizer in (joint, exact):
+        words = tokenizer.src_words(line)
+        known = [word for word in words if word is not None]
+        assert len(words) == len(tokenizer.encode_src([line])[0])
+        assert known == sorted(known)
+        assert not known or 0 <= known[0] <= known[-1] < len(line.split())
+        assert None not in words[: len(known)]  # only white space at the end has no word
 
 
 def test_target_pieces_belong_to_words(joint: Tokenizer) -> None:
@@ -220,7 +356,15 @@ def test_the_cache_is_keyed_by_text_and_settings(tmp_path: Path) -> None:
     assert Tokenizer.train(TEXT, config(), tmp_path).fingerprint == first.fingerprint
     assert count() == 1
     other = ParallelText(TEXT.src, [*TEXT.tgt[:-1], "noch ein Satz"])
-    for n, (text, settings) in enumerate([(other, {}), (TEXT, {"vocab_size": 299}), (TEXT, {"type": PieceType.bpe})]):
+    for n, (text, settings) in enumerate(
+        [
+            (other, {}),
+            (TEXT, {"vocab_size": 299}),
+            (TEXT, {"type": PieceType.bpe}),
+            (TEXT, {"normalization": TextNormalization.identity}),
+            (TEXT, {"max_line_bytes": 5000}),
+        ]
+    ):
         assert Tokenizer.train(text, config(**settings), tmp_path).fingerprint != first.fingerprint
         assert count() == n + 2
     assert all(not path.name.startswith(".part-") for path in tmp_path.rglob("*"))

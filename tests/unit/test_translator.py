@@ -191,6 +191,33 @@ def test_parts_of_a_long_line_are_short_and_complete(text: str, limit: int) -> N
     assert "".join(parts) == text
 
 
+@given(text=st.text(alphabet="ab .!。", max_size=300), limit=st.integers(1, 20), share=st.integers(1, 3))
+def test_parts_do_not_depend_on_the_lengths_that_are_not_asked_for(text: str, limit: int, share: int) -> None:
+    def length(part: str) -> int:
+        return -(-len(part) // share)  # `share` characters per token
+
+    assert split_long(text, length, limit, limit * share) == split_long(text, length, limit)
+
+
+@pytest.mark.parametrize("unit", ["x", "a fox. ", "日本。", "\u200b", " "])
+def test_a_longer_line_is_encoded_as_often(translator: Translator, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The characters that the tokenizer and the search for cuts read grow linearly with the line."""
+    encoder = split_at(20, translator)._encoder
+    encode_src, read = encoder.tokenizer.encode_src, [0]
+
+    def counting(lines: Sequence[str]) -> list[list[int]]:
+        read[0] += sum(map(len, lines))
+        return encode_src(lines)
+
+    monkeypatch.setattr(encoder.tokenizer, "encode_src", counting)
+    per_char = []
+    for chars in (4_000, 64_000):
+        read[0] = 0
+        encoder.encode([(unit * chars)[:chars]], [""], [()], None)
+        per_char.append(read[0] / chars)
+    assert per_char[1] <= 1.3 * per_char[0]
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -207,7 +234,7 @@ def test_a_long_line_is_cut_where_a_reader_would(text: str, parts: list[str]) ->
 
 @pytest.mark.parametrize(("position", "words"), [(0, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 1), (8, 2)])
 def test_words_before_a_cut(position: int, words: int) -> None:
-    assert words_before("one  two", position) == words
+    assert words_before("one  two", [position, 0, position]) == [words, 0, words]
 
 
 def split_at(max_part_tokens: int, translator: Translator) -> Translator:

@@ -1,0 +1,109 @@
+"""Learn the vocabulary of a text: train a SentencePiece model, or read the cached one of the same text and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from seq2seq.atomic_files import new_folder
+from seq2seq.config.data import TokenizerConfig
+from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+MAX_TRAINING_LINES = 1_000_000
+SENTENCEPIECE_LINE_BYTES = 4192  # its default
+RESERVED = "\u2585"  # SentencePiece skips lines with this character, its sign for an unknown one
+KEY = "data.tokenizer.vocab_size"
+
+
+def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cache: Path) -> bytes:
+    """Return a serialised model of the lines of all `sides`, which have names for messages.
+
+    Raises:
+        ConfigError: the vocabulary size does not fit the text.
+        DataError: a side has no text that can be read, or SentencePiece rejects the text.
+        StorageError: the cache cannot be written.
+    """
+    lines = [line for side, text in sides.items() for line in _readable(text, side, config.max_line_bytes)]
+    lines = lines[:: -(-len(lines) // MAX_TRAINING_LINES) or 1]
+    options: dict[str, Any] = dict(
+        model_type=config.type.name,
+        vocab_size=config.vocab_size,
+        character_coverage=config.character_coverage,
+        byte_fallback=config.byte_fallback,
+        normalization_rule_name=config.normalization.name,
+        num_threads=4,  # fixed: it changes the order of summation and thus the result
+        **SPECIAL_IDS,
+    )
+    if config.max_line_bytes != SENTENCEPIECE_LINE_BYTES:  # an option that is set is a part of the model
+        options["max_sentence_length"] = config.max_line_bytes
+    path = cache / "tokenizers" / _key(lines, options) / "pieces.model"
+    if path.is_file():
+        return path.read_bytes()
+    log.info("training a %s vocabulary of %d pieces on %d lines", config.type.name, config.vocab_size, len(lines))
+    writer = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
+        )
+    except RuntimeError as error:
+        raise _explain(str(error), config.vocab_size) from error
+    with new_folder(path.parent) as folder:
+        (folder / path.name).write_bytes(writer.getvalue())
+    return writer.getvalue()
+
+
+def _readable(lines: Sequence[str], side: str, max_bytes: int) -> list[str]:
+    """Return the lines that SentencePiece reads; log how many it does not.
+
+    Raises:
+        DataError: it can read none.
+    """
+    short = [line for line in lines if len(line.encode("utf-8", "surrogatepass")) <= max_bytes]
+    readable = [line for line in short if RESERVED not in line]
+    counts = {
+        f"are longer than data.tokenizer.max_line_bytes={max_bytes}": len(lines) - len(short),
+        "have U+2585, which SentencePiece reserves": len(short) - len(readable),
+    }
+    skipped = " and ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
+    if not any(map(str.strip, readable)):
+        raise DataError(
+            f"a tokenizer cannot be trained: the {side} side has no text"
+            + (f" that can be read: of {len(lines):,} lines {skipped}" if skipped else "")
+        )
+    if skipped:
+        log.warning("the vocabulary is learned without some %s lines: of %s, %s", side, f"{len(lines):,}", skipped)
+    return readable
+
+
+def _key(lines: Iterable[str], options: Mapping[str, object]) -> str:
+    digest = hashlib.sha256(json.dumps([sentencepiece.__version__, options]).encode())
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _explain(message: str, size: int) -> Exception:
+    """Turn an internal error of SentencePiece into one line that names the key."""
+    if match := re.search(r"Vocabulary size too high.*<= (\d+)", message):
+        return ConfigError(f"{KEY}={size} is more than the training text allows: at most {match[1]}")
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return ConfigError(
+            f"{KEY}={size} is too small for the characters of the training text: at least {match[1]} "
+            "(byte_fallback alone takes 256; a lower data.tokenizer.character_coverage needs fewer)"
+        )
+    if "vocab_size" in message:
+        return ConfigError(f"{KEY}={size} is too small (data.tokenizer.byte_fallback alone takes 256)")
+    if "sentences_.empty()" in message:
+        return DataError("a tokenizer cannot be trained: no text is left after data.tokenizer.normalization")
+    return DataError(f"SentencePiece cannot be trained on this text: {message}")
