@@ -74,9 +74,6 @@ def parser() -> argparse.ArgumentParser:
         help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
     )
     text.add_argument(
-        "--ref", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src or --hyp"
-    )
-    text.add_argument(
         "--data-root",
         type=path_type,
         metavar="DIR",
