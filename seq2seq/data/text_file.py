@@ -116,13 +116,14 @@ def _peek(raw: Stream) -> tuple[bytes, io.BufferedReader]:
 
     No more bytes are read than tell whether they are, because the next line of a pipe may be long in coming.
     """
-    head = b""
+    head, rest = b"", raw
     while any(len(head) < len(first) and first.startswith(head) for first in FORMATS):
         byte = raw.read(1)
         if not byte:
+            rest = io.BytesIO()  # a terminal that is read on asks for a second Ctrl-D
             break
         head += byte
-    return head, io.BufferedReader(_Rejoined(head, raw))
+    return head, io.BufferedReader(_Rejoined(head, rest))
 
 
 class _Rejoined(io.RawIOBase):

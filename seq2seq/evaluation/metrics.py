@@ -6,6 +6,7 @@ Importing this module loads sacreBLEU but not torch.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from sacrebleu.metrics.base import Metric
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
 from seq2seq.errors import DataError
+
+# The last line of sacreBLEU's warning about text that looks tokenised names a parameter that no command here has.
+logging.getLogger("sacrebleu").addFilter(lambda record: "`force`" not in record.getMessage())
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,13 @@ def test_punctuation_is_tokenised() -> None:
     assert bleu(["on the old mat."], ["on the old mat!"]) == pytest.approx(expected, abs=1e-9)
 
 
+def test_a_warning_about_tokenised_text_names_no_parameter_that_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    score(["the dog ."] * 100, ["the dog ."] * 100)
+    assert "tokenized period" in caplog.text
+    assert "detokenize your test data" in caplog.text
+    assert "force" not in caplog.text
+
+
 def test_ter_is_edits_per_reference_word() -> None:
     # "jumps" is replaced and "lazy" inserted: 2 edits, 9 words.
     assert score([FOX], [FOX_REFERENCE]).ter.value == pytest.approx(100 * 2 / 9)

@@ -118,6 +118,16 @@ def test_the_lines_of_a_pipe_arrive_one_by_one(data: bytes) -> None:
         assert [*text_lines(reader, "pipe")] == ["ok"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
+@pytest.mark.parametrize("typed", [b"", b"P"])
+def test_one_ctrl_d_ends_the_lines_of_a_terminal(typed: bytes) -> None:
+    terminal, program = os.openpty()
+    with open(terminal, "wb", buffering=0) as keys:
+        keys.write(typed + b"\x04" * (1 + len(typed)))  # after other characters, the first only sends them
+        assert [*text_lines(program, "terminal")] == ([typed.decode()] if typed else [])
+    os.close(program)
+
+
 def files(folder: Path, **texts: str) -> FilesConfig:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="")
