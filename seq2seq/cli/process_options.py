@@ -167,7 +167,7 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
     runtime.configure(RuntimeConfig(threads=args.threads))
     translator = Translator.load(
         *models,
-        device=args.device or "auto",
+        device="auto" if args.device is None else args.device,
         precision=args.precision or "auto",
         weights=args.weights,
         shortlist=getattr(args, "shortlist", None),
