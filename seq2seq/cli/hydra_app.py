@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.cli import multirun
 from seq2seq.cli.exit_status import OK, run
+from seq2seq.cli.hold_folder import released_at_the_end
 from seq2seq.cli.hydra_errors import run_with_one_line_errors
 from seq2seq.cli.resume import RunContext, add_run_dir, prepare_run, relative_path
 from seq2seq.config.help import help_text
@@ -24,6 +26,7 @@ from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import Sweep
 from seq2seq.experiments.sweep_table import report
+from seq2seq.storage.run_lock import unused_folder
 from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
 
@@ -33,8 +36,8 @@ Job = Callable[[Config, RunContext], object]
 def run_app(job: Job) -> int:
     """Compose the config from `sys.argv`, run `job` and return the exit status.
 
-    0: success. 1: a bug (traceback). 2: a user error (one line). 130, 143: stopped by SIGINT, SIGTERM. For a mistyped
-    key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
+    0: success. 1: a bug (traceback). 2: a user error (one line). 129, 130, 143: stopped by SIGHUP, SIGINT, SIGTERM. For
+    a mistyped key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
     """
     register_schema()
     if {"--help", "-h"} & set(sys.argv[1:]):
@@ -56,6 +59,7 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
     sweep = Sweep(sys.argv[1:])
     sys.argv[1:] = add_run_dir(sys.argv[1:])
     OmegaConf.register_new_resolver("point_name", sweep.name, replace=True)
+    OmegaConf.register_new_resolver("unused_folder", functools.cache(unused_folder), replace=True)
     failed: list[Exception] = []
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
@@ -71,13 +75,14 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 
-    try:
-        compose_and_run()
-    finally:
-        if sweep.points:
-            report(sweep)
-    if failed:
-        raise failed[0]
+    with released_at_the_end():
+        try:
+            compose_and_run()
+        finally:
+            if sweep.points:
+                report(sweep)
+        if failed:
+            raise failed[0]
     return multirun.exit_status(sweep)
 
 

@@ -7,27 +7,34 @@ again, and the processes of a machine share the pages.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_folder
+from seq2seq.atomic_files import new_folder, part_folder, storage_errors
 from seq2seq.data.batch import RaggedIds
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
+from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHUNK_PAIRS = 2_000  # a different value changes the sampled segmentations of a seed
 SIDES = ("src", "tgt")
+FILES = (*(f"{side}_{part}.npy" for side in SIDES for part in ("ids", "offsets")), "dropped.npy")
+CHECKSUMS_NAME = "crc32.json"
+READ_BYTES = 1 << 16
 Encode = Callable[[Sequence[str], int], list[list[int]]]
 """Maps lines and the index of the first one in the text to ids."""
 
@@ -90,6 +97,8 @@ class PairedIds:
 def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
     """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit.
 
+    One process encodes, others wait for it. Damaged files are logged and written again.
+
     Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all.
 
     Raises:
@@ -97,15 +106,11 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
         StorageError: the cache cannot be written.
     """
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
-    if not folder.is_dir():
-        with new_folder(folder) as temporary:
-            write_pairs(
-                text,
-                without_position(tokenizer.encode_src),
-                without_position(tokenizer.encode_tgt),
-                max_length,
-                temporary,
-            )
+    if _damaged_file(folder):
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_suffix(".lock"), wait=True):
+            _write_if_damaged(text, tokenizer, max_length, folder)
     pairs = PairedIds(folder)
     check_not_empty(pairs, max_length)
     log_dropped(pairs, max_length)
@@ -159,6 +164,51 @@ def write_pairs(
         np.cumsum(lengths[side], out=offsets[1:])
         np.save(folder / f"{side}_offsets.npy", offsets)
     np.save(folder / "dropped.npy", np.int64(len(text) - len(lengths["src"])))
+
+
+def _write_if_damaged(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, folder: Path) -> None:
+    """Encode `text` into `folder`, unless another process did so while this one waited for the lock."""
+    damaged = _damaged_file(folder)
+    if damaged is None:
+        return
+    if folder.is_dir():
+        log.warning("%s is damaged or missing: the text is encoded again", damaged)
+        with storage_errors(folder), part_folder(folder.parent) as removed:  # a process may still read the files
+            folder.rename(removed / folder.name)
+    with new_folder(folder) as temporary:
+        encoders = without_position(tokenizer.encode_src), without_position(tokenizer.encode_tgt)
+        write_pairs(text, *encoders, max_length, temporary)
+        checksums = {name: _crc32(temporary / name) for name in FILES}
+        (temporary / CHECKSUMS_NAME).write_text(json.dumps(checksums), encoding="utf-8")
+
+
+def _damaged_file(folder: Path) -> Path | None:
+    """Return the first file that is missing, cut or changed since it was written; None: all are intact.
+
+    A folder of version 0.1.0 has no checksums: a changed byte in it is not found.
+    """
+    stored, checksums = folder / CHECKSUMS_NAME, {}
+    try:
+        if stored.is_file():
+            checksums = dict(json.loads(stored.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return stored
+    for path in (folder / name for name in FILES):
+        try:
+            if checksums and _crc32(path) != checksums.get(path.name):
+                return path
+            np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return path
+    return None
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _write_header(file: BinaryIO, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
@@ -98,7 +99,8 @@ class RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            self._bar.stop()
         self._board.close()
         self._metrics.close()
 

@@ -1,0 +1,63 @@
+"""One process at a time uses the folder of a run, a sweep or a search."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from seq2seq.atomic_files import remove_abandoned, storage_errors
+from seq2seq.errors import ConfigError
+from seq2seq.file_locks import LockedError, locked
+from seq2seq.storage.run_folder import LOCK_NAME, MODELS_NAME
+
+
+@contextlib.contextmanager
+def folder_held(folder: Path, key: str) -> Iterator[None]:
+    """Create `folder`, lock it against other processes during the block, and remove it if it is empty then.
+
+    Temporary files of processes that were killed are removed first.
+
+    Args:
+        folder: of a run, a sweep or a search.
+        key: setting that names the folder, for the error messages.
+
+    Raises:
+        ConfigError: the folder is a file.
+        StorageError: another process uses the folder, or it cannot be created or written.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: set another {key}")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write into the folder")
+    try:
+        with locked(folder / LOCK_NAME, wait=False):
+            remove_abandoned(folder)
+            remove_abandoned(folder / MODELS_NAME)
+            yield
+    except LockedError as error:
+        raise LockedError(f"{error}: wait until it ends, or set another {key}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # fails unless it is empty: a start that was refused leaves nothing
+
+
+def unused_folder(path: str) -> str:
+    """Create the folder `path`, or, if it exists, the first of path-2, path-3 ... that does not; return its path.
+
+    Two runs that start in the same second thus have different folders.
+    """
+    for candidate in itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2))):
+        try:
+            Path(candidate).mkdir(parents=True)
+        except FileExistsError:
+            if os.path.lexists(candidate):
+                continue
+        except OSError:
+            pass  # `folder_held` explains it
+        break
+    return candidate
