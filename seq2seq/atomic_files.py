@@ -145,8 +145,8 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match["place"] == _place():
         return not _is_running(int(match["pid"]))
-    changes = [file.stat().st_mtime for file in (path, *(path.iterdir() if path.is_dir() else ()))]
-    return time.time() - max(changes) > ABANDONED_SEC
+    last_change: float = max(file.stat().st_mtime for file in (path, *(path.iterdir() if path.is_dir() else ())))
+    return time.time() - last_change > ABANDONED_SEC
 
 
 def _process_tag() -> str:

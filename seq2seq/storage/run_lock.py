@@ -14,9 +14,13 @@ from seq2seq.file_locks import LockedError, locked
 from seq2seq.storage.run_folder import LOCK_NAME, MODELS_NAME
 
 
+_unused: set[str] = set()
+"""Folders that `unused_folder` created."""
+
+
 @contextlib.contextmanager
 def folder_held(folder: Path, key: str) -> Iterator[None]:
-    """Create `folder`, lock it against other processes during the block, and remove it if it is empty then.
+    """Create `folder` and lock it against other processes during the block; remove it if it is new and stays empty.
 
     Temporary files of processes that were killed are removed first.
 
@@ -30,6 +34,7 @@ def folder_held(folder: Path, key: str) -> Iterator[None]:
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: set another {key}")
+    created = not folder.exists() or os.path.abspath(folder) in _unused
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -42,8 +47,9 @@ def folder_held(folder: Path, key: str) -> Iterator[None]:
     except LockedError as error:
         raise LockedError(f"{error}: wait until it ends, or set another {key}") from None
     finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # fails unless it is empty: a start that was refused leaves nothing
+        if created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails unless it is empty: a start that was refused leaves nothing
 
 
 def unused_folder(path: str) -> str:
@@ -60,4 +66,5 @@ def unused_folder(path: str) -> str:
         except OSError:
             pass  # `folder_held` explains it
         break
+    _unused.add(os.path.abspath(candidate))
     return candidate
