@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ def save_model(path: Path, model: Model) -> None:
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(to_dict(model.config)),
         "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
+        "crc32": json.dumps({name: _crc32(tensor) for name, tensor in tensors.items()}),
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -80,12 +82,13 @@ def load_model(path: Path, device: torch.device) -> Model:
         ModelFileError: missing, truncated, not a model of this program, of another format version, or inconsistent.
     """
     file = find_model(path)
-    config, tensors = read_config(file), _read(file)
+    config, (tensors, metadata) = read_config(file), _read(file)
     try:
         models = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
         tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in models.items()})
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
         network = _fill(config, tokenizer, weights)
+        _verify(tensors, metadata)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
     return Model(network.to(device).eval(), tokenizer, config)
@@ -111,9 +114,28 @@ def read_config(path: Path) -> Config:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a model file."""
     with _opened(file) as content:
-        return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        return {key: content.get_tensor(key) for key in content.keys()}, content.metadata()  # noqa: SIM118
+
+
+def _verify(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Compare the tensors with their checksums; a file of version 0.1.0 has none.
+
+    Values that are not finite are left to the checks of the network, whose errors say more.
+
+    Raises:
+        ValueError: a tensor has changed since the file was written.
+    """
+    checksums = json.loads(metadata.get("crc32", "{}"))
+    for name, tensor in tensors.items():
+        if checksums and _crc32(tensor) != checksums[name] and tensor.isfinite().all():
+            raise ValueError(f"the content of {name} has changed since it was saved")
+
+
+def _crc32(tensor: Tensor) -> int:
+    return zlib.crc32(tensor.flatten().view(torch.uint8).numpy())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from seq2seq.errors import ConfigError
 from seq2seq.file_locks import LockedError, locked
 from seq2seq.storage.run_folder import LOCK_NAME, MODELS_NAME
 
-
 _unused: set[str] = set()
 """Folders that `unused_folder` created."""
 
