@@ -37,12 +37,10 @@ def test_a_second_process_is_refused_at_once_and_the_folder_of_a_killed_one_is_f
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        message = (
-            f"{tmp_path} is in use by process {other.pid} on {platform.node()}: wait until it ends, or set another"
-        )
+        holder = f"process {other.pid} on {platform.node()}"
         with pytest.raises(StorageError) as caught, folder_held(tmp_path, KEY):
             pass
-        assert str(caught.value) == f"{message} {KEY}"
+        assert str(caught.value) == f"{tmp_path} is in use by {holder}: wait until it ends, or set another {KEY}"
         other.send_signal(signal.SIGKILL)
         other.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]

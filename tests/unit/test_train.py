@@ -67,3 +67,16 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_acts_at_once(
             signal.raise_signal(signal.SIGTERM)
             assert trainer.stop_signal == signal.SIGTERM
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_is_a_request_unless_nohup_ignores_it(tmp_path: Path, ignored: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with tiny_trainer(tmp_path, random_data(2), max_steps=1) as trainer, stop_on_signal(trainer):
+            if not ignored:
+                assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL  # which would end the tests
+            signal.raise_signal(signal.SIGHUP)
+            assert trainer.stop_signal == (None if ignored else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
