@@ -51,9 +51,8 @@ def released_at_the_end() -> Iterator[None]:
     Raises:
         Exception: what the callback met, such as a ConfigError that names the process in the folder.
     """
-    try:
-        yield
-    except Refused as refused:
-        raise refused.error from refused.error.__cause__
-    finally:
-        _held.close()
+    with _held:
+        try:
+            yield
+        except Refused as refused:
+            raise refused.error from refused.error.__cause__

@@ -19,7 +19,7 @@ _unused: set[str] = set()
 
 @contextlib.contextmanager
 def folder_held(folder: Path, key: str) -> Iterator[None]:
-    """Create `folder` and lock it against other processes during the block; remove it if it is new and stays empty.
+    """Create `folder` and lock it against other processes during the block.
 
     Temporary files of processes that were killed are removed first.
 
@@ -38,17 +38,27 @@ def folder_held(folder: Path, key: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError("no permission to write into the folder")
-    try:
-        with locked(folder / LOCK_NAME, wait=False):
-            remove_abandoned(folder)
-            remove_abandoned(folder / MODELS_NAME)
-            yield
-    except LockedError as error:
-        raise LockedError(f"{error}: wait until it ends, or set another {key}") from None
-    finally:
+    with contextlib.ExitStack() as stack:
         if created:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # fails unless it is empty: a start that was refused leaves nothing
+            stack.enter_context(_removed_if_refused(folder))
+        try:
+            stack.enter_context(locked(folder / LOCK_NAME, wait=False))
+        except LockedError as error:
+            raise LockedError(f"{error}: wait until it ends, or set another {key}") from None
+        remove_abandoned(folder)
+        remove_abandoned(folder / MODELS_NAME)
+        yield
+
+
+@contextlib.contextmanager
+def _removed_if_refused(folder: Path) -> Iterator[None]:
+    """Remove `folder` if the block raises an exception before it has written into it."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # fails unless it is empty
+        raise
 
 
 def unused_folder(path: str) -> str:
