@@ -185,7 +185,7 @@ def _write_if_damaged(text: ParallelText, tokenizer: Tokenizer, max_length: int 
 def _damaged_file(folder: Path) -> Path | None:
     """Return the first file that is missing, cut or changed since it was written; None: all are intact.
 
-    A folder of version 0.1.0 has no checksums: a changed byte in it is not found.
+    An older folder has no checksums: a changed byte in it is not found.
     """
     stored, checksums = folder / CHECKSUMS_NAME, {}
     try:

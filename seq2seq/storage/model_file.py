@@ -121,7 +121,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _verify(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Compare the tensors with their checksums; a file of version 0.1.0 has none.
+    """Compare the tensors with their checksums; an older file has none.
 
     Values that are not finite are left to the checks of the network, whose errors say more.
 
