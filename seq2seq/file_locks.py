@@ -11,13 +11,13 @@ from pathlib import Path
 
 import filelock
 
-from seq2seq.errors import StorageError
+from seq2seq.errors import ConfigError, StorageError
 
 log = logging.getLogger(__name__)
 
 
-class LockedError(StorageError):
-    """Another process holds a lock; the message names it."""
+class LockedError(ConfigError, StorageError):
+    """Another process holds a lock; the message is its id and host, as far as they are known."""
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except filelock.Timeout:
-        raise LockedError(f"{path.parent} is in use by {_holder(path)}") from None
+        raise LockedError(_holder(path)) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         log.warning("cannot lock %s (%s): no other process may use the folder now", path, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,16 @@ class HoldFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Lock the folder of the run."""
-        _hold(config, "hydra.run.dir")
+        _hold(lambda: config.hydra.run.dir, "hydra.run.dir", "run")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Lock the folder of the sweep; each point locks its own, too."""
-        _hold(config, "hydra.sweep.dir")
+        _hold(lambda: config.hydra.sweep.dir, "hydra.sweep.dir", "sweep")
 
 
-def _hold(config: DictConfig, key: str) -> None:
+def _hold(folder: Callable[[], str], key: str, use: str) -> None:
     try:
-        group = config.hydra.run if key == "hydra.run.dir" else config.hydra.sweep
-        _held.enter_context(folder_held(relative_path(Path(group.dir)), key))
+        _held.enter_context(folder_held(relative_path(Path(folder())), key, use=use))
     except Exception as error:
         raise Refused(error) from error
 

@@ -26,15 +26,15 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
     """Create or load the study in `folder` and lock it against other processes.
 
     Raises:
-        ConfigError: `folder` is a file.
-        StorageError: another process has locked it; the database is damaged, or cannot be read or written.
+        ConfigError: another process has locked it, or `folder` is a file.
+        StorageError: the database is damaged, or cannot be read or written.
     """
     import optuna
     from sqlalchemy.exc import DatabaseError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path, storage = folder.absolute() / DATABASE_NAME, None
-    with folder_held(folder, "tune.folder"):
+    with folder_held(folder, "tune.folder", use="search"):
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
             yield optuna.create_study(

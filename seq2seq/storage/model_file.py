@@ -135,7 +135,7 @@ def _verify(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
 
 
 def _crc32(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.flatten().view(torch.uint8).numpy())
+    return zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data)
 
 
 @contextlib.contextmanager

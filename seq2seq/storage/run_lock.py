@@ -18,7 +18,7 @@ _unused: set[str] = set()
 
 
 @contextlib.contextmanager
-def folder_held(folder: Path, key: str) -> Iterator[None]:
+def folder_held(folder: Path, key: str, *, use: str = "run") -> Iterator[None]:
     """Create `folder` and lock it against other processes during the block.
 
     Temporary files of processes that were killed are removed first.
@@ -26,10 +26,12 @@ def folder_held(folder: Path, key: str) -> Iterator[None]:
     Args:
         folder: of a run, a sweep or a search.
         key: setting that names the folder, for the error messages.
+        use: what runs in it, for the error messages.
 
     Raises:
+        LockedError: another process uses the folder.
         ConfigError: the folder is a file.
-        StorageError: another process uses the folder, or it cannot be created or written.
+        StorageError: the folder cannot be created or written.
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: set another {key}")
@@ -44,7 +46,8 @@ def folder_held(folder: Path, key: str) -> Iterator[None]:
         try:
             stack.enter_context(locked(folder / LOCK_NAME, wait=False))
         except LockedError as error:
-            raise LockedError(f"{error}: wait until it ends, or set another {key}") from None
+            message = f"another {use} is running in {folder} ({error}): wait until it ends, or set another {key}"
+            raise LockedError(message) from None
         remove_abandoned(folder)
         remove_abandoned(folder / MODELS_NAME)
         yield

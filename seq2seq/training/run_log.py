@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -80,6 +81,7 @@ class RunLog:
     def __init__(self, folder: Path, console: Console) -> None:
         self._console, self._folder = console, folder
         self._metrics = MetricsFile(folder)
+        self._excepthook, threading.excepthook = threading.excepthook, self._report_thread
         self._open_board()
         self._bar = ProgressBar(
             TextColumn("[bold]training"),
@@ -102,8 +104,16 @@ class RunLog:
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):  # the terminal may be closed
             self._bar.stop()
-        with self._metrics, self._board_errors():
-            self._board.close()
+        try:
+            with self._metrics, self._board_errors():
+                self._board.close()
+        finally:
+            threading.excepthook = self._excepthook
+
+    def _report_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """Print the exception of a thread, except a write error of TensorBoard's, which its next call raises."""
+        if not isinstance(failed.exc_value, OSError):
+            self._excepthook(failed)
 
     def _open_board(self, next_step: int | None = None) -> None:
         with self._board_errors():

@@ -260,7 +260,7 @@ def test_a_second_start_in_the_folder_of_a_live_run_is_refused(
     status, out, err = Process(cache, tmp_path, *command).wait()
     first.child.send_signal(signal.SIGCONT)
     assert (status, out) == (2, "")
-    assert err.startswith(f"error: run is in use by process {first.child.pid} on ")
+    assert err.startswith(f"error: another run is running in run (process {first.child.pid} on ")
     assert err.count("\n") == 1
     assert first.wait()[0] == 0
     assert_same_run(tmp_path / "run", uninterrupted[0])

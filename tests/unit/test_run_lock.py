@@ -40,7 +40,8 @@ def test_a_second_process_is_refused_at_once_and_the_folder_of_a_killed_one_is_f
         holder = f"process {other.pid} on {platform.node()}"
         with pytest.raises(StorageError) as caught, folder_held(tmp_path, KEY):
             pass
-        assert str(caught.value) == f"{tmp_path} is in use by {holder}: wait until it ends, or set another {KEY}"
+        message = f"another run is running in {tmp_path} ({holder}): wait until it ends, or set another {KEY}"
+        assert str(caught.value) == message
         other.send_signal(signal.SIGKILL)
         other.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
@@ -125,7 +126,7 @@ def test_a_second_start_changes_nothing(
     with folder_held(tmp_path / "run", KEY):
         done = launch(*arguments, "hydra.output_subdir=.hydra", "hydra/job_logging=default")
         assert (done.status, done.jobs, done.out) == (2, [], "")
-        assert done.err.startswith(f"error: run is in use by process {os.getpid()} on ")
+        assert done.err.startswith(f"error: another run is running in run (process {os.getpid()} on ")
         assert done.err.endswith(f"set another {KEY}\n")
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
     assert launch(*arguments).status == 0
@@ -139,12 +140,12 @@ def test_a_second_sweep_changes_nothing_and_a_point_in_use_fails_alone(
     with folder_held(tmp_path / "sweep", KEY):
         done = launch()
         assert (done.status, done.jobs) == (2, [])
-        assert done.err.startswith("error: sweep is in use by process ")
+        assert done.err.startswith("error: another sweep is running in sweep (process ")
         assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["lock"]
     with folder_held(tmp_path / "sweep" / "seed-1", KEY):
         done = launch()
         assert (done.status, [config.training.seed for config, _ in done.jobs]) == (2, [2])
-        assert done.err.startswith("error: sweep/seed-1 is in use by process ")
+        assert done.err.startswith("error: another run is running in sweep/seed-1 (process ")
         assert [path.name for path in (tmp_path / "sweep" / "seed-1").iterdir()] == ["lock"]
 
 
