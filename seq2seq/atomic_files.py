@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import glob
+import functools
 import os
+import platform
+import re
 import shutil
+import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seq2seq.errors import StorageError
 from seq2seq.errors import first_line as first_line
 
+ABANDONED_SEC = 24 * 3600
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, sync it to the disk, then rename it to `path`.
 
-    For files with one writer: temporary files of killed processes are removed.
-
     Raises:
         StorageError: the file could not be written (disk full, no permission); an old file at `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_process_tag()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            stale.unlink(missing_ok=True)
+        remove_abandoned(path.parent)
         try:
             temporary.touch()
             mode = temporary.stat().st_mode
@@ -35,6 +38,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             with open(temporary, "rb+") as file:  # Windows syncs only files opened for writing
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            sync_folder(path.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -49,22 +53,58 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder could not be written.
     """
-    with storage_errors(path):
-        # Not tempfile: its mode 0700 would survive the rename and lock out other users of a shared cache.
-        temporary = path.parent / f".part-{uuid.uuid4().hex}"
-        temporary.mkdir(parents=True)
+    with storage_errors(path), part_folder(path.parent) as temporary:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+        sync_folder(temporary)
         try:
-            yield temporary
-            for file in temporary.iterdir():
-                with file.open("rb") as content:
-                    os.fsync(content.fileno())
-            try:
-                temporary.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def part_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`, which is removed at the end of the block, and by a later call after a kill.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
+    # Not tempfile: its mode 0700 would survive a rename and lock out other users of a shared cache.
+    folder = parent / f".part-{uuid.uuid4().hex}.{_process_tag()}.tmp"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in `folder`, those of this module only.
+
+    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change.
+    """
+    with contextlib.suppress(OSError):
+        for path in [*folder.glob(".*.tmp"), *folder.glob(".part-*")]:
+            with contextlib.suppress(OSError):  # another process removes it at the same time
+                if _is_abandoned(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in `folder` to the disk; before, a power cut may undo a rename."""
+    with contextlib.suppress(OSError):  # Windows cannot open folders, and some network drives cannot sync them
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -87,7 +127,45 @@ def _write_error(error: Exception) -> str | None:
     """Return the reason if `error` is a failed write, else None; torch.save and safetensors do not raise OSError."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    names = ("PytorchStreamWriter", "No space left", "I/O error", "unexpected pos")
-    if type(error).__name__ == "SafetensorError" or any(name in str(error) for name in names):
+    if any(name in str(error) for name in ("PytorchStreamWriter", "unexpected pos")):  # torch drops the system's reason
+        return "the disk is full, or the file would exceed a quota or size limit"
+    if type(error).__name__ == "SafetensorError" or any(n in str(error) for n in ("No space left", "I/O error")):
         return first_line(error)
     return None
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return True if the name is one of this module's temporary names and its process has ended."""
+    match = re.fullmatch(r"\.(?:part-[0-9a-f]{32}|.+\.(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\.tmp)", path.name)
+    if match is None:
+        return False
+    if match["place"] == _place():
+        return not _is_running(int(match["pid"]))
+    last_change: float = max(file.stat().st_mtime for file in (path, *(path.iterdir() if path.is_dir() else ())))
+    return time.time() - last_change > ABANDONED_SEC
+
+
+def _process_tag() -> str:
+    """Return what names this process in temporary names: process id and place."""
+    return f"{os.getpid()}-{_place()}"
+
+
+@functools.cache
+def _place() -> str:
+    """Return a hash of what a process id is unique in: this machine or, on Linux, this container."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # the process of another user
+        pass
+    return True

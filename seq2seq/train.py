@@ -18,7 +18,7 @@ from rich.console import Console
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
-from seq2seq.cli.resume import RunContext, prepare_run
+from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
@@ -48,6 +48,7 @@ from seq2seq.storage.provenance import (
     text_fingerprint,
 )
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
+from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
@@ -93,7 +94,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
 
     Raises:
         Seq2SeqError: invalid input or settings; the message says what to change.
-        Stopped: Ctrl-C or SIGTERM; the run can be resumed with `training.resume=auto`.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
     raw = composed(overrides)
     resume = raw.training.resume
@@ -102,12 +103,12 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         folder = (
             user_path(resume, "training.resume")
             if resume not in (None, "auto")
-            else Path("runs", raw.data.name.name, now)
+            else unused_folder(f"runs/{raw.data.name.name}/{now}")
         )
     path = Path(folder).absolute()
-    config, context = prepare_run(raw, path, list(overrides))
-    path.mkdir(parents=True, exist_ok=True)
-    return Run(context.folder, run_training(config, context))
+    with folder_held(relative_path(path), "folder"):
+        config, context = prepare_run(raw, path, list(overrides))
+        return Run(context.folder, run_training(config, context))
 
 
 def run_training(
@@ -123,7 +124,7 @@ def run_training(
 
     Raises:
         Seq2SeqError: invalid input or settings; the message says what to change.
-        Stopped: Ctrl-C or SIGTERM; the run can be resumed.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed.
     """
     group, console = run.group, Console(stderr=True)
     configure(config.runtime)

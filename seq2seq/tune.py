@@ -24,6 +24,7 @@ from seq2seq.experiments.pruning import PruningCallback
 from seq2seq.experiments.search import Search
 from seq2seq.experiments.study import open_study
 from seq2seq.experiments.study_settings import StudySettings
+from seq2seq.storage.run_lock import folder_held
 from seq2seq.train import run_training
 
 INTRO = """\
@@ -88,7 +89,8 @@ def _study_folder(config: Config) -> Path:
 
 
 def _train_trial(config: Config, folder: Path, resumes: bool, callback: PruningCallback) -> None:
-    run_training(config, RunContext(folder, resumes), callback, test=False)
+    with folder_held(folder, "tune.folder"):
+        run_training(config, RunContext(folder, resumes), callback, test=False)
 
 
 def _parser() -> argparse.ArgumentParser:

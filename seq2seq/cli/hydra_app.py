@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import multirun
 from seq2seq.cli.exit_status import OK, run
+from seq2seq.cli.hold_folder import released_at_the_end
 from seq2seq.cli.hydra_errors import composing, run_with_one_line_errors
 from seq2seq.cli.override_paths import full_paths
 from seq2seq.cli.resume import RunContext, add_run_dir, prepare_run, relative_path
@@ -29,6 +31,7 @@ from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import Sweep, task_overrides
 from seq2seq.experiments.sweep_table import report
+from seq2seq.storage.run_lock import unused_folder
 from seq2seq.training.distributed import ProcessGroup, joined_group
 from seq2seq.training.trainer import Stopped
 
@@ -38,8 +41,8 @@ Job = Callable[[Config, RunContext], object]
 def run_app(job: Job) -> int:
     """Compose the config from `sys.argv`, run `job` and return the exit status.
 
-    0: success. 1: a bug (traceback). 2: a user error (one line). 130, 143: stopped by SIGINT, SIGTERM. For a mistyped
-    key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
+    0: success. 1: a bug (traceback). 2: a user error (one line). 129, 130, 143: stopped by SIGHUP, SIGINT, SIGTERM. For
+    a mistyped key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
     """
     register_schema()
     if {"--help", "-h"} & set(sys.argv[1:]):
@@ -61,6 +64,7 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
     sweep = Sweep(sys.argv[1:])
     composition = _parse_command_line()
     OmegaConf.register_new_resolver("point_name", sweep.name, replace=True)
+    OmegaConf.register_new_resolver("unused_folder", functools.cache(unused_folder), replace=True)
     failed: list[Exception] = []
 
     @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
@@ -76,7 +80,7 @@ def _run_first_rank(job: Job, group: ProcessGroup) -> int:
         except Exception as error:
             failed.append(error)  # raised below: Hydra would print a line of its own above it
 
-    with composing(composition):
+    with released_at_the_end(), composing(composition):
         try:
             compose_and_run()
         finally:

@@ -20,7 +20,7 @@ from seq2seq.training.trainer import Stopped
 
 
 def run_with_one_line_errors(work: Callable[[], int], stop_hint: str = "") -> int:
-    """Return the exit status of `work`; 130 or 143 after SIGINT or SIGTERM.
+    """Return the exit status of `work`; 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM.
 
     Args:
         work: returns an exit status.
@@ -32,7 +32,8 @@ def run_with_one_line_errors(work: Callable[[], int], stop_hint: str = "") -> in
     try:
         return work()
     except Stopped as stop:
-        sys.stderr.write(f"{stop}{stop_hint}\n")
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            sys.stderr.write(f"{stop}{stop_hint}\n")
         return 128 + stop.signal_number
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,26 +19,46 @@ from seq2seq.errors import Seq2SeqError
 from seq2seq.experiments.sweep_points import Point, Status, Sweep
 from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.storage.run_folder import CONFIG_NAME, FAILED_NAME
+from seq2seq.storage.run_lock import folder_held
 
 
 def run_point(job: Callable[[Config, RunContext], object], raw: DictConfig, point: Point) -> None:
-    """Run or resume a point; skip it if it is finished; record its error if it fails."""
+    """Run or resume a point; skip it if it is finished; record its error if it fails.
+
+    A folder that another process uses is left as it is.
+    """
     try:
-        (point.folder / FAILED_NAME).unlink(missing_ok=True)
-        config, context = prepare_point(raw, point.folder.absolute())
-        point.monitor = config.training.monitor
-        if _is_finished(config, point.folder):
-            sys.stderr.write(f"{point.folder}: already finished, skipped\n")
-        else:
-            job(config, context)
-            mark_end(point.folder)
+        with folder_held(point.folder, "hydra.sweep.dir"):
+            try:
+                _run_held(job, raw, point)
+            except Exception as error:
+                with contextlib.suppress(OSError):  # the message is printed below in any case
+                    (point.folder / FAILED_NAME).write_text(_message(error), encoding="utf-8")
+                raise
         point.status = Status.finished
     except Exception as error:
-        expected = isinstance(error, Seq2SeqError | OmegaConfBaseException)
-        point.status = Status.failed if expected else Status.broken
-        message = f"error: {one_line(error)}\n" if expected else "".join(traceback.format_exception(error))
-        (point.folder / FAILED_NAME).write_text(message, encoding="utf-8")
-        sys.stderr.write(message)
+        point.status = Status.failed if _is_expected(error) else Status.broken
+        sys.stderr.write(_message(error))
+
+
+def _run_held(job: Callable[[Config, RunContext], object], raw: DictConfig, point: Point) -> None:
+    (point.folder / FAILED_NAME).unlink(missing_ok=True)
+    config, context = prepare_point(raw, point.folder.absolute())
+    point.monitor = config.training.monitor
+    if _is_finished(config, point.folder):
+        sys.stderr.write(f"{point.folder}: already finished, skipped\n")
+    else:
+        job(config, context)
+        mark_end(point.folder)
+
+
+def _is_expected(error: Exception) -> bool:
+    return isinstance(error, Seq2SeqError | OmegaConfBaseException)
+
+
+def _message(error: Exception) -> str:
+    """Return one line for a user error, the traceback of a bug."""
+    return f"error: {one_line(error)}\n" if _is_expected(error) else "".join(traceback.format_exception(error))
 
 
 def exit_status(sweep: Sweep) -> int:

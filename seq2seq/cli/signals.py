@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM during training: save, then stop."""
+"""SIGINT, SIGTERM and SIGHUP (the terminal was closed) during training: save, then stop."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ REPEAT_SEC = 2.0
 
 @contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Make the trainer save and stop at the first SIGINT or SIGTERM; a second signal acts at once.
+    """Make the trainer save and stop at the first SIGINT, SIGTERM or SIGHUP; a second signal acts at once.
+
+    An ignored SIGHUP stays ignored: `nohup` lets a run outlive its terminal.
 
     A second signal within `REPEAT_SEC` is ignored: a signal to the process group of torchrun reaches each rank twice,
     because torchrun forwards it. Outside the main thread, where Python cannot set handlers, this does nothing.
@@ -33,7 +36,10 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -7,28 +7,34 @@ again, and the processes of a machine share the pages.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-import shutil
+import zlib
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import first_line, new_folder, storage_errors
+from seq2seq.atomic_files import first_line, new_folder, part_folder, storage_errors
 from seq2seq.data.batch import RaggedIds
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
+from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHUNK_PAIRS = 2_000  # a different value changes the sampled segmentations of a seed
 SIDES = ("src", "tgt")
+FILES = (*(f"{side}_{part}.npy" for side in SIDES for part in ("ids", "offsets")), "dropped.npy")
+CHECKSUMS_NAME = "crc32.json"
+READ_BYTES = 1 << 16
 Encode = Callable[[Sequence[str], int], list[list[int]]]
 """Maps lines and the index of the first one in the text to ids."""
 
@@ -102,6 +108,8 @@ class PairedIds:
 def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
     """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit; logs nothing.
 
+    One process encodes, others wait for it. Damaged files are logged and written again.
+
     Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all.
 
     Raises:
@@ -109,34 +117,14 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
         StorageError: the cache cannot be written.
     """
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
-    pairs = _intact(folder)
-    if pairs is None:
-        with new_folder(folder) as temporary:
-            write_pairs(
-                text,
-                without_position(tokenizer.encode_src),
-                without_position(tokenizer.encode_tgt),
-                max_length,
-                temporary,
-            )
-            for file in temporary.iterdir():  # runs map them: a file that is cut kills its readers
-                file.chmod(file.stat().st_mode & ~0o222)
-        pairs = PairedIds(folder)
+    if _damaged_file(folder):
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_suffix(".lock"), wait=True):
+            _write_if_damaged(text, tokenizer, max_length, folder)
+    pairs = PairedIds(folder)
     check_not_empty(pairs, max_length)
     return pairs
-
-
-def _intact(folder: Path) -> PairedIds | None:
-    """Return the cached pairs, or None if there are none or if they were damaged, and are now removed."""
-    if not folder.is_dir():
-        return None
-    try:
-        return PairedIds(folder)
-    except DataError as error:
-        log.warning("%s; the text is encoded again", error)
-        with storage_errors(folder):
-            shutil.rmtree(folder)
-        return None
 
 
 def without_position(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
@@ -194,6 +182,53 @@ def write_pairs(
         np.cumsum(lengths[side], out=offsets[1:])
         np.save(folder / f"{side}_offsets.npy", offsets)
     np.save(folder / "dropped.npy", np.int64(dropped_before + len(text) - len(lengths["src"])))
+
+
+def _write_if_damaged(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, folder: Path) -> None:
+    """Encode `text` into `folder`, unless another process did so while this one waited for the lock."""
+    damaged = _damaged_file(folder)
+    if damaged is None:
+        return
+    if folder.is_dir():
+        log.warning("%s is damaged or missing: the text is encoded again", damaged)
+        with storage_errors(folder), part_folder(folder.parent) as removed:  # a process may still read the files
+            folder.rename(removed / folder.name)
+    with new_folder(folder) as temporary:
+        encoders = without_position(tokenizer.encode_src), without_position(tokenizer.encode_tgt)
+        write_pairs(text, *encoders, max_length, temporary)
+        checksums = {name: _crc32(temporary / name) for name in FILES}
+        (temporary / CHECKSUMS_NAME).write_text(json.dumps(checksums), encoding="utf-8")
+        for file in temporary.iterdir():  # runs map them: a file that is cut kills its readers
+            file.chmod(file.stat().st_mode & ~0o222)
+
+
+def _damaged_file(folder: Path) -> Path | None:
+    """Return the first file that is missing, cut or changed since it was written; None: all are intact.
+
+    An older folder has no checksums: a changed byte in it is not found.
+    """
+    stored, checksums = folder / CHECKSUMS_NAME, {}
+    try:
+        if stored.is_file():
+            checksums = dict(json.loads(stored.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return stored
+    for path in (folder / name for name in FILES):
+        try:
+            if checksums and _crc32(path) != checksums.get(path.name):
+                return path
+            np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return path
+    return None
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _write_header(file: BinaryIO, size: int) -> None:

@@ -5,16 +5,18 @@ Downloaded code is never executed; archives are only read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from seq2seq.atomic_files import part_folder
 from seq2seq.errors import DownloadError
+from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -59,39 +61,45 @@ def fetch_sdist(
     Raises:
         DownloadError: the file cannot be downloaded or has a different digest.
     """
+    target = folder / f"{project}-{version}.tar.gz"
+    if _intact(target, digest):
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / f"{target.name}.lock", wait=True):
+            if not _intact(target, digest):  # else another process has downloaded it meanwhile
+                log.info("downloading %s %s to %s", project, version, folder)
+                _download_sdist(project, version, digest, target, index)
+    except Exception as error:  # requests, urllib3, pypi_simple and the file system have no common base class
+        raise _failure(f"{project} {version}", error, alternatives) from error
+    return target
+
+
+def _download_sdist(project: str, version: str, digest: str, target: Path, index: str | None) -> None:
     import requests
     from pypi_simple import PyPISimple, tqdm_progress_factory
     from urllib3.util import Retry
 
-    target = folder / f"{project}-{version}.tar.gz"
-    if _intact(target, digest):
-        return target
-    log.info("downloading %s %s to %s", project, version, folder)
     endpoint = index or os.environ.get("PIP_INDEX_URL")
     session = requests.Session()
     retry = Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
     for scheme in ("http://", "https://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            PyPISimple(session=session, **({"endpoint": endpoint} if endpoint else {})) as client,
-            tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary,
-        ):
-            page = client.get_project_page(project, timeout=TIMEOUT_SEC)
-            sdists = [p for p in page.packages if p.package_type == "sdist" and p.version == version]
-            if not sdists:
-                raise ValueError("the index lists no such source distribution")
-            part = Path(temporary) / "part"
-            # verify=False: the pinned digest, checked below, is stronger than the one that the index states.
-            progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _is_terminal())
-            client.download_package(sdists[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
-            if (actual := sha256(part)) != digest:
-                raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
-            os.replace(part, target)
-    except Exception as error:  # requests, urllib3, pypi_simple and the file system have no common base class
-        raise _failure(f"{project} {version}", error, alternatives) from error
-    return target
+    with (
+        PyPISimple(session=session, **({"endpoint": endpoint} if endpoint else {})) as client,
+        part_folder(target.parent) as temporary,
+    ):
+        page = client.get_project_page(project, timeout=TIMEOUT_SEC)
+        sdists = [p for p in page.packages if p.package_type == "sdist" and p.version == version]
+        if not sdists:
+            raise ValueError("the index lists no such source distribution")
+        part = temporary / "part"
+        # verify=False: the pinned digest, checked below, is stronger than the one that the index states.
+        progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _is_terminal())
+        client.download_package(sdists[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
+        if (actual := sha256(part)) != digest:
+            raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
+        os.replace(part, target)
 
 
 def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, alternatives: str) -> None:
@@ -106,18 +114,33 @@ def fetch_files(base_url: str, digests: Mapping[str, str], folder: Path, *, alte
     Raises:
         DownloadError: a file cannot be downloaded or has a different digest.
     """
+    if all(_intact(folder / name, digest) for name, digest in digests.items()):
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder / "download.lock", wait=True))
+            temporary = held.enter_context(part_folder(folder))
+        except OSError as error:
+            raise _failure(base_url, error, alternatives) from error
+        # Another process may have downloaded some meanwhile.
+        missing = [name for name, digest in digests.items() if not _intact(folder / name, digest)]
+        if missing:
+            log.info("downloading %d files to %s", len(missing), folder)
+            _download_files(base_url, {name: digests[name] for name in missing}, temporary, folder, alternatives)
+
+
+def _download_files(
+    base_url: str, digests: Mapping[str, str], temporary: Path, folder: Path, alternatives: str
+) -> None:
     import pooch
 
-    missing = [name for name, digest in digests.items() if not _intact(folder / name, digest)]
-    if not missing:
-        return
-    log.info("downloading %d files to %s", len(missing), folder)
     pooch.get_logger().setLevel("ERROR")
-    store = pooch.create(folder, base_url, registry=dict(digests), retry_if_failed=RETRIES)
+    store = pooch.create(temporary, base_url, registry=dict(digests), retry_if_failed=RETRIES)
     downloader = pooch.HTTPDownloader(progressbar=_is_terminal(), timeout=TIMEOUT_SEC)
-    for name in missing:
+    for name in digests:
         try:
-            store.fetch(name, downloader=downloader)
+            os.replace(store.fetch(name, downloader=downloader), folder / name)
         except Exception as error:  # as above
             raise _failure(store.get_url(name), error, alternatives) from error
 

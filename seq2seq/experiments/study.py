@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from seq2seq.atomic_files import first_line
-from seq2seq.errors import ConfigError, StorageError
+from seq2seq.errors import StorageError
 from seq2seq.experiments.sweep_results import read_result
+from seq2seq.storage.run_lock import folder_held
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-DATABASE_NAME, LOCK_NAME, STUDY_NAME = "study.db", "lock", "tune"
+DATABASE_NAME, STUDY_NAME = "study.db", "tune"
 SETTINGS, TIES, SEARCHED = "settings", "ties", "searched"  # attributes of a study
 FOLDER, POINT, ERROR, ATTEMPTS = "folder", "point", "error", "attempts"  # attributes of a trial
 
@@ -28,16 +29,15 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
     """Create or load the study in `folder` and lock it against other processes.
 
     Raises:
-        ConfigError: another process has locked it.
+        ConfigError: another process has locked it, or `folder` is a file.
         StorageError: the database is damaged, or cannot be read or written.
     """
     import optuna
     from sqlalchemy.exc import DatabaseError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
     path, storage = folder.absolute() / DATABASE_NAME, None
-    with _locked(folder / LOCK_NAME):
+    with folder_held(folder, "tune.folder", use="search"):
         try:
             storage = optuna.storages.RDBStorage(_database_url(path))
             yield _load_study(storage, maximise)
@@ -124,25 +124,3 @@ def minutes_spent(study: Study, folder: Path) -> float:
     """Return the training time of all trials in minutes."""
     names = {trial_folder(trial) for trial in study.get_trials(deepcopy=False) if FOLDER in trial.user_attrs}
     return sum(read_result(folder / name).minutes for name in names)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock the file `path`; the system releases the lock when the process ends, however it ends.
-
-    Raises:
-        ConfigError: another process holds the lock.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two searches in one folder are not detected
-        yield
-        return
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another search is running in {path.parent}: wait, or choose another tune.folder"
-            ) from None
-        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,6 +74,7 @@ def save_model(path: Path, model: Model) -> None:
         "config": json.dumps(to_dict(model.config), allow_nan=False),
         "training_text": json.dumps(asdict(model.text)),
         "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
+        "crc32": json.dumps({name: _crc32(tensor) for name, tensor in tensors.items()}),
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -101,12 +103,13 @@ def load_model(path: Path, device: torch.device) -> Model:
             with weights that are not finite.
     """
     file = find_model(path)
-    config, text, tensors = read_config(file), read_training_text(file), _read(file)
+    config, text, (tensors, metadata) = read_config(file), read_training_text(file), _read(file)
     try:
         models = {k.removeprefix(_TOKENIZER): v for k, v in tensors.items() if k.startswith(_TOKENIZER)}
         tokenizer = Tokenizer.from_bytes({side: v.numpy().tobytes() for side, v in models.items()})
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
         network = _fill(config, tokenizer, weights)
+        _verify(tensors, metadata)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
     # Before any conversion: int8 turns NaN into ordinary numbers.
@@ -157,9 +160,28 @@ def _metadata(file: Path) -> dict[str, str]:
     return metadata
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a model file."""
     with _opened(file) as content:  # maps the file: without copies, a file that is overwritten or cut changes the model
-        return {key: content.get_tensor(key).clone() for key in content.keys()}  # noqa: SIM118
+        return {key: content.get_tensor(key).clone() for key in content.keys()}, content.metadata()  # noqa: SIM118
+
+
+def _verify(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Compare the tensors with their checksums; an older file has none.
+
+    Values that are not finite are left to the checks of the network, whose errors say more.
+
+    Raises:
+        ValueError: a tensor has changed since the file was written.
+    """
+    checksums = json.loads(metadata.get("crc32", "{}"))
+    for name, tensor in tensors.items():
+        if checksums and _crc32(tensor) != checksums[name] and tensor.isfinite().all():
+            raise ValueError(f"the content of {name} has changed since it was saved")
+
+
+def _crc32(tensor: Tensor) -> int:
+    return zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ LOG_NAME = "train.log"
 TENSORBOARD_NAME = "tensorboard"
 FAILED_NAME = "failed.txt"
 """The error of a sweep point that failed."""
+LOCK_NAME = "lock"
+"""Names the process that uses the folder, which holds a lock on this file; removed when it ends."""
 SHORTLIST_NAME = "shortlist.safetensors"
 """Default output of `python -m seq2seq.shortlist`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from seq2seq.atomic_files import first_line, write_atomically
-from seq2seq.errors import ModelFileError
+from seq2seq.errors import ModelFileError, StorageError
 from seq2seq.storage.run_folder import LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.progress import Progress
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class DamagedCheckpointError(ModelFileError):
-    """A checkpoint that cannot be read."""
+    """A checkpoint that cannot be read, or has changed since it was written."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def save_checkpoint(path: Path, state: TrainingState, tokenizer_fingerprint: str
     Raises:
         StorageError: the file cannot be written; the older checkpoint is unchanged.
     """
+    if not path.parent.is_dir():  # deleted: a new folder with this file alone could not be resumed
+        raise StorageError(f"cannot write {path}: the run folder no longer exists")
     content = {"format_version": FORMAT_VERSION, **state.state_dict(), "pieces": tokenizer_fingerprint}
 
     def write(temporary: Path) -> None:
@@ -92,7 +95,13 @@ def read_checkpoint(folder: Path, tokenizer_fingerprint: str) -> dict[str, Any]:
         if not previous.is_file():
             raise
         log.warning("%s; resuming from %s", error, PREVIOUS_NAME)
-        content = _read(previous, tokenizer_fingerprint)
+        try:
+            content = _read(previous, tokenizer_fingerprint)
+        except DamagedCheckpointError as second:
+            raise DamagedCheckpointError(
+                f"{error}, and neither is {PREVIOUS_NAME}: start a new run; training.init_from={folder} starts it from "
+                "the best model"
+            ) from second
         os.replace(previous, path)  # otherwise the next save would replace the intact file with the damaged one
         return content
 
@@ -113,6 +122,7 @@ def _read(path: Path, tokenizer_fingerprint: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFileError(f"no checkpoint at {path}")
     try:
+        _verify(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         version = int(content["format_version"])
         made_with = content.get("pieces")
@@ -126,6 +136,17 @@ def _read(path: Path, tokenizer_fingerprint: str) -> dict[str, Any]:
             "restore it, or start a new run"
         )
     return content
+
+
+def _verify(path: Path) -> None:
+    """Compare every part of the file with its CRC-32, which torch.save writes and torch.load ignores.
+
+    Raises:
+        Exception: a part differs, or the file is not a zip archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"the content of {damaged} has changed since it was saved")
 
 
 def _link(path: Path, copy: Path) -> None:

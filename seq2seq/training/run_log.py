@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from torch.utils.tensorboard import SummaryWriter
 
+from seq2seq.atomic_files import storage_errors
 from seq2seq.errors import StorageError
 from seq2seq.storage.metrics_file import Event, EventKind, MetricsFile, map_floats
 from seq2seq.storage.run_folder import LOG_NAME, TENSORBOARD_NAME
@@ -78,6 +81,7 @@ class RunLog:
     def __init__(self, folder: Path, console: Console) -> None:
         self._console, self._folder = console, folder
         self._metrics = MetricsFile(folder)
+        self._excepthook, threading.excepthook = threading.excepthook, self._report_thread
         self._open_board()
         self._bar = ProgressBar(
             TextColumn("[bold]training"),
@@ -98,12 +102,26 @@ class RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-        self._board.close()
-        self._metrics.close()
+        with contextlib.suppress(OSError):  # the terminal may be closed
+            self._bar.stop()
+        try:
+            with self._metrics, self._board_errors():
+                self._board.close()
+        finally:
+            threading.excepthook = self._excepthook
+
+    def _report_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """Print the exception of a thread, except a write error of TensorBoard's, which its next call raises."""
+        if not isinstance(failed.exc_value, OSError):
+            self._excepthook(failed)
 
     def _open_board(self, next_step: int | None = None) -> None:
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
+        with self._board_errors():
+            self._board = SummaryWriter(str(self._folder / TENSORBOARD_NAME), purge_step=next_step)
+
+    def _board_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that names TensorBoard's folder in a write error, which a later call may raise."""
+        return storage_errors(self._folder / TENSORBOARD_NAME)
 
     def rewind(self, progress: Progress) -> None:
         """Drop updates after `progress.step`, validations after `progress.validated_step`, tests and the end.
@@ -124,7 +142,8 @@ class RunLog:
             return kept
 
         if self._metrics.rewind(keep):
-            self._board.close()
+            with self._board_errors():
+                self._board.close()
             self._open_board(next_step=step + 1)
 
     def sync(self) -> None:
@@ -175,15 +194,17 @@ class RunLog:
         position = {"step": step, "elapsed_sec": round(elapsed_sec, 1), "best": better}
         self.event(EventKind.validation, **position, **result.figures(), bleu_signature=result.bleu_signature)
         self._add_scalars("valid", result.figures(), step)
-        if result.samples:
-            self._board.add_text("valid/samples", samples_as_markdown(result.samples), step)
-        if result.attention is not None:
-            self._board.add_text("valid/attention", result.attention.axis_labels(), step)
-            self._board.add_image("valid/attention", result.attention.image(), step)
+        with self._board_errors():
+            if result.samples:
+                self._board.add_text("valid/samples", samples_as_markdown(result.samples), step)
+            if result.attention is not None:
+                self._board.add_text("valid/attention", result.attention.axis_labels(), step)
+                self._board.add_image("valid/attention", result.attention.image(), step)
 
     def _add_scalars(self, group: str, figures: dict[str, float], step: int) -> None:
-        for name, value in figures.items():
-            self._board.add_scalar(f"{group}/{name}", value, step)
+        with self._board_errors():
+            for name, value in figures.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
     def _add_curve(self, tag: str, heights: Sequence[float], step: int) -> None:
         """Add a curve over x = 0, 1, 2 ... as a histogram, TensorBoard's only plot with an axis besides the step."""

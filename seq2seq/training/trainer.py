@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was stopped by a signal (Ctrl-C, SIGTERM) and is saved.
+    """The run was stopped by a signal (Ctrl-C, SIGTERM, SIGHUP) and is saved.
 
     Not an Exception, as KeyboardInterrupt is none: a sweep goes on after a point that fails, but not after Ctrl-C.
     """

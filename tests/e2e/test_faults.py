@@ -112,6 +112,24 @@ def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(
     assert_same_run(tmp_path / "run", expected)
 
 
+def test_a_checkpoint_with_changed_bytes(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
+    """torch.load alone would read it, and the next save would replace the intact previous.pt with it."""
+    expected, *settings = whole
+    command = (*AUTO, *settings, "training.save_every_steps=3")
+    process = Process(cache, tmp_path, *command)
+    process.wait_for(14)
+    process.child.send_signal(signal.SIGKILL)
+    process.wait()
+    last = tmp_path / "run" / LAST_NAME
+    content = last.read_bytes()
+    middle = len(content) // 2
+    last.write_bytes(content[:middle] + bytes(2000) + content[middle + 2000 :])
+    status, _, err = Process(cache, tmp_path, *command).wait()
+    assert status == 0, err
+    assert err.count("has changed since it was saved; resuming from previous.pt") == 1
+    assert_same_run(tmp_path / "run", expected)
+
+
 def test_files_that_were_cut_short(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
     """The last checkpoint is damaged, the one before it serves; so is the end of the log."""
     expected, *settings = whole

@@ -143,7 +143,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     assert lines[0] == lines[1]  # nothing is logged twice
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_stops_and_the_run_resumes_in_its_folder(
     tmp_path: Path,
     cache: Path,
@@ -248,6 +248,22 @@ def test_the_folder_of_another_run_is_not_overwritten(start: Callable[..., Resul
         "error: run already holds a run: continue it with training.resume=run, or set another hydra.run.dir\n"
     )
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_second_start_in_the_folder_of_a_live_run_is_refused(
+    tmp_path: Path, cache: Path, uninterrupted: tuple[Path, str, str]
+) -> None:
+    command = ("hydra.run.dir=run", "training.resume=auto")
+    first = Process(cache, tmp_path, *command)
+    first.wait_for(1)
+    first.child.send_signal(signal.SIGSTOP)
+    status, out, err = Process(cache, tmp_path, *command).wait()
+    first.child.send_signal(signal.SIGCONT)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: another run is running in run (process {first.child.pid} on ")
+    assert err.count("\n") == 1
+    assert first.wait()[0] == 0
+    assert_same_run(tmp_path / "run", uninterrupted[0])
 
 
 def test_a_run_cannot_be_resumed_with_other_data(start: Callable[..., Result], resume: Callable[..., Result]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import stat
 import subprocess
 import sys
 import textwrap
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.atomic_files import write_atomically
+from seq2seq.atomic_files import new_folder, part_folder, remove_abandoned, sync_folder, write_atomically
 from seq2seq.errors import StorageError
 
 
@@ -52,6 +55,59 @@ def test_the_next_write_removes_the_temporary_file_of_a_killed_process(tmp_path:
     assert len(list(tmp_path.iterdir())) == 2
     write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+DIE_IN_A_FOLDER = """
+    import os, sys
+    from pathlib import Path
+    from seq2seq.atomic_files import part_folder
+
+    with part_folder(Path(sys.argv[1])) as folder:
+        (folder / "half").touch()
+        os._exit(9)
+"""
+
+
+def test_leftovers_are_removed_if_their_process_has_ended_or_is_unknown_for_a_day(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", textwrap.dedent(DIE_IN_A_FOLDER), str(tmp_path)], check=False)
+    (killed,) = tmp_path.iterdir()
+    elsewhere = killed.with_name(re.sub(r"-[0-9a-f]{8}\.tmp$", "-00000000.tmp", killed.name))  # another machine's
+    shutil.copytree(killed, elsewhere)
+    foreign = [tmp_path / ".name.1.tmp", tmp_path / "name.tmp"]  # of other programs
+    for path in foreign:
+        path.touch()
+        os.utime(path, (0, 0))
+    with part_folder(tmp_path) as own:
+        assert not killed.exists()
+        assert {*tmp_path.iterdir()} == {own, elsewhere, *foreign}
+        for path in (own, elsewhere, *elsewhere.iterdir()):
+            os.utime(path, (0, 0))
+        remove_abandoned(tmp_path)
+        assert {*tmp_path.iterdir()} == {own, *foreign}
+    assert {*tmp_path.iterdir()} == {*foreign}
+    remove_abandoned(tmp_path / "missing")
+
+
+def test_the_new_name_is_synced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = [], os.fsync
+
+    def record(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            synced.append((os.fstat(handle).st_ino, sorted(path.name for path in tmp_path.iterdir())))
+        fsync(handle)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("new"))
+    assert synced[-1] == (tmp_path.stat().st_ino, ["file"])
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "content").touch()
+    assert synced[-1] == (tmp_path.stat().st_ino, ["file", "folder"])
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "open", refuse)
+        sync_folder(tmp_path)
 
 
 class Interrupted(BaseException):
@@ -143,4 +199,6 @@ def test_a_full_disk_leaves_only_the_old_file(full_disk: tuple[Path, str]) -> No
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(folder), how]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 3
+    by_torch, *_ = lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert "the disk is full, or" in by_torch

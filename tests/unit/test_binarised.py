@@ -1,6 +1,8 @@
 """Encoded pairs on disk are the tokenizer's ids, and the cache never returns those of another text."""
 
 import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from seq2seq.data.binarised import prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
+from seq2seq.file_locks import locked
 
 TEXT = ParallelText(
     [f"number {i} " + "and so on " * (i % 5) for i in range(60)] + ["\u2028"],
@@ -136,3 +139,49 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
             (early / "who").write_text("early")
     assert (target / "who").read_text() == "early"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def changed(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("name", [*binarised.FILES, binarised.CHECKSUMS_NAME])
+@pytest.mark.parametrize("damage", [cut, changed, lambda content: b"", None])
+def test_a_damaged_file_is_written_again(
+    tmp_path: Path,
+    tokenizer: Tokenizer,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    damage: Callable[[bytes], bytes] | None,
+) -> None:
+    prepare(TEXT, tokenizer, None, tmp_path)
+    (file,) = tmp_path.rglob(name)
+    before = {path.name: path.read_bytes() for path in file.parent.iterdir()}
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(before[name]))
+    assert len(prepare(TEXT, tokenizer, None, tmp_path)) == len(TEXT)
+    if damage is None and name == binarised.CHECKSUMS_NAME:
+        return  # a cache without checksums, of an older version, is used as it is
+    assert caplog.messages == [f"{file} is damaged or missing: the text is encoded again"]
+    assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == before
+    assert [path.name for path in (tmp_path / "prepared").iterdir()] == [file.parent.name]
+
+
+def test_a_process_waits_for_the_one_that_encodes(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    prepare(TEXT, tokenizer, None, tmp_path)
+    (folder,) = (tmp_path / "prepared").iterdir()
+    aside = folder.rename(tmp_path / "aside")
+    with ThreadPoolExecutor() as threads:
+        with locked(folder.with_suffix(".lock"), wait=True):
+            waiting = threads.submit(prepare, TEXT, tokenizer, None, tmp_path)
+            assert not wait([waiting], timeout=0.2).done
+            aside.rename(folder)
+            written = (folder / "dropped.npy").stat().st_mtime_ns
+        assert len(waiting.result()) == len(TEXT)
+    assert (folder / "dropped.npy").stat().st_mtime_ns == written

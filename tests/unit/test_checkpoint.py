@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.errors import ModelFileError
+from run_folder import same
+from seq2seq.errors import ModelFileError, StorageError
 from seq2seq.storage.run_folder import PREVIOUS_NAME
 from seq2seq.training.checkpoint import TrainingState, read_checkpoint, restore, save_checkpoint
 from seq2seq.training.ema import MovingAverage
@@ -98,6 +99,36 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
     assert "not a readable checkpoint" in caplog.text
     assert load(saved, make(3)) == PROGRESS  # it is the last one now
     assert [path.name for path in saved.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_changed_byte_is_noticed_wherever_it_is(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(saved, make(2, updates=3, progress=Progress(step=8)))
+    last, previous = saved.read_bytes(), saved.with_name(PREVIOUS_NAME).read_bytes()
+    noticed, numbers = 0, range(0, len(last), len(last) // 60)
+    for place in numbers:
+        saved.write_bytes(last[:place] + bytes([last[place] ^ 0x55]) + last[place + 1 :])
+        saved.with_name(PREVIOUS_NAME).write_bytes(previous)
+        state = make(3)
+        step = load(saved, state).step
+        expected = make({7: 1, 8: 2}[step], updates=3)
+        for part in ("network", "optimizer"):
+            assert same(state.state_dict()[part], expected.state_dict()[part])
+        noticed += step == 7
+    assert noticed > len(numbers) / 3  # the other bytes are padding and times
+    assert len(caplog.messages) == noticed
+
+
+def test_two_damaged_checkpoints_are_one_error(saved: Path) -> None:
+    save(saved, make(2, progress=Progress(step=8)))
+    for path in (saved, saved.with_name(PREVIOUS_NAME)):
+        path.write_bytes(path.read_bytes()[:-100])
+    assert_refused(saved, r"neither is previous\.pt: start a new run")
+
+
+def test_a_run_folder_that_was_deleted_is_not_created_again(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="the run folder no longer exists"):
+        save(tmp_path / "run" / "last.pt", make(1))
+    assert not (tmp_path / "run").exists()
 
 
 class Unsavable(nn.Linear):

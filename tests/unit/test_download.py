@@ -3,14 +3,19 @@
 import gc
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from seq2seq.atomic_files import part_folder
 from seq2seq.data import download
 from seq2seq.data.download import cache_dir, fetch_files, fetch_sdist
 from seq2seq.errors import DownloadError
@@ -240,3 +245,25 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert cache_dir(None).name == "seq2seq"
     assert cache_dir(None).is_relative_to(tmp_path)
+
+
+@each_fetch
+def test_leftovers_of_a_killed_download_are_removed(server: Server, tmp_path: Path, fetch: Sdist | Files) -> None:
+    server.pages[fetch.path] = [Reply(CONTENT)]
+    with part_folder(tmp_path) as own:
+        process = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+        )
+        left = tmp_path / own.name.replace(f".{os.getpid()}-", f".{process.stdout.strip()}-")  # of a process that ended
+    left.mkdir()
+    fetch(server, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [fetch.kept]
+
+
+@each_fetch
+def test_a_second_process_waits_and_downloads_nothing(server: Server, tmp_path: Path, fetch: Sdist | Files) -> None:
+    server.pages[fetch.path] = [Reply(CONTENT)]
+    with ThreadPoolExecutor() as threads:
+        for call in [threads.submit(fetch, server, tmp_path) for _ in range(3)]:
+            call.result()
+    assert server.requests.count(fetch.path) == 1

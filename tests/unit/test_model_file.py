@@ -354,3 +354,15 @@ def test_an_untied_config_does_not_fit_tied_weights(file: Path, plain: Model) ->
     config["model"]["tie_embeddings"] = "none"
     save_file(tensors, file, {**metadata, "config": json.dumps(config)})
     assert_refused(file, r"is damaged: tensor output\.weight is None")
+
+
+def test_a_changed_byte_in_any_tensor_is_noticed(file: Path) -> None:
+    content = file.read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")  # of the tensors: the header's length, the header, the tensors
+    tensors, _ = read(file)
+    assert len(content) - begin == sum(tensor.nbytes for tensor in tensors.values())
+    for place in range(begin, len(content), max(1, (len(content) - begin) // 12)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert_refused(file, "is damaged: ")
+    file.write_bytes(content)
+    load_model(file, torch.device("cpu"))

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import math
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seq2seq.errors import StorageError
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.training.diagnostics import Diagnosis
 from seq2seq.training.progress import Progress
@@ -188,3 +191,17 @@ def test_the_jobs_of_a_sweep_do_not_share_a_log(tmp_path: Path, screen: io.Strin
     for name in ("one", "two"):
         assert (tmp_path / name / "train.log").read_text(encoding="utf-8").endswith(f"INFO in {name}\n")
     assert screen.getvalue() == "in one\nin two\n"
+
+
+def test_a_folder_that_was_deleted_is_one_error_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    hook = threading.excepthook
+    with pytest.raises(StorageError, match=f"cannot write {tmp_path / 'run'}") as caught:  # noqa: PT012, SIM117
+        with RunLog(tmp_path / "run", Console(file=io.StringIO())) as log:
+            shutil.rmtree(tmp_path / "run")
+            for step in range(1, 1000):
+                log.updates(after(step, update(10.0)), 0.1, 0.1)
+                time.sleep(0.01)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert threading.excepthook is hook

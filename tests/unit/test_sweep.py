@@ -21,6 +21,7 @@ from seq2seq.config.training import MonitorName
 from seq2seq.experiments.sweep_points import Point, Status, Sweep, point_name, swept_keys
 from seq2seq.experiments.sweep_results import mark_end, read_result
 from seq2seq.experiments.sweep_table import report
+from seq2seq.storage.metrics_file import MetricsFile
 from seq2seq.storage.run_folder import CONFIG_NAME, LAST_NAME, METRICS_NAME
 
 # --- names of points -------------------------------------------------------------------------------------------------
@@ -246,6 +247,20 @@ def test_truncated_line_is_skipped(tmp_path: Path) -> None:
         file.write('{"event": "en')
     result = read_result(tmp_path)
     assert (result.updates, result.ended) == (10, False)
+
+
+def test_damaged_lines_cost_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = ({"event": "step"}, {"event": "step", "step": "1"}, {"event": ["x"]}, {"event": "test"}, {"step": 3})
+    write(tmp_path, validation(10, 20.0), *bad, {"event": "validation", "step": 20, "elapsed_sec": None, "best": True})
+    path = tmp_path / METRICS_NAME
+    path.write_bytes(path.read_bytes() + b"\x00\xff garbage\n" + b"[" * 100_000 + b"\n9\n" + b'{"event": "step", "st')
+    for _ in range(2):
+        assert (read_result(tmp_path).updates, read_result(tmp_path).validation["bleu"]) == (10, 20.0)
+    assert caplog.messages == [f"{path}: 9 damaged lines are ignored"]
+    with MetricsFile(tmp_path) as file:
+        assert file.rewind(lambda event: event["step"] == 10)
+    assert caplog.messages[1:] == [f"{path}: 10 damaged lines are ignored"]
+    assert path.read_text(encoding="utf-8").count("\n") == 1
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -84,3 +84,16 @@ def test_the_longest_training_sentence_is_measured_without_the_pairs_left_out(
     batches = EpochBatches(data, TrainingConfig(max_steps=1), TEXT, tokenizer)
     sides = zip(tokenizer.encode_src(TEXT.src), tokenizer.encode_tgt(TEXT.tgt), strict=True)
     assert batches.longest_src() == max(len(src) for src, tgt in sides if max(len(src), len(tgt)) < 12)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_is_a_request_unless_nohup_ignores_it(tmp_path: Path, ignored: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with tiny_trainer(tmp_path, random_data(2), max_steps=1) as trainer, stop_on_signal(trainer):
+            if not ignored:
+                assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL  # which would end the tests
+            signal.raise_signal(signal.SIGHUP)
+            assert trainer.stop_signal == (None if ignored else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

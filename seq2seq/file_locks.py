@@ -1,0 +1,61 @@
+"""Locks between processes. The system releases a lock when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from seq2seq.errors import ConfigError, StorageError
+
+log = logging.getLogger(__name__)
+
+
+class LockedError(ConfigError, StorageError):
+    """Another process holds a lock; the message is its id and host, as far as they are known."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock file `path` during the block; it contains process id and host, and is removed at the end.
+
+    The file of a process that ended locks nothing. If the file system has no locks, a warning is logged and the block
+    runs without one.
+
+    Raises:
+        LockedError: another process holds the lock, and `wait` is false.
+    """
+    with contextlib.suppress(OSError):
+        path.touch()  # with the mode of the user's umask: in a shared folder, others may lock the file, too
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout:
+        raise LockedError(_holder(path)) from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        log.warning("cannot lock %s (%s): no other process may use the folder now", path, reason)
+        yield
+        return
+    try:
+        if not isinstance(lock, filelock.SoftFileLock):  # which writes the file itself
+            with contextlib.suppress(OSError):  # Windows: a locked file cannot be written
+                path.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is locked: filelock does not lock a file that was removed meanwhile
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        process, host = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {process} on {host}"
