@@ -191,20 +191,22 @@ def make_validator(config: Config, corpus: Corpus, translator: Translator) -> Va
 
 
 def test_best_model(folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog) -> dict[str, Scores]:
-    """Score the best model on every test set; print scores, some translations and the next commands on stdout."""
+    """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
+    hypotheses: dict[str, list[str]] = {}
     results: dict[str, Scores] = {}
     for name, text in corpus.tests.items():
-        hypotheses = translator.translate(text.src)
-        results[name] = score(hypotheses, text.tgt)
+        hypotheses[name] = translator.translate(text.src)
+        results[name] = score(hypotheses[name], text.tgt)
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
-        if name == next(iter(corpus.tests)):
-            for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
-                print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
+    first = next(iter(corpus.tests))
+    text, translated = corpus.tests[first], hypotheses[first]
+    for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
+        print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
-        print(f"\nmemorised {memorised(translator.tokenizer, hypotheses, text.tgt)} of {len(text)} sentences")
-    example, run = shlex.quote(next(iter(corpus.tests.values())).src[0]), shlex.quote(str(folder))
+        print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
+    example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
     return results

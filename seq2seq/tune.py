@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 
 from seq2seq.cli.exit_status import OK, run
 from seq2seq.cli.hydra_errors import run_with_one_line_errors
+from seq2seq.cli.process_options import CommandParser
 from seq2seq.cli.resume import RunContext, process_keys
 from seq2seq.config.help import help_text
 from seq2seq.config.loading import config_dir, register_schema
@@ -41,7 +42,7 @@ tune.trials was raised.
 
 def main() -> None:
     """Run the command and exit with its status."""
-    sys.exit(run(lambda: tune(sys.argv[1:])))
+    sys.exit(run(lambda: tune(sys.argv[1:]), completes=True))
 
 
 def tune(arguments: Sequence[str]) -> int:
@@ -87,7 +88,7 @@ def _train_trial(config: Config, folder: Path, resumes: bool, callback: PruningC
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="seq2seq-tune", usage="%(prog)s [--help] [--config-dir DIR] [KEY=VALUE]...", add_help=False
     )
     parser.add_argument("overrides", nargs="*")
