@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +18,18 @@ from seq2seq.errors import StorageError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, sync it to the disk, then rename it to `path`.
 
-    For files with one writer: temporary files of killed processes are removed.
+    For files with one writer: temporary files of killed processes are removed. A symbolic link stays: the file it
+    points to is replaced. A device or pipe is written to, not replaced.
 
     Raises:
-        StorageError: the file could not be written (disk full, no permission); an old file at `path` is unchanged.
+        StorageError: the file could not be written (disk full, no permission, a folder); an old file is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
+        if is_stream(path):
+            _write_stream(path, write)
+            return
+        path = Path(replaceable(path))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             stale.unlink(missing_ok=True)
@@ -37,6 +44,29 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def is_stream(path: str | Path) -> bool:
+    """Return True for what must not be replaced by a file: a device, a pipe, and a standard stream whatever it is."""
+    name = os.path.abspath(path)
+    if name.startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
+    return os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
+
+
+def replaceable(path: str | Path) -> str:
+    """Return the path of the file behind symbolic links.
+
+    Raises:
+        OSError: it is a folder, or is protected against writing.
+    """
+    target = os.path.realpath(path)
+    problem = errno.EISDIR if os.path.isdir(target) else 0
+    if os.path.isfile(target) and not os.access(target, os.W_OK):
+        problem = errno.EACCES
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+    return target
 
 
 @contextlib.contextmanager
@@ -85,6 +115,15 @@ def storage_errors(path: Path) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its class name if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # libraries that write models want a file
+        temporary = Path(folder, "file")
+        temporary.touch()
+        write(temporary)
+        with open(temporary, "rb") as content, open(path, "ab") as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _write_error(error: Exception) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError, ModelFileError
 
@@ -50,10 +51,7 @@ def average(args: argparse.Namespace) -> None:
     if args.last is not None and args.last < 1:
         raise ConfigError(f"--last {args.last} is not at least 1")
     output = Path(args.output)
-    if os.path.isdir(output):
-        raise ConfigError(f"--output {output} is a folder: name a file")
-    if os.path.lexists(output) and not args.force:
-        raise ConfigError(f"--output {output} exists: name another file, or overwrite it with --force")
+    check_output(args.output, args.models, force=args.force)
     files = [file for name in args.models for file in model_files(Path(name), args.last)]
     if len(files) < 2:
         raise ModelFileError(f"{files[0]} is the only model: averaging needs at least two")

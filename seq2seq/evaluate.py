@@ -8,11 +8,13 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -82,6 +84,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     logging.basicConfig(format="warning: %(message)s")
     check(args)
+    check_output("-", inputs(args))
     results = score_model(args) if args.hyp is None else score_file(args.hyp, args.ref)
     if args.json:
         print(json.dumps({name: scores.to_dict() for name, scores in results.items()}))
@@ -133,6 +136,8 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     translator = load_translator(args, model_list(args.model))
     overrides = search_overrides(args, translator.decode)
     tests = load_corpus_tests(args) if given is None else {"test": given}
+    if args.output:
+        check_outputs(args, tests)
     results = {}
     for name, text in tests.items():
         start = time.perf_counter()
@@ -174,16 +179,26 @@ def make_folder(folder: Path) -> None:
         raise DataError(f"--output {folder}: {error.strerror}") from None
 
 
+def check_outputs(args: argparse.Namespace, tests: Iterable[str]) -> None:
+    """Check that no file of --output is read by this command; raises as `check_output`."""
+    for name in tests:
+        check_output(str(args.output / f"{name}.hyp"), inputs(args))
+
+
+def inputs(args: argparse.Namespace) -> list[str]:
+    """Return the files that the command line names as inputs."""
+    models = model_list(args.model) if args.model else []
+    return [*models, *filter(None, (args.src, args.hyp, args.ref, args.shortlist))]
+
+
 def write_lines(path: Path, lines: list[str]) -> None:
     """Write the lines to a file.
 
     Raises:
-        DataError: writing fails.
+        StorageError: writing fails; an old file is unchanged.
     """
-    try:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+    text = "".join(f"{line}\n" for line in lines).encode()
+    write_atomically(path, lambda temporary: temporary.write_bytes(text))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -74,6 +75,7 @@ def score(args: argparse.Namespace) -> None:
     from seq2seq.data.reading import read_pair
 
     logging.basicConfig(format="warning: %(message)s")
+    check_output("-", [args.src, args.tgt, *model_list(args.model)])
     text = read_pair(args.src, args.tgt)
 
     from seq2seq.inference.forced_scoring import perplexity

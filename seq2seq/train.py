@@ -18,6 +18,7 @@ from rich.console import Console
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
+from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.resume import RunContext, prepare_run
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_dict
@@ -38,7 +39,15 @@ from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, save_model
 from seq2seq.storage.provenance import fingerprint, make_facts, record
-from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
+from seq2seq.storage.run_folder import (
+    BEST_NAME,
+    CONFIG_NAME,
+    LAST_NAME,
+    LOG_NAME,
+    METRICS_NAME,
+    PREVIOUS_NAME,
+    PROVENANCE_NAME,
+)
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained
@@ -117,6 +126,7 @@ def run_training(
     device = group.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
     if group.is_main:
+        check_run_files(run.folder, config)
         log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
@@ -153,6 +163,12 @@ def run_training(
         with stop_on_signal(trainer):
             trainer.fit()
         return test_best_model(run.folder, corpus, config, run_log) if group.is_main and test else {}
+
+
+def check_run_files(folder: Path, config: Config) -> None:
+    """Check that the run will not write into a file that it reads; raises as `check_not_input`."""
+    for name in (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME):
+        check_not_input(str(folder / name), data_files(config.data))
 
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:

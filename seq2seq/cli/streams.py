@@ -7,7 +7,7 @@ import io
 import os
 import select
 import sys
-from typing import TextIO, cast
+from typing import Any, TextIO
 
 from seq2seq.errors import DataError
 
@@ -54,7 +54,7 @@ class Output(io.RawIOBase):
         return len(data)
 
     def _write(self, data: bytes | memoryview) -> int:
-        while (count := self._raw.write(data)) is None:  # another process has made the pipe non-blocking, and it is full
+        while (count := self._raw.write(data)) is None:  # a full pipe that another process has made non-blocking
             select.select([], [self._raw], [])
         return count
 
@@ -117,12 +117,13 @@ def _occupy_closed_descriptors() -> None:
 
 def _prepared(stream: TextIO | None, name: str, closed_mode: int, encoding: str, errors: str) -> TextIO:
     """Return a text stream that writes to `stream`; to the null device, opened with `closed_mode`, if it is None."""
+    raw: Any
     live = False
     if stream is None:  # Python's form of a stream that was closed at its start
-        raw = cast(io.RawIOBase, io.FileIO(os.open(os.devnull, closed_mode), "wb"))
+        raw = io.FileIO(os.open(os.devnull, closed_mode), "wb")
     else:
         stream.flush()
         raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer between them
-        live = stream.line_buffering or getattr(stream, "write_through", False)
-    buffer = io.BufferedWriter(Output(raw, name))
-    return io.TextIOWrapper(buffer, encoding, errors, line_buffering=bool(live))
+        live = bool(stream.line_buffering) or getattr(stream, "write_through", False)
+    buffer = io.BufferedWriter(Output(raw, name))  # type: ignore[type-var]
+    return io.TextIOWrapper(buffer, encoding, errors, line_buffering=live)
