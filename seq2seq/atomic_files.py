@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import io
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -48,10 +50,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def is_stream(path: str | Path) -> bool:
     """Return True for what must not be replaced by a file: a device, a pipe, and a standard stream whatever it is."""
-    name = os.path.abspath(path)
-    if name.startswith(("/dev/std", "/dev/fd/", "/proc/")):
+    if _descriptor(path) is not None:
         return True
-    return os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
+def open_stream(path: str | Path) -> io.FileIO:
+    """Open what `is_stream` accepts for writing, without a buffer; an open descriptor keeps its position in a file.
+
+    Raises:
+        OSError: as `open`.
+    """
+    descriptor = _descriptor(path)
+    return io.FileIO(path, "ab") if descriptor is None else io.FileIO(os.dup(descriptor), "wb")
+
+
+def _descriptor(path: str | Path) -> int | None:
+    """Return 1 for /dev/stdout, N for /dev/fd/N; None for other files."""
+    name = os.path.abspath(path)
+    number = re.fullmatch(r"(?:/dev/fd|/proc/self/fd)/(\d{1,9})", name)
+    return int(number[1]) if number else {"/dev/stdout": 1, "/dev/stderr": 2}.get(name)
 
 
 def replaceable(path: str | Path) -> str:
@@ -122,7 +140,7 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
         temporary = Path(folder, "file")
         temporary.touch()
         write(temporary)
-        with open(temporary, "rb") as content, open(path, "ab") as stream:
+        with open(temporary, "rb") as content, open_stream(path) as stream:
             shutil.copyfileobj(content, stream)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from seq2seq.atomic_files import is_stream, replaceable
+from seq2seq.atomic_files import is_stream, open_stream, replaceable
 from seq2seq.cli.exit_status import writing
 from seq2seq.errors import DataError
 
@@ -114,9 +115,9 @@ def output(name: str, before: Written | None = None) -> Iterator[Callable[[str],
     with contextlib.ExitStack() as stack:
         with writing(shown):
             if name == "-":
-                file: BinaryIO | _Part = sys.stdout.buffer
+                file: BinaryIO | io.FileIO | _Part = sys.stdout.buffer
             elif is_stream(name):
-                file = stack.enter_context(open(name, "ab", buffering=0))
+                file = stack.enter_context(open_stream(name))
             else:
                 file = stack.enter_context(_Part(name, before))
 
