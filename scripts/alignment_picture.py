@@ -11,9 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
+from seq2seq.cli.process_options import CommandParser
 from seq2seq.config.model import AttentionName
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.errors import ConfigError, DataError
@@ -36,14 +40,13 @@ class Picture(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="MODEL", help=".safetensors file, or a run folder with best.safetensors")
     parser.add_argument("--text", required=True, help="sentence to translate")
     parser.add_argument("--output", required=True, metavar="FILE", help="image to write: .svg, .png or .pdf")
     parser.add_argument("--pieces", action="store_true", help="draw subword tokens and EOS instead of words")
     parser.add_argument("--threads", type=int, help="CPU threads (default: chosen by torch)")
-    args = parser.parse_args(argv)
-    return run(lambda: translate_and_draw(args))
+    return run(lambda: translate_and_draw(parser.parse_args(argv)))
 
 
 def translate_and_draw(args: argparse.Namespace) -> None:
@@ -54,6 +57,7 @@ def translate_and_draw(args: argparse.Namespace) -> None:
         DataError: the text or its translation is empty, or the text is too long.
     """
     check_matplotlib()
+    check_output(args.output, [args.model])
     configure(RuntimeConfig(threads=args.threads))
     translator = Translator.load(args.model, device="cpu", precision="fp32")
     if translator.network.config.attention is AttentionName.none:
@@ -124,9 +128,10 @@ def draw(picture: Picture, path: str) -> None:
                     text = f"{weight:.1f}".lstrip("0")
                     axes.text(i + 0.5, j + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
         metadata = {"Date": None} if path.endswith(".svg") else None  # the same picture gives the same file
+        ending = Path(path).suffix[1:]
         try:
-            figure.savefig(path, metadata=metadata, dpi=150)
-        except (OSError, ValueError) as error:  # failed write; unknown ending
+            write_atomically(Path(path), lambda file: figure.savefig(file, format=ending, metadata=metadata, dpi=150))
+        except ValueError as error:  # unknown ending
             raise DataError(f"cannot write {path}: {error}") from error
         pyplot.close(figure)
 

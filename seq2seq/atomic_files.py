@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import io
 import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 import uuid
 import zlib
@@ -23,11 +26,17 @@ ABANDONED_SEC = 24 * 3600
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, sync it to the disk, then rename it to `path`.
 
+    A symbolic link stays: the file it points to is replaced. A device or pipe is written to, not replaced.
+
     Raises:
-        StorageError: the file could not be written (disk full, no permission); an old file at `path` is unchanged.
+        StorageError: the file could not be written (disk full, no permission, a folder); an old file is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{_process_tag()}.tmp")
     with storage_errors(path):
+        if is_stream(path):
+            _write_stream(path, write)
+            return
+        path = Path(replaceable(path))
+        temporary = path.with_name(f".{path.name}.{_process_tag()}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent)
         try:
@@ -42,6 +51,45 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def is_stream(path: str | Path) -> bool:
+    """Return True for what must not be replaced by a file: a device, a pipe, and a standard stream whatever it is."""
+    if _descriptor(path) is not None:
+        return True
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
+def open_stream(path: str | Path) -> io.FileIO:
+    """Open what `is_stream` accepts for writing, without a buffer; an open descriptor keeps its position in a file.
+
+    Raises:
+        OSError: as `open`.
+    """
+    descriptor = _descriptor(path)
+    return io.FileIO(path, "ab") if descriptor is None else io.FileIO(os.dup(descriptor), "wb")
+
+
+def _descriptor(path: str | Path) -> int | None:
+    """Return 1 for /dev/stdout, N for /dev/fd/N; None for other files."""
+    name = os.path.abspath(path)
+    number = re.fullmatch(r"(?:/dev/fd|/proc/self/fd)/(\d{1,9})", name)
+    return int(number[1]) if number else {"/dev/stdout": 1, "/dev/stderr": 2}.get(name)
+
+
+def replaceable(path: str | Path) -> str:
+    """Return the path of the file behind symbolic links.
+
+    Raises:
+        OSError: it is a folder, or is protected against writing.
+    """
+    target = os.path.realpath(path)
+    problem = errno.EISDIR if os.path.isdir(target) else 0
+    if os.path.isfile(target) and not os.access(target, os.W_OK):
+        problem = errno.EACCES
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+    return target
 
 
 @contextlib.contextmanager
@@ -121,6 +169,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         if reason is None:
             raise
         raise StorageError(f"cannot write {path}: {reason}; the old content is unchanged") from error
+
+
+def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # libraries that write models want a file
+        temporary = Path(folder, "file")
+        temporary.touch()
+        write(temporary)
+        with open(temporary, "rb") as content, open_stream(path) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _write_error(error: Exception) -> str | None:

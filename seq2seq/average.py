@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.config.field import MAX_COUNT
-from seq2seq.errors import ConfigError, ModelFileError
+from seq2seq.errors import ModelFileError
 
 DESCRIPTION = """\
 Write a model whose weights are the mean of the given models' weights (Junczys-Dowmunt et al. 2016; Vaswani et al. 2017,
@@ -58,10 +59,7 @@ def average(args: argparse.Namespace) -> None:
         StorageError: the output cannot be written.
     """
     output = Path(args.output)
-    if os.path.isdir(output):
-        raise ConfigError(f"--output {output} is a folder: name a file")
-    if os.path.lexists(output) and not args.force:
-        raise ConfigError(f"--output {output} exists: name another file, or overwrite it with --force")
+    check_output(args.output, args.models, force=args.force)
     files = [file for name in args.models for file in model_files(Path(name), args.last)]
     if len(files) < 2:
         raise ModelFileError(f"{files[0]} is the only model: averaging needs at least two")

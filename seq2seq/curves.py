@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli import exit_status
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type
 from seq2seq.config.field import MAX_COUNT
 from seq2seq.errors import ConfigError, DataError
@@ -131,6 +132,7 @@ def curves(args: argparse.Namespace) -> None:
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"--output {path}: the name must end in {', '.join(FORMATS)}")
+    check_output(args.output, [str(Path(run, METRICS_NAME)) for run in args.runs])
     requested = metric_names(args.metrics)
     names = args.label or run_names(args.runs)
     if len(names) != len(args.runs):

@@ -7,12 +7,14 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.aligned_files import read_aligned
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -102,6 +104,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     logging.basicConfig(format="warning: %(message)s")
     check(args)
+    check_output("-", inputs(args))
     results = score_model(args) if args.hyp is None else {"test": score_file(args.hyp, args.ref, args.tokenize)}
     if args.json:
         from seq2seq.storage.metrics_file import to_json
@@ -162,6 +165,8 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     translator = load_translator(args, models)
     overrides = search_overrides(args, translator.decode)
     tests = {"test": given} if given is not None else corpus_tests(args, models)
+    if args.output:
+        check_outputs(args, tests)
     results = {}
     for name, (sources, *references) in tests.items():
         warn_if_meaningless(tokenize, references[0], OPTION)
@@ -240,16 +245,26 @@ def make_folder(folder: Path) -> None:
         raise DataError(f"--output {folder}: {error.strerror}") from None
 
 
+def check_outputs(args: argparse.Namespace, tests: Iterable[str]) -> None:
+    """Check that no file of --output is read by this command; raises as `check_output`."""
+    for name in tests:
+        check_output(str(Path(args.output, f"{name}.hyp")), inputs(args))
+
+
+def inputs(args: argparse.Namespace) -> list[str]:
+    """Return the files that the command line names as inputs."""
+    models = model_list(args.model) if args.model else []
+    return [*models, *filter(None, (args.src, args.hyp, *(args.ref or ()), args.shortlist))]
+
+
 def write_lines(path: Path, lines: list[str]) -> None:
     """Write the lines to a file.
 
     Raises:
-        DataError: writing fails.
+        StorageError: writing fails; an old file is unchanged.
     """
-    try:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+    text = "".join(f"{line}\n" for line in lines).encode()
+    write_atomically(path, lambda temporary: temporary.write_bytes(text))
 
 
 if __name__ == "__main__":

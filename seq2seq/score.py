@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -85,6 +86,7 @@ def score(args: argparse.Namespace) -> None:
     from seq2seq.cli.aligned_files import read_aligned
 
     logging.basicConfig(format="warning: %(message)s")
+    check_output("-", [args.src, args.tgt, *model_list(args.model)])
     sources, targets = read_aligned([args.src, args.tgt])
 
     from seq2seq.inference.forced_scoring import perplexity

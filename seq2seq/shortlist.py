@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.storage.run_folder import SHORTLIST_NAME
 
@@ -68,18 +69,19 @@ def make(args: argparse.Namespace) -> None:
     """
     from seq2seq.data.reading import read_pair
 
+    model = Path(args.model)
+    output = Path(args.output or (model if model.is_dir() else model.parent) / SHORTLIST_NAME)
+    check_output(str(output), [args.model, args.src, args.tgt])
     text = read_pair(args.src, args.tgt)
 
     import torch
 
     from seq2seq.inference.vocabulary_shortlist import Shortlist
-    from seq2seq.storage.model_file import find_model, load_model
+    from seq2seq.storage.model_file import load_model
 
-    file = find_model(Path(args.model))
-    tokenizer = load_model(file, torch.device("cpu")).tokenizer
+    tokenizer = load_model(model, torch.device("cpu")).tokenizer
     src, tgt, best = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt), min(args.best, tokenizer.tgt_size)
     made = Shortlist.make(src, tgt, tokenizer.src_size, best, args.frequent)
-    output = Path(args.output or file.with_name(SHORTLIST_NAME))
     made.save(output, tokenizer.fingerprint)
     sys.stderr.write(f"{output}: {best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
+from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_yaml
@@ -47,7 +48,15 @@ from seq2seq.storage.provenance import (
     record,
     text_fingerprint,
 )
-from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
+from seq2seq.storage.run_folder import (
+    BEST_NAME,
+    CONFIG_NAME,
+    LAST_NAME,
+    LOG_NAME,
+    METRICS_NAME,
+    PREVIOUS_NAME,
+    PROVENANCE_NAME,
+)
 from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
@@ -131,6 +140,7 @@ def run_training(
     device = group.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
     if group.is_main:
+        check_run_files(run.folder, config)
         log_to(run.folder, console)
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
@@ -175,6 +185,12 @@ def run_training(
         with stop_on_signal(trainer):
             trainer.fit()
         return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
+
+
+def check_run_files(folder: Path, config: Config) -> None:
+    """Check that the run will not write into a file that it reads; raises as `check_not_input`."""
+    for name in (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME):
+        check_not_input(str(folder / name), data_files(config.data))
 
 
 def write_settings(run: RunContext, config: Config, facts: dict[str, Any]) -> None:
@@ -233,20 +249,22 @@ def make_validator(config: Config, corpus: Corpus, translator: Translator, token
 def test_best_model(
     folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog, tokenize: str
 ) -> dict[str, Scores]:
-    """Score the best model on every test set; print scores, some translations and the next commands on stdout."""
+    """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
+    hypotheses: dict[str, list[str]] = {}
     results: dict[str, Scores] = {}
     for name, text in corpus.tests.items():
-        hypotheses = translator.translate(text.src)
-        results[name] = score(hypotheses, text.tgt, tokenize=tokenize)
+        hypotheses[name] = translator.translate(text.src)
+        results[name] = score(hypotheses[name], text.tgt, tokenize=tokenize)
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
-        if name == next(iter(corpus.tests)):
-            for row in list(zip(text.src, hypotheses, text.tgt, strict=True))[:SAMPLES]:
-                print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
+    first = next(iter(corpus.tests))
+    text, translated = corpus.tests[first], hypotheses[first]
+    for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
+        print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
-        print(f"\nmemorised {memorised(translator.tokenizer, hypotheses, text.tgt)} of {len(text)} sentences")
-    example, run = shlex.quote(next(iter(corpus.tests.values())).src[0]), shlex.quote(str(folder))
+        print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
+    example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
     return results

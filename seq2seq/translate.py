@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_format import Request, json_answer, parse_json, text_answer
 from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
-from seq2seq.cli.line_writer import Written, output, written
+from seq2seq.cli.line_writer import Written, output, part_name, written
+from seq2seq.cli.output_file import check_not_input, check_output
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    argument_text,
     load_translator,
     model_list,
     path_type,
@@ -30,7 +32,6 @@ from seq2seq.cli.search_options import add_search_options, search_overrides
 from seq2seq.config.decode import MAX_HYPOTHESES, SearchName
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.storage.run_folder import BEST_NAME
 
 # Importing torch takes a second. It is imported where it is used, so that --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ def parser() -> argparse.ArgumentParser:
     add_shortlist(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate TEXT instead of files (repeatable)")
     parser.add_argument(
-        "--output", default="-", type=path_type, metavar="FILE", help="output file; -: standard output (default)"
+        "--output",
+        default="-",
+        type=path_type,
+        metavar="FILE",
+        help="output file, FILE.part until it is complete; -: standard output (default)",
     )
     _add_format_options(parser.add_argument_group("input and output format"))
     _add_constraint_options(parser.add_argument_group("constraints on the output"))
@@ -145,18 +150,20 @@ def translate(args: argparse.Namespace) -> None:
     logging.basicConfig(format="warning: %(message)s")
     models, files = split_names(args.names)
     check(args, files)
-    inputs = [*files, *filter(None, (args.prefix, args.glossary))]
+    inputs = [*([] if args.text else files or ["-"]), *filter(None, (args.prefix, args.glossary))]
+    before = written(args.output, args.n_best > 1 and args.format == "text") if args.resume else Written()
     check_inputs(inputs)  # before the model is loaded, so that a wrong name fails at once
+    inputs += [*models, *filter(None, [args.shortlist])]
+    check_output(args.output, inputs)
+    check_not_input(part_name(args.output), inputs)
     glossary = Glossary.read(args.glossary) if args.glossary else None
     translator = load_translator(args, models)
     options = _options(args, translator) | {"glossary": glossary}
-    translator.check_options(**options)  # before the output file is emptied
+    translator.check_options(**options)
     answers = functools.partial(_answers, translator, options)
-    grouped = args.n_best > 1 and args.format == "text"
-    before = written(args.output, grouped) if args.resume else Written()
     number = before.lines
     with (
-        output(args.output, [*inputs, *models, *map(_file_in, models)], before if args.resume else None) as write,
+        output(args.output, before if args.resume else None) as write,
         progress(files, args.output, before.lines) as advance,
     ):
         for window in before.rest(_windows(args, files), args.output):
@@ -164,10 +171,6 @@ def translate(args: argparse.Namespace) -> None:
             write("".join(_formatted(args, translator, request, outputs) for request, outputs in answers(requests)))
             number += len(window)
             advance(len(window))
-
-
-def _file_in(folder: str) -> str:
-    return os.path.join(folder, BEST_NAME)
 
 
 def split_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -215,7 +218,7 @@ def _options(args: argparse.Namespace, translator: Translator) -> dict[str, Any]
 def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
     """Yield the input lines, each with the prefix of its output."""
     size = 1 if args.interactive else args.buffer_lines or BUFFER_LINES
-    lines = iter([args.text]) if args.text else windows(files or ["-"], size, args.strict)
+    lines = iter([[*map(argument_text, args.text)]]) if args.text else windows(files or ["-"], size, args.strict)
     if args.interactive and os.isatty(0):
         lines = prompted(lines)
     if args.prefix:

@@ -45,7 +45,7 @@ tune.trials was raised.
 
 def main() -> None:
     """Run the command and exit with its status."""
-    sys.exit(run(lambda: tune(sys.argv[1:])))
+    sys.exit(run(lambda: tune(sys.argv[1:]), completes=True))
 
 
 def tune(arguments: Sequence[str]) -> int:

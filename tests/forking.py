@@ -13,22 +13,27 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 # What the commands import late, too.
-IMPORTED = ("seq2seq.train", "seq2seq.tune", "torch._dynamo", "optuna", "sqlalchemy", "optuna.samplers")
+IMPORTED = (
+    "seq2seq.train", "seq2seq.tune", "torch._dynamo", "optuna", "sqlalchemy", "optuna.samplers",
+    "sacrebleu.metrics", "seq2seq.inference.vocabulary_shortlist", "seq2seq.storage.weight_averaging",
+    "matplotlib.figure", "matplotlib.backends.backend_svg",
+)  # fmt: skip
 
 
 class Child:
     """`python -m MODULE ARGUMENTS` in a folder; of `subprocess.Popen`'s methods those that the tests use."""
 
-    def __init__(self, module: str, folder: Path, *arguments: str) -> None:
+    def __init__(self, module: str, folder: Path, *arguments: str, prepare: Callable[[], object] | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(IMPORTED))
         self._folder = Path(tempfile.mkdtemp())
         self._paths = [self._folder / name for name in ("out", "err")]
-        given = (module, arguments, folder, dict(os.environ), self._paths)
+        given = (module, arguments, folder, dict(os.environ), self._paths, prepare)
         self._process = context.Process(target=_run, args=given, daemon=True)
         self._process.start()
         assert self._process.pid is not None
@@ -55,7 +60,7 @@ class Child:
     def communicate(self) -> tuple[str, str]:
         """Wait for the end; return what stands on stdout and stderr."""
         self._process.join()
-        out, err = (path.read_text(encoding="utf-8") if path.exists() else "" for path in self._paths)
+        out, err = (path.read_text("utf-8", "surrogateescape") if path.exists() else "" for path in self._paths)
         shutil.rmtree(self._folder, ignore_errors=True)
         return out, err
 
@@ -68,9 +73,9 @@ class Result(NamedTuple):
     err: str
 
 
-def call(module: str, folder: Path, *arguments: str) -> Result:
-    """Run `python -m MODULE ARGUMENTS` in a folder to its end."""
-    child = Child(module, folder, *arguments)
+def call(module: str, folder: Path, *arguments: str, prepare: Callable[[], object] | None = None) -> Result:
+    """Run `python -m MODULE ARGUMENTS` in a folder to its end; call `prepare` in its process first."""
+    child = Child(module, folder, *arguments, prepare=prepare)
     try:
         out, err = child.communicate()
     finally:
@@ -79,7 +84,14 @@ def call(module: str, folder: Path, *arguments: str) -> Result:
     return Result(child.returncode, out, err)
 
 
-def _run(module: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], paths: list[Path]) -> None:
+def _run(
+    module: str,
+    arguments: tuple[str, ...],
+    folder: Path,
+    environment: dict[str, str],
+    paths: list[Path],
+    prepare: Callable[[], object] | None,
+) -> None:
     for number, path in enumerate(paths, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)
@@ -89,4 +101,6 @@ def _run(module: str, arguments: tuple[str, ...], folder: Path, environment: dic
     command = importlib.import_module(module)
     sys.argv = [str(command.__file__), *arguments]
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
-    command.main()
+    if prepare is not None:
+        prepare()
+    sys.exit(command.main())

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 
+from seq2seq.cli import streams
 from seq2seq.errors import DataError, Seq2SeqError
 
 OK, BUG, USER_ERROR = 0, 1, 2  # BUG: an uncaught exception, for which Python prints a traceback and exits with 1
+INTERRUPTED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + 13  # 13 is SIGPIPE, which Windows' signal module lacks
 
 
-def run(body: Callable[[], int | None]) -> int:
+def run(body: Callable[[], int | None], *, completes: bool = False) -> int:
     """Run the body of a command and return its exit status (None counts as success).
 
-    A user error prints one line on stderr and returns 2. Ctrl-C returns 130. A closed pipe (`| head -1`) returns 141
-    silently, as a shell reports a process that SIGPIPE killed. Any other exception is a bug and is raised.
+    A user error prints one line on stderr and returns 2, and so does a stdout that cannot be written. Ctrl-C returns
+    130. A closed stdout (`| head -1`, `>&-`) returns 141 silently, as a shell reports a process that SIGPIPE killed.
+    stderr never changes the status. Any other exception is a bug and is raised.
+
+    Args:
+        body: the command.
+        completes: a stdout that fails does not end `body`; the status tells of it afterwards.
     """
+    streams.open_standard_streams(deferred=completes)
     try:
-        status = body() or OK
-        with writing("standard output"):
-            sys.stdout.flush()
+        status = _status(body)
+        if status == OK:
+            streams.raise_failure()
         return status
     except Seq2SeqError as error:
-        sys.stderr.write(f"error: {error}\n")
-        status = USER_ERROR
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        return USER_ERROR
     except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
+        return INTERRUPTED
     except BrokenPipeError:
-        status = 128 + 13  # SIGPIPE, which Windows' signal module lacks
-    _drop_unwritten()
-    return status
+        return CLOSED_PIPE
+    finally:
+        with contextlib.suppress(OSError, DataError):  # after an error; at exit Python would report another one
+            sys.stdout.flush()
+
+
+def one_line(message: str) -> str:
+    """Return a message, whose file names may contain line feeds, as one line."""
+    return message.replace("\r", "\\r").replace("\n", "\\n")
 
 
 @contextlib.contextmanager
@@ -50,9 +63,11 @@ def writing(name: str) -> Iterator[None]:
         raise DataError(f"cannot write {name}: {error.strerror}") from error
 
 
-def _drop_unwritten() -> None:
-    """Discard unflushed output; at exit Python would try to write it again and print an error."""
+def _status(body: Callable[[], int | None]) -> int:
+    """Return the status of `body`; argparse and Hydra end the process after --help and --version."""
     try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return body() or OK
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise  # Python prints it
+        return end.code or OK

@@ -41,22 +41,23 @@ Job = Callable[[Config, RunContext], object]
 def run_app(job: Job) -> int:
     """Compose the config from `sys.argv`, run `job` and return the exit status.
 
-    0: success. 1: a bug (traceback). 2: a user error (one line). 129, 130, 143: stopped by SIGHUP, SIGINT, SIGTERM. For
-    a mistyped key Hydra would print several lines and exit with 1; its exceptions are caught here instead.
+    0: success. 1: a bug (traceback). 2: a user error (one line). 129, 130, 143: stopped by SIGHUP, SIGINT, SIGTERM. A
+    stdout that fails changes the status after the job, which it does not end. For a mistyped key Hydra would print
+    several lines and exit with 1; its exceptions are caught here instead.
     """
-    register_schema()
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        sys.stdout.write(help_text())
-        return OK
-    os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def body() -> int:
+        register_schema()
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            sys.stdout.write(help_text())
+            return OK
+        os.environ["HYDRA_FULL_ERROR"] = "1"
         with joined_group() as group:
             if group.is_main:
                 return run_with_one_line_errors(lambda: _run_first_rank(job, group))
             return _run_other_rank(job, group)
 
-    return run(body)
+    return run(body, completes=True)
 
 
 def _run_first_rank(job: Job, group: ProcessGroup) -> int:

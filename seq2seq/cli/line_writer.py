@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
+from seq2seq.atomic_files import is_stream, open_stream, replaceable
 from seq2seq.cli.exit_status import writing
 from seq2seq.errors import DataError
 
@@ -47,8 +50,13 @@ class Written:
             )
 
 
+def part_name(name: str) -> str:
+    """Return the name that an output file has until it is complete."""
+    return os.path.realpath(name) + ".part"
+
+
 def written(name: str, grouped: bool) -> Written:
-    """Return the complete part of an output file; a last line without line end is incomplete.
+    """Return the complete part of an output file, or of FILE.part; a last line without line end is incomplete.
 
     Args:
         name: the file; it need not exist.
@@ -60,6 +68,8 @@ def written(name: str, grouped: bool) -> Written:
     """
     if os.path.exists(name) and not os.path.isfile(name):  # pathlib's raise for a name that is too long
         raise DataError(f"--resume: {name} is not a regular file")
+    if os.path.exists(part_name(name)):
+        name = part_name(name)
     lines = begun = size = end = 0
     try:
         with open(name, "rb") as content:
@@ -87,41 +97,87 @@ def _number(raw: bytes) -> int:
 
 
 @contextlib.contextmanager
-def output(name: str, inputs: Sequence[str], before: Written | None = None) -> Iterator[Callable[[str], None]]:
+def output(name: str, before: Written | None = None) -> Iterator[Callable[[str], None]]:
     """Yield a function that writes text to the file (`-`: standard output) without buffering.
 
+    Until the end of the block the text is in FILE.part; after an error it stays there for `--resume`, and the file is
+    as it was. A device, a pipe and standard output are written to at once.
+
     Args:
-        name: the file; it is emptied first unless `before` is given.
-        inputs: files that must differ from `name`.
-        before: the part of the file that stays. The rest is cut off at the first write, so that a resume that fails
-            earlier changes nothing.
+        name: the file; `check_output` has accepted it.
+        before: the part of an earlier output that stays; None: nothing stays. Nothing changes before the first write,
+            so that a resume that fails earlier leaves everything as it was.
 
     Raises:
-        DataError: writing fails, or an input is also the output.
+        DataError: writing fails.
     """
     shown = "standard output" if name == "-" else name
     with contextlib.ExitStack() as stack:
         with writing(shown):
-            if any(_same(name, other) for other in inputs):
-                raise DataError(f"{name} is both input and output")
-            # Unbuffered: closing must not write again what a full disk has refused.
-            mode = "wb" if before is None else "ab"
-            file = sys.stdout.buffer if name == "-" else stack.enter_context(open(name, mode, buffering=0))
+            if name == "-":
+                file: BinaryIO | io.FileIO | _Part = sys.stdout.buffer
+            elif is_stream(name):
+                file = stack.enter_context(open_stream(name))
+            else:
+                file = stack.enter_context(_Part(name, before))
 
         def write(text: str) -> None:
-            nonlocal before
             data = text.encode()
             with writing(shown):
-                if before is not None:
-                    file.truncate(before.size)
-                    before = None
                 while data:
                     data = data[file.write(data) :]
                 file.flush()
 
         yield write
-        write("")  # cuts off the incomplete rest if no line was left to translate
+        if isinstance(file, _Part):
+            with writing(shown):
+                file.complete()
 
 
-def _same(one: str, other: str) -> bool:
-    return "-" not in (one, other) and os.path.exists(one) and os.path.samefile(one, other)
+class _Part:
+    """FILE.part, which becomes FILE when it is complete.
+
+    Unbuffered: closing the file must not write again what a full disk has refused.
+    """
+
+    def __init__(self, name: str, before: Written | None) -> None:
+        self._path = replaceable(name)
+        self._name = part_name(name)
+        self._kept = before.size if before else 0
+        self._new = not os.path.exists(self._name)
+        self._file = open(self._name, "ab", buffering=0)  # noqa: SIM115 (closed in __exit__)
+        self._begun = False
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._new and not self._begun:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
+
+    def write(self, data: bytes) -> int:
+        """Write as much of `data` as the system accepts; return how many bytes."""
+        self._begin()
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Do nothing: the file is unbuffered."""
+
+    def complete(self) -> None:
+        """Sync the part to the disk and give it the name of the file."""
+        self._begin()
+        os.fsync(self._file.fileno())
+        os.replace(self._name, self._path)
+
+    def _begin(self) -> None:
+        """Remove from the part what is not kept, before the first write."""
+        if self._begun:
+            return
+        self._begun = True
+        if os.path.exists(self._path):
+            if self._new and self._kept:
+                shutil.copyfile(self._path, self._name)
+            shutil.copymode(self._path, self._name)
+        self._file.truncate(self._kept)

@@ -101,6 +101,11 @@ def field_type(field: dataclasses.Field[Any]) -> Callable[[str], int]:
     return whole_number(field.metadata["at_least"], field.metadata["at_most"])
 
 
+def argument_text(argument: str) -> str:
+    """Return a text of the command line as UTF-8, whatever the locale; bytes that are not UTF-8 become U+FFFD."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def add_ensemble_weights(parser: argparse._ActionsContainer) -> None:
     """Add `--weights`, the weight of each model of an ensemble."""
     parser.add_argument(

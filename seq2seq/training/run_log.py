@@ -240,7 +240,7 @@ class LogFile(logging.FileHandler):
 
 def log_to(folder: Path, console: Console) -> None:
     """Send the package's log to `folder`/train.log and to the console (standard error)."""
-    file = LogFile(folder / LOG_NAME, encoding="utf-8")
+    file = LogFile(folder / LOG_NAME, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen: logging.Handler = logging.StreamHandler(console.file)
     if console.is_terminal:

@@ -1,0 +1,87 @@
+"""What an output file may not be: an input of the same command, a model, or a folder.
+
+`atomic_files` and `line_writer` write; both leave the old file until the new one is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterable
+
+from seq2seq.config.data import DataConfig
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.storage.run_folder import BEST_NAME
+
+
+def check_output(name: str, inputs: Iterable[str], force: bool | None = None) -> None:
+    """Check, before any work, that writing a file destroys nothing that the user wants to keep.
+
+    Args:
+        name: the output; -: standard output.
+        inputs: every file that the command reads; a run folder stands for the model in it; -: standard input.
+        force: value of the command's --force, without which it overwrites no file; None: it has no such option.
+
+    Raises:
+        ConfigError: the output is a folder; or a model, or any file, and `force` is not given.
+        DataError: the output is also an input, whatever its name, and `force` is not given.
+    """
+    found = _found(name, 1)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"--output {name} is a folder: name a file")
+    if found is None or not stat.S_ISREG(found.st_mode) or force:  # a device or a pipe is not replaced
+        return
+    if force is False:
+        raise ConfigError(f"--output {name} exists: name another file, or overwrite it with --force")
+    check_not_input(name, inputs)
+    if name != "-" and _is_model(name):
+        raise ConfigError(f"--output {name} is a model or checkpoint: name another file, or remove it first")
+
+
+def check_not_input(name: str, inputs: Iterable[str]) -> None:
+    """Check that an output is none of the inputs, compared by device and inode: links are found, too.
+
+    Raises:
+        DataError: it is; the message names both.
+    """
+    found = _found(name, 1)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        return
+    for source in inputs:
+        for path in (source, os.path.join(source, BEST_NAME)):
+            read = _found(path, 0)
+            if read is not None and os.path.samestat(found, read):
+                output = "standard output" if name == "-" else name
+                shown = "standard input" if source == "-" else source
+                same = "" if source == name else f": {shown} is the same file"
+                raise DataError(f"{output} is both input and output{same}")
+
+
+def data_files(data: DataConfig) -> list[str]:
+    """Return the files that a data config names."""
+    texts = [name for text in (data.train, data.valid, data.test) for name in (text.src, text.tgt, text.tsv)]
+    return [name for name in (*texts, data.tokenizer.src_model, data.tokenizer.tgt_model) if name]
+
+
+def _found(name: str, descriptor: int) -> os.stat_result | None:
+    """Return the status of a file, or of a standard stream for `-`; None if there is none."""
+    for path in (name or ".", os.path.expanduser(name)):
+        try:
+            return os.fstat(descriptor) if name == "-" else os.stat(path)
+        except (OSError, ValueError):  # missing; a name with a null byte
+            continue
+    return None
+
+
+def _is_model(name: str) -> bool:
+    """Return True for a model file and for a checkpoint, which torch writes as a zip file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if zipfile.is_zipfile(name):
+            return True
+        with safe_open(name, framework="numpy") as content:
+            return "config" in (content.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
