@@ -31,7 +31,7 @@ def _full_path(argument: str) -> str:
     if not equals or name not in (*path_keys(), *RUN_KEYS):
         return argument
     text = value_of(argument)
-    if text is None or (text == "" and name not in RUN_KEYS):  # `absolute_paths` refuses an empty path of a config key
+    if text is None or (text == "" and name not in RUN_KEYS[1:]):  # of another key, it is refused where it is read
         return argument
     full = user_path(text, name)
     if name in RUN_KEYS[1:] and "\\${" in text:

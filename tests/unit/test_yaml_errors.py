@@ -96,7 +96,7 @@ def test_a_mistake_on_the_command_line_names_no_file(start: Launcher) -> None:
         (["experiment=null"], "experiment=null: name a file of the group"),
         (["data.root="], "data.root is empty"),
         (["hydra.run.dir="], "hydra.run.dir is empty"),
-        (["training.resume="], "training.resume is empty"),
+        (["training.resume="], "training.resume=: no last.pt in that folder"),
         (["--config-dir="], "--config-dir is empty"),
         (["--config-dir"], "argument --config-dir/-cd: expected one argument"),
         (["--cofnig-dir", "x"], "unrecognized arguments: --cofnig-dir"),
