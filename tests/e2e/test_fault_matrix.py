@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import platformdirs
 import pytest
 
 import broken_streams
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(60), pytest.mark.skipif(os.n
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINING = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=SRC", "data.train.tgt=tgt", "data.cache_dir=../cache",
-    "data.tokenizer.vocab_size=48", "data.tokenizer.byte_fallback=false",
+    "data.tokenizer.vocab_size=32", "data.tokenizer.byte_fallback=false",
     "model.emb_size=4", "model.attention_size=4",
     "training.max_minutes=null", "training.max_steps=1", "training.device=cpu", "training.precision=fp32",
     "training.warmup_steps=0", "training.validate_sentences=1", "decode.max_length_ratio=0.1", "decode.beam_size=1",
@@ -57,7 +58,7 @@ COMMANDS = {
     "translate": Command(("MODEL", "SRC", "--device", "cpu", "--max-length-ratio", "0.2")),
     "translate to a file": Command(("MODEL", "SRC", "--device", "cpu", "--output", "OUT"), prints=False, writes="."),
     "tune": Command(
-        (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_000/best.safetensors"
+        (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_0000/best.safetensors"
     ),
 }
 PATHS = {"MODEL": "model.safetensors", "SRC": "src", "HYP": "src", "RUN": "run", "OUT": "out.svg"}
@@ -101,6 +102,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     folder.mkdir()
     for name in ("model.safetensors", "src", "tgt", "run"):
         (folder / name).symlink_to(prepared / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", platformdirs.user_cache_dir())  # the compiled kernels stay where they are
     monkeypatch.setenv("HOME", str(folder))
     return folder
 
