@@ -1,4 +1,4 @@
-"""Scripts that write no spaces between words: what counts as a word there, and how sentences are joined.
+"""Scripts that write no spaces between words: their words, and how sentences are joined.
 
 Tibetan and the scripts of South-East Asia (Thai, Lao, Khmer, Burmese, …) write a space after a sentence or a clause;
 Chinese and Japanese write none at all.

@@ -292,6 +292,4 @@ def test_run_is_resumed_from_another_folder_but_not_with_another_text(trained: L
     assert trained("training.resume=../run", "training.max_steps=3").status == 0
     trained.patch.chdir(here)
     write("src", Path("src").read_bytes().replace(b"cat", b"cow"))  # changes the tokenizer but not its size
-    assert_error(
-        trained("training.resume=run", "training.max_steps=4"), "run cannot be resumed: the ", "held out"
-    )
+    assert_error(trained("training.resume=run", "training.max_steps=4"), "run cannot be resumed: the ", "held out")

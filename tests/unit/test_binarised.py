@@ -78,7 +78,7 @@ def test_ids_of_another_text_are_no_cache(
     file.unlink()
     np.save(file, np.zeros(5, np.int32))
     prepare(TEXT, tokenizer, None, tmp_path)
-    assert f"{side}_offsets.npy does not fit" in caplog.text
+    assert f"{side}_ids.npy is damaged" in caplog.text
 
 
 def test_files_that_runs_have_mapped_are_read_only(tmp_path: Path, tokenizer: Tokenizer) -> None:
