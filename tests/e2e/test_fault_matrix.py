@@ -91,7 +91,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("src", "tgt"):
         (folder / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(words * 5)), encoding="utf-8")
     (folder / "run").mkdir()
-    (folder / "run" / "metrics.jsonl").write_text('{"event": "step", "step": 1, "loss": 2.5}\n', encoding="utf-8")
+    (folder / "run" / "metrics.jsonl").write_text(
+        '{"event": "step", "step": 1, "elapsed_sec": 1, "loss": 2.5}\n', encoding="utf-8"
+    )
     return folder
 
 
@@ -303,13 +305,14 @@ SIGNALS = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal
 
 
 @pytest.mark.parametrize("number", list(SIGNALS))
-@pytest.mark.parametrize("name", [name for name, word in CELLS if word in ("SRC", "HYP")])
+@pytest.mark.parametrize(
+    "name", [name for name, word in CELLS if word in ("SRC", "HYP") and name not in ("train", "tune")]
+)
 def test_signals_while_the_input_is_read(name: str, number: int, here: Path) -> None:
-    """The old output stays."""
+    """The old output stays. train and tune refuse named pipes; test_training.py sends them signals."""
     (here / "out.svg").write_text("old")
-    outputs = {"OUT": "new"} if name in ("train", "tune") else {}
     os.mkfifo(here / "pipe")
-    arguments = arguments_of(COMMANDS[name], {**PATHS, **outputs, "SRC": "pipe", "HYP": "pipe"})
+    arguments = arguments_of(COMMANDS[name], {**PATHS, "SRC": "pipe", "HYP": "pipe"})
     child = Child(module_of(name), here, *arguments)
     try:
         writing = opened_by_reader(here / "pipe", child)
