@@ -28,9 +28,7 @@ IMPORTED = (
 class Child:
     """`python -m MODULE ARGUMENTS` in a folder; of `subprocess.Popen`'s methods those that the tests use."""
 
-    def __init__(
-        self, module: str, folder: Path, *arguments: str, prepare: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, module: str, folder: Path, *arguments: str, prepare: Callable[[], object] | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(IMPORTED))
         self._folder = Path(tempfile.mkdtemp())
