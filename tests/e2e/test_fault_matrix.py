@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import platformdirs
 import pytest
 
 import broken_streams
@@ -101,6 +102,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     folder.mkdir()
     for name in ("model.safetensors", "src", "tgt", "run"):
         (folder / name).symlink_to(prepared / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", platformdirs.user_cache_dir())  # the compiled kernels stay where they are
     monkeypatch.setenv("HOME", str(folder))
     return folder
 

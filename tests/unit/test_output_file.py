@@ -38,11 +38,11 @@ def test_standard_streams_are_compared_by_inode(monkeypatch: pytest.MonkeyPatch)
     with Path("file").open("ab+") as file:
         status, real = os.fstat(file.fileno()), os.fstat
         monkeypatch.setattr(os, "fstat", lambda number: status if number in (0, 1) else real(number))
-        with pytest.raises(DataError, match="^file is both input and output: standard input is the same file$"):
+        with pytest.raises(DataError, match=r"^file is both input and output: standard input is the same file$"):
             check_output("file", ["-"])
-        with pytest.raises(DataError, match="^standard output is both input and output: file is the same file$"):
+        with pytest.raises(DataError, match=r"^standard output is both input and output: file is the same file$"):
             check_output("-", ["file"])
-        with pytest.raises(DataError, match="^standard output is both input and output$"):
+        with pytest.raises(DataError, match=r"^standard output is both input and output$"):
             check_output("-", ["-"])
 
 
