@@ -95,7 +95,7 @@ class Search:
         except (StorageError, DownloadError):  # a fault of the machine: the trial is resumed by the next call
             raise
         except Seq2SeqError as error:
-            sys.stderr.write(f"error: {name}: {error}\n")
+            sys.stderr.write(f"{name} failed: {error}\n")  # the search goes on
             record_failure(study, trial, str(error))
             return error
         return None

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="POSI
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINING = (
     "data=files", "data.src=en", "data.tgt=de", "data.train.src=SRC", "data.train.tgt=tgt", "data.cache_dir=../cache",
-    "data.tokenizer.vocab_size=48", "data.tokenizer.byte_fallback=false",
+    "data.tokenizer.vocab_size=32", "data.tokenizer.byte_fallback=false",
     "model.emb_size=4", "model.attention_size=4",
     "training.max_minutes=null", "training.max_steps=1", "training.device=cpu", "training.precision=fp32",
     "training.warmup_steps=0", "training.validate_sentences=1", "decode.max_length_ratio=0.1", "decode.beam_size=1",
@@ -58,7 +58,7 @@ COMMANDS = {
     "translate": Command(("MODEL", "SRC", "--device", "cpu", "--max-length-ratio", "0.2")),
     "translate to a file": Command(("MODEL", "SRC", "--device", "cpu", "--output", "OUT"), prints=False, writes="."),
     "tune": Command(
-        (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_000/best.safetensors"
+        (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_0000/best.safetensors"
     ),
 }
 PATHS = {"MODEL": "model.safetensors", "SRC": "src", "HYP": "src", "RUN": "run", "OUT": "out.svg"}
