@@ -9,10 +9,13 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from seq2seq.config.data import DataConfig
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.run_folder import BEST_NAME
+
+if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
 
 
 def check_output(name: str, inputs: Iterable[str], force: bool | None = None) -> None:

@@ -145,8 +145,13 @@ def expected() -> dict[str, str]:
     return {}
 
 
-@pytest.mark.parametrize("fault", list(STREAMS))
-@pytest.mark.parametrize("name", list(COMMANDS))
+# A training run takes a second: what "all closed" and "stderr full" cover is left out.
+COVERED = {(name, fault) for name in ("train", "tune") for fault in ("stderr closed", "stderr broken")}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(name, fault) for name in COMMANDS for fault in STREAMS if (name, fault) not in COVERED]
+)
 def test_streams(name: str, fault: str, here: Path, expected: dict[str, str]) -> None:
     """The result is complete, and printed if it can be; stderr changes nothing."""
     command, (prepare, status) = COMMANDS[name], STREAMS[fault]
