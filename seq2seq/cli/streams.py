@@ -7,56 +7,56 @@ import io
 import os
 import select
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
 
 from seq2seq.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CLOSED = (errno.EPIPE, errno.EBADF)  # the reader has ended; the shell's `>&-`
 
 
-class Output(io.RawIOBase):
+class Output(io.BufferedWriter):
     """A standard stream whose first failed write is recorded; all later output is dropped.
 
     Without that, Python would try to write the same bytes again at exit, print an error and change the exit status.
+    Not a raw stream: Ctrl-C inside a `write` of Python code would make the buffer write the same bytes again.
     """
 
-    def __init__(self, raw: io.RawIOBase, name: str) -> None:
-        self._raw, self.name = raw, name
-        self.fails = False  # raise a failure at once
-        self.failure: Exception | None = None
+    fails = False  # raise a failure at once
+    failure: Exception | None = None
 
-    def writable(self) -> bool:
-        """Return True: as every raw stream that a buffer writes to."""
-        return True
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._raw.fileno()
-
-    def isatty(self) -> bool:
-        """Return True if this is a terminal."""
-        return self._raw.isatty()
-
-    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
-        """Write a part of `data` and return its length.
+    def write(self, data: Buffer, /) -> int:
+        """Buffer or write `data`, or drop it after a failure; return its length.
 
         Raises:
             BrokenPipeError: the stream is closed, and `fails` is set.
             DataError: another failure, such as a full disk, and `fails` is set.
         """
-        if self.failure is None:
+        rest = memoryview(data)
+        self._try(lambda done: super(Output, self).write(rest[done:]))
+        return rest.nbytes
+
+    def flush(self) -> None:
+        """Write what is buffered; raises as `write`."""
+        self._try(lambda done: super(Output, self).flush())
+
+    def _try(self, work: Callable[[int], object]) -> None:
+        """Call `work` with the number of bytes accepted so far until it succeeds."""
+        done = 0
+        while self.failure is None:
             try:
-                return self._write(data)
+                work(done)
+                return
+            except BlockingIOError as error:  # a full pipe that another process has made non-blocking
+                done += error.characters_written
+                select.select([], [self.fileno()], [])
             except OSError as error:
                 self.failure = _failure(error)
                 if self.fails:
                     raise self.failure from None
-        return len(data)
-
-    def _write(self, data: bytes | memoryview) -> int:
-        while (count := self._raw.write(data)) is None:  # a full pipe that another process has made non-blocking
-            select.select([], [self._raw], [])
-        return count
 
 
 def _failure(error: OSError) -> Exception:
@@ -73,10 +73,10 @@ def open_standard_streams(*, deferred: bool) -> None:
     """
     _occupy_closed_descriptors()
     if sys.stdout is sys.__stdout__:  # not yet prepared, nor replaced by a notebook or a test
-        sys.stdout = _prepared(sys.stdout, "<stdout>", os.O_RDONLY, "utf-8", "surrogateescape")
+        sys.stdout = _prepared(sys.stdout, os.O_RDONLY, "utf-8", "surrogateescape")
     if sys.stderr is sys.__stderr__:
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-        sys.stderr = _prepared(sys.stderr, "<stderr>", os.O_WRONLY, encoding, "backslashreplace")
+        sys.stderr = _prepared(sys.stderr, os.O_WRONLY, encoding, "backslashreplace")
     if (output := _output()) is not None:
         output.fails = not deferred
 
@@ -98,8 +98,8 @@ def raise_failure() -> None:
 
 
 def _output() -> Output | None:
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return raw if isinstance(raw, Output) else None
+    buffer = getattr(sys.stdout, "buffer", None)
+    return buffer if isinstance(buffer, Output) else None
 
 
 def _occupy_closed_descriptors() -> None:
@@ -115,7 +115,7 @@ def _occupy_closed_descriptors() -> None:
             os.set_inheritable(number, True)
 
 
-def _prepared(stream: TextIO | None, name: str, closed_mode: int, encoding: str, errors: str) -> TextIO:
+def _prepared(stream: TextIO | None, closed_mode: int, encoding: str, errors: str) -> TextIO:
     """Return a text stream that writes to `stream`; to the null device, opened with `closed_mode`, if it is None."""
     raw: Any
     live = False
@@ -125,5 +125,4 @@ def _prepared(stream: TextIO | None, name: str, closed_mode: int, encoding: str,
         stream.flush()
         raw = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer between them
         live = bool(stream.line_buffering) or getattr(stream, "write_through", False)
-    buffer = io.BufferedWriter(Output(raw, name))  # type: ignore[type-var]
-    return io.TextIOWrapper(buffer, encoding, errors, line_buffering=live)
+    return io.TextIOWrapper(Output(raw), encoding, errors, line_buffering=live)

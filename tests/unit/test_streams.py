@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from run_folder import environment
+from seq2seq.cli.streams import Output
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
 
@@ -85,3 +90,45 @@ def test_stdout_is_utf8_in_any_locale(variables: tuple[str, ...]) -> None:
 
 def test_an_error_is_one_line() -> None:
     assert shell("", "x", "fail") == (2, TEXT, WARNING + b"error: two\\nlines\n")
+
+
+def test_ctrl_c_during_a_write_does_not_repeat_it() -> None:
+    """A signal at the moment when the reader has received the bytes."""
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    for moment in range(1, 101):
+        reading, writing = os.pipe()
+        written = 0
+        with Output(io.FileIO(writing, "wb")) as stream:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, moment * 1e-5)
+                while written < 60_000:  # the pipe has room for 65,536
+                    stream.write(b"x")
+                    written += 1
+                    stream.flush()
+                time.sleep(1)
+            except KeyboardInterrupt:
+                pass
+        with os.fdopen(reading, "rb") as received:
+            assert len(received.read()) in (written, written + 1)
+    signal.signal(signal.SIGALRM, previous)
+
+
+def test_a_full_non_blocking_pipe_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    content, received = bytes(range(256)) * 1000, bytearray()
+
+    def read() -> None:
+        while block := os.read(reading, 50_000):
+            received.extend(block)
+
+    thread = threading.Thread(target=read)
+    with Output(io.FileIO(writing, "wb")) as stream:
+        stream.write(content[:9])
+        timer = threading.Timer(0.05, thread.start)
+        timer.start()
+        stream.write(content[9:])
+        stream.flush()
+    timer.join()
+    thread.join()
+    assert received == content
