@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
-import signal
 import sys
-import threading
-import time
 
 
 def closed(*numbers: int) -> None:
@@ -39,14 +36,3 @@ def ascii_only() -> None:
     locale.setlocale(locale.LC_ALL, "C")
     sys.stdout.reconfigure(encoding="ascii", errors="strict")  # type: ignore[union-attr]
     sys.stderr.reconfigure(encoding="ascii", errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def signalled(number: int, seconds: float) -> None:
-    """Receive a signal after some time."""
-
-    def send() -> None:
-        time.sleep(seconds)
-        os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=send, daemon=True).start()
