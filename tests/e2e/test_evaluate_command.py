@@ -196,14 +196,15 @@ def test_a_test_set_drawn_from_changed_training_text_is_refused(tmp_path: Path) 
     loaded = load_model(model, torch.device("cpu"))
     held_out = load_corpus(loaded.config.data).held_out_texts()
     recorded = TrainingText(9, {name: text_fingerprint(text) for name, text in held_out.items()})
-    model = tmp_path / "elsewhere"
+    older, model = tmp_path / "older", tmp_path / "elsewhere"  # the text lies in their folder
+    save_model(older, loaded)
     save_model(model, dataclasses.replace(loaded, text=recorded))
     short = ("--beam-size", 1, "--max-length-ratio", 0, "--max-length-extra", 2)
     assert scores(model, *short)["test"]["sentences"] == 1
     write(text, [f"new {line}\t{line} {i}" for i, line in enumerate(LINES)])
     message = f"error: {model}: the test set drawn from the training text now is not the one that the model held out"
     assert evaluate(model, *short, status=2).stderr.splitlines()[-1].startswith(message)
-    assert evaluate(f"{tmp_path / 'a' / 'model'},{model}", *short, status=2).stderr.splitlines()[-1].startswith(message)
+    assert evaluate(f"{older},{model}", *short, status=2).stderr.splitlines()[-1].startswith(message)
 
 
 def test_files_that_are_not_parallel(tmp_path: Path) -> None:
