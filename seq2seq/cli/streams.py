@@ -39,6 +39,10 @@ class Output(io.BufferedWriter):
         self._try(lambda done: super(Output, self).write(rest[done:]))
         return rest.nbytes
 
+    def seekable(self) -> bool:
+        """Return False: output is only appended."""
+        return False
+
     def flush(self) -> None:
         """Write what is buffered; raises as `write`."""
         self._try(lambda done: super(Output, self).flush())
