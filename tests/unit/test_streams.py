@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -98,16 +99,18 @@ def test_ctrl_c_during_a_write_does_not_repeat_it() -> None:
     for moment in range(1, 101):
         reading, writing = os.pipe()
         written = 0
-        with Output(io.FileIO(writing, "wb")) as stream:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, moment * 1e-5)
-                while written < 60_000:  # the pipe has room for 65,536
-                    stream.write(b"x")
-                    written += 1
-                    stream.flush()
-                time.sleep(1)
-            except KeyboardInterrupt:
-                pass
+
+        def write(stream: Output, moment: int) -> None:
+            nonlocal written
+            signal.setitimer(signal.ITIMER_REAL, moment * 1e-5)
+            while written < 60_000:  # the pipe has room for 65,536
+                stream.write(b"x")
+                written += 1
+                stream.flush()
+            time.sleep(1)
+
+        with Output(io.FileIO(writing, "wb")) as stream, contextlib.suppress(KeyboardInterrupt):
+            write(stream, moment)  # a function: the jump of a loop may lie outside of a `try` around it
         with os.fdopen(reading, "rb") as received:
             assert len(received.read()) in (written, written + 1)
     signal.signal(signal.SIGALRM, previous)
