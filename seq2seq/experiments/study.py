@@ -38,6 +38,8 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path, storage = folder.absolute() / DATABASE_NAME, None
     with folder_held(folder, "tune.folder", use="search"):
+        if path.is_file() and _beginning(path) not in (b"", b"SQLite format 3\0"):  # Optuna would not close it
+            raise StorageError(f"cannot use {folder / DATABASE_NAME}: it is not a database")
         try:
             storage = optuna.storages.RDBStorage(_database_url(path))
             yield _load_study(storage, maximise)
@@ -49,6 +51,11 @@ def open_study(folder: Path, maximise: bool) -> Iterator[Study]:
             if storage is not None:
                 storage.remove_session()
                 storage.engine.dispose()
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _database_url(path: Path) -> str:
