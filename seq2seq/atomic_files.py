@@ -17,8 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seq2seq.errors import StorageError
-from seq2seq.errors import first_line as first_line
+from seq2seq.errors import StorageError, first_line
 
 ABANDONED_SEC = 24 * 3600
 

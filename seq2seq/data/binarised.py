@@ -20,11 +20,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import first_line, new_folder, part_folder, storage_errors
+from seq2seq.atomic_files import new_folder, part_folder, storage_errors
 from seq2seq.data.batch import RaggedIds
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import DataError
+from seq2seq.errors import DataError, first_line
 from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import first_line
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.data.writing import lacks_spaces
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig

@@ -1,4 +1,4 @@
-"""Read text files line by line: UTF-8, plain or gzip, told by their first bytes and not by their names.
+"""Read text files line by line: UTF-8, plain or gzip, which the first bytes of a file show, not its name.
 
 Every command reads text through this module. The only separator of lines is a line feed: U+2028, U+0085 and similar
 characters occur inside real sentences. `str.splitlines` would split there and misalign every later line with the other

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from seq2seq.atomic_files import first_line
-from seq2seq.errors import StorageError
+from seq2seq.errors import StorageError, first_line
 from seq2seq.experiments.sweep_results import read_result
 from seq2seq.storage.run_lock import folder_held
 

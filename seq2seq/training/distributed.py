@@ -13,8 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from seq2seq.atomic_files import first_line
-from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.errors import ConfigError, Seq2SeqError, first_line
 
 TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may prepare the data or validate while every other rank waits
 LOST_MARKERS = ("gloo", "Connection", "Broken pipe", "NCCL", "store", "Timed out")
