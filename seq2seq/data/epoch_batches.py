@@ -28,7 +28,10 @@ class EpochBatches:
         max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
         pairs_of = epoch_pairs(text, tokenizer, data.sampling, max_length, training.seed, cache)
         self._training = training
-        self._prepare = functools.partial(prepare, text, tokenizer, max_length, cache)
+        sampled = data.sampling.src is not None or data.sampling.tgt is not None
+        # Preparing reads the whole text: without sampling, the pairs of any epoch are those that are prepared already.
+        unsampled = functools.partial(prepare, text, tokenizer, max_length, cache)
+        self._unsampled = unsampled if sampled else functools.partial(pairs_of, 0)
         self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded at its first use
         self._order_of = functools.lru_cache(1)(self._order)
 
@@ -39,7 +42,7 @@ class EpochBatches:
 
     def longest_src(self) -> int:
         """Return the source tokens, without EOS, of the longest training sentence, in its best segmentation."""
-        return int(self._prepare().src_lengths.max()) - 1
+        return int(self._unsampled().src_lengths.max()) - 1
 
     def worst(self, epoch: int, cost: Cost) -> Batch:
         """Return the batch of `epoch` with the highest cost (see `batching.costliest`)."""
