@@ -24,7 +24,7 @@ from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError, ModelFileError, NotFiniteError
+from seq2seq.errors import ConfigError, NotFiniteError
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
@@ -129,8 +129,6 @@ class Translator:
         models = [load_model(Path(path), place) for path in paths]
         first = models[0]
         for path, model in zip(paths, models, strict=True):
-            if not all(weight.isfinite().all() for weight in model.network.parameters()):
-                raise ModelFileError(f"{path} has weights that are not finite: it is damaged or its training diverged")
             if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
                 raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
         return cls(
