@@ -4,6 +4,7 @@
     python scripts/benchmark.py translate --data DIR --model RUN --json > translate.json
     python scripts/benchmark.py data --data DIR
     python scripts/benchmark.py overhead --data DIR
+    python scripts/benchmark.py load --data DIR
 
 DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz); without them the text is synthetic.
 Both systems get the same batches or sentences and the same number of threads. Each measurement runs in its own process,
@@ -39,6 +40,7 @@ MODULES = {  # measurement -> module
     "train_ours": "benchmark_training",
     "train_textbook": "benchmark_training",
     "overhead": "benchmark_training",
+    "train_under_load": "benchmark_load",
     "translate_ours": "benchmark_translation",
     "translate_textbook": "benchmark_translation",
     "prepare_pairs": "benchmark_preparation",
@@ -53,7 +55,9 @@ def main() -> None:
         print(json.dumps(measure(*map(json.loads, args.call))))
         return
     run = Run(args)
-    results = {"train": train, "translate": translate, "data": data, "overhead": overhead}[args.command](run)
+    results = {"train": train, "translate": translate, "data": data, "overhead": overhead, "load": load}[args.command](
+        run
+    )
     if args.json:
         print(json.dumps({"benchmark": args.command, "work": run.work, "results": results}))
     else:
@@ -164,6 +168,41 @@ def overhead(run: Run) -> Results:
     }
 
 
+def load(run: Run) -> Results:
+    """Time training beside busy processes that come and go, with runtime.threads=auto and with fixed numbers."""
+    args = run.args
+    counts = range(1, (args.threads or len(os.sched_getaffinity(0))) + 1)
+    fixed = {"auto": "auto", **{plural(count): count for count in counts}}
+    arguments = {"batch_tokens": args.batch_tokens[-1], "busy": args.busy, "phase_sec": args.phase_sec}
+    rounds = run.in_turn(*(("train_under_load", arguments | {"threads": threads}) for threads in fixed.values()))
+    run.work |= {
+        "threads": "see the rows",
+        "phases": f"{args.phase_sec:g} s each",
+        "batch_tokens": args.batch_tokens[-1],
+    }
+    speeds = [
+        [[phase["tokens"] / phase["sec"] for phase in measured["phases"]] for measured in measured_round]
+        for measured_round in rounds
+    ]
+    results = {}
+    for number in dict.fromkeys(args.busy):
+        places = [place for place, busy in enumerate(args.busy) if busy == number]
+        figures = {
+            f"{name}_tokens_per_sec": spread(speed[row][place] for speed in speeds for place in places)
+            for row, name in enumerate(fixed)
+        }
+        best = spread(speed[0][place] / max(row[place] for row in speed[1:]) for speed in speeds for place in places)
+        results[f"{number} busy"] = figures | {"ratio_best_fixed": best}
+    return results
+
+
+def plural(count: int) -> str:
+    """Return the name of a fixed number of threads."""
+    return f"{count}_thread{'s' * (count > 1)}"
+
+
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, data, overhead, load)}
+
 # --- measuring processes ---------------------------------------------------------------------------------------------
 
 
@@ -253,9 +292,9 @@ def cell(figure: dict[str, float] | None) -> str:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; each benchmark accepts the flags of all and shows its own in its help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,translate,data,overhead}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,translate,data,overhead,load}")
     commands.add_parser("measure").add_argument("call", nargs=3)  # internal: a measuring process
-    for name, benchmark in (("train", train), ("translate", translate), ("data", data), ("overhead", overhead)):
+    for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__, description=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
         add_flags(command, name)
@@ -270,9 +309,14 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    """Parse an integer of at least 0; raise ValueError otherwise."""
+    return positive(text) if text != "0" else 0
+
+
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of all benchmarks to `command`; its help shows those of benchmark `name`."""
-    every, training = ("train", "translate", "data", "overhead"), ("train", "data", "overhead")
+    every, training = ("train", "translate", "data", "overhead", "load"), ("train", "data", "overhead", "load")
 
     def add(flag: str, users: Sequence[str], default: Any, meaning: str = "", **options: Any) -> None:
         help = f"{meaning} (default: %(default)s)" if name in users else argparse.SUPPRESS
@@ -302,6 +346,8 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add(
         "--data-pairs", ("data",), [125_000, 500_000], "sizes of the two corpora, in pairs", metavar=("N", "M"), nargs=2
     )
+    add("--busy", ("load",), [0, 1, 2, 1, 0, 2], "busy processes in each phase", metavar="N", nargs="+", type=natural)
+    add("--phase-sec", ("load",), 30.0, "length of a phase", metavar="SEC", type=float)
     # The fixed workload; tests reduce it.
     for flag, value in (("--grammar-pairs", 29_000), ("--vocab", 8000), ("--hidden", 512)):
         add(flag, (), value)

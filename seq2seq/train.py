@@ -136,7 +136,7 @@ def run_training(
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed.
     """
     group, console = run.group, Console(stderr=True)
-    configure(config.runtime)
+    configure(config.runtime, group.local_size)
     device = group.device(resolve_device(config.training.device))
     dtype = resolve_precision(config.training.precision, device)
     if group.is_main:

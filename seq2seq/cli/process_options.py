@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_THREADS = next(field for field in dataclasses.fields(RuntimeConfig) if field.name == "threads")
 PRECISIONS = tuple(InferencePrecisionName.__members__)
 
 
@@ -101,6 +102,10 @@ def field_type(field: dataclasses.Field[Any]) -> Callable[[str], int]:
     return whole_number(field.metadata["at_least"], field.metadata["at_most"])
 
 
+def _threads(text: str) -> int | str:
+    return text if text == "auto" else field_type(_THREADS)(text)
+
+
 def argument_text(argument: str) -> str:
     """Return a text of the command line as UTF-8, whatever the locale; bytes that are not UTF-8 become U+FFFD."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -147,8 +152,12 @@ def add_process_options(parser: argparse.ArgumentParser, int8: bool = True) -> a
         choices=PRECISIONS if int8 else PRECISIONS[:-1],
         help="type of the matrix products (default: auto: bf16 if the hardware has it, else fp32)",
     )
-    threads = field_type(next(f for f in dataclasses.fields(RuntimeConfig) if f.name == "threads"))
-    group.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: torch's default)")
+    group.add_argument(
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help="CPU threads (default: auto: as many as other processes leave cores for, followed while running)",
+    )
     return group
 
 
@@ -169,7 +178,7 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
     from seq2seq import runtime
     from seq2seq.inference.translator import Translator
 
-    runtime.configure(RuntimeConfig(threads=args.threads))
+    runtime.configure(RuntimeConfig(threads=args.threads or "auto"))
     translator = Translator.load(
         *models,
         device="auto" if args.device is None else args.device,

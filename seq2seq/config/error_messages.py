@@ -49,5 +49,9 @@ def explain(error: OmegaConfBaseException, key: str = "") -> str:
         return f"{key}: {message}{hint} (a literal ${{ is written \\${{, in single quotes)".removeprefix(": ")
     if not key:
         return message
-    known = key.startswith("hydra.") or any(known == key for known, _ in walk(Config))
+    fields = dict(walk(Config))
+    word = fields[key].metadata["word"] if key in fields else None
+    if word and (value := re.search(r"Value '(.*)' of type", message)):
+        return f"{key}={value[1]} is neither a number nor {word}"
+    known = key.startswith("hydra.") or key in fields
     return f"{key}: {message}" if known else unknown_key(key)

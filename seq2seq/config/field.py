@@ -45,6 +45,7 @@ def field(
     at_most: int | float | None = None,
     effect: Effect | None = None,
     used_by: tuple[Choice, ...] | None = None,
+    word: str | None = None,
 ) -> Any:
     """Declare one config field.
 
@@ -56,6 +57,7 @@ def field(
         at_most: largest value allowed.
         effect: of changing the value; None: that of the enclosing group, `Effect.result` at the top.
         used_by: algorithms that read the field, whose names start its help; None: all.
+        word: what can be given in place of a number, such as "auto".
     """
     doc = doc if used_by is None else f"{', '.join(map(str, used_by))}: {doc}"
     metadata = {
@@ -65,6 +67,7 @@ def field(
         "at_most": at_most,
         "effect": effect,
         "used_by": used_by,
+        "word": word,
     }
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -101,7 +104,11 @@ def check_ranges(group: Any, prefix: str = "") -> None:
     """
     for key, field in walk(type(group), prefix):
         value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
-        low, high = field.metadata["at_least"], field.metadata["at_most"]
+        low, high, word = (field.metadata[name] for name in ("at_least", "at_most", "word"))
+        if word is not None and isinstance(value, str):
+            if value == word:
+                continue
+            raise ConfigError(f"{key}={value} is neither a number nor {word}: {value_range(field)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value} is not a finite number")
         if value is not None and ((low is not None and not value >= low) or (high is not None and not value <= high)):

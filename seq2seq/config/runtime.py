@@ -33,4 +33,10 @@ class RuntimeConfig:
         KernelsName.auto,
         "auto: compiled kernels on a CPU if the machine has a C++ compiler; plain: torch operations only",
     )
-    threads: int | None = field(None, "CPU threads; null: torch's default", at_least=1, at_most=1024)
+    threads: int | str | None = field(
+        "auto",
+        "CPU threads; auto: as many as other processes leave cores for, followed while running; null: torch's default",
+        at_least=1,
+        at_most=1024,
+        word="auto",
+    )

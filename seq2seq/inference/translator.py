@@ -33,6 +33,7 @@ from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.kernels import bindings
 from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import batches, num_hypotheses, search
@@ -267,6 +268,7 @@ class Translator:
         lengths = [len(part.input.ids) + 1 for part in parts]
         with self.inference_mode():
             for batch in batches(lengths, decode.batch_tokens, num_hypotheses(decode, n_best)):
+                bindings.threads()  # follows the load also where no kernel asks
                 inputs = [parts[i].input for i in batch]
                 rows = search(self.ensemble, inputs, decode, n_best=n_best, banned_sequences=banned, device=self.device)
                 for i, hypotheses in zip(batch, rows, strict=True):

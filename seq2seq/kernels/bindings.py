@@ -7,6 +7,7 @@ They work on CPU tensors of float32, bfloat16 or float64. Sums, carried states a
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cffi
@@ -22,12 +23,24 @@ _TYPES = {  # of elements and of sums, as kernels.h is read with
     torch.float64: ("fp64", "typedef double element; typedef double sum;"),
 }
 _enabled = True
+_threads: Callable[[], int] = torch.get_num_threads
 
 
 def enable(enabled: bool) -> None:
     """Enable or disable the kernels in this process (default: enabled)."""
     global _enabled
     _enabled = enabled
+
+
+def ask_for_threads(source: Callable[[], int]) -> None:
+    """Ask `source` for the number of threads before each kernel that uses several (default: torch's number)."""
+    global _threads
+    _threads = source
+
+
+def threads() -> int:
+    """Return the number of threads to use now; a source that follows the load also sets torch's."""
+    return _threads()
 
 
 def usable(values: Tensor) -> bool:
@@ -132,7 +145,7 @@ class Kernel:
         """Run the kernel."""
         fields = self._fixed.copy()
         if self._has_threads:
-            fields["threads"] = torch.get_num_threads()
+            fields["threads"] = _threads()
         cast, pointers = self._cast, self._pointers
         for field, value in arguments.items():
             kind = type(value)  # a call in a search takes microseconds, and `isinstance` of a Tensor is slow

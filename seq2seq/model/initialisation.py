@@ -10,6 +10,7 @@ from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.cells import Cell
 from seq2seq.model.decoder import AttentionalLayer
 from seq2seq.model.layers import RecurrentLayer
+from seq2seq.runtime.threads import one_thread
 
 
 def initialise(network: nn.Module, config: InitialisationConfig) -> None:
@@ -83,6 +84,7 @@ def _fill(weight: Tensor, gates: int, kind: MatrixInit, config: InitialisationCo
             case MatrixInit.xavier:
                 nn.init.xavier_uniform_(gate)
             case MatrixInit.orthogonal:
-                gate.copy_(nn.init.orthogonal_(torch.empty_like(gate)))
+                with one_thread():  # torch's QR decomposition depends on the number of threads
+                    gate.copy_(nn.init.orthogonal_(torch.empty_like(gate)))
             case MatrixInit.uniform:
                 nn.init.uniform_(gate, -config.uniform_range, config.uniform_range)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from seq2seq.runtime.control_groups import group_folders, read_text
 
 
 def available_bytes(processes: int = 1, root: Path = Path("/")) -> int | None:
@@ -24,42 +26,23 @@ def available_bytes(processes: int = 1, root: Path = Path("/")) -> int | None:
 
 def _left_in_groups(root: Path) -> Iterator[int]:
     """Yield the bytes left below the limit of each control group: of version 2, then of version 1."""
-    for folder in _groups(root, "", root / "sys/fs/cgroup"):
+    for folder in group_folders(root, ""):
         stat = _table(folder / "memory.stat")
         cache = stat.get("inactive_file", 0) + stat.get("active_file", 0)
         yield from _left(folder / "memory.max", folder / "memory.current", cache)
-    for folder in _groups(root, "memory", root / "sys/fs/cgroup/memory"):
+    for folder in group_folders(root, "memory"):
         stat = _table(folder / "memory.stat")
         cache = stat.get("total_inactive_file", 0) + stat.get("total_active_file", 0)
         yield from _left(folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes", cache)
 
 
-def _groups(root: Path, controller: str, mount: Path) -> Iterator[Path]:
-    """Yield the folder of this process' group and of the groups around it, up to the mount point.
-
-    Inside a container, /proc may name the path outside of it, of which only the mount point exists here.
-    """
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            inner = PurePosixPath(path.lstrip("/"))
-            yield from (mount / part for part in (inner, *inner.parents))
-
-
 def _left(limit: Path, usage: Path, cache: int) -> Iterator[int]:
-    limit_bytes, used_bytes = _text(limit).strip(), _text(usage).strip()
+    limit_bytes, used_bytes = read_text(limit).strip(), read_text(usage).strip()
     if limit_bytes.isdigit() and used_bytes.isdigit():  # "max" is no limit
         yield int(limit_bytes) - max(0, int(used_bytes) - cache)
 
 
 def _table(path: Path) -> dict[str, int]:
     """Return the numbers of a file with lines of a name and a number."""
-    rows = [line.replace(":", " ").split() for line in _text(path).splitlines()]
+    rows = [line.replace(":", " ").split() for line in read_text(path).splitlines()]
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""

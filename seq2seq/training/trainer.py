@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.batching import Cost
+from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.run_folder import BEST_NAME, LAST_NAME, PREVIOUS_NAME
@@ -148,6 +149,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> None:
         """Make one update from `batch`; skip it if its loss or gradient is not finite."""
         started, tokens, progress, config = time.monotonic(), batch.tgt_tokens, self.progress, self.config
+        bindings.threads()  # follows the load also where no kernel asks
         self.network.train()
         ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
         own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cells import Cell
@@ -20,6 +22,8 @@ from seq2seq.model.cpu.hashed_dropout import run_hashed
 
 if TYPE_CHECKING:
     from seq2seq.model.network import Seq2Seq
+
+MKL_SMALL_ROWS = 12
 
 
 def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[..., Tensor] | None:
@@ -34,6 +38,18 @@ def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[.
 def attentional_layer(cell: Cell, words: Tensor) -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
     """Return the fast loop over `AttentionalLayer.step`, or None."""
     return attentional.run_compiled if has_kernels(cell) and bindings.usable(words) else None
+
+
+def small_product(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    """Return `layer(inputs)` for a row per sentence, with the same result for any number of threads.
+
+    MKL's products of 5 to 11 rows of fp32 add up in an order that depends on the number of threads.
+    """
+    rows = len(inputs)
+    if rows < MKL_SMALL_ROWS and inputs.is_cpu and bindings.compute_dtype(inputs) == torch.float32:
+        inputs = pad(inputs, (0, 0, 0, MKL_SMALL_ROWS - rows))
+    outputs: Tensor = layer(inputs)
+    return outputs[:rows]
 
 
 def dropout(values: Tensor, p: float) -> Callable[[Tensor, float], Tensor] | None:

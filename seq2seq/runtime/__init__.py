@@ -14,15 +14,20 @@ from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import bindings
+from seq2seq.runtime.threads import thread_source
 
 # mallopt parameter numbers (glibc malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def configure(config: RuntimeConfig) -> None:
-    """Apply the process settings; called by commands only, never at import."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+def configure(config: RuntimeConfig, processes: int = 1) -> None:
+    """Apply the process settings; called by commands only, never at import.
+
+    Args:
+        config: the settings.
+        processes: ranks of this run on this machine, which share its cores.
+    """
+    bindings.ask_for_threads(thread_source(config.threads, processes))
     bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
