@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from seq2seq import instruction_set
 from seq2seq.kernels import cache, compiler
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")
-FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+FLAGS = ["-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 COMPILE_SEC = 240.0  # 15 s of CPU time on a slow core; a busy machine takes several times that
@@ -39,8 +40,11 @@ def library() -> Build:
     """Return the library, compiled if it is not in the user's cache folder."""
     problem = None
     try:
-        command = compiler.find()
-        for flags in ([*FLAGS, "-fopenmp"], FLAGS):  # Apple's compiler has no OpenMP: one thread is better than nothing
+        command, common = compiler.find(), [*instruction_set.COMPILER_FLAGS[instruction_set.current()], *FLAGS]
+        for flags in (
+            [*common, "-fopenmp"],
+            common,
+        ):  # Apple's compiler has no OpenMP: one thread is better than nothing
             try:
                 path = _compiled(command, flags)
             except compiler.CompilerError as error:
