@@ -129,7 +129,8 @@ class Trainer:
         if self._validation_due():  # killed between a save and the validation that follows it
             self._validate()
         while not self._finished():
-            self.train_step(self._next_batch())
+            began = time.monotonic()  # the wait for the batch is part of the update's time
+            self.train_step(self._next_batch(), began)
             self._log_progress()
             if self._validation_due():
                 self._save()  # first: a validation may take long
@@ -145,9 +146,12 @@ class Trainer:
             (self.output.folder / PREVIOUS_NAME).unlink(missing_ok=True)
         self._stop_if_signalled()
 
-    def train_step(self, batch: Batch) -> None:
-        """Make one update from `batch`; skip it if its loss or gradient is not finite."""
-        started, tokens, progress, config = time.monotonic(), batch.tgt_tokens, self.progress, self.config
+    def train_step(self, batch: Batch, began: float) -> None:
+        """Make one update from `batch`; skip it if its loss or gradient is not finite.
+
+        `began` is the time (`time.monotonic`) from which the logged speed counts the update.
+        """
+        tokens, progress, config = batch.tgt_tokens, self.progress, self.config
         self.network.train()
         ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
         own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)
@@ -168,7 +172,7 @@ class Trainer:
                 self.average.update(progress.step)
             if record_loss(progress, loss):
                 self.output.log.event(EventKind.spike, step=progress.step, loss=loss, grad_norm=norm)
-            sec, slots = time.monotonic() - started, batch.padded_tokens
+            sec, slots = time.monotonic() - began, batch.padded_tokens
             progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
         else:
             self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)
