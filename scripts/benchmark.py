@@ -196,7 +196,7 @@ class Run:
         for number in range(1, self.args.pairs + 1):
             print(f"round {number} of {self.args.pairs}:", *(name for name, _ in measurements), file=sys.stderr)
             rounds.append([self.measure(name, **arguments) for name, arguments in measurements])
-        for name in ("dtype", "threads", "torch"):
+        for name in ("dtype", "threads", "torch", "isa"):
             self.work |= {name: rounds[0][0][name]} if name in rounds[0][0] else {}
         return rounds
 

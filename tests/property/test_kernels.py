@@ -246,6 +246,9 @@ def test_no_tokens_lose_nothing() -> None:
     output = nn.Linear(3, 7)
     loss, nll = output_loss(output, torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 0.1)
     assert (loss.item(), nll.item()) == (0, 0)
+    loss.backward()
+    assert output.weight.grad is not None
+    assert not output.weight.grad.any()
 
 
 def assert_same_direction(network: Seq2Seq, batch: Batch, least: float, matrices_alone: bool = False) -> None:
