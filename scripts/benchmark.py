@@ -292,8 +292,8 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add(
         "--data",
         every,
-        None,
-        "folder of Multi30k, or synthetic; None: data/multi30k, or synthetic text where it lacks the files",
+        "auto",
+        "folder of Multi30k, or synthetic; auto: data/multi30k, or synthetic text where it lacks the files",
         metavar="DIR",
         type=str,
     )

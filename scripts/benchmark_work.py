@@ -20,8 +20,7 @@ from seq2seq.errors import DataError
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")
-SYNTHETIC = "synthetic"
-"""Value of `--data` that asks for synthetic text."""
+AUTO, SYNTHETIC = "auto", "synthetic"  # values of `--data` that are no folder
 DEFAULT_FOLDER = "data/multi30k"
 DROPOUT = 0.2
 MAX_LENGTH = 100
@@ -51,7 +50,7 @@ class Settings:
         model: model file or run folder for translation; None: random weights.
     """
 
-    data: str | None
+    data: str
     cache: str
     grammar_pairs: int
     vocab: int
@@ -86,19 +85,19 @@ def set_up(settings: Settings) -> dict[str, Any]:
     return {"data": str(folder), "corpus": corpus, "pairs": len(train), "vocab": vocab}
 
 
-def corpus_folder(data: str | None) -> Path | None:
+def corpus_folder(data: str) -> Path | None:
     """Return the folder that `--data` names, or None for synthetic text.
 
-    Without `--data` it is the folder that the train command downloads Multi30k to, if that was done.
+    `auto` is the folder that the train command downloads Multi30k to, if that was done.
 
     Raises:
         DataError: the folder that the user names lacks a file.
     """
     if data == SYNTHETIC:
         return None
-    folder = Path(data or DEFAULT_FOLDER)
+    folder = Path(DEFAULT_FOLDER if data == AUTO else data)
     missing = [name for part in PARTS for name in file_names(part) if not (folder / name).is_file()]
-    if missing and data:
+    if missing and data != AUTO:
         raise DataError(f"--data {data}: {', '.join(missing)} missing; name a folder of Multi30k, or {SYNTHETIC}")
     if missing:
         print(f"no Multi30k in {folder}: the text is synthetic (--data DIR names a folder)", file=sys.stderr)

@@ -219,12 +219,12 @@ def test_synthetic_text_is_asked_for_or_announced(
     monkeypatch.chdir(tmp_path)
     assert benchmark_work.corpus_folder("synthetic") is None
     assert capsys.readouterr().err == ""
-    assert benchmark_work.corpus_folder(None) is None
+    assert benchmark_work.corpus_folder("auto") is None
     assert capsys.readouterr().err.startswith("no Multi30k in data/multi30k: the text is synthetic")
     (tmp_path / "data" / "multi30k").mkdir(parents=True)
     for name in ("train.en.gz", "train.de.gz", "val.en.gz", "val.de.gz"):
         (tmp_path / "data" / "multi30k" / name).touch()
-    assert benchmark_work.corpus_folder(None) == Path("data/multi30k")
+    assert benchmark_work.corpus_folder("auto") == Path("data/multi30k")
     assert capsys.readouterr().err == ""
 
 
