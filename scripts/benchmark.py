@@ -6,7 +6,8 @@
     python scripts/benchmark.py overhead --data DIR
     python scripts/benchmark.py load --data DIR
 
-DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz); without them the text is synthetic.
+DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz), as data/multi30k does where
+`python -m seq2seq.train data=multi30k` has downloaded them; `--data synthetic` asks for synthetic text.
 Both systems get the same batches or sentences and the same number of threads. Each measurement runs in its own process,
 alternating between both systems, so that a drift of the machine affects both. A figure is the median (min–max) of the
 measurements, a ratio that of adjacent pairs. Tokens are target tokens with EOS and without padding. CPU only.
@@ -45,6 +46,7 @@ MODULES = {  # measurement -> module
     "translate_textbook": "benchmark_translation",
     "prepare_pairs": "benchmark_preparation",
 }
+USER_ERROR = 2
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 
 
@@ -52,8 +54,7 @@ def main() -> None:
     """Run the benchmark of the command line."""
     args = parse()
     if args.command == "measure":
-        print(json.dumps(measure(*map(json.loads, args.call))))
-        return
+        sys.exit(measuring_process(args.call))
     run = Run(args)
     results = {"train": train, "translate": translate, "data": data, "overhead": overhead, "load": load}[args.command](
         run
@@ -221,6 +222,8 @@ class Run:
         call = [json.dumps(part) for part in (name, self.settings, arguments)]
         command = [sys.executable, os.path.abspath(__file__), "measure", *call]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode == USER_ERROR:
+            sys.exit(USER_ERROR)  # the process has named the error
         if done.returncode:
             sys.exit(f"measurement {name} failed with exit status {done.returncode}")
         measured: Measured = json.loads(done.stdout.splitlines()[-1])
@@ -232,9 +235,16 @@ class Run:
         for number in range(1, self.args.pairs + 1):
             print(f"round {number} of {self.args.pairs}:", *(name for name, _ in measurements), file=sys.stderr)
             rounds.append([self.measure(name, **arguments) for name, arguments in measurements])
-        for name in ("dtype", "threads", "torch"):
+        for name in ("dtype", "threads", "torch", "isa"):
             self.work |= {name: rounds[0][0][name]} if name in rounds[0][0] else {}
         return rounds
+
+
+def measuring_process(call: Sequence[str]) -> int:
+    """Print the result of one measurement, or a user's error in one line; return the exit status."""
+    from seq2seq.cli.exit_status import run
+
+    return run(lambda: print(json.dumps(measure(*map(json.loads, call)))))
 
 
 def measure(name: str, settings: dict[str, Any], arguments: dict[str, Any]) -> Measured:
@@ -323,7 +333,14 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(flag, default=default, help=help, **{"type": positive, **options})
 
     cache = str(Path(tempfile.gettempdir(), "seq2seq-benchmark"))
-    add("--data", every, "data/multi30k", "folder of Multi30k", metavar="DIR", type=str)
+    add(
+        "--data",
+        every,
+        "auto",
+        "folder of Multi30k, or synthetic; auto: data/multi30k, or synthetic text where it lacks the files",
+        metavar="DIR",
+        type=str,
+    )
     add("--cache", every, cache, "folder for the vocabulary and prepared text", metavar="DIR", type=str)
     add("--pairs", every, 5, "measurements of each system", metavar="N")
     add("--threads", every, None, "CPU threads; None: chosen by torch", metavar="N")

@@ -16,9 +16,12 @@ from seq2seq.data.corpora.grammar import splits
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.reading import read_parallel
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import DataError
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")
+AUTO, SYNTHETIC = "auto", "synthetic"  # values of `--data` that are no folder
+DEFAULT_FOLDER = "data/multi30k"
 DROPOUT = 0.2
 MAX_LENGTH = 100
 """Longest side of a training pair, in tokens with EOS."""
@@ -30,9 +33,9 @@ class Settings:
     """Settings of a measuring process.
 
     Attributes:
-        data: folder with train.en.gz, train.de.gz, val.en.gz and val.de.gz.
+        data: folder with train.en.gz, train.de.gz, val.en.gz and val.de.gz; for `set_up` the value of `--data`.
         cache: folder for the vocabulary and prepared text.
-        grammar_pairs: training pairs of the synthetic text that replaces a missing corpus.
+        grammar_pairs: training pairs of the synthetic text.
         vocab: size of the joint vocabulary.
         hidden: size of the decoder state; embeddings, encoder directions and attention have half of it.
         threads: number of CPU threads; None: chosen by torch.
@@ -65,10 +68,14 @@ class Settings:
 
 
 def set_up(settings: Settings) -> dict[str, Any]:
-    """Prepare corpus and vocabulary for all measurements; return the corpus folder and vocabulary size in use."""
-    folder, corpus, vocab = Path(settings.data), f"files of {settings.data}", settings.vocab
-    if not all((folder / name).is_file() for part in PARTS for name in file_names(part)):
-        print(f"no Multi30k in {folder} (--data): the text is synthetic", file=sys.stderr)
+    """Prepare corpus and vocabulary for all measurements; return the corpus folder and vocabulary size in use.
+
+    Raises:
+        DataError: the folder that the user names lacks a file.
+    """
+    folder, vocab = corpus_folder(settings.data), settings.vocab
+    corpus = f"files of {folder}"
+    if folder is None:
         corpus, vocab = "synthetic grammar", min(settings.vocab, GRAMMAR_VOCAB)
         folder = Path(settings.cache) / f"grammar-{settings.grammar_pairs}-{settings.sentences}"
         if not folder.is_dir():
@@ -76,6 +83,25 @@ def set_up(settings: Settings) -> dict[str, Any]:
     train = read(folder, "train")
     make_tokenizer(train, vocab, settings.cache)
     return {"data": str(folder), "corpus": corpus, "pairs": len(train), "vocab": vocab}
+
+
+def corpus_folder(data: str) -> Path | None:
+    """Return the folder that `--data` names, or None for synthetic text.
+
+    `auto` is the folder that the train command downloads Multi30k to, if that was done.
+
+    Raises:
+        DataError: the folder that the user names lacks a file.
+    """
+    if data == SYNTHETIC:
+        return None
+    folder = Path(DEFAULT_FOLDER if data == AUTO else data)
+    missing = [name for part in PARTS for name in file_names(part) if not (folder / name).is_file()]
+    if missing and data != AUTO:
+        raise DataError(f"--data {data}: {', '.join(missing)} missing; name a folder of Multi30k, or {SYNTHETIC}")
+    if missing:
+        print(f"no Multi30k in {folder}: the text is synthetic (--data DIR names a folder)", file=sys.stderr)
+    return None if missing else folder
 
 
 def write_grammar(folder: Path, train_pairs: int, valid_pairs: int) -> None:

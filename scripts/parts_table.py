@@ -1,13 +1,13 @@
 """Ablations of the network and its regularisers: one factor at a time, equal numbers of updates, on a real corpus.
 
-    python scripts/parts_table.py run TABLE --folder runs/parts --data multi30k --seeds 1 2 --jobs 2
-    python scripts/parts_table.py speed TABLE --data multi30k
+    python scripts/parts_table.py run TABLE --folder runs/parts --data data/multi30k --seeds 1 2 --jobs 2
+    python scripts/parts_table.py speed TABLE --data data/multi30k
     python scripts/parts_table.py show TABLE --folder runs/parts
 
 `run` trains every unfinished row in its own run folder, `--jobs` rows at a time with one thread each. `speed`
 alternates updates of the default and of one row in one process, which cancels a drift of the machine. `show` prints the
 scores and, with --plot FILE, draws the training losses (needs matplotlib). --data is a folder with the files of
-Multi30k.
+Multi30k; without it they are downloaded to data/multi30k.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from seq2seq.cli import exit_status
 from seq2seq.config.loading import compose_config, to_config
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.schema import Config
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/parts"), help="folder of the runs (default: runs/parts)"
     )
-    parser.add_argument("--data", help="folder with the files of Multi30k")
+    parser.add_argument("--data", help="folder with the files of Multi30k (default: they are downloaded)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="run: seeds of each row (default: 1)")
     parser.add_argument("--jobs", type=int, default=1, help="run: rows trained at the same time (default: 1)")
     parser.add_argument("--rows", nargs="+", help="only rows whose name contains one of these strings")
@@ -262,4 +263,4 @@ def updater(config: Config) -> tuple[int, Callable[[int], float]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status.run(main))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from seq2seq import instruction_set
 from seq2seq.version import __version__
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from seq2seq.train import train
 
 __all__ = ["Translation", "Translator", "__version__", "train"]
+
+instruction_set.limit_libraries()  # before torch computes anything
 
 _HOMES = {"Translation": "seq2seq.inference.translation", "Translator": "seq2seq.inference.translator"}
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
+from seq2seq import instruction_set
 from seq2seq.cli import streams
 from seq2seq.errors import DataError, Seq2SeqError
 
@@ -27,6 +28,7 @@ def run(body: Callable[[], int | None], *, completes: bool = False) -> int:
     """
     streams.open_standard_streams(deferred=completes)
     try:
+        instruction_set.current()  # an unknown value is an error in every command
         status = _status(body)
         if status == OK:
             streams.raise_failure()

@@ -21,9 +21,19 @@ class KernelsName(Choice):
     plain = "plain"
 
 
+class IsaName(Choice):
+    """Which instructions of the processor are used."""
+
+    auto = "auto"
+    avx2 = "avx2"
+
+
 @dataclass
 class RuntimeConfig:
-    """Threads, memory and kernels: speed, not results, except that `kernels` changes rounding and dropout masks."""
+    """Threads, memory, instructions and kernels: speed, not results.
+
+    Except that `isa` and `kernels` change rounding, and `kernels` changes dropout masks.
+    """
 
     allocator: AllocatorName = field(
         AllocatorName.auto,
@@ -32,6 +42,11 @@ class RuntimeConfig:
     kernels: KernelsName = field(
         KernelsName.auto,
         "auto: compiled kernels on a CPU if the machine has a C++ compiler; plain: torch operations only",
+    )
+    isa: IsaName = field(
+        IsaName.auto,
+        "auto: all instructions that the processor has, or $SEQ2SEQ_ISA; avx2: none above AVX2, so that auto precision "
+        "is fp32, to test and measure how an older processor computes",
     )
     threads: int | str | None = field(
         "auto",

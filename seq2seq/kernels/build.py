@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import logging
 import os
 import platform
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from seq2seq import instruction_set
 from seq2seq.kernels import cache, compiler
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")
-FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
+FLAGS = ["-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
-COMPILE_SEC = 240.0  # 15 s of CPU time on a slow core; a busy machine takes several times that
+COMPILE_SEC = 120.0  # it takes 15 s of CPU time on a slow core, and on a busy machine several times that
+ANNOUNCE_SEC = 3.0  # seconds of waiting after which one line says what for
 REMEMBER_SEC = 3600.0  # seconds before a compiler that timed out is tried again
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,11 @@ def library() -> Build:
     """Return the library, compiled if it is not in the user's cache folder."""
     problem = None
     try:
-        command = compiler.find()
-        for flags in ([*FLAGS, "-fopenmp"], FLAGS):  # Apple's compiler has no OpenMP: one thread is better than nothing
+        command, common = compiler.find(), [*instruction_set.COMPILER_FLAGS[instruction_set.current()], *FLAGS]
+        for flags in (
+            [*common, "-fopenmp"],
+            common,
+        ):  # Apple's compiler has no OpenMP: one thread is better than nothing
             try:
                 path = _compiled(command, flags)
             except compiler.CompilerError as error:
@@ -75,8 +86,24 @@ def _compiled(command: list[str], flags: list[str]) -> Path:
     if not cache.is_sound(path):
         whole = [*command, *flags, f"-DHEADER_HASH={header_hash()}ull", str(SOURCE)]
         hangs = path.with_name(f"{name}.hangs")
-        cache.make(path, lambda made: _compile(whole, made, hangs), wait_sec=COMPILE_SEC + 10)
+        with _announced():
+            cache.make(path, lambda made: _compile(whole, made, hangs), wait_sec=COMPILE_SEC + 10)
     return path
+
+
+@contextlib.contextmanager
+def _announced() -> Iterator[None]:
+    """Log a line if the block, which compiles or waits for a process that does, takes longer than `ANNOUNCE_SEC`."""
+    text = (
+        "compiled kernels: waiting for the C++ compiler, once for this machine (at most %.0f s, then without kernels)"
+    )
+    timer = threading.Timer(ANNOUNCE_SEC, log.warning, (text, COMPILE_SEC))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _compile(command: list[str], made: Path, hangs: Path) -> None:

@@ -16,6 +16,7 @@ template <class Args>
 void cross_entropy(const Args *args) {
     using T = pointed<decltype(args->logits)>;
     using S = decltype(args->smoothing);
+    constexpr bool EXACT = std::is_same_v<T, S>;  // then e^x takes the place of x, and is computed once
     const i64 rows = args->rows, classes = args->classes, *targets = args->targets;
     T *logits = args->logits;
     const S smoothing = args->smoothing;
@@ -32,13 +33,20 @@ void cross_entropy(const Args *args) {
         }
         S right = load(z[targets[row]]);
 #pragma omp simd reduction(+ : total)
-        for (i64 k = 0; k < classes; ++k) total += exponential(load(z[k]) - highest);
+        for (i64 k = 0; k < classes; ++k) {
+            S power = exponential(load(z[k]) - highest);
+            if (EXACT) store(z[k], power);
+            total += power;
+        }
         S normaliser = highest + std::log(total), uniform = smoothing / classes, scale = S(1.0) / total;
         // The sum keeps a NaN among the logits, the maximum does not.
         nll[row] = normaliser - right + S(0.0) * sum;
         loss[row] = (1 - smoothing) * nll[row] + smoothing * (normaliser - sum / classes);
 #pragma omp simd
-        for (i64 k = 0; k < classes; ++k) store(z[k], exponential(load(z[k]) - highest) * scale - uniform);
+        for (i64 k = 0; k < classes; ++k) {
+            S power = EXACT ? load(z[k]) : exponential(load(z[k]) - highest);
+            store(z[k], power * scale - uniform);
+        }
         store(z[targets[row]], std::exp(right - normaliser) - uniform - (1 - smoothing));
     }
 }

@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
-from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
+from seq2seq import instruction_set
+from seq2seq.config.runtime import AllocatorName, IsaName, KernelsName, RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import bindings
@@ -26,7 +27,11 @@ def configure(config: RuntimeConfig, processes: int = 1) -> None:
     Args:
         config: the settings.
         processes: ranks of this run on this machine, which share its cores.
+
+    Raises:
+        ConfigError: the instructions cannot be limited to `config.isa`.
     """
+    limit_instructions(config.isa)
     bindings.ask_for_threads(thread_source(config.threads, processes))
     bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
@@ -35,6 +40,24 @@ def configure(config: RuntimeConfig, processes: int = 1) -> None:
     # scratch memory: gigabytes within an hour. Only the products inside a loop are reused. Both read this at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "16")
+
+
+def limit_instructions(isa: IsaName) -> None:
+    """Limit the instructions of this process to `isa`, `auto` being the limit that the environment sets, and check it.
+
+    Raises:
+        ConfigError: this machine has no such instructions, or torch has chosen others before.
+    """
+    instruction_set.limit(isa)
+    wanted = instruction_set.current()
+    if wanted is IsaName.auto:
+        return
+    if not torch.cpu._is_avx2_supported():  # ATen does not check it
+        raise ConfigError(f"isa={wanted}: this processor ({platform.machine()}) has no such instructions")
+    if (found := torch.backends.cpu.get_cpu_capability()) != wanted.name.upper():  # type: ignore[no-untyped-call]
+        raise ConfigError(
+            f"isa={wanted}: torch has chosen {found} before; set {instruction_set.VARIABLE}={wanted} in the environment"
+        )
 
 
 def kernels_problem(device: torch.device) -> str | None:
@@ -92,8 +115,13 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return device.type == "cpu" and cpu_has_bf16(getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def cpu_has_bf16(capabilities: Mapping[str, object]) -> bool:
+    """Return whether a processor with these capabilities multiplies bf16 natively, under this process' limit."""
+    limited = instruction_set.current() is not IsaName.auto
+    return not limited and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:

@@ -25,6 +25,7 @@ class Window:
     rate: float = 0.0
     """Learning rate of the last update."""
     sec: float = 0.0
+    """Wall time of the updates, with the wait for their batches; without validating, saving and logging."""
     tokens: int = 0
     """Target tokens without padding."""
     slots: int = 0

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
@@ -33,7 +32,7 @@ from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.memory import estimated_bytes, guard_memory
-from seq2seq.training.optimizer import learning_rate, make_optimizer
+from seq2seq.training.optimizer import clip_gradient, learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
 from seq2seq.training.records import Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
@@ -130,7 +129,8 @@ class Trainer:
         if self._validation_due():  # killed between a save and the validation that follows it
             self._validate()
         while not self._finished():
-            self.train_step(self._next_batch())
+            began = time.monotonic()  # the wait for the batch is part of the update's time
+            self.train_step(self._next_batch(), began)
             self._log_progress()
             if self._validation_due():
                 self._save()  # first: a validation may take long
@@ -146,16 +146,19 @@ class Trainer:
             (self.output.folder / PREVIOUS_NAME).unlink(missing_ok=True)
         self._stop_if_signalled()
 
-    def train_step(self, batch: Batch) -> None:
-        """Make one update from `batch`; skip it if its loss or gradient is not finite."""
-        started, tokens, progress, config = time.monotonic(), batch.tgt_tokens, self.progress, self.config
+    def train_step(self, batch: Batch, began: float) -> None:
+        """Make one update from `batch`; skip it if its loss or gradient is not finite.
+
+        `began` is the time (`time.monotonic`) from which the logged speed counts the update.
+        """
+        tokens, progress, config = batch.tgt_tokens, self.progress, self.config
         bindings.threads()  # follows the load also where no kernel asks
         self.network.train()
         ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
         own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)
         if config.diagnostics and self.group.is_main and (progress.step + 1) % config.log_every_steps == 0:
             self.output.log.diagnosis(diagnose(self.network, batch))  # before clipping
-        norm = float(clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf")))
+        norm = clip_gradient(self.network.parameters(), config.max_grad_norm or float("inf"))
         nll = self._synchronise(own_nll)  # the last collective: if a rank is lost, the step is not counted
         progress.step += 1
         progress.position += 1
@@ -170,7 +173,7 @@ class Trainer:
                 self.average.update(progress.step)
             if record_loss(progress, loss):
                 self.output.log.event(EventKind.spike, step=progress.step, loss=loss, grad_norm=norm)
-            sec, slots = time.monotonic() - started, batch.padded_tokens
+            sec, slots = time.monotonic() - began, batch.padded_tokens
             progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
         else:
             self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)

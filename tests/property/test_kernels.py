@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ from seq2seq.data.special_ids import BOS_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import Ensemble
-from seq2seq.kernels import bindings, build
+from seq2seq.kernels import bindings, build, cache
 from seq2seq.model.cells import GATES
 from seq2seq.model.cpu import dispatch, probes, torch_layers
 from seq2seq.model.cpu.attentional import AttentionalSequence
@@ -245,6 +246,9 @@ def test_no_tokens_lose_nothing() -> None:
     output = nn.Linear(3, 7)
     loss, nll = output_loss(output, torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 0.1)
     assert (loss.item(), nll.item()) == (0, 0)
+    loss.backward()
+    assert output.weight.grad is not None
+    assert not output.weight.grad.any()
 
 
 def assert_same_direction(network: Seq2Seq, batch: Batch, least: float, matrices_alone: bool = False) -> None:
@@ -597,11 +601,50 @@ def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch
     assert len(calls.read_text().splitlines()) == 1
     assert "did not finish" in str(bindings.problem())
     (remembered,) = (fresh_cache / "seq2seq-lstm").glob("*.hangs")
+    for flags in ([*build.FLAGS, "-g"], build.FLAGS):  # other flags are tried at once
+        monkeypatch.setattr(build, "FLAGS", flags)
+        forget_library()
+        assert build.library().path is None
+    assert len(calls.read_text().splitlines()) == 2
+    calls.write_text("\n")
     for age in (build.REMEMBER_SEC + 60, -60):  # of a clock that was wrong
         os.utime(remembered, (time.time() - age,) * 2)
         forget_library()
         assert build.library().path is None
     assert len(calls.read_text().splitlines()) == 3
+
+
+def test_a_compiler_that_hangs_costs_processes_that_start_together_its_limit_once(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fresh_cache / "calls"
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; exec sleep 60"))
+    code = "from seq2seq.kernels import build; build.COMPILE_SEC = 2.0; print(build.library().problem)"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    problems = [process.communicate(timeout=60)[0] for process in processes]
+    assert sorted("to try again now, delete" in problem for problem in problems) == [False, True, True]
+    assert len(calls.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (0.5, 1)])
+def test_a_start_says_what_it_waits_for(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seconds: float, lines: int
+) -> None:
+    """A process that waits for another one's compiler says it as the one that compiles does."""
+    monkeypatch.setattr(build, "ANNOUNCE_SEC", 0.2 if seconds else 30.0)
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f'for out; do :; done; sleep {seconds}; echo > "$out"'))
+    assert build.library().path is not None
+    said = [message for message in caplog.messages if "waiting for the C++ compiler" in message]
+    assert len(said) == lines
+    if seconds:
+        build.library().path.unlink()
+        forget_library()
+        caplog.clear()
+        lock = cache.filelock.FileLock(fresh_cache / "seq2seq-lstm" / cache.LOCK, thread_local=False)
+        with lock:
+            threading.Timer(seconds, lock.release).start()
+            assert build.library().path is not None
+        assert sum("waiting for the C++ compiler" in message for message in caplog.messages) == lines
 
 
 def test_processes_that_start_together_compile_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

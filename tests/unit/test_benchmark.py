@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
+import benchmark_work
 import gemm
 import pytest
 import textbook
@@ -21,6 +22,7 @@ from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, DropoutConfig, ModelConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import EOS_ID
+from seq2seq.errors import DataError
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import SearchInput, search
@@ -201,6 +203,38 @@ def test_the_table_has_a_row_per_figure_and_a_column_per_part() -> None:
     assert benchmark.table(results)[2:] == ["| x | 2 (1–1,235) |  |", "| y |  | 0.123 (0.123–0.123) |"]
 
 
+@pytest.mark.parametrize("present", [[], ["train.en.gz"], ["train.en.gz", "train.de.gz", "val.en.gz"]])
+def test_a_folder_that_lacks_a_file_is_an_error(tmp_path: Path, present: list[str]) -> None:
+    for name in present:
+        (tmp_path / name).touch()
+    missing = [name for name in ("train.en.gz", "train.de.gz", "val.en.gz", "val.de.gz") if name not in present]
+    with pytest.raises(DataError) as caught:
+        benchmark_work.corpus_folder(str(tmp_path))
+    assert str(caught.value).startswith(f"--data {tmp_path}: {', '.join(missing)} missing")
+
+
+def test_synthetic_text_is_asked_for_or_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert benchmark_work.corpus_folder("synthetic") is None
+    assert capsys.readouterr().err == ""
+    assert benchmark_work.corpus_folder("auto") is None
+    assert capsys.readouterr().err.startswith("no Multi30k in data/multi30k: the text is synthetic")
+    (tmp_path / "data" / "multi30k").mkdir(parents=True)
+    for name in ("train.en.gz", "train.de.gz", "val.en.gz", "val.de.gz"):
+        (tmp_path / "data" / "multi30k" / name).touch()
+    assert benchmark_work.corpus_folder("auto") == Path("data/multi30k")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command_stops_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "train", "--data", str(tmp_path / "absent")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: --data {tmp_path / 'absent'}: train.en.gz, ")
+
+
 class InProcessRun(benchmark.Run):
     """Measures in this process."""
 
@@ -224,7 +258,7 @@ PARTS = {
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     cache = tmp_path_factory.mktemp("cache")
-    return [*FLAGS.split(), "--cache", str(cache), "--data", str(cache / "no corpus here")]
+    return [*FLAGS.split(), "--cache", str(cache), "--data", "synthetic"]
 
 
 @pytest.mark.slow
@@ -260,6 +294,5 @@ def test_the_command_prints_one_json_object(flags: list[str]) -> None:
     assert report["benchmark"] == "train"
     assert report["work"]["corpus"] == "synthetic grammar"
     assert report["work"]["threads"] == 1
-    assert "the text is synthetic" in done.stderr
     check(report["results"], "train")
     assert "textbook_share_gemm" in report["results"]["batch_200"]

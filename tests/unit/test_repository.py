@@ -51,6 +51,12 @@ def exists(path: str) -> bool:
     return (ROOT / path).exists() or (ROOT / "seq2seq" / path).exists()
 
 
+def test_documented_benchmarks_read_the_corpus_where_training_downloads_it() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
+    folders = [folder for text in texts for folder in re.findall(r"scripts/\w+\.py [^\n`]*--data (\S+)", text)]
+    assert set(folders) == {str(Path("data", "multi30k"))}
+
+
 @pytest.mark.parametrize("name", LINKING)
 def test_links_lead_somewhere(name: str) -> None:
     """mkdocs checks the links of docs/ only."""

@@ -154,6 +154,39 @@ def test_minutes_include_resumed_parts_and_set_the_learning_rate(
     assert [event["learning_rate"] for event in steps] == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_logged_speed_counts_the_wait_for_data_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch takes 7 ms and the order of an epoch 2; validating takes 100 and saving a model 50."""
+    clock = Clock(5000.0)
+    monkeypatch.setattr("seq2seq.training.trainer.time", types.SimpleNamespace(monotonic=clock.monotonic))
+    tokens: list[int] = []
+
+    def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        count, batches = clock.pass_seconds(random_data(BATCHES), 0.007)(epoch, start)
+        clock.now += 0.002
+        return count, map(counted, batches)
+
+    def counted(batch: Batch) -> Batch:
+        tokens.append(batch.tgt_tokens)
+        return batch
+
+    def validate() -> Validation:
+        clock.now += 0.1
+        return Validation(1.0, 2.7, 1.0, 0.0)
+
+    def save(path: Path) -> None:
+        clock.now += 0.05
+        path.touch()
+
+    with tiny_trainer(tmp_path, data, validate, save, max_steps=8, log_every_steps=2, save_every_steps=1) as trainer:
+        trainer.fit()
+    seconds = [0.014, 0.014, 0.016, 0.014]  # the third window opens an epoch
+    expected = [sum(tokens[2 * i : 2 * i + 2]) / seconds[i] for i in range(4)]
+    logged = [event["tokens_per_sec"] for event in events(tmp_path, "step")]
+    assert logged == pytest.approx(expected, abs=0.6)
+
+
 # --- after a validation ----------------------------------------------------------------------------------------------
 
 
