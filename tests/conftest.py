@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A background job of a shell ignores SIGINT, and its subprocesses inherit that; tests interrupt commands with SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels before the test processes start: commands that wait for the compiler say so on stderr."""
+    if not hasattr(session.config, "workerinput"):
+        subprocess.run([sys.executable, "-c", "from seq2seq.kernels import build; build.library()"], check=False)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ HEADER = Path(__file__).with_name("kernels.h")
 FLAGS = ["-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 # not -ffast-math, which would break NaN checks
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
-COMPILE_SEC = 120.0  # it takes 15 s of CPU time on a slow core, and on a busy machine several times that
+COMPILE_SEC = 240.0  # it takes 15 s of CPU time on a slow core, and on a busy machine many times that
 ANNOUNCE_SEC = 3.0  # seconds of waiting after which one line says what for
 REMEMBER_SEC = 3600.0  # seconds before a compiler that timed out is tried again
 
