@@ -65,6 +65,6 @@ def peak_rss_mb() -> float:
 
 def environment(dtype: torch.dtype) -> dict[str, Any]:
     """Return dtype, number of threads, version of torch and the instructions that it uses (SEQ2SEQ_ISA limits them)."""
-    isa: str = torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call]
+    isa: str = torch.backends.cpu.get_cpu_capability()
     name = str(dtype).removeprefix("torch.")
     return {"dtype": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "isa": isa}

@@ -54,7 +54,7 @@ def limit_instructions(isa: IsaName) -> None:
         return
     if not torch.cpu._is_avx2_supported():  # ATen does not check it
         raise ConfigError(f"isa={wanted}: this processor ({platform.machine()}) has no such instructions")
-    if (found := torch.backends.cpu.get_cpu_capability()) != wanted.name.upper():  # type: ignore[no-untyped-call]
+    if (found := torch.backends.cpu.get_cpu_capability()) != wanted.name.upper():
         raise ConfigError(
             f"isa={wanted}: torch has chosen {found} before; set {instruction_set.VARIABLE}={wanted} in the environment"
         )
