@@ -44,11 +44,6 @@ from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 CPU = torch.device("cpu")
 DROPOUT_PLACES = ("embedding", "layers", "context", "readout")
-SMALL = [
-    *("data=multi30k", "data.tokenizer.vocab_size=4000", "model.emb_size=128", "model.hidden_size=256"),
-    *("model.attention_size=128", "training.max_minutes=null", "training.batch_tokens=1024"),
-    *("training.validate_sentences=1000", "runtime.threads=1"),
-]
 
 
 def layers(count: int) -> str:
@@ -60,6 +55,12 @@ def dropout(value: float) -> str:
     """Return the overrides for dropout in the four default places."""
     return " ".join(f"model.dropout.{place}={value}" for place in DROPOUT_PLACES)
 
+
+SMALL = [
+    *("data=multi30k", "data.tokenizer.vocab_size=4000", "model.emb_size=128", "model.hidden_size=256"),
+    *("model.attention_size=128", dropout(0.1), "training.max_minutes=null", "training.batch_tokens=1024"),
+    *("training.validate_sentences=1000", "runtime.threads=1"),
+]
 
 # Table -> (overrides of all rows, row -> overrides that differ from the first row).
 TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
@@ -86,7 +87,7 @@ TABLES: dict[str, tuple[list[str], dict[str, str]]] = {
     "regularisers": (
         [*SMALL, "data.train_pairs=4000", "training.max_steps=1000", "training.validate_every_steps=100"],
         {
-            "default: dropout 0.1 in four places, label smoothing 0.1": "",
+            "start: dropout 0.1 in four places, label smoothing 0.1": "",
             "no dropout": dropout(0.0),
             "dropout 0.3": dropout(0.3),
             "dropout 0.3, variational": f"{dropout(0.3)} model.dropout.variational=true",

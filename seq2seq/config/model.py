@@ -48,9 +48,9 @@ class MatrixInit(Choice):
 class DropoutConfig:
     """Dropout probability in training, by place (Srivastava et al. 2014; Zaremba et al. 2014)."""
 
-    embedding: float = field(0.1, "of the embeddings that encoder and decoder read", at_least=0, at_most=0.95)
+    embedding: float = field(0.0, "of the embeddings that encoder and decoder read", at_least=0, at_most=0.95)
     layers: float = field(0.1, "of the output of every recurrent layer except the last", at_least=0, at_most=0.95)
-    context: float = field(0.1, "of the encoder states that attention reads", at_least=0, at_most=0.95)
+    context: float = field(0.0, "of the encoder states that attention reads", at_least=0, at_most=0.95)
     readout: float = field(0.1, "of the readout before the vocabulary projection", at_least=0, at_most=0.95)
     recurrent: float = field(
         0.0,
@@ -96,8 +96,8 @@ class InitialisationConfig:
 class ModelConfig:
     """Sizes and components of the network."""
 
-    emb_size: int = field(256, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS)
-    hidden_size: int = field(512, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
+    emb_size: int = field(192, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS)
+    hidden_size: int = field(256, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
     encoder_hidden_size: int | None = field(
         None,
         "size of the encoder state per direction; null: half of hidden_size",
@@ -106,7 +106,7 @@ class ModelConfig:
         at_most=MAX_UNITS,
     )
     attention_size: int = field(
-        256,
+        128,
         "size of the hidden layer of the additive score, all heads together",
         unit="units",
         at_least=1,

@@ -90,7 +90,7 @@ class TrainingConfig:
         effect=Effect.limit,
     )
     batch_tokens: int = field(
-        1536,
+        512,
         "maximum batch size of an update: rows × longest row (either side)",
         unit="tokens",
         at_least=8,

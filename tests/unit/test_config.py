@@ -114,7 +114,7 @@ def test_a_folder_of_ones_own_adds_choices(start: Launcher, tmp_path: Path) -> N
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [small, _self_]\nhidden_size: 33\n")
     config = composed(start, "--config-dir", str(tmp_path / "own"), "model=mine")
-    assert (config.model.hidden_size, config.model.emb_size) == (33, 256)
+    assert (config.model.hidden_size, config.model.emb_size) == (33, 192)
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
@@ -161,6 +161,7 @@ NEEDED = {  # settings that mean nothing without another
     "decode.min_length_ratio": ("decode.max_length_ratio", 1000),
     "decode.min_length_extra": ("decode.max_length_extra", 10_000),
     **{f"decode.{name}": ("decode.search", "sample") for name in ("temperature", "top_k", "top_p")},
+    "model.attention_heads": ("model.attention_size", 256),
 }
 
 
@@ -259,7 +260,7 @@ def no_dropout(but: str = "") -> list[str]:
         (["data.tokenizer.joint=false"], ["model.tie_embeddings=three_way", "data.tokenizer.joint=true"]),
         (["training.max_minutes=null"], ["training.max_steps", "training.max_epochs", "training.max_minutes"]),
         (["data.tgt=en"], ["data.src", "data.tgt", "'en'"]),
-        (["model.attention_heads=3"], ["model.attention_heads=3", "model.attention_size=256"]),
+        (["model.attention_heads=3"], ["model.attention_heads=3", "model.attention_size=128"]),
         (
             ["model.attention_heads=8", "model.encoder_hidden_size=10"],
             ["model.attention_heads=8", "model.encoder_hidden_size=20"],
@@ -268,7 +269,7 @@ def no_dropout(but: str = "") -> list[str]:
             ["model.attention_heads=2", "model.attention=general"],
             ["model.attention_heads=2", "model.attention=additive"],
         ),
-        (["model.attention=dot", "model.encoder_hidden_size=128"], ["model.attention=dot", "model.hidden_size=512"]),
+        (["model.attention=dot", "model.encoder_hidden_size=64"], ["model.attention=dot", "model.hidden_size=256"]),
         (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
         (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
         (["data.sampling.src=0.1", "data.tokenizer.type=char"], ["data.sampling", "unigram", "bpe"]),

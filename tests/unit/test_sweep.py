@@ -185,7 +185,7 @@ def test_folder_with_a_run_of_other_settings_fails_its_point(start: Launcher) ->
     assert point_folders(other.jobs) == ["seed-3"]
     message = Path("sweep/seed-1/failed.txt").read_text(encoding="utf-8")
     assert message.startswith(
-        "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 512), training.learning_rate "
+        "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 256), training.learning_rate "
         "(was 0.003); set another hydra.sweep.dir"
     )
     assert other.err.splitlines()[-1] == "error: 2 of 3 points of the sweep failed: sweep/seed-1, sweep/seed-2"

@@ -114,13 +114,13 @@ def test_command_line_overrides_the_listed_space() -> None:
 @pytest.mark.parametrize(
     ("sweep", "baseline"),
     [
-        ("model.hidden_size=256,512", "512"),
-        ("model.hidden_size=256,128", None),
-        ("model.hidden_size=interval(1,512)", 512),
-        ("model.hidden_size=interval(1,511)", None),
-        ("model.hidden_size=range(12,600,50)", 512),
+        ("model.hidden_size=256,512", "256"),
+        ("model.hidden_size=128,512", None),
+        ("model.hidden_size=interval(1,256)", 256),
+        ("model.hidden_size=interval(1,255)", None),
+        ("model.hidden_size=range(6,600,50)", 256),
         ("model.hidden_size=range(10,600,50)", None),
-        ("model.dropout.embedding=range(0,0.5,0.05)", 0.1),
+        ("model.dropout.readout=range(0,0.5,0.05)", 0.1),
         ("model.encoder_hidden_size=64,null", "null"),
         ("model.encoder_hidden_size=interval(8,64)", None),
         ("model.residual=true,false", "False"),
@@ -368,7 +368,7 @@ def test_own_config_groups_are_searched_and_read_once(tmp_path: Path) -> None:
     point = {"model": "mine", "model.dropout.layers": 0.25}
     model = settings.config_of(point).model
     assert (model.hidden_size, model.dropout.layers, model.dropout.context) == (33, 0.25, 0.25)
-    assert settings.config_of({**point, "model": "small"}).model.hidden_size == 512
+    assert settings.config_of({**point, "model": "small"}).model.hidden_size == 256
     assert settings.train_arguments(point) == [
         "--config-dir", str(tmp_path), "model.dropout.context=${model.dropout.layers}",
         "model=mine", "model.dropout.layers=0.25",
