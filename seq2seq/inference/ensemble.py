@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seq2seq.data.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.inference.vocabulary_shortlist import Candidates, Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cpu import dispatch
@@ -43,8 +43,9 @@ class EnsembleState:
         decoders: decoder state of each network.
         memories: attention memory of each network.
         coverage: attention on each source position, summed over the tokens so far; None if not requested.
-        tokens: ids of the vocabulary shortlist; None: the whole vocabulary.
-        outputs: each network's vocabulary projection to `tokens`; None: the network computes all logits.
+        candidates: of the vocabulary shortlist, for the real sentences; None: the whole vocabulary.
+        outputs: each network's vocabulary projection to the candidates of all sentences; None: the network computes all
+            logits.
     """
 
     sentences: int
@@ -52,7 +53,7 @@ class EnsembleState:
     decoders: tuple[DecoderState, ...]
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
-    tokens: Int[Tensor, " tokens"] | None = None
+    candidates: Candidates | None = None
     outputs: tuple[Linear | None, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
@@ -73,7 +74,8 @@ class EnsembleState:
         """Return the state of these sentences only, in this order."""
         beam = self.decoders[0].hidden.shape[1]
         state = self._select(pad_rows(sentences, beam, self.min_rows))
-        return dataclasses.replace(state, sentences=len(sentences))
+        candidates = self.candidates and self.candidates.keep(sentences)
+        return dataclasses.replace(state, sentences=len(sentences), candidates=candidates)
 
     @property
     def rows(self) -> int:
@@ -125,7 +127,7 @@ class Ensemble:
         sources: Sequence[Sequence[int]],
         device: torch.device,
         coverage: bool = False,
-        required: Iterable[int] = (),
+        required: Sequence[Iterable[int]] = (),
     ) -> EnsembleState:
         """Encode the sources (ids without EOS) and return the state before the first token.
 
@@ -133,7 +135,7 @@ class Ensemble:
             sources: the batch.
             device: where the networks are.
             coverage: whether the state sums up the attention on each source position.
-            required: target ids that a vocabulary shortlist must include.
+            required: target ids that a vocabulary shortlist must include, for each sentence; empty: none.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
         min_rows = (
@@ -148,24 +150,28 @@ class Ensemble:
             for network, step in zip(self.networks, self._steps, strict=True)
         ]
         attention = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        tokens = self.shortlist.tokens_for(sources, required).to(device) if self.shortlist else None
+        candidates = self.shortlist.candidates(sources, required, device) if self.shortlist else None
         outputs = tuple(
-            step.output_of(tokens) if tokens is not None and isinstance(step, CompiledStep) else None
+            step.output_of(candidates.union) if candidates is not None and isinstance(step, CompiledStep) else None
             for step in self._steps
         )
-        return EnsembleState(len(sources), min_rows, decoders, memories, attention, tokens, outputs)
+        return EnsembleState(len(sources), min_rows, decoders, memories, attention, candidates, outputs)
 
     def step(self, last: Int[Tensor, "batch beam"], state: EnsembleState) -> tuple[Prediction, EnsembleState]:
         """Return the prediction of the next token and the new state."""
         if len(last) < state.rows:  # padding
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
         parts = zip(self._steps, state.outputs, state.decoders, state.memories, strict=True)
-        logits, decoders, attn_weights = zip(*(_step(last, state.tokens, *part) for part in parts), strict=True)
+        union = None if state.candidates is None else state.candidates.union
+        logits, decoders, attn_weights = zip(*(_step(last, union, *part) for part in parts), strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
-        prediction = self._prediction([network_logits[: state.sentences] for network_logits in logits])
-        if state.tokens is not None:
+        logits = tuple(network_logits[: state.sentences] for network_logits in logits)
+        if state.candidates is None:
+            prediction = self._prediction(logits)
+        else:
+            prediction = self._prediction([state.candidates.own(network_logits) for network_logits in logits])
             vocab = self.networks[0].output.out_features
-            prediction = dataclasses.replace(prediction, tokens=state.tokens, vocab=vocab)
+            prediction = dataclasses.replace(prediction, tokens=state.candidates.tokens, vocab=vocab)
         return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
     def coverage_penalty(self, state: EnsembleState) -> Float[Tensor, "batch beam"]:
@@ -204,7 +210,7 @@ class Ensemble:
 
 def _step(
     last: Tensor,
-    tokens: Tensor | None,
+    union: Tensor | None,
     step: Step,
     output: Linear | None,
     decoder: DecoderState,
@@ -213,7 +219,7 @@ def _step(
     if output is not None and isinstance(step, CompiledStep):
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
-    return logits if tokens is None else logits[:, :, tokens], decoder, attn_weights
+    return logits if union is None else logits[:, :, union], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:

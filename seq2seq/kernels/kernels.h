@@ -119,7 +119,8 @@ struct best_continuations_args { /* the best continuations by one token of the h
     const sum *normaliser;   /* [sentences, beam] log(sum of e^logit) */
     const sum *live;         /* [sentences, beam] log p of each hypothesis; -inf: there is none */
     const uint8_t *only_eos; /* [sentences] 1: the sentence may only end; null: no sentence */
-    const uint8_t *never;    /* [vocab] 1: the token is not generated */
+    const uint8_t *never;    /* [sentences] rows of `vocab`: 1: the token is not generated */
+    int64_t never_stride;    /* 0: all sentences have the same row */
     int64_t eos;
     sum *totals;             /* [sentences, best] written, as are the next three: log p of the continued hypothesis, */
     int64_t *parents, *tokens; /* its number in the beam, its new token, */
