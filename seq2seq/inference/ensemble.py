@@ -1,9 +1,9 @@
 """One network, or an ensemble, as the step function of a search; and forced decoding.
 
-In fp32, results do not depend on the rest of the batch: the rounding of a row of a matrix product depends on the number
-of rows only below `MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches
-are not padded: their rounding depends on the batch in other ways too, and padding would double the time of a single
-sentence.
+In fp32, results do not depend on the rest of the batch: with kernels, products are summed up in a fixed order
+(`model.cpu.fixed_order`). Without them, the rounding of a row of a matrix product depends on the number of rows only below
+`MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches are not padded: their
+rounding depends on the batch in other ways too, and padding would double the time of a single sentence.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cpu import dispatch
 from seq2seq.model.cpu.decoder_step import CompiledStep, Step
+from seq2seq.model.cpu.fixed_order import Products
 from seq2seq.model.cpu.packed_linear import Linear
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
@@ -121,6 +122,7 @@ class Ensemble:
     def invalidate(self) -> None:
         """Discard prepared weights, because the networks' weights may have changed."""
         self._steps: list[Step] = [network.step for network in self.networks]
+        self._products = [Products() for _ in self.networks]
 
     def start(
         self,
@@ -138,12 +140,13 @@ class Ensemble:
             required: target ids that a vocabulary shortlist must include, for each sentence; empty: none.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        min_rows = (
-            0 if self.int8 or bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
-        )
+        min_rows = 0 if self.int8 or self._rounds_alone() else MIN_ROWS
         rows = pad_rows(torch.arange(len(sources)), 1, min_rows)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
-        encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
+        encoded = []
+        for network, products in zip(self.networks, self._products, strict=True):
+            with products.active():
+                encoded.append(network.encode(src_ids, src_lengths))
         memories, decoders = zip(*encoded, strict=True)
         self._steps = [
             dispatch.decoder_step(network, step, self.int8)
@@ -196,6 +199,10 @@ class Ensemble:
             ForcedDecoding(token_log_probs[i].tolist(), attention[i, : lengths[i], : len(sources[i]) + 1])
             for i in range(len(sources))
         ]
+
+    def _rounds_alone(self) -> bool:
+        low = bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16
+        return low or all(map(dispatch.rounds_alone, self.networks))
 
     def _prediction(self, logits: Sequence[Tensor]) -> Prediction:
         if len(logits) > 1:

@@ -210,6 +210,32 @@ def best_continuations(
     )
 
 
+def pack(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "padded_outputs inputs"]:
+    """Return the matrix as `packed_product` reads it."""
+    (outputs, inputs), panel = weight.shape, interface(weight.dtype).table.panel
+    weight = weight if weight.stride(1) == 1 else weight.contiguous()
+    packed = weight.new_empty(-(-outputs // panel) * panel, inputs, dtype=sum_dtype(weight.dtype))
+    _kernel("pack", weight.dtype)(
+        inputs=inputs, outputs=outputs, weight=weight, weight_stride=weight.stride(0), packed=packed
+    )
+    return packed
+
+
+def packed_product(
+    x: Float[Tensor, "*rows inputs"],
+    packed: Float[Tensor, "padded_outputs inputs"],
+    outputs: int,
+    bias: Float[Tensor, " outputs"] | None,
+) -> Float[Tensor, "*rows outputs"]:
+    """Return x W^T + b for a packed W; the rounding of a row depends neither on other rows nor on threads."""
+    inputs, x = x.shape[-1], x.contiguous()
+    output = x.new_empty(*x.shape[:-1], outputs)
+    _kernel("packed_product", x.dtype)(
+        rows=x.numel() // inputs, inputs=inputs, outputs=outputs, x=x, packed=packed, bias=bias, output=output
+    )
+    return output
+
+
 def quantise(
     values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
 ) -> None:

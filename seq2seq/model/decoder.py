@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from seq2seq.config.model import ModelConfig
 from seq2seq.model.attention import AttentionMemory, FixedContext, make_attention
 from seq2seq.model.cells import State
-from seq2seq.model.cpu import dispatch
+from seq2seq.model.cpu import dispatch, fixed_order
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.layers import RecurrentLayer, make_cell, run
 
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
         Bahdanau et al. 2015 (A.2.2) have one layer, and in place of the summary the backward direction's last state.
         """
         kinds = self.bridge.out_features // (self.num_layers * self.hidden_size)  # hidden and, of an LSTM, cell
-        bridged = torch.tanh(self.bridge(summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
+        bridged = torch.tanh(fixed_order.apply(self.bridge, summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
         hidden, cell = bridged[:, :, 0], bridged[:, :, 1] if kinds == 2 else bridged[:, :, 0, :, :0]
         readout = bridged.new_zeros(len(summary), 1, int(self.input_feeding), self.emb_size)
         return DecoderState(hidden, cell, readout, self.bottom.attention.no_coverage(memory))

@@ -15,6 +15,7 @@ from scaling import scaled
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, ModelConfig
 from seq2seq.inference.ensemble import Ensemble
+from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq
@@ -131,3 +132,26 @@ def test_batch_size_and_order_change_nothing(network: Seq2Seq, beam_size: int) -
     finally:
         network.float()
     print(f"{len(differing)} of {6 * len(sources)} outputs differ, all of them ties")
+
+
+@pytest.mark.parametrize("with_shortlist", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.inference_mode()
+def test_scores_are_those_of_the_sentence_alone(network: Seq2Seq, threads: int, with_shortlist: bool) -> None:
+    """To the last bit, where products are summed up in a fixed order."""
+    if not dispatch.rounds_alone(network):
+        pytest.skip("no compiled products on this machine")
+    table = torch.randint(4, VOCAB, (VOCAB, 20), generator=torch.Generator().manual_seed(1))
+    ensemble = Ensemble([network], shortlist=Shortlist(table, torch.arange(4, 60)) if with_shortlist else None)
+    sources = random_sources(9)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for decode in (DecodeConfig(beam_size=1), DecodeConfig(beam_size=5), DecodeConfig(beam_size=4, no_repeat_ngram=2)):
+            together = search(ensemble, sources, decode)
+            alone = [search(ensemble, [source], decode)[0] for source in sources]
+            assert together == alone
+    finally:
+        torch.set_num_threads(before)
+    weights = [p for p in (*network.encoder.parameters(), *network.decoder.parameters()) if p.dim() == 2]
+    assert len(ensemble._products[0]._packed) <= len(weights)  # packed once, not at each call

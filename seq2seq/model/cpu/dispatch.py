@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cells import Cell
-from seq2seq.model.cpu import attentional, probes, recurrence, torch_layers
+from seq2seq.model.cpu import attentional, fixed_order, probes, recurrence, torch_layers
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.hashed_dropout import run_hashed
 
@@ -59,6 +59,12 @@ def decoder_step(network: Seq2Seq, cached: Any, int8: bool = False) -> Callable[
 def has_decoder_step(network: Seq2Seq) -> bool:
     """Return whether `decoder_step` has a fast form for the parts of this network, on a CPU with kernels."""
     return has_kernels(network.decoder.bottom.cell) and not network.config.input_feeding
+
+
+def rounds_alone(network: Seq2Seq) -> bool:
+    """Return whether the rounding of a row in a search depends on no other row: all products are in a fixed order."""
+    cells = [module for module in network.modules() if isinstance(module, Cell)]
+    return fixed_order.supports(network.output.weight) and has_decoder_step(network) and all(map(has_kernels, cells))
 
 
 def has_kernels(cell: Cell) -> bool:
