@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import cffi
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
 from seq2seq.kernels import build
@@ -99,7 +99,7 @@ def interface(dtype: torch.dtype) -> Interface:
     size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
     if (table.header, table.bytes) != (build.header_hash(), size):
         raise OSError(f"{path} was compiled from another kernels.h: delete it")
-    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
+    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", torch.int8: "int8_t", sum_dtype(dtype): "sum"}
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
     return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
 
@@ -242,6 +242,27 @@ def quantise(
     """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
     rows, columns = values.shape
     _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
+
+
+def has_int8_product() -> bool:
+    """Return whether this machine has the instructions that make `int8_product` fast."""
+    return usable(torch.zeros(0)) and bool(interface(torch.float32).table.int8)
+
+
+def int8_product(
+    x: UInt8[Tensor, "rows inputs"],
+    x_scales: Float[Tensor, " rows"],
+    packed: Int8[Tensor, "panels pairs panel two"],
+    scales: Float[Tensor, " outputs"],
+    bias: Float[Tensor, " outputs"] | None,
+    output: Float[Tensor, "rows outputs"],
+) -> None:
+    """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
+    (rows, inputs), outputs = x.shape, len(scales)
+    _kernel("int8_product", output.dtype)(
+        **{"rows": rows, "inputs": inputs, "outputs": outputs, "x": x, "x_scales": x_scales, "packed": packed},
+        **{"scales": scales, "bias": bias, "output": output},
+    )
 
 
 def dequantise(

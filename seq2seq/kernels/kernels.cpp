@@ -8,6 +8,7 @@
 #include "attention.h"
 #include "cells.h"
 #include "elements.h"
+#include "int8.h"
 #include "interface.h"
 #include "numbers.h"
 #include "product.h"
@@ -25,9 +26,10 @@
             sizeof(cell_forward_args) + sizeof(cell_sequence_args) + sizeof(cell_backward_args) +                     \
                 sizeof(attend_forward_args) + sizeof(attend_backward_args) + sizeof(cross_entropy_args) +             \
                 sizeof(log_sum_exp_args) + sizeof(best_continuations_args) + sizeof(pack_args) +                      \
-                sizeof(packed_product_args) + sizeof(quantise_args) + sizeof(dequantise_args) +                       \
-                sizeof(dropout_args) + sizeof(kernel_table),                                                          \
+                sizeof(packed_product_args) + sizeof(quantise_args) + sizeof(int8_product_args) +                     \
+                sizeof(dequantise_args) + sizeof(dropout_args) + sizeof(kernel_table),                                \
             PANEL<sum>,                                                                                               \
+            HAS_INT8,                                                                                                 \
             ::cell_forward<cell_forward_args>,                                                                        \
             ::cell_sequence<cell_sequence_args>,                                                                      \
             ::cell_backward<cell_backward_args>,                                                                      \
@@ -39,6 +41,7 @@
             ::pack<pack_args>,                                                                                        \
             ::packed_product<packed_product_args>,                                                                    \
             ::quantise<quantise_args>,                                                                                \
+            ::int8_product<int8_product_args>,                                                                        \
             ::dequantise<dequantise_args>,                                                                            \
             ::dropout<dropout_args>,                                                                                  \
         };                                                                                                            \

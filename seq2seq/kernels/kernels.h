@@ -154,6 +154,17 @@ struct quantise_args { /* each row in 8 bits: 128 + values / scale, rounded */
     sum *scales;           /* [rows] written */
 };
 
+struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit numbers */
+    int threads;
+    int64_t rows, inputs, outputs;
+    const uint8_t *x;      /* [rows, inputs] written by `quantise`, as is the next */
+    const sum *x_scales;   /* [rows] */
+    const int8_t *packed;  /* [ceil(outputs / 16), ceil(inputs / 2), 16, 2] W / scales, rounded; filled up with zeros */
+    const sum *scales;     /* [outputs] */
+    const sum *bias;       /* [outputs]; null: 0 */
+    element *output;       /* [rows, outputs] written */
+};
+
 struct dequantise_args { /* product * scale + bias */
     int threads;
     int64_t rows, columns;
@@ -176,6 +187,7 @@ struct kernel_table { /* the kernels for one type of element */
     uint64_t header;  /* hash of this file when the library was compiled */
     int64_t bytes;    /* of all structs above together, as the compiler lays them out */
     int64_t panel;    /* outputs that `pack` puts side by side */
+    int64_t int8;     /* 1: `int8_product` has instructions to be fast */
     void (*cell_forward)(const struct cell_forward_args *);
     void (*cell_sequence)(const struct cell_sequence_args *);
     void (*cell_backward)(const struct cell_backward_args *);
@@ -187,6 +199,7 @@ struct kernel_table { /* the kernels for one type of element */
     void (*pack)(const struct pack_args *);
     void (*packed_product)(const struct packed_product_args *);
     void (*quantise)(const struct quantise_args *);
+    void (*int8_product)(const struct int8_product_args *);
     void (*dequantise)(const struct dequantise_args *);
     void (*dropout)(const struct dropout_args *);
 };
