@@ -82,7 +82,8 @@ inline void tile_of(i64 rows, i64 count, const T *x, i64 x_stride, const S *w, S
 
 // x W^T + b, with a packed W. Each thread computes its own panels for all rows.
 template <class T, class S>
-void multiply(int threads, i64 rows, i64 inputs, i64 outputs, const T *x, const S *packed, const S *bias, T *output) {
+void multiply([[maybe_unused]] int threads, i64 rows, i64 inputs, i64 outputs, const T *x, const S *packed,
+              const S *bias, T *output) {
     constexpr i64 panel = PANEL<S>;
     const i64 panels = (outputs + panel - 1) / panel;
 #pragma omp parallel num_threads(threads)
