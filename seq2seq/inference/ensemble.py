@@ -1,9 +1,9 @@
 """One network, or an ensemble, as the step function of a search; and forced decoding.
 
 In fp32, results do not depend on the rest of the batch: with kernels, products are summed up in a fixed order
-(`model.cpu.fixed_order`). Without them, the rounding of a row of a matrix product depends on the number of rows only below
-`MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches are not padded: their
-rounding depends on the batch in other ways too, and padding would double the time of a single sentence.
+(`model.cpu.fixed_order`). Without them, the rounding of a row of a matrix product depends on the number of rows only
+below `MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches are not
+padded: bf16 rounding depends on the batch in other ways too, and the sums of int8 products are exact.
 """
 
 from __future__ import annotations

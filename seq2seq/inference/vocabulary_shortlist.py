@@ -77,7 +77,10 @@ class Shortlist:
         return cls(torch.from_numpy(table), torch.from_numpy(most_frequent))
 
     def candidates(
-        self, sources: Sequence[Sequence[int]], required: Sequence[Iterable[int]] = (), device: str | torch.device = "cpu"
+        self,
+        sources: Sequence[Sequence[int]],
+        required: Sequence[Iterable[int]] = (),
+        device: str | torch.device = "cpu",
     ) -> Candidates:
         """Return the candidates of each sentence of a batch.
 

@@ -99,7 +99,13 @@ def interface(dtype: torch.dtype) -> Interface:
     size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
     if (table.header, table.bytes) != (build.header_hash(), size):
         raise OSError(f"{path} was compiled from another kernels.h: delete it")
-    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", torch.int8: "int8_t", sum_dtype(dtype): "sum"}
+    names = {
+        torch.int64: "int64_t",
+        torch.bool: "uint8_t",
+        torch.uint8: "uint8_t",
+        torch.int8: "int8_t",
+        sum_dtype(dtype): "sum",
+    }
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
     return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
 
@@ -260,8 +266,15 @@ def int8_product(
     """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
     (rows, inputs), outputs = x.shape, len(scales)
     _kernel("int8_product", output.dtype)(
-        **{"rows": rows, "inputs": inputs, "outputs": outputs, "x": x, "x_scales": x_scales, "packed": packed},
-        **{"scales": scales, "bias": bias, "output": output},
+        rows=rows,
+        inputs=inputs,
+        outputs=outputs,
+        x=x,
+        x_scales=x_scales,
+        packed=packed,
+        scales=scales,
+        bias=bias,
+        output=output,
     )
 
 

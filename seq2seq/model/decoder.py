@@ -160,7 +160,9 @@ class Decoder(nn.Module):
         Bahdanau et al. 2015 (A.2.2) have one layer, and in place of the summary the backward direction's last state.
         """
         kinds = self.bridge.out_features // (self.num_layers * self.hidden_size)  # hidden and, of an LSTM, cell
-        bridged = torch.tanh(fixed_order.apply(self.bridge, summary)).view(len(summary), 1, kinds, self.num_layers, self.hidden_size)
+        bridged = torch.tanh(fixed_order.apply(self.bridge, summary)).view(
+            len(summary), 1, kinds, self.num_layers, self.hidden_size
+        )
         hidden, cell = bridged[:, :, 0], bridged[:, :, 1] if kinds == 2 else bridged[:, :, 0, :, :0]
         readout = bridged.new_zeros(len(summary), 1, int(self.input_feeding), self.emb_size)
         return DecoderState(hidden, cell, readout, self.bottom.attention.no_coverage(memory))

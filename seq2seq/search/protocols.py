@@ -39,8 +39,8 @@ class Prediction:
     Attributes:
         logits: of all tokens, or of `tokens` alone.
         normaliser: log-sum-exp of the logits, in fp32 or better.
-        tokens: ids of each sentence's logits, ascending, all special ids among them; rows of fewer are filled up with -1,
-            and their logits with -inf. None: the whole vocabulary.
+        tokens: ids of each sentence's logits, ascending, all special ids among them; rows of fewer are filled up with
+            -1, and their logits with -inf. None: the whole vocabulary.
         vocab: size of the whole vocabulary where `tokens` is given.
     """
 
@@ -61,7 +61,9 @@ class Prediction:
             return self
         logits = self.logits.new_full((*self.logits.shape[:2], self.vocab), -torch.inf)
         ids = self.tokens.clamp(min=0)[:, None].expand_as(self.logits)
-        return Prediction(logits.scatter_reduce(2, ids, self.logits, "amax"), self.normaliser)  # -inf changes no maximum
+        return Prediction(
+            logits.scatter_reduce(2, ids, self.logits, "amax"), self.normaliser
+        )  # -inf changes no maximum
 
 
 State = TypeVar("State", bound=SearchState)

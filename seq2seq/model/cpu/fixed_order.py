@@ -1,7 +1,7 @@
 """Matrix products for a search, whose results must not depend on the batch: in a fixed order of summation.
 
-The library products round a row by the number of rows beside it. `product.h` sums up the terms of every output in the same
-order, whatever the number of rows and of threads, and is as fast: `docs/explanation/performance.md` has the measurement.
+A library's product rounds a row by the number of rows beside it. `product.h` sums up the terms of every output in the
+same order, whatever the number of rows and of threads is; docs/explanation/performance.md has its speed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seq2seq.kernels import bindings
-from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.cpu.packed_linear import Linear
 
 _active: ContextVar[Products | None] = ContextVar("products", default=None)
