@@ -1,9 +1,9 @@
 """One network, or an ensemble, as the step function of a search; and forced decoding.
 
-In fp32, results do not depend on the rest of the batch: the rounding of a row of a matrix product depends on the number
-of rows only below `MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches
-are not padded: their rounding depends on the batch in other ways too, and padding would double the time of a single
-sentence.
+In fp32, results do not depend on the rest of the batch: with kernels, products are summed up in a fixed order
+(`model.cpu.fixed_order`). Without them, the rounding of a row of a matrix product depends on the number of rows only
+below `MIN_ROWS`, so smaller batches are padded with copies of their first sentence. bf16 and int8 batches are not
+padded: bf16 rounding depends on the batch in other ways too, and the sums of int8 products are exact.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from torch import Tensor
 
 from seq2seq.data.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.inference.vocabulary_shortlist import Candidates, Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cpu import dispatch
 from seq2seq.model.cpu.decoder_step import CompiledStep, Step
+from seq2seq.model.cpu.fixed_order import Products
 from seq2seq.model.cpu.packed_linear import Linear
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
@@ -43,8 +44,9 @@ class EnsembleState:
         decoders: decoder state of each network.
         memories: attention memory of each network.
         coverage: attention on each source position, summed over the tokens so far; None if not requested.
-        tokens: ids of the vocabulary shortlist; None: the whole vocabulary.
-        outputs: each network's vocabulary projection to `tokens`; None: the network computes all logits.
+        candidates: of the vocabulary shortlist, for the real sentences; None: the whole vocabulary.
+        outputs: each network's vocabulary projection to the candidates of all sentences; None: the network computes all
+            logits.
     """
 
     sentences: int
@@ -52,7 +54,7 @@ class EnsembleState:
     decoders: tuple[DecoderState, ...]
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
-    tokens: Int[Tensor, " tokens"] | None = None
+    candidates: Candidates | None = None
     outputs: tuple[Linear | None, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
@@ -73,7 +75,8 @@ class EnsembleState:
         """Return the state of these sentences only, in this order."""
         beam = self.decoders[0].hidden.shape[1]
         state = self._select(pad_rows(sentences, beam, self.min_rows))
-        return dataclasses.replace(state, sentences=len(sentences))
+        candidates = self.candidates and self.candidates.keep(sentences)
+        return dataclasses.replace(state, sentences=len(sentences), candidates=candidates)
 
     @property
     def rows(self) -> int:
@@ -119,13 +122,14 @@ class Ensemble:
     def invalidate(self) -> None:
         """Discard prepared weights, because the networks' weights may have changed."""
         self._steps: list[Step] = [network.step for network in self.networks]
+        self._products = [Products() for _ in self.networks]
 
     def start(
         self,
         sources: Sequence[Sequence[int]],
         device: torch.device,
         coverage: bool = False,
-        required: Iterable[int] = (),
+        required: Sequence[Iterable[int]] = (),
     ) -> EnsembleState:
         """Encode the sources (ids without EOS) and return the state before the first token.
 
@@ -133,39 +137,44 @@ class Ensemble:
             sources: the batch.
             device: where the networks are.
             coverage: whether the state sums up the attention on each source position.
-            required: target ids that a vocabulary shortlist must include.
+            required: target ids that a vocabulary shortlist must include, for each sentence; empty: none.
         """
         src_ids, src_lengths = pad([[*ids, EOS_ID] for ids in sources])
-        min_rows = (
-            0 if self.int8 or bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16 else MIN_ROWS
-        )
+        min_rows = 0 if self.int8 or self._rounds_alone() else MIN_ROWS
         rows = pad_rows(torch.arange(len(sources)), 1, min_rows)
         src_ids, src_lengths = src_ids[rows].to(device), src_lengths[rows].to(device)
-        encoded = [network.encode(src_ids, src_lengths) for network in self.networks]
+        encoded = []
+        for network, products in zip(self.networks, self._products, strict=True):
+            with products.active():
+                encoded.append(network.encode(src_ids, src_lengths))
         memories, decoders = zip(*encoded, strict=True)
         self._steps = [
             dispatch.decoder_step(network, step, self.int8)
             for network, step in zip(self.networks, self._steps, strict=True)
         ]
         attention = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
-        tokens = self.shortlist.tokens_for(sources, required).to(device) if self.shortlist else None
+        candidates = self.shortlist.candidates(sources, required, device) if self.shortlist else None
         outputs = tuple(
-            step.output_of(tokens) if tokens is not None and isinstance(step, CompiledStep) else None
+            step.output_of(candidates.union) if candidates is not None and isinstance(step, CompiledStep) else None
             for step in self._steps
         )
-        return EnsembleState(len(sources), min_rows, decoders, memories, attention, tokens, outputs)
+        return EnsembleState(len(sources), min_rows, decoders, memories, attention, candidates, outputs)
 
     def step(self, last: Int[Tensor, "batch beam"], state: EnsembleState) -> tuple[Prediction, EnsembleState]:
         """Return the prediction of the next token and the new state."""
         if len(last) < state.rows:  # padding
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
         parts = zip(self._steps, state.outputs, state.decoders, state.memories, strict=True)
-        logits, decoders, attn_weights = zip(*(_step(last, state.tokens, *part) for part in parts), strict=True)
+        union = None if state.candidates is None else state.candidates.union
+        logits, decoders, attn_weights = zip(*(_step(last, union, *part) for part in parts), strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
-        prediction = self._prediction([network_logits[: state.sentences] for network_logits in logits])
-        if state.tokens is not None:
+        logits = tuple(network_logits[: state.sentences] for network_logits in logits)
+        if state.candidates is None:
+            prediction = self._prediction(logits)
+        else:
+            prediction = self._prediction([state.candidates.own(network_logits) for network_logits in logits])
             vocab = self.networks[0].output.out_features
-            prediction = dataclasses.replace(prediction, tokens=state.tokens, vocab=vocab)
+            prediction = dataclasses.replace(prediction, tokens=state.candidates.tokens, vocab=vocab)
         return prediction, dataclasses.replace(state, decoders=decoders, coverage=coverage)
 
     def coverage_penalty(self, state: EnsembleState) -> Float[Tensor, "batch beam"]:
@@ -191,6 +200,10 @@ class Ensemble:
             for i in range(len(sources))
         ]
 
+    def _rounds_alone(self) -> bool:
+        low = bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16
+        return low or all(map(dispatch.rounds_alone, self.networks))
+
     def _prediction(self, logits: Sequence[Tensor]) -> Prediction:
         if len(logits) > 1:
             logits = [self._mean([_normalised(network_logits).log_probs for network_logits in logits])]
@@ -204,7 +217,7 @@ class Ensemble:
 
 def _step(
     last: Tensor,
-    tokens: Tensor | None,
+    union: Tensor | None,
     step: Step,
     output: Linear | None,
     decoder: DecoderState,
@@ -213,7 +226,7 @@ def _step(
     if output is not None and isinstance(step, CompiledStep):
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
-    return logits if tokens is None else logits[:, :, tokens], decoder, attn_weights
+    return logits if union is None else logits[:, :, union], decoder, attn_weights
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:

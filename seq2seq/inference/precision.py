@@ -10,6 +10,7 @@ from seq2seq import runtime
 from seq2seq.config.decode import InferencePrecisionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
+from seq2seq.kernels import bindings
 from seq2seq.model.cpu.packed_linear import has_int8
 
 
@@ -30,7 +31,10 @@ def resolve_precision(name: InferencePrecisionName | PrecisionName | str, device
     if str(name) not in names:
         raise ConfigError(f"precision {str(name)!r} is unknown: use {', '.join(names)}")
     int8 = names[str(name)] is InferencePrecisionName.int8
-    if int8 and not (device.type == "cpu" and has_int8()):
-        raise ConfigError("precision int8 needs a CPU, a C++ compiler and a torch with oneDNN's 8-bit products")
+    if int8 and device.type != "cpu":
+        raise ConfigError(f"precision int8 runs on a CPU, not on {device}: add --device cpu, or use fp32 or bf16")
+    if int8 and not has_int8():
+        reason = bindings.problem() or "this processor has neither AVX2 nor 8-bit dot products"
+        raise ConfigError(f"precision int8 is not available ({reason}): use fp32 or bf16")
     dtype = runtime.resolve_precision(PrecisionName.auto if int8 else PrecisionName[str(name)], device)
     return InferencePrecision(dtype, int8)

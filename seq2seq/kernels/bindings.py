@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import cffi
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
 from seq2seq.kernels import build
@@ -112,7 +112,13 @@ def interface(dtype: torch.dtype) -> Interface:
     size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
     if (table.header, table.bytes) != (build.header_hash(), size):
         raise OSError(f"{path} was compiled from another kernels.h: delete it")
-    names = {torch.int64: "int64_t", torch.bool: "uint8_t", torch.uint8: "uint8_t", sum_dtype(dtype): "sum"}
+    names = {
+        torch.int64: "int64_t",
+        torch.bool: "uint8_t",
+        torch.uint8: "uint8_t",
+        torch.int8: "int8_t",
+        sum_dtype(dtype): "sum",
+    }
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
     return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
 
@@ -195,7 +201,7 @@ def best_continuations(
     normaliser: Float[Tensor, "sentences beam"],
     live: Float[Tensor, "sentences beam"],
     only_eos: Bool[Tensor, " sentences"] | None,
-    never: Bool[Tensor, " vocab"],
+    never: Bool[Tensor, "one_or_sentences vocab"],
     eos: int,
     totals: Float[Tensor, "sentences best"],
     parents: Int[Tensor, "sentences best"],
@@ -214,6 +220,7 @@ def best_continuations(
         live=live,
         only_eos=only_eos,
         never=never,
+        never_stride=vocab if len(never) > 1 else 0,
         eos=eos,
         totals=totals,
         parents=parents,
@@ -222,12 +229,66 @@ def best_continuations(
     )
 
 
+def pack(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "padded_outputs inputs"]:
+    """Return the matrix as `packed_product` reads it."""
+    (outputs, inputs), panel = weight.shape, interface(weight.dtype).table.panel
+    weight = weight if weight.stride(1) == 1 else weight.contiguous()
+    packed = weight.new_empty(-(-outputs // panel) * panel, inputs, dtype=sum_dtype(weight.dtype))
+    _kernel("pack", weight.dtype)(
+        inputs=inputs, outputs=outputs, weight=weight, weight_stride=weight.stride(0), packed=packed
+    )
+    return packed
+
+
+def packed_product(
+    x: Float[Tensor, "*rows inputs"],
+    packed: Float[Tensor, "padded_outputs inputs"],
+    outputs: int,
+    bias: Float[Tensor, " outputs"] | None,
+) -> Float[Tensor, "*rows outputs"]:
+    """Return x W^T + b for a packed W; the rounding of a row depends neither on other rows nor on threads."""
+    inputs, x = x.shape[-1], x.contiguous()
+    output = x.new_empty(*x.shape[:-1], outputs)
+    _kernel("packed_product", x.dtype)(
+        rows=x.numel() // inputs, inputs=inputs, outputs=outputs, x=x, packed=packed, bias=bias, output=output
+    )
+    return output
+
+
 def quantise(
     values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
 ) -> None:
     """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
     rows, columns = values.shape
     _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
+
+
+def has_int8_product() -> bool:
+    """Return whether this machine has the instructions that make `int8_product` fast."""
+    return usable(torch.zeros(0)) and bool(interface(torch.float32).table.int8)
+
+
+def int8_product(
+    x: UInt8[Tensor, "rows inputs"],
+    x_scales: Float[Tensor, " rows"],
+    packed: Int8[Tensor, "panels pairs panel two"],
+    scales: Float[Tensor, " outputs"],
+    bias: Float[Tensor, " outputs"] | None,
+    output: Float[Tensor, "rows outputs"],
+) -> None:
+    """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
+    (rows, inputs), outputs = x.shape, len(scales)
+    _kernel("int8_product", output.dtype)(
+        rows=rows,
+        inputs=inputs,
+        outputs=outputs,
+        x=x,
+        x_scales=x_scales,
+        packed=packed,
+        scales=scales,
+        bias=bias,
+        output=output,
+    )
 
 
 def dequantise(

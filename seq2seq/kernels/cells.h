@@ -8,6 +8,7 @@
 
 #include "interface.h"
 #include "numbers.h"
+#include "product.h"
 
 namespace {
 
@@ -207,8 +208,8 @@ void cell_forward(const Args *args) {
     }
 }
 
-// All steps of one direction of a layer with a few rows: calling torch for each product would take longer than computing
-// it here.
+// All steps of one direction of a layer: for a few rows calling torch for each product would take longer than computing it
+// here.
 template <class Args>
 void cell_sequence(const Args *args) {
     using T = pointed<decltype(args->weight)>;
@@ -217,12 +218,17 @@ void cell_sequence(const Args *args) {
     const i64 rows = layer.rows, size = layer.size, units = GATES[layer.kind] * size;
     std::vector<T> product(rows * units);
     std::vector<S> before(size);
-    layer.threads = 1;
+    layer.threads = args->packed ? args->threads : 1;
     layer.product = product.data();
     for (i64 step = 0; step < args->steps; ++step) {
         layer.t = args->reverse ? args->steps - 1 - step : step;
-        for (i64 b = 0; b < rows; ++b) {
-            const T *hidden = args->hidden_before + (layer.t * rows + b) * size;
+        const T *all_hidden = args->hidden_before + layer.t * rows * size;
+        if (args->packed) {
+            const S *no_bias = nullptr;
+            multiply(layer.threads, rows, size, units, all_hidden, args->packed, no_bias, product.data());
+        }
+        for (i64 b = 0; b < rows && !args->packed; ++b) {
+            const T *hidden = all_hidden + b * size;
             for (i64 k = 0; k < size; ++k) before[k] = load(hidden[k]);
             for (i64 g = 0; g < units; ++g) {
                 const T *w = args->weight + g * size;

@@ -36,10 +36,12 @@ struct cell_forward_args { /* one step of a recurrent layer */
 };
 
 struct cell_sequence_args { /* all steps of a recurrent layer, matrix products included */
+    int threads;                    /* 1 is used without `packed` */
     struct cell_forward_args layer; /* without threads, t and product */
     int64_t steps;
     int reverse;                    /* from the last step to the first */
-    const element *weight;          /* [G size, size] of the hidden state */
+    const element *weight;          /* [G size, size] of the hidden state; null with `packed` */
+    const sum *packed;              /* the same, packed; null with `weight` */
     const element *hidden_before;   /* [steps, rows, size] overlaps `layer.hidden`, one step apart */
 };
 
@@ -119,11 +121,29 @@ struct best_continuations_args { /* the best continuations by one token of the h
     const sum *normaliser;   /* [sentences, beam] log(sum of e^logit) */
     const sum *live;         /* [sentences, beam] log p of each hypothesis; -inf: there is none */
     const uint8_t *only_eos; /* [sentences] 1: the sentence may only end; null: no sentence */
-    const uint8_t *never;    /* [vocab] 1: the token is not generated */
+    const uint8_t *never;    /* [sentences] rows of `vocab`: 1: the token is not generated */
+    int64_t never_stride;    /* 0: all sentences have the same row */
     int64_t eos;
     sum *totals;             /* [sentences, best] written, as are the next three: log p of the continued hypothesis, */
     int64_t *parents, *tokens; /* its number in the beam, its new token, */
     sum *log_probs;          /* and log p of that token */
+};
+
+struct pack_args { /* bring a matrix into the order that `packed_product` reads */
+    int threads;
+    int64_t inputs, outputs;
+    const element *weight; /* [outputs] rows of `inputs` */
+    int64_t weight_stride;
+    sum *packed;           /* [outputs, rounded up to a multiple of kernel_table.panel, inputs] written */
+};
+
+struct packed_product_args { /* x W^T + b: the rounding of a row does not depend on the other rows */
+    int threads;
+    int64_t rows, inputs, outputs;
+    const element *x;  /* [rows, inputs] */
+    const sum *packed; /* W, written by `pack` */
+    const sum *bias;   /* [outputs]; null: 0 */
+    element *output;   /* [rows, outputs] written */
 };
 
 struct quantise_args { /* each row in 8 bits: 128 + values / scale, rounded */
@@ -132,6 +152,17 @@ struct quantise_args { /* each row in 8 bits: 128 + values / scale, rounded */
     const element *values; /* [rows, columns] */
     uint8_t *output;       /* [rows, columns] written */
     sum *scales;           /* [rows] written */
+};
+
+struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit numbers */
+    int threads;
+    int64_t rows, inputs, outputs;
+    const uint8_t *x;      /* [rows, inputs] written by `quantise`, as is the next */
+    const sum *x_scales;   /* [rows] */
+    const int8_t *packed;  /* [ceil(outputs / 16), ceil(inputs / 2), 16, 2] W / scales, rounded; filled up with zeros */
+    const sum *scales;     /* [outputs] */
+    const sum *bias;       /* [outputs]; null: 0 */
+    element *output;       /* [rows, outputs] written */
 };
 
 struct dequantise_args { /* product * scale + bias */
@@ -155,6 +186,8 @@ struct dropout_args { /* each element kept with probability `keep` and divided b
 struct kernel_table { /* the kernels for one type of element */
     uint64_t header;  /* hash of this file when the library was compiled */
     int64_t bytes;    /* of all structs above together, as the compiler lays them out */
+    int64_t panel;    /* outputs that `pack` puts side by side */
+    int64_t int8;     /* 1: `int8_product` has instructions to be fast */
     void (*cell_forward)(const struct cell_forward_args *);
     void (*cell_sequence)(const struct cell_sequence_args *);
     void (*cell_backward)(const struct cell_backward_args *);
@@ -163,7 +196,10 @@ struct kernel_table { /* the kernels for one type of element */
     void (*cross_entropy)(const struct cross_entropy_args *);
     void (*log_sum_exp)(const struct log_sum_exp_args *);
     void (*best_continuations)(const struct best_continuations_args *);
+    void (*pack)(const struct pack_args *);
+    void (*packed_product)(const struct packed_product_args *);
     void (*quantise)(const struct quantise_args *);
+    void (*int8_product)(const struct int8_product_args *);
     void (*dequantise)(const struct dequantise_args *);
     void (*dropout)(const struct dropout_args *);
 };

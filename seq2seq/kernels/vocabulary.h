@@ -143,7 +143,8 @@ void best_continuations(const Args *args) {
                 row_tokens[0] = eos;
                 all_found[row] = row_totals[0] > -S(INFINITY);
             } else if (live[row] > -S(INFINITY)) {
-                all_found[row] = best_tokens(vocab, z, normalisers[row], live[row], never, best, row_totals, row_tokens);
+                const std::uint8_t *own = never + row / beam * args->never_stride;
+                all_found[row] = best_tokens(vocab, z, normalisers[row], live[row], own, best, row_totals, row_tokens);
             }
         }
 #pragma omp for schedule(static)

@@ -69,7 +69,7 @@ def search(
         [sentence.ids for sentence in inputs],
         device,
         coverage=decode.coverage_penalty > 0,
-        required={token for sentence in inputs for token in itertools.chain(sentence.prefix, *sentence.phrases)},
+        required=[itertools.chain(sentence.prefix, *sentence.phrases) for sentence in inputs],
     )
     processors = make_processors(inputs, decode, banned_sequences, device)
     penalty = length_penalty(decode.length_normalization, decode.length_penalty)

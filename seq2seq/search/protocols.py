@@ -39,13 +39,14 @@ class Prediction:
     Attributes:
         logits: of all tokens, or of `tokens` alone.
         normaliser: log-sum-exp of the logits, in fp32 or better.
-        tokens: ids of the logits, ascending and with all special ids; None: the whole vocabulary.
+        tokens: ids of each sentence's logits, ascending, all special ids among them; rows of fewer are filled up with
+            -1, and their logits with -inf. None: the whole vocabulary.
         vocab: size of the whole vocabulary where `tokens` is given.
     """
 
     logits: Float[Tensor, "batch beam tokens"]
     normaliser: Float[Tensor, "batch beam"]
-    tokens: Int[Tensor, " tokens"] | None = None
+    tokens: Int[Tensor, "batch tokens"] | None = None
     vocab: int = 0
 
     @property
@@ -59,8 +60,10 @@ class Prediction:
         if self.tokens is None:
             return self
         logits = self.logits.new_full((*self.logits.shape[:2], self.vocab), -torch.inf)
-        logits[:, :, self.tokens] = self.logits
-        return Prediction(logits, self.normaliser)
+        ids = self.tokens.clamp(min=0)[:, None].expand_as(self.logits)
+        return Prediction(
+            logits.scatter_reduce(2, ids, self.logits, "amax"), self.normaliser
+        )  # -inf changes no maximum
 
 
 State = TypeVar("State", bound=SearchState)
@@ -77,7 +80,7 @@ class StepModel(Protocol[State]):
         sources: Sequence[Sequence[int]],
         device: torch.device,
         coverage: bool = False,
-        required: Iterable[int] = (),
+        required: Sequence[Iterable[int]] = (),
     ) -> State:
         """Encode the sources (ids without EOS) and return the state before the first token.
 
@@ -85,7 +88,7 @@ class StepModel(Protocol[State]):
             sources: the batch.
             device: where the model is.
             coverage: whether the state sums up the attention on each source position.
-            required: target ids that a vocabulary shortlist must include.
+            required: target ids that a vocabulary shortlist must include, for each sentence; empty: none.
         """
         ...
 

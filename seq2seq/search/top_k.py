@@ -82,14 +82,14 @@ def best_continuations(
     parents, tokens = (torch.empty(shape, dtype=torch.long) for _ in range(2))
     ends = _flags(batch, tuple(only_eos)) if only_eos else None
     if prediction.tokens is None:
-        forbidden = _flags(vocab, tuple(banned_tokens))
+        forbidden = _flags(vocab, tuple(banned_tokens))[None]
     else:
-        forbidden = _flags(prediction.vocab, tuple(banned_tokens))[prediction.tokens]
+        forbidden = _flags(prediction.vocab, tuple(banned_tokens))[prediction.tokens.clamp(min=0)]
     bindings.best_continuations(  # EOS_ID is valid in a shortlist, too: its first tokens are the special ids
         *(prediction.logits.contiguous(), normaliser, live, ends, forbidden, EOS_ID),
         *(totals, parents, tokens, log_probs),
     )
-    tokens = tokens if prediction.tokens is None else prediction.tokens[tokens]
+    tokens = tokens if prediction.tokens is None else prediction.tokens.gather(1, tokens)
     return Continuations(totals, parents, tokens, log_probs)
 
 

@@ -15,8 +15,10 @@ from scaling import scaled
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, ModelConfig
 from seq2seq.inference.ensemble import Ensemble
+from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import dispatch
+from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import SearchInput, batches, search
 from seq2seq.search.protocols import Hypothesis
@@ -131,3 +133,35 @@ def test_batch_size_and_order_change_nothing(network: Seq2Seq, beam_size: int) -
     finally:
         network.float()
     print(f"{len(differing)} of {6 * len(sources)} outputs differ, all of them ties")
+
+
+@pytest.mark.parametrize("with_shortlist", [False, True])
+@pytest.mark.parametrize(("threads", "int8"), [(1, False), (2, False), (1, True)])
+@torch.inference_mode()
+def test_scores_are_those_of_the_sentence_alone(
+    network: Seq2Seq, threads: int, int8: bool, with_shortlist: bool
+) -> None:
+    """To the last bit, where products are summed up in a fixed order, or exactly."""
+    if int8 and not has_int8():
+        pytest.skip("no 8-bit products on this machine")
+    if not dispatch.rounds_alone(network):
+        pytest.skip("no compiled products on this machine")
+    table = torch.randint(4, VOCAB, (VOCAB, 20), generator=torch.Generator().manual_seed(1))
+    shortlist = Shortlist(table, torch.arange(4, 60)) if with_shortlist else None
+    ensemble = Ensemble([network], int8=int8, shortlist=shortlist)
+    sources = random_sources(9)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for decode in (
+            DecodeConfig(beam_size=1),
+            DecodeConfig(beam_size=5),
+            DecodeConfig(beam_size=4, no_repeat_ngram=2),
+        ):
+            together = search(ensemble, sources, decode)
+            alone = [search(ensemble, [source], decode)[0] for source in sources]
+            assert together == alone
+    finally:
+        torch.set_num_threads(before)
+    weights = [p for p in (*network.encoder.parameters(), *network.decoder.parameters()) if p.dim() == 2]
+    assert len(ensemble._products[0]._packed) <= len(weights)  # packed once, not at each call

@@ -42,7 +42,7 @@ from seq2seq.model.cpu.attentional import AttentionalSequence
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.decoder_step import CompiledStep
 from seq2seq.model.cpu.hashed_dropout import HashedDropout
-from seq2seq.model.cpu.packed_linear import has_int8, int8_linear
+from seq2seq.model.cpu.packed_linear import _compiled_product, has_int8, int8_linear
 from seq2seq.model.cpu.recurrence import CellSequence
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
@@ -469,6 +469,18 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
     assert found.dtype == dtype
     expected = rounded(x.float()) @ rounded(weight).t() + bias
     torch.testing.assert_close(found.float(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "rows"), [(1, 1, 1), (33, 25, 13), (16, 8, 6), (50, 300, 100)])
+def test_the_kernel_s_sums_in_8_bits_are_exact(outputs: int, inputs: int, rows: int) -> None:
+    """On any processor, at the largest values, too."""
+    numbers = torch.Generator().manual_seed(1)
+    whole = torch.randint(-127, 128, (outputs, inputs), generator=numbers).to(torch.int8)
+    small = torch.randint(1, 256, (rows, inputs), generator=numbers).to(torch.uint8)
+    whole[0], small[0] = 127, 255
+    found = torch.empty(rows, outputs)
+    _compiled_product(whole, torch.ones(outputs), None, rows)(small, torch.ones(rows), found)
+    assert torch.equal(found, ((small.int() - 128) @ whole.int().t()).float())
 
 
 @pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")

@@ -77,6 +77,27 @@ def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
     torch.testing.assert_close(after, adapter.first_carried(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 5), (256, 32), (257, 33), (600, 100)])
+def test_a_packed_product_rounds_each_row_alone(inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    """The product of all rows is exact enough, and that of any number of them has the same bits, with any threads."""
+    torch.manual_seed(1)
+    x, bias = torch.randn(150, inputs, dtype=dtype), torch.randn(outputs, dtype=dtype)
+    weight = torch.randn(outputs, inputs + 3, dtype=dtype)[:, 1:-2]
+    packed = bindings.pack(weight)
+    every = bindings.packed_product(x, packed, outputs, bias)
+    expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
+    torch.testing.assert_close(every.double(), expected, rtol=1e-4, atol=1e-9 if dtype == torch.float64 else 1e-4)
+    torch.testing.assert_close(bindings.packed_product(x, packed, outputs, None), every - bias, rtol=1e-4, atol=1e-4)
+    before = torch.get_num_threads()
+    try:
+        for threads, rows in ((1, 1), (2, 2), (3, 5), (1, 6), (2, 7), (1, 16), (2, 149)):
+            torch.set_num_threads(threads)
+            assert torch.equal(bindings.packed_product(x[-rows:], packed, outputs, bias), every[-rows:])
+    finally:
+        torch.set_num_threads(before)
+
+
 # --- what a call may not get wrong -----------------------------------------------------------------------------------
 
 

@@ -64,11 +64,17 @@ def test_only_part_of_a_large_corpus_is_counted(monkeypatch: pytest.MonkeyPatch)
     assert not table[7].any()
 
 
-def test_the_tokens_of_a_batch() -> None:
+def test_the_tokens_of_each_sentence() -> None:
     table = torch.zeros(10, 2, dtype=torch.long)
     table[6], table[7] = torch.tensor([9, 4]), torch.tensor([9, 0])
-    words = Shortlist(table, torch.tensor([5])).tokens_for([[6, 7], [8]], required={12})
-    assert words.tolist() == [0, 1, 2, 3, 4, 5, 9, 12]
+    found = Shortlist(table, torch.tensor([5])).candidates([[6, 7], [8]], required=[[], [12]])
+    assert [[token for token in row if token >= 0] for row in found.tokens.tolist()] == [
+        [0, 1, 2, 3, 4, 5, 9],
+        [0, 1, 2, 3, 5, 12],
+    ]
+    assert found.union.tolist() == [0, 1, 2, 3, 4, 5, 9, 12]
+    own = found.own(found.union.float().expand(2, 1, -1))[:, 0]
+    assert torch.equal(own, torch.where(found.tokens >= 0, found.tokens.float(), -torch.inf))
 
 
 @pytest.fixture(scope="module")

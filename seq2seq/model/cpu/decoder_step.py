@@ -18,7 +18,9 @@ from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cells import Cell, State
+from seq2seq.model.cpu import fixed_order
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
+from seq2seq.model.cpu.fixed_order import fixed_order_linear
 from seq2seq.model.cpu.packed_linear import Linear, int8_linear, packed_linear
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
@@ -62,7 +64,9 @@ class CompiledStep:
     @classmethod
     def current(cls, network: Seq2Seq, cached: Any, int8: bool) -> CompiledStep:
         """Return `cached` if it was made from the current weights of this network, or a new step."""
-        dtype, linear = bindings.compute_dtype(network.output.weight), int8_linear if int8 else packed_linear
+        weight = network.output.weight
+        dtype = bindings.compute_dtype(weight)
+        linear = int8_linear if int8 else fixed_order_linear if fixed_order.supports(weight) else packed_linear
         if isinstance(cached, cls) and cached.made_from == _version(network, dtype, linear):
             return cached
         return cls(network, dtype, linear)

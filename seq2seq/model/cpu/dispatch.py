@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cells import Cell
-from seq2seq.model.cpu import attentional, probes, recurrence, torch_layers
+from seq2seq.model.cpu import attentional, fixed_order, probes, recurrence, torch_layers
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.hashed_dropout import run_hashed
 
@@ -46,10 +46,10 @@ def small_product(layer: nn.Linear, inputs: Tensor) -> Tensor:
     MKL's products of 5 to 11 rows of fp32 add up in an order that depends on the number of threads.
     """
     rows = len(inputs)
-    if rows < MKL_SMALL_ROWS and inputs.is_cpu and bindings.compute_dtype(inputs) == torch.float32:
+    in_any_order = fixed_order.products(inputs) is None and bindings.compute_dtype(inputs) == torch.float32
+    if rows < MKL_SMALL_ROWS and inputs.is_cpu and in_any_order:
         inputs = pad(inputs, (0, 0, 0, MKL_SMALL_ROWS - rows))
-    outputs: Tensor = layer(inputs)
-    return outputs[:rows]
+    return fixed_order.apply(layer, inputs)[:rows]
 
 
 def dropout(values: Tensor, p: float) -> Callable[[Tensor, float], Tensor] | None:
@@ -75,6 +75,12 @@ def decoder_step(network: Seq2Seq, cached: Any, int8: bool = False) -> Callable[
 def has_decoder_step(network: Seq2Seq) -> bool:
     """Return whether `decoder_step` has a fast form for the parts of this network, on a CPU with kernels."""
     return has_kernels(network.decoder.bottom.cell) and not network.config.input_feeding
+
+
+def rounds_alone(network: Seq2Seq) -> bool:
+    """Return whether the rounding of a row in a search depends on no other row: all products are in a fixed order."""
+    cells = [module for module in network.modules() if isinstance(module, Cell)]
+    return fixed_order.supports(network.output.weight) and has_decoder_step(network) and all(map(has_kernels, cells))
 
 
 def has_kernels(cell: Cell) -> bool:

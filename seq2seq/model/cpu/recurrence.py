@@ -19,6 +19,7 @@ from seq2seq.config.model import CellName
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.cells import Cell, State
+from seq2seq.model.cpu import fixed_order
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 from seq2seq.model.cpu.packed_linear import packed_linear
 from seq2seq.model.cpu.saved_activations import Backward, SavedActivations, new_activations
@@ -88,14 +89,20 @@ class CellSequence(torch.autograd.Function):
         """
         adapter, (steps, rows, _) = ADAPTERS[name], inputs.shape
         start = None if hidden is None or memory_cell is None else State(hidden, memory_cell)
-        gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
+        products = fixed_order.products(inputs)  # of a search
+        if products is None:
+            gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
+        else:
+            gates = products.multiply(inputs, w_ih, bias)
         saved = new_activations(adapter, gates, w_hh.shape[1], peepholes, candidate_bias, norm)
         saved.begin(adapter, start, steps if reverse else 0)
         step = saved.steps(adapter, gates, lengths=lengths, reverse=reverse)
-        if rows <= FEW_ROWS:
+        if rows <= FEW_ROWS or products is not None:
             hidden_before = saved.hiddens[int(reverse) :]
             every_step = Kernel("cell_sequence", gates.dtype, layer=step, steps=steps, reverse=reverse)
-            every_step(weight=w_hh.contiguous(), hidden_before=hidden_before)
+            packed = None if products is None else products.packed(w_hh)
+            weight = w_hh.contiguous() if products is None else None
+            every_step(weight=weight, packed=packed, hidden_before=hidden_before)
         else:
             recurrent = packed_linear(w_hh, rows)
             for number, t in enumerate(range(steps)[:: -1 if reverse else 1]):
