@@ -35,11 +35,13 @@ SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allo
 SETTINGS += " sentences singles model"
 MODULES = {  # measurement -> module
     "set_up": "benchmark_work",
+    "write_tokens": "benchmark_work",
     "write_repeated": "benchmark_work",
     "train_ours": "benchmark_training",
     "train_textbook": "benchmark_training",
     "overhead": "benchmark_training",
     "translate_ours": "benchmark_translation",
+    "translate_ours_in_batches": "benchmark_translation",
     "translate_textbook": "benchmark_translation",
     "prepare_pairs": "benchmark_preparation",
 }
@@ -272,7 +274,8 @@ def positive(text: str) -> int:
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of all benchmarks to `command`; its help shows those of benchmark `name`."""
-    every, training = ("train", "translate", "data", "overhead"), ("train", "data", "overhead")
+    every, training = ("train", "translate", "data", "overhead", "peers"), ("train", "data", "overhead", "peers")
+    translation = ("translate", "peers")
 
     def add(flag: str, users: Sequence[str], default: Any, meaning: str = "", **options: Any) -> None:
         help = f"{meaning} (default: %(default)s)" if name in users else argparse.SUPPRESS
@@ -297,8 +300,8 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     )
     add("--seconds", training, 7.0, "training time measured after the warm-up", metavar="SEC", type=float)
     add("--model", ("translate",), None, "model file or run folder; None: random weights", metavar="PATH", type=str)
-    add("--sentences", ("translate",), 500, "number of sentences translated together", metavar="N")
-    add("--singles", ("translate",), 50, "number of sentences translated one by one", metavar="N")
+    add("--sentences", translation, 500, "number of sentences translated together", metavar="N")
+    add("--singles", translation, 50, "number of sentences translated one by one", metavar="N")
     add(
         "--data-pairs", ("data",), [125_000, 500_000], "sizes of the two corpora, in pairs", metavar=("N", "M"), nargs=2
     )
