@@ -44,6 +44,8 @@ MODULES = {  # measurement -> module
     "translate_ours_in_batches": "benchmark_translation",
     "translate_textbook": "benchmark_translation",
     "prepare_pairs": "benchmark_preparation",
+    "train_and_score_ours": "benchmark_quality",
+    "score_outputs": "benchmark_quality",
 }
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 

@@ -23,13 +23,12 @@ from typing import Any
 import benchmark
 from benchmark import Measured, Results, spread, total
 from benchmark_timing import BEAMS
-from benchmark_work import DROPOUT
+from benchmark_work import DROPOUT, PARTS, TEST, file_names
 from peers import environments
 from peers.environments import NotMeasured
 
 PEERS = tuple(environments.RECIPES)
 SCRIPTS = Path(__file__).resolve().parent
-PARTS = ("train", "val")
 LEARNING_RATE, RANDOM = 1e-3, 1e-12  # the update that precedes saving a model leaves its weights random
 Values = dict[str, list[float]]  # figure -> a value per measurement
 Measurements = dict[str, Values]  # column of the table -> its figures
@@ -44,7 +43,7 @@ def main() -> None:
     for peer in args.peers:
         try:
             run.prepare(peer)
-            found = [train(run, peer), translate(run, peer)]
+            found = [train(run, peer), translate(run, peer), *([quality(run, peer)] if args.minutes else [])]
         except NotMeasured as error:
             not_measured[peer] = str(error)
             print(f"{peer} is not measured: {error}", file=sys.stderr)
@@ -89,6 +88,20 @@ def translate(run: PeerRun, peer: str) -> Measurements:
     }
 
 
+def quality(run: PeerRun, peer: str) -> Measurements:
+    """Train for the same time with small batches, and return the BLEU of the test set; ours is trained once."""
+    minutes, batch_tokens = run.args.minutes, run.args.batch_tokens[-1]
+    if run.our_bleu is None:
+        run.our_bleu = run.measure("train_and_score_ours", minutes=minutes, batch_tokens=batch_tokens)["bleu"]
+    timing = {"seconds": 60.0 * minutes, "warmup": 1, "batch_tokens": batch_tokens}
+    trained = run.measure(peer, action="train", model="trained", save=True, **timing)
+    outputs = str(run.folder(peer) / "outputs.txt")
+    run.measure(peer, action=TEST, model="trained", outputs=outputs, length_ratio=2.0)
+    theirs = run.measure("score_outputs", path=outputs)["bleu"]
+    values = {"bleu": [run.our_bleu], f"{peer}_bleu": [theirs], f"{peer}_updates": [trained["updates"]]}
+    return {f"minutes_{minutes:g}": values}
+
+
 def beside(peer: str, rounds: Sequence[Sequence[Measured]], rates: Sequence[str], costs: Sequence[str]) -> Values:
     """Return the figures of ours and of the toolkit, and the ratio of each: larger than 1 where ours is better."""
     values = {name: [ours[name] for ours, _ in rounds] for name in (*rates, *costs)}
@@ -113,7 +126,9 @@ class PeerRun(benchmark.Run):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self.cache = Path(args.cache).absolute()
-        self.text = self.measure("write_tokens", parts=PARTS)["folder"]
+        parts = (*PARTS, TEST) if args.minutes else PARTS
+        self.text = self.measure("write_tokens", parts=parts)["folder"]
+        self.our_bleu: float | None = None
         self.pythons: dict[str, Path] = {}
         self.work |= {peer: environments.RECIPES[peer].packages[0] for peer in args.peers}
 
@@ -143,7 +158,9 @@ class PeerRun(benchmark.Run):
 
     def driver_work(self, peer: str) -> dict[str, Any]:
         """Return the fields of `peers.driver.Work`."""
-        same = {name: self.settings[name] for name in ("threads", "hidden", "seconds", "warmup", "sentences", "singles")}
+        same = {
+            name: self.settings[name] for name in ("threads", "hidden", "seconds", "warmup", "sentences", "singles")
+        }
         return {
             **same,
             "text": self.text,
@@ -153,6 +170,7 @@ class PeerRun(benchmark.Run):
             "batch_tokens": self.args.batch_tokens[0],
             "learning_rate": LEARNING_RATE,
             "save": False,
+            "outputs": "",
             "length_ratio": 1.0,
         }
 
@@ -181,10 +199,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
-        "--peers", nargs="+", choices=PEERS, default=PEERS, metavar="NAME", help=f"toolkits (default: {' '.join(PEERS)})"
+        "--peers",
+        nargs="+",
+        choices=PEERS,
+        default=PEERS,
+        metavar="NAME",
+        help=f"toolkits (default: {' '.join(PEERS)})",
     )
+    help = f"also train each for MIN minutes and report the BLEU of {TEST} (default: no)"
+    parser.add_argument("--minutes", type=float, metavar="MIN", help=help)
     benchmark.add_flags(parser, "peers")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    missing = [name for name in file_names(TEST) if args.minutes and not Path(args.data, name).is_file()]
+    if missing:
+        parser.error(f"--minutes: {args.data} lacks {' and '.join(missing)}: give the folder of Multi30k as --data")
+    return args
 
 
 if __name__ == "__main__":

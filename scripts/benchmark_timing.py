@@ -1,4 +1,4 @@
-"""Timing shared by the measurements of all benchmarks. Imports neither torch nor seq2seq, so that other toolkits can."""
+"""Timing shared by all benchmarks. Imports neither torch nor seq2seq, so that other toolkits can use it."""
 
 from __future__ import annotations
 

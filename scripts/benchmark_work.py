@@ -21,6 +21,7 @@ from seq2seq.data.tokenizer import Tokenizer
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")
+TEST = "test_2016_flickr"
 DROPOUT = 0.2
 MAX_LENGTH = 100
 """Longest side of a training pair, in tokens with EOS."""

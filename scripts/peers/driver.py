@@ -25,8 +25,8 @@ class Work:
     """What a driver does.
 
     Attributes:
-        action: prepare, train, translate, or translate_file.
-        text: folder with the tokens of train, val and test, separated by spaces (train.en), and vocab.txt.
+        action: prepare, train, translate (the validation text, timed), or the name of a part to translate.
+        text: folder with the tokens of each part, separated by spaces (train.en), and vocab.txt.
         folder: folder of this toolkit, for its form of the text and its models.
         model: name of the model to write or read in `folder`: random or trained.
         threads: number of CPU threads; None: chosen by torch.
@@ -39,6 +39,7 @@ class Work:
         save: write the model at the end.
         sentences: number of validation sentences translated together.
         singles: number of validation sentences translated one by one.
+        outputs: file to write the translations of a part to.
         length_ratio: outputs have at most `length_ratio` times the tokens of the longest source of their batch.
     """
 
@@ -56,6 +57,7 @@ class Work:
     save: bool
     sentences: int
     singles: int
+    outputs: str
     length_ratio: float
 
     def text_file(self, part: str, side: str) -> str:
@@ -136,7 +138,9 @@ def main(prepare: Prepare, train: Train, load: Load) -> None:
             for name, beam_size in BEAMS.items()
         }
     else:
-        figures = {"outputs": batches(work, load(work, BEAMS["beam"]), work.lines("test"))}
+        outputs = batches(work, load(work, BEAMS["beam"]), work.lines(work.action))
+        Path(work.outputs).write_text("".join(f"{' '.join(tokens)}\n" for tokens in outputs), encoding="utf-8")
+        figures = {}
     environment = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     print(json.dumps({**figures, "peak_rss_mb": peak_rss_mb(), **environment}))
 

@@ -55,7 +55,15 @@ def training_flags(work: Work) -> list[str]:
     """Return the command line of fairseq-train."""
     emb, hidden = str(work.hidden // 2), str(work.hidden)
     flags = [data(work), "--arch", "lstm", "--cpu", "--seed", "1", "--num-workers", "0", "--no-progress-bar"]
-    flags += ["--encoder-embed-dim", emb, "--encoder-hidden-size", emb, "--encoder-layers", "2", "--encoder-bidirectional"]
+    flags += [
+        "--encoder-embed-dim",
+        emb,
+        "--encoder-hidden-size",
+        emb,
+        "--encoder-layers",
+        "2",
+        "--encoder-bidirectional",
+    ]
     flags += ["--decoder-embed-dim", emb, "--decoder-hidden-size", hidden, "--decoder-layers", "2"]
     flags += ["--decoder-out-embed-dim", emb, "--decoder-attention", "1", "--dropout", str(work.dropout)]
     flags += ["--share-all-embeddings", "--share-decoder-input-output-embed"]
