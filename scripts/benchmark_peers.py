@@ -38,12 +38,14 @@ def main() -> None:
     """Run the benchmark of the command line."""
     args = parse()
     run = PeerRun(args)
+    measurements = [{"train": train, "translate": translate}[part] for part in args.parts]
+    measurements += [quality] if args.minutes else []
     measured: Measurements = {}
     not_measured: dict[str, str] = {}
     for peer in args.peers:
         try:
             run.prepare(peer)
-            found = [train(run, peer), translate(run, peer), *([quality(run, peer)] if args.minutes else [])]
+            found = [measure(run, peer) for measure in measurements]
         except NotMeasured as error:
             not_measured[peer] = str(error)
             print(f"{peer} is not measured: {error}", file=sys.stderr)
@@ -206,6 +208,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help=f"toolkits (default: {' '.join(PEERS)})",
     )
+    help = "what to measure: train, translate (default: both)"
+    parts = ("train", "translate")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="PART", help=help)
     help = f"also train each for MIN minutes and report the BLEU of {TEST} (default: no)"
     parser.add_argument("--minutes", type=float, metavar="MIN", help=help)
     benchmark.add_flags(parser, "peers")

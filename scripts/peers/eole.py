@@ -51,7 +51,6 @@ def training_config(work: Work) -> dict[str, Any]:
             "normalization": "tokens",
             "bucket_size": len(work.lines("train")),
             "num_workers": 0,
-            "prefetch_factor": None,
             "compute_dtype": "fp32",
             "train_steps": 10**6,
             "valid_steps": 10**6,

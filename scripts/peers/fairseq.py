@@ -69,7 +69,7 @@ def training_flags(work: Work) -> list[str]:
     flags += ["--share-all-embeddings", "--share-decoder-input-output-embed"]
     flags += ["--optimizer", "adam", "--lr", str(work.learning_rate), "--clip-norm", "1.0"]
     flags += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
-    flags += ["--max-tokens", str(work.batch_tokens), "--disable-validation", "--no-save"]
+    flags += ["--max-tokens", str(work.batch_tokens), "--disable-validation", "--no-save", "--no-save-optimizer-state"]
     return [*flags, "--save-dir", str(work.model_folder), "--log-interval", "1000000"]
 
 

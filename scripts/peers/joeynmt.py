@@ -40,6 +40,8 @@ def config(work: Work) -> dict[str, Any]:
             "optimizer": "adam",
             "learning_rate": work.learning_rate,
             "learning_rate_min": 0,
+            "scheduling": "exponential",
+            "decrease_factor": 1.0,  # a constant rate
             "clip_grad_norm": 1.0,
             "label_smoothing": 0.1,
             "normalization": "tokens",
@@ -67,6 +69,7 @@ def train(work: Work, clock: Clock) -> None:
     settings = parse_global_args(config(work), rank=0, mode="train")
     model, train_data, valid_data, _ = make(settings, rank=0, mode="train")
     manager = TrainManager(
+        rank=0,
         model=model,
         model_dir=settings.model_dir,
         device=settings.device,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benchmark
 import benchmark_peers
 import benchmark_timing
 import pytest
@@ -116,6 +117,20 @@ def test_a_module_that_is_not_installed_can_be_imported_if_it_is_unused() -> Non
     assert issubclass(Derived, driver.AnyType)
 
 
+def test_drivers_get_the_scripts_and_the_threads_but_no_seq2seq() -> None:
+    variables = benchmark_peers.driver_environment({"PYTHONPATH": "checkout", "HOME": "home"}, threads=1)
+    assert variables["PYTHONPATH"] == str(benchmark_peers.SCRIPTS)
+    assert variables["OMP_NUM_THREADS"] == "1"
+    assert variables["HOME"] == "home"
+    assert "OMP_NUM_THREADS" not in benchmark_peers.driver_environment({}, threads=None)
+
+
+def test_minutes_need_the_test_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        benchmark_peers.parse(["--minutes", "1", "--data", str(tmp_path)])
+    assert f"--minutes: {tmp_path} lacks test_2016_flickr.en.gz" in capsys.readouterr().err
+
+
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
@@ -143,8 +158,7 @@ def test_the_table_has_a_row_for_a_toolkit_that_was_not_measured() -> None:
     assert benchmark_peers.table({}, {"eole": "no network"})[-1] == "| eole | not measured: no network |"
 
 
-FLAGS = "--pairs 1 --seconds 0.1 --warmup 1 --samples 1 --sentences 3 --singles 2 --batch-tokens 200"
-FLAGS += " --grammar-pairs 150 --vocab 400 --hidden 16 --threads 1 --peers fairseq joeynmt --json"
+FLAGS = "--pairs 1 --sentences 3 --grammar-pairs 150 --vocab 400 --hidden 16 --peers fairseq joeynmt --json"
 
 
 class InProcessRun(benchmark_peers.PeerRun):
@@ -153,15 +167,14 @@ class InProcessRun(benchmark_peers.PeerRun):
     def measure(self, name: str, **arguments: Any) -> dict[str, Any]:
         if name in benchmark_peers.PEERS:
             return super().measure(name, **arguments)
-        measured: dict[str, Any] = benchmark_peers.benchmark.measure(name, self.settings, arguments)
+        measured: dict[str, Any] = benchmark.measure(name, self.settings, arguments)
         return measured
 
 
 def test_a_toolkit_whose_environment_cannot_be_created_is_reported_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = {name: Recipe([str(tmp_path / f"{name}-1.whl")]) for name in environments.RECIPES}
-    monkeypatch.setattr(environments, "RECIPES", nowhere)
+    monkeypatch.setattr(sys, "executable", "no-such-python")  # creates the environments
     monkeypatch.setattr(benchmark_peers, "PeerRun", InProcessRun)
     data = ["--cache", str(tmp_path / "cache"), "--data", str(tmp_path / "no corpus here")]
     monkeypatch.setattr(sys, "argv", ["benchmark_peers.py", *FLAGS.split(), *data])
@@ -169,4 +182,5 @@ def test_a_toolkit_whose_environment_cannot_be_created_is_reported_and_the_other
     report = json.loads(capsys.readouterr().out)
     assert report["results"] == {}
     assert report["not_measured"].keys() == {"fairseq", "joeynmt"}
-    assert "fairseq-1.whl" in report["not_measured"]["fairseq"]
+    assert report["not_measured"]["fairseq"] == "no-such-python: No such file or directory"
+    assert report["work"]["fairseq"] == "fairseq==0.12.2"
