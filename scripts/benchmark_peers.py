@@ -127,6 +127,7 @@ class PeerRun(benchmark.Run):
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
+        self.settings["model"] = None
         self.cache = Path(args.cache).absolute()
         parts = (*PARTS, TEST) if args.minutes else PARTS
         self.text = self.measure("write_tokens", parts=parts)["folder"]
@@ -152,10 +153,10 @@ class PeerRun(benchmark.Run):
         if name not in PEERS:
             return super().measure(name, **arguments)
         work = json.dumps(self.driver_work(name) | arguments)
-        environment = driver_environment(os.environ, self.args.threads)
-        measured: Measured = json.loads(
-            environments.call([str(self.pythons[name]), "-m", f"peers.{name}", work], environment)
-        )
+        variables, folder = driver_environment(os.environ, self.args.threads), self.folder(name)
+        folder.mkdir(exist_ok=True)
+        command = [str(self.pythons[name]), "-m", f"peers.{name}", work]
+        measured: Measured = json.loads(environments.call(command, variables, folder))
         return measured
 
     def driver_work(self, peer: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def translate_ours(settings: Settings) -> dict[str, Any]:
 
 
 def translate_ours_in_batches(settings: Settings) -> dict[str, Any]:
-    """Translate with the Translator in batches of BATCH_SENTENCES, as other toolkits do."""
+    """Translate with random weights in batches of BATCH_SENTENCES, for the comparison with other toolkits."""
     configure(runtime_config(settings))
     lines, translator = translation_work(settings, settings.precision)
     figures: dict[str, Any] = {}
@@ -85,15 +85,22 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     return lines, Translator(network, tokenizer, decode, CPU, precision)
 
 
-def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
+def our_translate(translator: Translator, beam_size: int, lines: Sequence[str], **limits: float) -> list[list[int]]:
     """Translate `lines` with the Translator; return ids without EOS."""
-    return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size)]
+    return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size, **limits)]
 
 
 def our_batches(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
-    """Translate `lines` in batches of BATCH_SENTENCES, sorted by length; return ids without EOS."""
-    lengths = list(map(len, translator.tokenizer.encode_src(lines)))
-    return in_batches(lines, lengths, functools.partial(our_translate, translator, beam_size))
+    """Translate `lines` in batches of BATCH_SENTENCES, sorted by length; return ids without EOS.
+
+    All outputs of a batch have the limit of the longest, as in other toolkits: the source and EOS.
+    """
+
+    def translate(batch: Sequence[str]) -> list[list[int]]:
+        longest = max(map(len, translator.tokenizer.encode_src(batch)))
+        return our_translate(translator, beam_size, batch, max_length_ratio=0.0, max_length_extra=longest + 1)
+
+    return in_batches(lines, list(map(len, translator.tokenizer.encode_src(lines))), translate)
 
 
 def textbook_translate(

@@ -120,7 +120,6 @@ Load = Callable[[Work, int], Translate]
 def main(prepare: Prepare, train: Train, load: Load) -> None:
     """Do the work of the command line; the last line of stdout is the result."""
     work = Work(**json.loads(sys.argv[1]))
-    Path(work.folder).mkdir(parents=True, exist_ok=True)
     if work.threads is not None:
         torch.set_num_threads(work.threads)
     torch.manual_seed(1)

@@ -91,14 +91,14 @@ def torch_folder() -> Path:
     return Path(found.origin).parents[1]
 
 
-def call(command: Sequence[str], environment: dict[str, str] | None = None) -> str:
-    """Run a command; return the last line of its output.
+def call(command: Sequence[str], variables: dict[str, str] | None = None, folder: Path | None = None) -> str:
+    """Run a command with the environment `variables` in `folder`; return the last line of its output.
 
     Raises:
         NotMeasured: it fails; the reason is the last line of its messages that is not empty.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=folder)
     except OSError as error:
         raise NotMeasured(f"{command[0]}: {error.strerror}") from error
     if done.returncode:

@@ -99,19 +99,25 @@ def train(work: Work, clock: Clock) -> None:
 
 
 def load(work: Work, beam_size: int) -> Translate:
-    """Return the translation of fairseq's hub interface."""
+    """Return the translation of fairseq's sequence generator, which is built once."""
+    import torch
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
-    from fairseq.hub_utils import GeneratorHubInterface
 
-    models, config, task = load_model_ensemble_and_task(
-        [str(work.model_folder / "model.pt")], arg_overrides={"data": data(work)}
-    )
-    config.dataset.max_tokens, config.dataset.batch_size = None, None
-    hub = GeneratorHubInterface(config, task, models).eval()
+    path = str(work.model_folder / "model.pt")
+    models, config, task = load_model_ensemble_and_task([path], arg_overrides={"data": data(work)})
+    for model in models:
+        model.prepare_for_inference_(config)
+    config.generation.beam, config.generation.max_len_a = beam_size, 0
+    generator, vocabulary = task.build_generator(models, config.generation), task.target_dictionary
 
     def translate(lines: Sequence[str], longest: int) -> list[str]:
-        found = hub.generate([hub.binarize(line) for line in lines], beam=beam_size, max_len_a=0, max_len_b=longest - 1)
-        return [hub.string(hypotheses[0]["tokens"]) for hypotheses in found]
+        generator.max_len_b = longest - 1  # without EOS
+        rows = [task.source_dictionary.encode_line(line, add_if_not_exist=False).long() for line in lines]
+        dataset = task.build_dataset_for_inference(rows, torch.tensor([len(row) for row in rows]))
+        batch = dataset.collater([dataset[i] for i in range(len(rows))])
+        found = task.inference_step(generator, models, batch)
+        outputs = {int(i): hypotheses[0]["tokens"] for i, hypotheses in zip(batch["id"], found, strict=True)}
+        return [vocabulary.string(outputs[i]) for i in range(len(rows))]
 
     return translate
 
