@@ -45,12 +45,11 @@ def main() -> None:
     for peer in args.peers:
         try:
             run.prepare(peer)
-            found = [measure(run, peer) for measure in measurements]
+            for measure in measurements:
+                add(measured, measure(run, peer))
         except NotMeasured as error:
             not_measured[peer] = str(error)
             print(f"{peer} is not measured: {error}", file=sys.stderr)
-        else:
-            add(measured, *found)
     results = {part: {name: spread(values) for name, values in figures.items()} for part, figures in measured.items()}
     if args.json:
         work = {"work": run.work, "results": results, "not_measured": not_measured}
@@ -112,9 +111,9 @@ def beside(peer: str, rounds: Sequence[Sequence[Measured]], rates: Sequence[str]
     return values | {f"ratio_{peer}_{name}": [theirs[name] / ours[name] for ours, theirs in rounds] for name in costs}
 
 
-def add(measured: Measurements, *found: Measurements) -> None:
+def add(measured: Measurements, found: Measurements) -> None:
     """Append the values of `found` to those of `measured`."""
-    for part, figures in (item for one in found for item in one.items()):
+    for part, figures in found.items():
         for name, values in figures.items():
             measured.setdefault(part, {}).setdefault(name, []).extend(values)
 
@@ -156,7 +155,11 @@ class PeerRun(benchmark.Run):
         variables, folder = driver_environment(os.environ, self.args.threads), self.folder(name)
         folder.mkdir(exist_ok=True)
         command = [str(self.pythons[name]), "-m", f"peers.{name}", work]
-        measured: Measured = json.loads(environments.call(command, variables, folder))
+        result = environments.call(command, variables, folder)
+        try:
+            measured: Measured = json.loads(result)
+        except json.JSONDecodeError as error:
+            raise NotMeasured(f"the driver ended without a result: {result!r}") from error
         return measured
 
     def driver_work(self, peer: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     return lines, Translator(network, tokenizer, decode, CPU, precision)
 
 
-def our_translate(translator: Translator, beam_size: int, lines: Sequence[str], **limits: float) -> list[list[int]]:
+def our_translate(translator: Translator, beam_size: int, lines: Sequence[str], **limits: Any) -> list[list[int]]:
     """Translate `lines` with the Translator; return ids without EOS."""
     return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size, **limits)]
 

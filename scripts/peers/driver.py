@@ -64,9 +64,15 @@ class Work:
         """Return the path of one side (en, de) of a part."""
         return str(Path(self.text, f"{part}.{side}"))
 
-    def vocabulary(self) -> list[str]:
-        """Return the tokens of the joint vocabulary without special symbols."""
-        return Path(self.text, "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    @property
+    def vocabulary(self) -> Path:
+        """File of the joint vocabulary in the toolkit's form."""
+        return Path(self.folder, "vocab.txt")
+
+    def write_vocabulary(self, ending: str, specials: Sequence[str] = ()) -> None:
+        """Write `vocabulary`: `specials`, then the tokens, each on a line with `ending`."""
+        tokens = Path(self.text, "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+        self.vocabulary.write_text("".join(f"{token}{ending}\n" for token in [*specials, *tokens]), encoding="utf-8")
 
     def lines(self, part: str) -> list[str]:
         """Return the tokenized source lines of a part."""

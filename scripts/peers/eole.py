@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from peers.driver import Clock, TimeUp, Translate, Work, main, without
@@ -13,20 +12,18 @@ from peers.driver import Clock, TimeUp, Translate, Work, main, without
 
 def prepare(work: Work) -> None:
     """Write the vocabulary."""
-    vocab = Path(work.folder, "vocab.txt")
-    vocab.write_text("".join(f"{token}\t1\n" for token in work.vocabulary()), encoding="utf-8")
+    work.write_vocabulary("\t1")
 
 
 def training_config(work: Work) -> dict[str, Any]:
     """Return the config of `eole train`. A bucket holds the corpus once, as for OpenNMT-py."""
-    vocab = str(Path(work.folder, "vocab.txt"))
     parts = {"train": "train", "valid": "val"}
     texts = {name: (work.text_file(part, "en"), work.text_file(part, "de")) for name, part in parts.items()}
     rnn = {"layers": 2, "hidden_size": work.hidden, "rnn_type": "LSTM"}  # hidden_size: both directions together
     return {
         "data": {name: {"path_src": src, "path_tgt": tgt} for name, (src, tgt) in texts.items()},
-        "src_vocab": vocab,
-        "tgt_vocab": vocab,
+        "src_vocab": str(work.vocabulary),
+        "tgt_vocab": str(work.vocabulary),
         "share_vocab": True,
         "overwrite": True,
         "report_every": 10**6,

@@ -44,11 +44,10 @@ def prepare(work: Work) -> None:
     from fairseq import options
     from fairseq_cli.preprocess import main as preprocess
 
-    dictionary = Path(work.folder, "dict.txt")
-    dictionary.write_text("".join(f"{token} 1\n" for token in work.vocabulary()), encoding="utf-8")
+    work.write_vocabulary(" 1")
     flags = ["--source-lang", "en", "--target-lang", "de", "--destdir", data(work), "--joined-dictionary"]
     flags += ["--trainpref", str(Path(work.text, "train")), "--validpref", str(Path(work.text, "val"))]
-    preprocess(options.get_preprocessing_parser().parse_args([*flags, "--srcdict", str(dictionary)]))
+    preprocess(options.get_preprocessing_parser().parse_args([*flags, "--srcdict", str(work.vocabulary)]))
 
 
 def training_flags(work: Work) -> list[str]:

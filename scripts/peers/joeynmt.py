@@ -12,15 +12,13 @@ from peers.driver import Clock, TimeUp, Translate, Work, main, without
 
 def prepare(work: Work) -> None:
     """Write the vocabulary, which begins with the special symbols."""
-    specials = ["<unk>", "<pad>", "<s>", "</s>"]
-    vocab = Path(work.folder, "vocab.txt")
-    vocab.write_text("".join(f"{token}\n" for token in [*specials, *work.vocabulary()]), encoding="utf-8")
+    work.write_vocabulary("", specials=["<unk>", "<pad>", "<s>", "</s>"])
 
 
 def config(work: Work) -> dict[str, Any]:
     """Return the toolkit's config."""
     emb = work.hidden // 2
-    side = {"level": "word", "lowercase": False, "voc_file": str(Path(work.folder, "vocab.txt"))}
+    side = {"level": "word", "lowercase": False, "voc_file": str(work.vocabulary)}
     embeddings = {"embedding_dim": emb, "scale": False, "dropout": work.dropout}
     rnn = {"type": "recurrent", "rnn_type": "lstm", "num_layers": 2, "embeddings": embeddings, "dropout": work.dropout}
     return {

@@ -13,8 +13,7 @@ from peers.driver import Clock, TimeUp, Translate, Work, main, without
 
 def prepare(work: Work) -> None:
     """Write the vocabulary."""
-    vocab = Path(work.folder, "vocab.txt")
-    vocab.write_text("".join(f"{token}\t1\n" for token in work.vocabulary()), encoding="utf-8")
+    work.write_vocabulary("\t1")
 
 
 def training_config(work: Work) -> dict[str, Any]:
@@ -22,13 +21,12 @@ def training_config(work: Work) -> dict[str, Any]:
 
     A bucket holds the corpus once: the toolkit reads the corpus again and again until its bucket is full.
     """
-    vocab = str(Path(work.folder, "vocab.txt"))
     parts = {"train": "train", "valid": "val"}
     texts = {name: (work.text_file(part, "en"), work.text_file(part, "de")) for name, part in parts.items()}
     return {
         "data": {name: {"path_src": src, "path_tgt": tgt} for name, (src, tgt) in texts.items()},
-        "src_vocab": vocab,
-        "tgt_vocab": vocab,
+        "src_vocab": str(work.vocabulary),
+        "tgt_vocab": str(work.vocabulary),
         "share_vocab": True,
         "save_model": str(work.model_folder / "model"),
         "encoder_type": "brnn",
