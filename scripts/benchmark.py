@@ -37,14 +37,18 @@ SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allo
 SETTINGS += " sentences singles model"
 MODULES = {  # measurement -> module
     "set_up": "benchmark_work",
+    "write_tokens": "benchmark_work",
     "write_repeated": "benchmark_work",
     "train_ours": "benchmark_training",
     "train_textbook": "benchmark_training",
     "overhead": "benchmark_training",
     "train_under_load": "benchmark_load",
     "translate_ours": "benchmark_translation",
+    "translate_ours_in_batches": "benchmark_translation",
     "translate_textbook": "benchmark_translation",
     "prepare_pairs": "benchmark_preparation",
+    "train_and_score_ours": "benchmark_quality",
+    "score_outputs": "benchmark_quality",
 }
 USER_ERROR = 2
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
@@ -326,7 +330,8 @@ def natural(text: str) -> int:
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of all benchmarks to `command`; its help shows those of benchmark `name`."""
-    every, training = ("train", "translate", "data", "overhead", "load"), ("train", "data", "overhead", "load")
+    training = ("train", "data", "overhead", "load", "peers")
+    every, translation = (*training, "translate"), ("translate", "peers")
 
     def add(flag: str, users: Sequence[str], default: Any, meaning: str = "", **options: Any) -> None:
         help = f"{meaning} (default: %(default)s)" if name in users else argparse.SUPPRESS
@@ -358,8 +363,8 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     )
     add("--seconds", training, 7.0, "training time measured after the warm-up", metavar="SEC", type=float)
     add("--model", ("translate",), None, "model file or run folder; None: random weights", metavar="PATH", type=str)
-    add("--sentences", ("translate",), 500, "number of sentences translated together", metavar="N")
-    add("--singles", ("translate",), 50, "number of sentences translated one by one", metavar="N")
+    add("--sentences", translation, 500, "number of sentences translated together", metavar="N")
+    add("--singles", translation, 50, "number of sentences translated one by one", metavar="N")
     add(
         "--data-pairs", ("data",), [125_000, 500_000], "sizes of the two corpora, in pairs", metavar=("N", "M"), nargs=2
     )

@@ -1,13 +1,10 @@
-"""Set-up, timing and figures shared by the measurements of the benchmark."""
+"""Set-up and figures shared by the measurements of the benchmark."""
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from benchmark_work import Settings
@@ -17,8 +14,6 @@ from seq2seq.config.runtime import AllocatorName, KernelsName, RuntimeConfig
 
 CPU = torch.device("cpu")
 SEED = 1
-
-T = TypeVar("T")
 
 
 def gemm_figures(work: Sequence[tuple[list[Product], float]], dtype: torch.dtype) -> dict[str, float]:
@@ -31,20 +26,6 @@ def gemm_figures(work: Sequence[tuple[list[Product], float]], dtype: torch.dtype
     }
 
 
-def spread_over(values: Sequence[T], count: int) -> list[T]:
-    """Return `count` evenly spaced values, including the first and the last; all values if there are fewer."""
-    if len(values) <= count:
-        return list(values)
-    return [values[i * (len(values) - 1) // max(1, count - 1)] for i in range(count)]
-
-
-def timed(call: Callable[[], T]) -> tuple[float, T]:
-    """Return the seconds that `call` takes and its result."""
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
-
-
 def runtime_config(settings: Settings) -> RuntimeConfig:
     """Return the runtime config of our process."""
     allocator, kernels = AllocatorName(settings.allocator), KernelsName(settings.kernels)
@@ -55,12 +36,6 @@ def set_threads(settings: Settings) -> None:
     """Set the number of threads only."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-
-
-def peak_rss_mb() -> float:
-    """Return the peak resident memory of this process, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def environment(dtype: torch.dtype) -> dict[str, Any]:

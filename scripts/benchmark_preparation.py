@@ -6,7 +6,8 @@ import functools
 import tempfile
 from pathlib import Path
 
-from benchmark_figures import peak_rss_mb, runtime_config, timed
+from benchmark_figures import runtime_config
+from benchmark_timing import peak_rss_mb, timed
 from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, read
 
 from seq2seq.data.binarised import prepare

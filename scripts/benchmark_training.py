@@ -23,12 +23,10 @@ from benchmark_figures import (
     SEED,
     environment,
     gemm_figures,
-    peak_rss_mb,
     runtime_config,
     set_threads,
-    spread_over,
-    timed,
 )
+from benchmark_timing import peak_rss_mb, spread_over, timed
 from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, model_config, read
 from gemm import BatchShape, training_products
 from rich.console import Console

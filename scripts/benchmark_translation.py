@@ -7,9 +7,7 @@ with the default allocator. Both get the same sentences in the same order.
 from __future__ import annotations
 
 import functools
-import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,10 @@ from benchmark_figures import (
     SEED,
     environment,
     gemm_figures,
-    peak_rss_mb,
     runtime_config,
     set_threads,
-    spread_over,
-    timed,
 )
+from benchmark_timing import BATCH_SENTENCES, BEAMS, in_batches, peak_rss_mb, spread_over, timed, translation_figures
 from benchmark_work import Settings, make_tokenizer, model_config, read
 from gemm import SearchStep, search_products
 from torch import Tensor
@@ -39,23 +35,30 @@ from seq2seq.runtime import configure, seed_everything
 from seq2seq.search import batched_search
 from seq2seq.search.protocols import Prediction
 
-BEAMS = {"beam": 5, "greedy": 1}
-TEXTBOOK_SENTENCES = 64  # per batch, sorted by length
-WARM_UP_SENTENCES = 32
-
 
 def translate_ours(settings: Settings) -> dict[str, Any]:
     """Translate with the Translator, all sentences together and one by one."""
     configure(runtime_config(settings))
     lines, translator = translation_work(settings, settings.precision)
-    for start in range(0, len(lines), TEXTBOOK_SENTENCES):
-        our_translate(translator, BEAMS["beam"], lines[start : start + TEXTBOOK_SENTENCES])
+    for start in range(0, len(lines), BATCH_SENTENCES):
+        our_translate(translator, BEAMS["beam"], lines[start : start + BATCH_SENTENCES])
     figures: dict[str, Any] = {"peak_rss_64_mb": peak_rss_mb()}
     for name, beam_size in BEAMS.items():
         translate = functools.partial(our_translate, translator, beam_size)
-        figures[name] = translation_figures(settings, lines, translate)
+        figures[name] = translation_figures(lines, settings.singles, translate)
     figures["peak_rss_mb"] = peak_rss_mb()
     return {**figures, **search_gemm_figures(settings, translator, lines), **environment(translator.dtype)}
+
+
+def translate_ours_in_batches(settings: Settings) -> dict[str, Any]:
+    """Translate with random weights in batches of BATCH_SENTENCES, for the comparison with other toolkits."""
+    configure(runtime_config(settings))
+    lines, translator = translation_work(settings, settings.precision)
+    figures: dict[str, Any] = {}
+    for name, beam_size in BEAMS.items():
+        translate = functools.partial(our_batches, translator, beam_size)
+        figures[name] = translation_figures(lines, settings.singles, translate)
+    return {**figures, "peak_rss_mb": peak_rss_mb(), **environment(translator.dtype)}
 
 
 def translate_textbook(settings: Settings) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def translate_textbook(settings: Settings) -> dict[str, Any]:
     network, figures = textbook.copy_of(translator.network).eval(), dict[str, Any]()
     for name, beam_size in BEAMS.items():
         translate = functools.partial(textbook_translate, network, translator.tokenizer, translator.decode, beam_size)
-        figures[name] = translation_figures(settings, lines, translate)
+        figures[name] = translation_figures(lines, settings.singles, translate)
     return {**figures, "peak_rss_mb": peak_rss_mb(), **environment(torch.float32)}
 
 
@@ -82,42 +85,39 @@ def translation_work(settings: Settings, precision: str) -> tuple[list[str], Tra
     return lines, Translator(network, tokenizer, decode, CPU, precision)
 
 
-def our_translate(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
+def our_translate(translator: Translator, beam_size: int, lines: Sequence[str], **limits: Any) -> list[list[int]]:
     """Translate `lines` with the Translator; return ids without EOS."""
-    return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size)]
+    return [best.ids for best, *_ in translator.translate_n_best(lines, beam_size=beam_size, **limits)]
+
+
+def our_batches(translator: Translator, beam_size: int, lines: Sequence[str]) -> list[list[int]]:
+    """Translate `lines` in batches of BATCH_SENTENCES, sorted by length; return ids without EOS.
+
+    All outputs of a batch have the limit of the longest, as in other toolkits: the source and EOS.
+    """
+
+    def translate(batch: Sequence[str]) -> list[list[int]]:
+        longest = max(map(len, translator.tokenizer.encode_src(batch)))
+        return our_translate(translator, beam_size, batch, max_length_ratio=0.0, max_length_extra=longest + 1)
+
+    return in_batches(lines, list(map(len, translator.tokenizer.encode_src(lines))), translate)
 
 
 def textbook_translate(
     network: textbook.Textbook, tokenizer: Tokenizer, decode: DecodeConfig, beam_size: int, lines: Sequence[str]
 ) -> list[list[int]]:
-    """Translate `lines` in batches of TEXTBOOK_SENTENCES, sorted by length; return ids without EOS."""
+    """Translate `lines` in batches of BATCH_SENTENCES, sorted by length; return ids without EOS."""
     sources = tokenizer.encode_src(lines)
     order = sorted(range(len(lines)), key=lambda i: len(sources[i]))
     outputs: list[list[int]] = [[] for _ in lines]
-    for start in range(0, len(order), TEXTBOOK_SENTENCES):
-        batch = order[start : start + TEXTBOOK_SENTENCES]
+    for start in range(0, len(order), BATCH_SENTENCES):
+        batch = order[start : start + BATCH_SENTENCES]
         limits = [batched_search.SearchInput(sources[i], [], []).max_length(decode) for i in batch]
         found = textbook.beam_search(network, [sources[i] for i in batch], limits, beam_size, decode.length_penalty)
         for i, ids in zip(batch, found, strict=True):
             outputs[i] = ids
     tokenizer.decode(outputs)
     return outputs
-
-
-def translation_figures(
-    settings: Settings, lines: Sequence[str], translate: Callable[[Sequence[str]], list[list[int]]]
-) -> dict[str, float]:
-    """Return the rate of translating all lines together, and the latency of single sentences."""
-    translate(lines[:WARM_UP_SENTENCES])
-    sec, outputs = timed(lambda: translate(lines))
-    singles = [[line] for line in spread_over(lines, settings.singles)]
-    latencies = sorted(timed(functools.partial(translate, single))[0] for single in singles)
-    return {
-        "sentences_per_sec": len(lines) / sec,
-        "tokens_per_sec": sum(len(ids) + 1 for ids in outputs) / sec,
-        "latency_p50_ms": 1000 * statistics.median(latencies),
-        "latency_p95_ms": 1000 * latencies[math.ceil(0.95 * len(latencies)) - 1],
-    }
 
 
 def search_gemm_figures(settings: Settings, translator: Translator, lines: Sequence[str]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.grammar import splits
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.reading import read_parallel
+from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 
@@ -22,6 +24,7 @@ LANGUAGES = ("en", "de")
 PARTS = ("train", "val")
 AUTO, SYNTHETIC = "auto", "synthetic"  # values of `--data` that are no folder
 DEFAULT_FOLDER = "data/multi30k"
+TEST = "test_2016_flickr"
 DROPOUT = 0.2
 MAX_LENGTH = 100
 """Longest side of a training pair, in tokens with EOS."""
@@ -121,6 +124,28 @@ def write_repeated(settings: Settings, folder: str, pairs: int) -> dict[str, Any
         with gzip.open(Path(folder, name), "wt", encoding="utf-8", compresslevel=1) as file:
             file.writelines(f"{lines[i % len(lines)]}\n" for i in range(pairs))
     return {}
+
+
+def write_tokens(settings: Settings, parts: Sequence[str]) -> dict[str, Any]:
+    """Write text and vocabulary as tokens, for other toolkits, into a folder of the cache; return its path."""
+    tokenizer = make_tokenizer(read(Path(settings.data), "train"), settings.vocab, settings.cache)
+    texts = {part: read(Path(settings.data), part) for part in parts}
+    sizes = "-".join(str(len(text)) for text in texts.values())
+    folder = Path(settings.cache, f"tokens-{tokenizer.fingerprint[:12]}-{sizes}")
+    if not folder.is_dir():
+        with new_folder(folder) as temporary:
+            for part, text in texts.items():
+                sides = (tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt))
+                for language, rows in zip(LANGUAGES, sides, strict=True):
+                    write_lines(temporary / f"{part}.{language}", (" ".join(tokenizer.tgt_pieces(row)) for row in rows))
+            tokens = tokenizer.tgt_pieces(range(len(SPECIAL_IDS), tokenizer.tgt_size))
+            write_lines(temporary / "vocab.txt", tokens)
+    return {"folder": str(folder)}
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text."""
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def file_names(part: str) -> tuple[str, str]:
