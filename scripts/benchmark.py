@@ -60,9 +60,7 @@ def main() -> None:
     if args.command == "measure":
         sys.exit(measuring_process(args.call))
     run = Run(args)
-    results = {"train": train, "translate": translate, "data": data, "overhead": overhead, "load": load}[args.command](
-        run
-    )
+    results = BENCHMARKS[args.command](run)
     if args.json:
         print(json.dumps({"benchmark": args.command, "work": run.work, "results": results}))
     else:
