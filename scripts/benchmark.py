@@ -174,7 +174,7 @@ def overhead(run: Run) -> Results:
 def load(run: Run) -> Results:
     """Time training beside busy processes that come and go, with runtime.threads=auto and with fixed numbers."""
     args = run.args
-    counts = range(1, (args.threads or len(os.sched_getaffinity(0))) + 1)
+    counts = range(1, (args.threads or os.cpu_count() or 1) + 1)
     fixed = {"auto": "auto", **{plural(count): count for count in counts}}
     arguments = {"batch_tokens": args.batch_tokens[-1], "busy": args.busy, "phase_sec": args.phase_sec}
     rounds = run.in_turn(*(("train_under_load", arguments | {"threads": threads}) for threads in fixed.values()))
