@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from seq2seq import instruction_set
+from seq2seq.kernels import instruction_set
 from seq2seq.version import __version__
 
 if TYPE_CHECKING:

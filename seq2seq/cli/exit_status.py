@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
-from seq2seq import instruction_set
 from seq2seq.cli import streams
 from seq2seq.errors import DataError, Seq2SeqError
+from seq2seq.kernels import instruction_set
 
 OK, BUG, USER_ERROR = 0, 1, 2  # BUG: an uncaught exception, for which Python prints a traceback and exits with 1
 INTERRUPTED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + 13  # 13 is SIGPIPE, which Windows' signal module lacks

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq import instruction_set
-from seq2seq.kernels import cache, compiler
+from seq2seq.kernels import cache, compiler, instruction_set
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADER = Path(__file__).with_name("kernels.h")

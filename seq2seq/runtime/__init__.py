@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from seq2seq import instruction_set
 from seq2seq.config.runtime import AllocatorName, IsaName, KernelsName, RuntimeConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
-from seq2seq.kernels import bindings
+from seq2seq.kernels import bindings, instruction_set
 from seq2seq.runtime.threads import thread_source
 
 # mallopt parameter numbers (glibc malloc.h).

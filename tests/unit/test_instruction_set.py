@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq import instruction_set
 from seq2seq.config.runtime import IsaName
 from seq2seq.errors import ConfigError
-from seq2seq.kernels import build
+from seq2seq.kernels import build, instruction_set
 from seq2seq.runtime import cpu_has_bf16
 
 PLAIN = {
