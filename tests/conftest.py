@@ -15,8 +15,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# A background job of a shell ignores SIGINT, and its subprocesses inherit that; tests interrupt commands with SIGINT.
+# A background job of a shell ignores SIGINT, and one of nohup SIGHUP; subprocesses inherit that, and tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
