@@ -70,6 +70,7 @@ inline void int8_tile_of(i64 rows, i64 pairs, const std::int16_t *x, const std::
 // x W^T + b of rows in 8 bits, each with a scale, as are the rows of W.
 template <class Args>
 void int8_product(const Args *args) {
+    using S = pointed<decltype(args->scales)>;
     const i64 rows = args->rows, inputs = args->inputs, outputs = args->outputs, pairs = (inputs + 1) / 2;
     const i64 panels = (outputs + INT8_PANEL - 1) / INT8_PANEL;
     std::vector<std::int16_t> x(rows * 2 * pairs);
@@ -81,16 +82,18 @@ void int8_product(const Args *args) {
 #pragma omp for schedule(static) nowait
         for (i64 panel = 0; panel < panels; ++panel) {
             const i64 first = panel * INT8_PANEL, width = std::min(INT8_PANEL, outputs - first);
+            // Whole panels, also at the end: the compiler rounds the rest of a loop in another way than its vectors.
+            S scales[INT8_PANEL] = {}, bias[INT8_PANEL] = {}, values[INT8_PANEL];
+            std::copy_n(args->scales + first, width, scales);
+            if (args->bias) std::copy_n(args->bias + first, width, bias);
             for (i64 row = top; row < end; row += INT8_TILE) {
                 const i64 tall = std::min(INT8_TILE, end - row);
                 std::int32_t sums[INT8_TILE * INT8_PANEL];
                 int8_tile_of(tall, pairs, x.data() + row * 2 * pairs, args->packed + first * 2 * pairs, sums);
                 for (i64 r = 0; r < tall; ++r) {
-                    const auto scale = args->x_scales[row + r];
-                    for (i64 c = 0; c < width; ++c)
-                        store(args->output[(row + r) * outputs + first + c],
-                              sums[r * INT8_PANEL + c] * args->scales[first + c] * scale +
-                                  (args->bias ? args->bias[first + c] : 0));
+                    const S scale = args->x_scales[row + r];
+                    for (i64 c = 0; c < INT8_PANEL; ++c) values[c] = sums[r * INT8_PANEL + c] * scales[c] * scale + bias[c];
+                    for (i64 c = 0; c < width; ++c) store(args->output[(row + r) * outputs + first + c], values[c]);
                 }
             }
         }
