@@ -145,9 +145,8 @@ def test_ratios_of_rates_and_costs_are_larger_than_1_where_ours_is_better() -> N
 
 def test_figures_of_ours_are_pooled_over_toolkits() -> None:
     measured: benchmark_peers.Measurements = {}
-    benchmark_peers.add(
-        measured, {"beam": {"rate": [1.0], "a_rate": [2.0]}}, {"beam": {"rate": [3.0], "b_rate": [4.0]}}
-    )
+    for found in ({"rate": [1.0], "a_rate": [2.0]}, {"rate": [3.0], "b_rate": [4.0]}):
+        benchmark_peers.add(measured, {"beam": found})
     assert measured == {"beam": {"rate": [1.0, 3.0], "a_rate": [2.0], "b_rate": [4.0]}}
 
 
@@ -176,7 +175,7 @@ def test_a_toolkit_whose_environment_cannot_be_created_is_reported_and_the_other
 ) -> None:
     monkeypatch.setattr(sys, "executable", "no-such-python")  # creates the environments
     monkeypatch.setattr(benchmark_peers, "PeerRun", InProcessRun)
-    data = ["--cache", str(tmp_path / "cache"), "--data", str(tmp_path / "no corpus here")]
+    data = ["--cache", str(tmp_path / "cache"), "--data", "synthetic"]
     monkeypatch.setattr(sys, "argv", ["benchmark_peers.py", *FLAGS.split(), *data])
     benchmark_peers.main()  # the exit status is 0
     report = json.loads(capsys.readouterr().out)
