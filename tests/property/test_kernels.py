@@ -42,7 +42,7 @@ from seq2seq.model.cpu.attentional import AttentionalSequence
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.decoder_step import CompiledStep
 from seq2seq.model.cpu.hashed_dropout import HashedDropout
-from seq2seq.model.cpu.packed_linear import _compiled_product, has_int8, int8_linear
+from seq2seq.model.cpu.packed_linear import _compiled_product, has_int8, has_onednn_int8, int8_linear
 from seq2seq.model.cpu.recurrence import CellSequence
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
@@ -714,7 +714,7 @@ def test_a_library_that_lacks_a_function_is_named(fresh_cache: Path, monkeypatch
 @pytest.fixture
 def fresh_probes() -> Iterator[None]:
     def forget() -> None:
-        for cached in (probes.has_packed_linear, probes.has_torch_layer, has_int8):
+        for cached in (probes.has_packed_linear, probes.has_torch_layer, has_int8, has_onednn_int8):
             cached.cache_clear()
 
     forget()
@@ -763,10 +763,11 @@ def test_without_torchs_fused_layers_the_plain_steps_run(
 
 
 @pytest.mark.usefixtures("fresh_probes")
-def test_without_8_bit_products_there_are_none(
+def test_8_bit_products_that_are_not_exact_are_replaced_by_the_kernel(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", changed)
-    assert not has_int8()
+    assert not has_onednn_int8()
     (line,) = caplog.messages
     assert "8-bit products" in line
+    assert has_int8() == bindings.has_int8_product()
