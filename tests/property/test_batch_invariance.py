@@ -149,7 +149,7 @@ def test_scores_are_those_of_the_sentence_alone(
     table = torch.randint(4, VOCAB, (VOCAB, 20), generator=torch.Generator().manual_seed(1))
     shortlist = Shortlist(table, torch.arange(4, 60)) if with_shortlist else None
     ensemble = Ensemble([network], int8=int8, shortlist=shortlist)
-    sources = random_sources(9)
+    sources = random_sources(5)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
