@@ -60,7 +60,7 @@ class Phases(Stopwatch):
 def train_under_load(
     settings: Settings, batch_tokens: int, threads: int | str, busy: list[int], phase_sec: float
 ) -> dict[str, Any]:
-    """Train with this setting of `runtime.threads`, beside so many busy processes in each phase; return the phases."""
+    """Train with this setting of `runtime.threads`, beside `busy` processes in each phase; return the phases."""
     configure(dataclasses.replace(runtime_config(settings), threads=threads))
     dtype = resolve_precision(PrecisionName(settings.precision), CPU)
     tokenizer, data = training_data(settings, batch_tokens)

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from peers.driver import Clock, TimeUp, Translate, Work, main, without
-
-
-def prepare(work: Work) -> None:
-    """Write the vocabulary."""
-    work.write_vocabulary("\t1")
+from peers.opennmt import prepare, update_options
 
 
 def training_config(work: Work) -> dict[str, Any]:
@@ -38,20 +34,8 @@ def training_config(work: Work) -> dict[str, Any]:
         },
         "training": {
             "model_path": str(work.model_folder),
-            "dropout": [work.dropout],
-            "label_smoothing": 0.1,
-            "optim": "adam",
-            "learning_rate": work.learning_rate,
-            "max_grad_norm": 1.0,
-            "batch_type": "tokens",
-            "batch_size": work.batch_tokens,
-            "normalization": "tokens",
-            "bucket_size": len(work.lines("train")),
-            "num_workers": 0,
+            **update_options(work),
             "compute_dtype": "fp32",
-            "train_steps": 10**6,
-            "valid_steps": 10**6,
-            "save_checkpoint_steps": 10**6,
         },
     }
 

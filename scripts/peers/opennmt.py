@@ -16,11 +16,30 @@ def prepare(work: Work) -> None:
     work.write_vocabulary("\t1")
 
 
-def training_config(work: Work) -> dict[str, Any]:
-    """Return the options of onmt_train.
+def update_options(work: Work) -> dict[str, Any]:
+    """Return the options of an update, which have the same names in Eole, the successor.
 
     A bucket holds the corpus once: the toolkit reads the corpus again and again until its bucket is full.
     """
+    return {
+        "dropout": [work.dropout],
+        "label_smoothing": 0.1,
+        "optim": "adam",
+        "learning_rate": work.learning_rate,
+        "max_grad_norm": 1.0,
+        "batch_type": "tokens",
+        "batch_size": work.batch_tokens,
+        "normalization": "tokens",
+        "bucket_size": len(work.lines("train")),
+        "num_workers": 0,
+        "train_steps": 10**6,
+        "valid_steps": 10**6,
+        "save_checkpoint_steps": 10**6,
+    }
+
+
+def training_config(work: Work) -> dict[str, Any]:
+    """Return the options of onmt_train."""
     parts = {"train": "train", "valid": "val"}
     texts = {name: (work.text_file(part, "en"), work.text_file(part, "de")) for name, part in parts.items()}
     return {
@@ -37,19 +56,7 @@ def training_config(work: Work) -> dict[str, Any]:
         "dec_layers": 2,
         "global_attention": "mlp",
         "share_embeddings": True,
-        "dropout": [work.dropout],
-        "label_smoothing": 0.1,
-        "optim": "adam",
-        "learning_rate": work.learning_rate,
-        "max_grad_norm": 1.0,
-        "batch_type": "tokens",
-        "batch_size": work.batch_tokens,
-        "normalization": "tokens",
-        "bucket_size": len(work.lines("train")),
-        "num_workers": 0,
-        "train_steps": 10**6,
-        "valid_steps": 10**6,
-        "save_checkpoint_steps": 10**6,
+        **update_options(work),
         "report_every": 10**6,
         "seed": 1,
     }

@@ -47,10 +47,8 @@ def library() -> Build:
     problem = None
     try:
         command, common = compiler.find(), [*instruction_set.COMPILER_FLAGS[instruction_set.current()], *FLAGS]
-        for flags in (
-            [*common, "-fopenmp"],
-            common,
-        ):  # Apple's compiler has no OpenMP: one thread is better than nothing
+        # Apple's compiler has no OpenMP: one thread is better than nothing.
+        for flags in ([*common, "-fopenmp"], common):
             try:
                 path = _compiled(command, flags)
             except compiler.CompilerError as error:

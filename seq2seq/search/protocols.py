@@ -61,9 +61,8 @@ class Prediction:
             return self
         logits = self.logits.new_full((*self.logits.shape[:2], self.vocab), -torch.inf)
         ids = self.tokens.clamp(min=0)[:, None].expand_as(self.logits)
-        return Prediction(
-            logits.scatter_reduce(2, ids, self.logits, "amax"), self.normaliser
-        )  # -inf changes no maximum
+        # The first id stands for tokens of -1 as well, whose logit is -inf: it changes no maximum.
+        return Prediction(logits.scatter_reduce(2, ids, self.logits, "amax"), self.normaliser)
 
 
 State = TypeVar("State", bound=SearchState)

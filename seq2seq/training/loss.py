@@ -43,17 +43,18 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         sum_dtype = bindings.sum_dtype(weight.dtype)
         loss, nll = (torch.empty(len(readouts), dtype=sum_dtype) for _ in range(2))
         if needs_grad:
-            dreadouts, sums = torch.empty_like(readouts), list[Tensor]()  # of the gradients of weight and bias
-        for start in range(0, max(1, len(readouts)), CHUNK_TOKENS):
+            dreadouts = torch.empty_like(readouts)
+            dweight, dbias = torch.zeros_like(weight, dtype=sum_dtype), torch.zeros_like(bias, dtype=sum_dtype)
+        for start in range(0, len(readouts), CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             logits = torch.addmm(bias, readouts[rows], weight.t())
             bindings.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
             if needs_grad:  # the kernel has overwritten the logits with their gradient
                 torch.mm(logits, weight, out=dreadouts[rows])
-                own = logits.t() @ readouts[rows], logits.sum(0)
-                sums = [a.add_(b) for a, b in zip(sums, own, strict=True)] if start else [a.to(sum_dtype) for a in own]
+                dweight += logits.t() @ readouts[rows]
+                dbias += logits.sum(0)
         if needs_grad:
-            ctx.save_for_backward(dreadouts, *sums)
+            ctx.save_for_backward(dreadouts, dweight, dbias)
         total = nll.sum()
         ctx.mark_non_differentiable(total)
         return loss.sum(), total

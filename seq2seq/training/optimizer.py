@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 from torch.autograd.graph import increment_version
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from seq2seq.config.training import OptimizerName, ScheduleName, TrainingConfig
 
@@ -34,18 +33,6 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -
 
     optimizer.register_step_post_hook(count_change)
     return optimizer
-
-
-def clip_gradient(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale the gradient down to `max_norm` if its norm is larger, and return the norm before; a CPU–GPU sync.
-
-    As `clip_grad_norm_`, which passes over all gradients even to multiply them by 1.
-    """
-    parameters = [weight for weight in parameters if weight.grad is not None]
-    norm = get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
-    if not float(norm) < 0.999 * max_norm:  # near the bound, torch decides
-        clip_grads_with_norm_(parameters, max_norm, norm)
-    return float(norm)
 
 
 def learning_rate(config: TrainingConfig, step: int, share_done: float, plateau_scale: float = 1.0) -> float:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
@@ -32,7 +33,7 @@ from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.memory import estimated_bytes, guard_memory
-from seq2seq.training.optimizer import clip_gradient, learning_rate, make_optimizer
+from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
 from seq2seq.training.records import Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
@@ -158,7 +159,7 @@ class Trainer:
         own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)
         if config.diagnostics and self.group.is_main and (progress.step + 1) % config.log_every_steps == 0:
             self.output.log.diagnosis(diagnose(self.network, batch))  # before clipping
-        norm = clip_gradient(self.network.parameters(), config.max_grad_norm or float("inf"))
+        norm = float(clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf")))
         nll = self._synchronise(own_nll)  # the last collective: if a rank is lost, the step is not counted
         progress.step += 1
         progress.position += 1

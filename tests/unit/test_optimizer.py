@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seq2seq.config.training import OptimizerName, ScheduleName, TrainingConfig
-from seq2seq.training.optimizer import clip_gradient, learning_rate, make_optimizer
+from seq2seq.training.optimizer import learning_rate, make_optimizer
 
 PEAK, FLOOR, WARMUP = 0.4, 0.1, 100
 
@@ -94,24 +94,3 @@ def test_beta2_is_adams_second_moment_decay() -> None:
         weight.grad = torch.full((1,), gradient, dtype=torch.float64)
         optimizer.step()
     assert weight.item() == pytest.approx(position, rel=1e-6)
-
-
-@pytest.mark.parametrize("bound", [math.inf, 6.0, 5.0 + 1e-6, 5.0, 4.9999, 1.0])
-def test_the_gradient_is_clipped_as_torch_clips_it(bound: float) -> None:
-    """The norm of (3, 4) is 5; a parameter without gradient is left out."""
-    ours, torchs = ([nn.Parameter(torch.ones(1)) for _ in range(3)] for _ in range(2))
-    for weights in (ours, torchs):
-        weights[0].grad, weights[1].grad = torch.tensor([3.0]), torch.tensor([4.0])
-    versions = [weight.grad._version for weight in ours[:2] if weight.grad is not None]
-    norm = clip_gradient(iter(ours), bound)
-    assert norm == float(nn.utils.clip_grad_norm_(torchs, bound)) == 5.0
-    assert [weight.grad for weight in ours] == [weight.grad for weight in torchs]
-    touched = [weight.grad._version for weight in ours[:2] if weight.grad is not None] != versions
-    assert touched is (bound < 5.5)  # a gradient that is small enough is only read
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_has_no_finite_norm(value: float) -> None:
-    weight = nn.Parameter(torch.ones(2))
-    weight.grad = torch.tensor([1.0, value])
-    assert not math.isfinite(clip_gradient([weight], 1.0))
