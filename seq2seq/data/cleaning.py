@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 
 from seq2seq.data.corpus import ParallelText
 from seq2seq.errors import DataError
@@ -11,17 +12,26 @@ log = logging.getLogger(__name__)
 
 
 def clean(text: ParallelText) -> ParallelText:
-    """Strip surrounding white space, drop pairs with a blank side and log their number.
+    """Return `text` as `cleaned` yields it."""
+    return ParallelText.from_pairs(list(cleaned(text)))
+
+
+def cleaned(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Strip surrounding white space, drop pairs with a blank side and log their number at the end.
 
     For training text only: validation and test sets keep every line, because scores are reported for all lines.
 
     Raises:
         DataError: every pair has a blank side.
     """
-    stripped = [(src.strip(), tgt.strip()) for src, tgt in text]
-    kept = [pair for pair in stripped if all(pair)]
-    if stripped and not kept:
-        raise DataError(f"no training pairs: all {len(stripped):,} have a blank side")
-    if len(kept) < len(stripped):
-        log.info("dropped %d of %d training pairs: one side is blank", len(stripped) - len(kept), len(stripped))
-    return ParallelText.from_pairs(kept)
+    total = kept = 0
+    for src, tgt in pairs:
+        total += 1
+        pair = src.strip(), tgt.strip()
+        if all(pair):
+            kept += 1
+            yield pair
+    if total and not kept:
+        raise DataError(f"no training pairs: all {total:,} have a blank side")
+    if kept < total:
+        log.info("dropped %d of %d training pairs: one side is blank", total - kept, total)
