@@ -45,6 +45,7 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"
         )
+    _check_source(data)
     sampled = data.sampling.src is not None or data.sampling.tgt is not None
     if sampled and data.tokenizer.type is PieceType.char:
         raise ConfigError(
@@ -54,6 +55,21 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
     if data.src == data.tgt and data.name is not DataName.files:
         raise ConfigError(f"data.src and data.tgt are both {data.src!r}: set two different languages")
+
+
+def _check_source(data: DataConfig) -> None:
+    """Check that no key of another source is set, where it would be ignored."""
+    keys = {
+        DataName.mtdata: {"datasets": data.datasets},
+        DataName.opus: {"corpus": data.corpus, "version": data.version},
+        DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
+    }
+    for name, values in keys.items():
+        for key, value in values.items():
+            if value and data.name is not name:
+                raise ConfigError(f"data.{key} is a key of data={name}, but data.name={data.name}: set data={name}")
+    if data.valid_datasets and any(vars(data.valid).values()):
+        raise ConfigError("data.valid and data.valid_datasets are both set: set one")
 
 
 def _check_training(training: TrainingConfig) -> None:

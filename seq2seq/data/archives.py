@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from seq2seq.atomic_files import new_folder
-
+from seq2seq.atomic_files import new_folder, storage_errors
 from seq2seq.errors import DataError, Seq2SeqError
 
 MAX_BYTES = 512 * 2**20
@@ -85,22 +84,21 @@ def unzip(data: bytes, member: str, archive: str) -> bytes:
             return _read_all(file.read)
 
 
-def extract(path: Path, patterns: Sequence[str], digest: str) -> list[Path]:
+def extract(path: Path, patterns: Sequence[str], cache: Path) -> list[Path]:
     """Copy one member per pattern out of a zip or tar file, unless it was done before; return the copies.
-
-    They are in a folder beside the archive, which is written at once or not at all.
 
     Args:
         path: the archive.
         patterns: names of members, with the wildcards of `fnmatch`.
-        digest: of the archive.
+        cache: folder in which a folder of the copies is made, at once or not at all.
 
     Raises:
         DataError: a pattern has no member or several, the archive is damaged, or a member is larger than the limits.
         StorageError: the copies cannot be written.
     """
-    key = hashlib.sha256("\0".join([digest, *patterns]).encode()).hexdigest()[:16]
-    folder = path.with_name(f"{path.name}.{key}")
+    found = path.stat()
+    identity = "\0".join([os.path.realpath(path), str(found.st_size), str(found.st_mtime_ns), *patterns])
+    folder = cache / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     names = [f"{number}{Path(pattern).suffix}" for number, pattern in enumerate(patterns, start=1)]
     if not folder.is_dir():
         with new_folder(folder) as temporary:
@@ -108,19 +106,22 @@ def extract(path: Path, patterns: Sequence[str], digest: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def member_names(path: Path) -> list[str]:
-    """Return the names of the files in a zip archive.
+def zipped_text(path: Path, name: str, limit: int) -> str:
+    """Return the first `limit` bytes of a text in a zip archive; "" if it has none of this name.
 
     Raises:
         DataError: the archive is damaged.
     """
-    with _errors(f"{path}: damaged archive"), zipfile.ZipFile(path) as archive:
-        return [info.filename for info in archive.infolist() if not info.is_dir()]
+    with _errors(f"{path}: cannot read {name}"), zipfile.ZipFile(path) as archive:
+        if name not in archive.namelist():
+            return ""
+        with archive.open(_readable(archive.getinfo(name))) as file:
+            return file.read(limit).decode("utf-8", "replace")
 
 
 def _copy_members(path: Path, patterns: Sequence[str], copies: Sequence[Path]) -> None:
     found: dict[str, str] = {}
-    limit = max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+    limit = _limit(path)
     for member, open_member in _members(path):
         for pattern, copy in zip(patterns, copies, strict=True):
             if not fnmatch.fnmatchcase(member.removeprefix("./"), pattern):
@@ -142,8 +143,11 @@ def _members(path: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
                 if not entry.is_dir():
                     yield entry.filename, lambda entry=entry: content.open(_readable(entry))  # type: ignore[misc]
         return
+    total = 0
     with _errors(f"{path}: damaged archive"), tarfile.open(path, "r|*") as archive:
         for info in archive:
+            total += info.size
+            _check_size(total, _limit(path))
             if not info.isdir():
                 yield info.name, lambda info=info: _regular(archive, info)  # type: ignore[misc]
 
@@ -165,14 +169,23 @@ def _regular(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     return file
 
 
+def _limit(path: Path) -> int:
+    return max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"it decompresses to more than {MAX_RATIO} times the size of the archive")
+
+
 def _copy(source: IO[bytes], copy: Path, limit: int) -> int:
     size = 0
     with copy.open("wb") as file:
         while chunk := source.read(CHUNK):
             size += len(chunk)
-            if size > limit:
-                raise ValueError(f"it decompresses to more than {MAX_RATIO} times the size of the archive")
-            file.write(chunk)
+            _check_size(size, limit)
+            with storage_errors(copy):
+                file.write(chunk)
     return size
 
 

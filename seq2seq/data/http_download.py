@@ -148,7 +148,11 @@ class ResumingDownloader:
         """Return validator and size of the file whose part is on the disk; {} if that is not known."""
         with contextlib.suppress(OSError, ValueError):
             state = json.loads(self._state.read_text(encoding="utf-8"))
-            if isinstance(state, dict) and state.get("url") == redacted(url) and isinstance(state.get("validator"), str):
+            if (
+                isinstance(state, dict)
+                and state.get("url") == redacted(url)
+                and isinstance(state.get("validator"), str)
+            ):
                 return state
         return {}
 
@@ -185,7 +189,10 @@ def content_length(url: str, timeout_sec: float) -> int | None:
 @contextlib.contextmanager
 def _head(url: str, timeout_sec: float) -> Iterator[requests.Response]:
     headers = {"Accept-Encoding": "identity"}
-    with Session() as session, session.head(url, headers=headers, timeout=timeout_sec, allow_redirects=True) as response:
+    with (
+        Session() as session,
+        session.head(url, headers=headers, timeout=timeout_sec, allow_redirects=True) as response,
+    ):
         yield response
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from local_server import Reply, Site, serving
 
+from local_server import Reply, Site, serving
 from seq2seq.data import download
 from seq2seq.data.download import fetch
 from seq2seq.data.http_download import ResumingDownloader, Session, content_length, redacted

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from seq2seq.config.data import DataConfig, FilesConfig
 from seq2seq.data.cleaning import clean
+from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.reading import is_given, read_parallel
-from seq2seq.data.splitting import hold_out
 from seq2seq.errors import DataError
 
 
@@ -19,18 +19,14 @@ def load(config: DataConfig) -> Corpus:
     train = clean(_read(config.train, "data.train"))
     valid = _read(config.valid, "data.valid") if is_given(config.valid) else None
     test = _read(config.test, "data.test") if is_given(config.test) else None
-    held_out = frozenset(name for name, text in (("valid", valid), ("test", test)) if text is None)
-    if held_out:
-        splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
-        train, valid, test = splits.train, valid or splits.valid, test or splits.test
-    assert valid is not None
-    assert test is not None
-    return Corpus(train, valid, {"test": test}, held_out=held_out)
+    return complete(train, valid, {} if test is None else {"test": test}, config)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """See `load.Source`."""
-    return {"test": _read(config.test, "data.test")} if is_given(config.test) else load(config).tests
+    if is_given(config.test):
+        return {"test": _read(config.test, "data.test")}
+    return {} if config.test_datasets else load(config).tests
 
 
 def _read(files: FilesConfig, key: str) -> ParallelText:
