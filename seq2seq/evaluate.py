@@ -202,7 +202,7 @@ def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, l
     data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
+    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test) or data.test_datasets):
         raise ConfigError(
             f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
             "--src FILE --ref FILE"

@@ -71,7 +71,7 @@ class ColumnsConfig:
 
     src: str | None = field(
         None,
-        "source column, with dots for nested ones (translation.en); null: the language code src, translation.CODE, src or "
+        "source column, with dots for nested ones (translation.en); null: the code data.src, translation.CODE, src or "
         "source",
     )
     tgt: str | None = field(None, "target column, as src")
@@ -132,7 +132,7 @@ class DataConfig:
     """Sentence pairs, their direction and their tokenization."""
 
     name: DataName = field(
-        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, or by name: mtdata, opus, huggingface"
+        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, mtdata, opus or huggingface"
     )
     src: str = field(MISSING, "source language code")
     tgt: str = field(MISSING, "target language code")
@@ -148,12 +148,12 @@ class DataConfig:
     test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
     datasets: list[str] = field(
         list,
-        "data=mtdata: names of corpora, whose union is the training text; python -m seq2seq.data search SRC-TGT lists them",
+        "data=mtdata: names of corpora, whose union is the training text; python -m seq2seq.data search lists them",
     )
     valid_datasets: list[str] = field(
         list,
-        "names of test sets of sacreBLEU (wmt13) or of corpora as in datasets, whose union replaces the validation text of "
-        "any corpus",
+        "names of test sets of sacreBLEU (wmt13) or of corpora as in datasets, whose union is the validation text, "
+        "whatever the corpus",
     )
     test_datasets: list[str] = field(
         list, "the same for test sets, each scored under its name; no test set is held out of the training text"

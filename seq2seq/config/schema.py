@@ -8,6 +8,7 @@ converts the result to plain dataclasses once, which runs the checks. Nothing mu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import DataConfig, DataName, PieceType
@@ -59,7 +60,7 @@ def _check_data(data: DataConfig) -> None:
 
 def _check_source(data: DataConfig) -> None:
     """Check that no key of another source is set, where it would be ignored."""
-    keys = {
+    keys: dict[DataName, dict[str, Any]] = {
         DataName.mtdata: {"datasets": data.datasets},
         DataName.opus: {"corpus": data.corpus, "version": data.version},
         DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},

@@ -79,9 +79,12 @@ def unzip(data: bytes, member: str, archive: str) -> bytes:
     Raises:
         DataError: it cannot be read; the message names archive and member.
     """
-    with _errors(f"{archive}: cannot read {member}"), zipfile.ZipFile(io.BytesIO(data)) as content:
-        with content.open(_readable(content.getinfo(member))) as file:
-            return _read_all(file.read)
+    with (
+        _errors(f"{archive}: cannot read {member}"),
+        zipfile.ZipFile(io.BytesIO(data)) as content,
+        content.open(_readable(content.getinfo(member))) as file,
+    ):
+        return _read_all(file.read)
 
 
 def extract(path: Path, patterns: Sequence[str], cache: Path) -> list[Path]:

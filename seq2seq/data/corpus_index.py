@@ -1,69 +1,21 @@
-"""The index of parallel corpora that is part of mtdata: names, addresses, formats, citations. Needs no network.
-
-`import mtdata.index` would first build all of its 290,000 entries (10 s), write 145 MB to the home folder, and run
-mtdata*.py of the current folder. Here its modules run with stand-ins for the classes they fill (`_collecting`), which
-keep the entries of one language pair only; those of OPUS are read from its table.
-"""
+"""The parallel corpora that are known by name: addresses, formats, citations. Needs no network, but mtdata's index."""
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
-import importlib
-import importlib.util
-import logging
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from types import ModuleType
-from typing import Any, NamedTuple
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from seq2seq.data.languages import language, similar
+from seq2seq.data.mtdata_index import BOTH, Pair, Sides, elrc_licences, entries, opus_table
 from seq2seq.errors import ConfigError
 
-GROUPS = (
-    *("statmt", "paracrawl", "tilde", "joshua_indian", "unitednations", "wikimatrix", "other", "neulab_tedtalks"),
-    *(
-        "elrc_share",
-        "ai4bharat",
-        "eu",
-        "linguatools",
-        "anuvaad",
-        "allenai_nllb",
-        "flores",
-        "opus.opus100",
-        "huggingface",
-    ),
-)
-"""Modules of mtdata.index with parallel text."""
 OPUS_URL = "https://object.pouta.csc.fi/OPUS-{corpus}/{version}/moses/{pair}.txt.zip"
 ARCHIVES = ("zip", "tar", "tar.gz", "tgz")
 LICENCES = {"Flores": "CC-BY-SA 4.0", "AllenAi": "ODC-BY 1.0", "OPUS": "see LICENSE in the archive"}
-
-
-class Language(NamedTuple):
-    """A language: its ISO 639-3 code, with script and region where they are given."""
-
-    code: str
-    script: str | None
-    region: str | None
-    tag: str
-
-    @property
-    def short(self) -> str:
-        """The ISO 639-1 code, which most files use, if there is one."""
-        return _bcp47().languages[self.code][0] or self.code
-
-    def includes(self, other: Language) -> bool:
-        """Return True if `other` is this language, in the script and region that this one names."""
-        return self.code == other.code and all(
-            wanted in (None, given) for wanted, given in ((self.script, other.script), (self.region, other.region))
-        )
-
-
-Pair = tuple[Language, Language]
 
 
 @dataclass(frozen=True)
@@ -99,24 +51,6 @@ class Dataset:
         return not (language(src).includes(self.languages[0]) and language(tgt).includes(self.languages[1]))
 
 
-def language(code: str) -> Language:
-    """Return the language of an ISO 639-1, 639-2 or 639-3 code (de, ger, deu), with a script or region (zh_Hant, de_AT).
-
-    Raises:
-        ConfigError: there is none; the message has similar ones.
-    """
-    base, *rest = code.strip().replace("_", "-").split("-")
-    found = _parsed("-".join((BIBLIOGRAPHIC.get(base.lower(), base), *rest))) if base else None
-    if found is None:
-        raise ConfigError(f"unknown language {code!r}{_similar(code)}: give an ISO 639 code such as de, deu or zh_Hant")
-    return found
-
-
-def is_installed() -> bool:
-    """Return True if there is an index."""
-    return importlib.util.find_spec("mtdata") is not None
-
-
 @functools.cache
 def find(src: str, tgt: str) -> tuple[Dataset, ...]:
     """Return the corpora of a language pair, in either direction.
@@ -127,7 +61,9 @@ def find(src: str, tgt: str) -> tuple[Dataset, ...]:
     pair = language(src), language(tgt)
     if pair[0].includes(pair[1]) or pair[1].includes(pair[0]):
         raise ConfigError(f"{src} and {tgt} are the same language: give two languages")
-    found = {dataset.name: dataset for dataset in (*_of_opus(pair), *_of_groups(pair))}
+    found: dict[str, Dataset] = {}
+    for dataset in (*_of_opus(pair), *_of_groups(pair)):
+        found.setdefault(dataset.name, dataset)  # several codes of one language: the first, as mtdata has it
     return tuple(found.values())
 
 
@@ -156,13 +92,13 @@ def opus_versions(corpus: str, src: str, tgt: str, key: str) -> list[tuple[str, 
         ConfigError: OPUS has no such corpus or not for this pair, or mtdata is not installed.
     """
     pair = language(src), language(tgt)
-    rows = [row for row in _opus_table() if row[0] == corpus]
+    rows = [row for row in opus_table() if row[0] == corpus]
     if not rows:
-        corpora = {row[0].lower(): row[0] for row in _opus_table()}
+        corpora = {row[0].lower(): row[0] for row in opus_table()}
         near = difflib.get_close_matches(corpus.lower(), corpora, 3)
-        raise ConfigError(f"{key}={corpus}: OPUS has no such corpus{_or([corpora[match] for match in near])}")
-    entries = _Filter(pair)
-    urls = [(row[1], _opus_url(*row)) for row in rows if entries.match(row[2], row[3])]
+        raise ConfigError(f"{key}={corpus}: OPUS has no such corpus{similar([corpora[match] for match in near])}")
+    wanted = Filter(pair)
+    urls = [(row[1], _opus_url(*row)) for row in rows if wanted.match(row[2], row[3])]
     if not urls:
         raise ConfigError(f"{key}={corpus}: OPUS does not have it for {src}-{tgt}")
     return sorted(urls, key=lambda item: _version_key(item[0]))
@@ -180,9 +116,10 @@ def _opus_url(corpus: str, version: str, src: str, tgt: str) -> str:
 
 
 def _of_opus(pair: Pair) -> Iterator[Dataset]:
-    entries = _Filter(pair)
-    for corpus, version, src, tgt in _opus_table():
-        if languages := entries.match(src, tgt):
+    sides = Sides(pair)
+    for corpus, version, src, tgt in opus_table():
+        if (sides[src], sides[tgt]) in BOTH:
+            languages = language(src), language(tgt)
             name = f"OPUS-{corpus.replace('-', '_').lower()}-{version.replace('-', '').lower()}"
             yield Dataset(
                 name=f"{name}-{languages[0].tag}-{languages[1].tag}",
@@ -196,42 +133,10 @@ def _of_opus(pair: Pair) -> Iterator[Dataset]:
             )
 
 
-def _opus_table() -> Iterator[list[str]]:
-    """Yield corpus, version, source and target of every OPUS corpus in Moses format."""
-    text = (_package() / "resource" / "opus_index.tsv").read_text(encoding="utf-8")
-    yield from (columns for columns in (line.split("\t") for line in text.split("\n")) if len(columns) == 4)
-
-
-class _Filter:
-    """Finds the entries of a language pair, in either direction, among many thousands."""
-
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-        self._sides: dict[Any, int] = {}
-
-    def match(self, src: Any, tgt: Any) -> Pair | None:
-        """Return the languages of an entry if they are those of the pair, else None."""
-        sides = self._of(src) | self._of(tgt) << 2
-        if sides & 0b1001 != 0b1001 and sides & 0b0110 != 0b0110:
-            return None
-        first, second = _parsed(src), _parsed(tgt)
-        assert first is not None
-        assert second is not None
-        return first, second
-
-    def _of(self, code: Any) -> int:
-        """Return 1 for the first language of the pair, 2 for the second; added if it is both."""
-        sides = self._sides.get(code)
-        if sides is None:
-            parsed = _parsed(code)
-            sides = 0 if parsed is None else sum(side for side, one in zip((1, 2), self._pair) if one.includes(parsed))
-            self._sides[code] = sides
-        return sides
-
-
 def _of_groups(pair: Pair) -> Iterator[Dataset]:
-    for entry in _entries(pair):
-        name = "-".join((*entry.did.parts, *(tag.tag for tag in entry.did.languages)))
+    for entry in entries(pair):
+        languages = language(str(entry.did.langs[0])), language(str(entry.did.langs[1]))
+        name = "-".join((*entry.did[:3], languages[0].tag, languages[1].tag))
         urls = (entry.url,) if isinstance(entry.url, str) else tuple(entry.url)
         extension = entry.ext or _extension(entry.filename or urls[0])
         kind = entry.in_ext or extension.split(".")[0]
@@ -244,7 +149,7 @@ def _of_groups(pair: Pair) -> Iterator[Dataset]:
             hub = (entry.meta["orig_id"], entry.meta["config"], entry.meta["split"])
         yield Dataset(
             name=name,
-            languages=entry.did.languages,
+            languages=languages,
             urls=urls,
             format=kind,
             kind="hub" if hub else f"{extension} of {kind}" if members else extension,
@@ -252,188 +157,8 @@ def _of_groups(pair: Pair) -> Iterator[Dataset]:
             columns=tuple(entry.cols or (0, 1)),
             hub=hub,
             citation=tuple(entry.cite or ()),
-            licence=_elrc_licences().get(urls[0]) or LICENCES.get(entry.did.parts[0]),
+            licence=elrc_licences().get(urls[0]) or LICENCES.get(entry.did.group),
         )
-
-
-class _Id:
-    """Stand-in for mtdata's DatasetId."""
-
-    def __init__(self, group: str, name: str, version: str, langs: Iterable[Any]) -> None:
-        self.parts = (group, name, version)
-        self.langs = tuple(langs)
-        self.languages: Any = ()
-
-
-@dataclass
-class _Entry:
-    """Stand-in for mtdata's Entry."""
-
-    did: Any
-    url: Any
-    filename: str | None = None
-    ext: str | None = None
-    in_paths: Any = None
-    in_ext: str | None = None
-    cite: Any = None
-    cols: Any = None
-    meta: Any = None
-
-
-class _Index:
-    """Stand-in for mtdata's Index, which keeps the entries of one language pair."""
-
-    def __init__(self, pair: Pair) -> None:
-        self._filter = _Filter(pair)
-        self.entries: list[_Entry] = []
-
-    def add_entry(self, entry: _Entry) -> None:
-        """Keep the entry if it is of the pair."""
-        if isinstance(entry.did, str):
-            group, name, version, *langs = entry.did.split("-")
-            entry.did = _Id(group, name, version, langs)
-        if len(entry.did.langs) == 2 and (languages := self._filter.match(*entry.did.langs)):
-            entry.did.languages = languages
-            self.entries.append(entry)
-
-    def __iadd__(self, entry: _Entry) -> _Index:
-        self.add_entry(entry)
-        return self
-
-    def __contains__(self, did: object) -> bool:  # the first entry of a name is kept at the end
-        return False
-
-
-def _entries(pair: Pair) -> list[_Entry]:
-    index = _Index(pair)
-    with _collecting():
-        for group in GROUPS:
-            importlib.import_module(f"mtdata.index.{group}").load_all(index)
-    return index.entries
-
-
-@contextlib.contextmanager
-def _collecting() -> Iterator[None]:
-    """Let modules of mtdata.index, imported inside the block, use the stand-ins.
-
-    Raises:
-        ConfigError: this version of mtdata is built differently.
-    """
-    lacking = [] if "requests" in sys.modules else ["requests"]  # mtdata refreshes its lists with it, and it is slow
-    sys.modules.update({name: ModuleType(name) for name in lacking})
-    stand_in = ModuleType("mtdata.index")
-    stand_in.__path__ = [str(_package() / "index")]
-    others = {"bcp47": _bcp47(), "log": logging.getLogger("mtdata")}
-    vars(stand_in).update({"Index": _Index, "Entry": _Entry, "DatasetId": _Id}, **others)
-    entry = ModuleType("mtdata.entry")
-    vars(entry).update({"Entry": _Entry, "DatasetId": _Id})
-    replaced = {name: module for name, module in sys.modules.items() if _is_replaced(name)}
-    for name in replaced:
-        del sys.modules[name]
-    sys.modules.update({"mtdata.index": stand_in, "mtdata.entry": entry})
-    try:
-        yield
-    except (AttributeError, ImportError, OSError, TypeError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"the index of mtdata cannot be read ({error}): install another version, pip install 'mtdata==0.5.1'"
-        ) from error
-    finally:
-        for name in [*lacking, *filter(_is_replaced, sys.modules)]:
-            del sys.modules[name]
-        sys.modules.update(replaced)
-
-
-def _is_replaced(name: str) -> bool:
-    return name in ("mtdata.index", "mtdata.entry") or name.startswith("mtdata.index.")
-
-
-def _package() -> Path:
-    return Path(_mtdata().__file__ or "").parent
-
-
-def _mtdata() -> ModuleType:
-    """Import mtdata, whose first line of work is to add a handler to the root logger; that is undone.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        import mtdata
-    except ImportError as error:
-        raise ConfigError(f"the index of corpora needs {error.name}: pip install 'seq2seq-lstm[data]'") from None
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-    return mtdata
-
-
-def _bcp47() -> Any:
-    _mtdata()
-    return importlib.import_module("mtdata.iso.bcp47").bcp47
-
-
-BIBLIOGRAPHIC = dict(
-    pair.split(":")
-    for pair in [
-        "alb:sqi",
-        "arm:hye",
-        "baq:eus",
-        "bur:mya",
-        "chi:zho",
-        "cze:ces",
-        "dut:nld",
-        "fre:fra",
-        "geo:kat",
-        "ger:deu",
-        "gre:ell",
-        "ice:isl",
-        "mac:mkd",
-        "mao:mri",
-        "may:msa",
-        "per:fas",
-        "rum:ron",
-        "slo:slk",
-        "tib:bod",
-        "wel:cym",
-    ]
-)
-"""ISO 639-2 codes for use in libraries, which mtdata does not know."""
-_PARSED: dict[Any, Language | None] = {}
-
-
-def _parsed(code: Any) -> Language | None:
-    if code not in _PARSED:
-        _PARSED[code] = None
-        with contextlib.suppress(AssertionError, ValueError):  # also for codes of more than three parts
-            _PARSED[code] = Language(*_bcp47()(code))
-    return _PARSED[code]
-
-
-def _similar(code: str) -> str:
-    """Return the codes of languages whose code or name is similar."""
-    known = _bcp47().languages  # ISO 639-3 code -> ISO 639-1 code, name
-    codes = {short: f"{short} ({name})" for short, name in known.values() if short}
-    names = {name.lower(): f"{short or long} ({name})" for long, (short, name) in known.items()}
-    near = difflib.get_close_matches(code.lower(), names, 3, cutoff=0.8)
-    return _or([names[name] for name in near] or [codes[c] for c in difflib.get_close_matches(code.lower(), codes, 3)])
-
-
-def _or(near: list[str]) -> str:
-    return f"; similar: {', '.join(near)}" if near else ""
-
-
-def _elrc_licences() -> dict[str, str]:
-    if not _LICENCES:
-        with (_package() / "resource" / "elrc_share.tsv").open(encoding="utf-8") as lines:
-            for line in lines:
-                columns = line.split("\t")
-                _LICENCES[columns[6]] = columns[7]
-    return _LICENCES
-
-
-_LICENCES: dict[str, str] = {}
 
 
 def _extension(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Download corpora into the cache folder, once, and check them against a SHA-256: a pinned one, or that of the first time.
+"""Download corpora into the cache folder, once, and check them against a SHA-256: pinned, or of the first download.
 
 Downloaded code is never executed; archives are only read.
 """

@@ -119,7 +119,7 @@ class ResumingDownloader:
             self._write(response, offset, size)
 
     def _write(self, response: requests.Response, offset: int, size: int | None) -> None:
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         free = shutil.disk_usage(self._part.parent).free
         if size is not None and size - offset > free:

@@ -67,7 +67,7 @@ def languages(pair: str) -> tuple[str, str]:
     Raises:
         ConfigError: it is not two codes of known languages.
     """
-    from seq2seq.data.corpus_index import language
+    from seq2seq.data.languages import language
 
     codes = pair.split("-")
     if len(codes) != 2 or not all(codes):

@@ -16,15 +16,16 @@ from urllib.parse import unquote, urlsplit
 from seq2seq.config.data import DataConfig, FilesConfig
 from seq2seq.data import archives
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.corpus_index import Dataset, language
+from seq2seq.data.corpus_index import Dataset
 from seq2seq.data.download import cache_dir, fetch
+from seq2seq.data.languages import language
 from seq2seq.data.reading import read_parallel
 from seq2seq.data.text_file import text_lines
 from seq2seq.errors import ConfigError, DataError
 
 ALTERNATIVES = (
-    "alternatives: data.root=DIR with this file, another corpus (python -m seq2seq.data search {src}-{tgt}), or data=files "
-    "with your own text"
+    "alternatives: data.root=DIR with this file, another corpus (python -m seq2seq.data search {src}-{tgt}), or "
+    "data=files with your own text"
 )
 READABLE = ("txt", "tsv", "tmx", "sgm")
 SEGMENT = re.compile(r"<seg[^>]*>(.*?)</seg>")

@@ -17,7 +17,8 @@ def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
     if not config.datasets:
         raise ConfigError(
-            f"data=mtdata: set {KEY}=[NAME,...]; python -m seq2seq.data search {config.src}-{config.tgt} lists the names"
+            f"data=mtdata: set {KEY}=[NAME,NAME]; list the names with python -m seq2seq.data search "
+            f"{config.src}-{config.tgt}"
         )
     datasets = corpus_index.named(config.datasets, config.src, config.tgt, KEY)
     train = indexed.joined([indexed.read(dataset, config, KEY) for dataset in datasets])

@@ -1,4 +1,4 @@
-"""Corpora of OPUS (Tiedemann 2012), opus.nlpl.eu, in Moses format (data=opus): two line-aligned files in a zip archive."""
+"""Corpora of OPUS (Tiedemann 2012) in Moses format (data=opus): two line-aligned files in a zip archive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from pathlib import Path, PurePosixPath
 
 from seq2seq.config.data import DataConfig, FilesConfig
-from seq2seq.data import archives, corpus_index
+from seq2seq.data import archives, corpus_index, languages
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import indexed
 from seq2seq.data.corpora.held_out import complete
@@ -46,9 +46,9 @@ def _read(config: DataConfig) -> ParallelText:
 
 
 def _is_swapped(pair: list[str], config: DataConfig) -> bool:
-    if config.src in pair or not corpus_index.is_installed():
+    if config.src in pair or not languages.is_installed():
         return pair[0] != config.src
-    return not corpus_index.language(config.src).includes(corpus_index.language(pair[0]))
+    return not languages.language(config.src).includes(languages.language(pair[0]))
 
 
 def _address(config: DataConfig) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def _address(config: DataConfig) -> tuple[str, str]:
             f"{config.src}-{config.tgt} OPUS lists the corpora"
         )
     newest = config.version in (None, LATEST)
-    if not newest and not corpus_index.is_installed():
+    if not newest and not languages.is_installed():
         pair = "-".join(sorted((config.src, config.tgt)))
         return str(config.version), corpus_index.OPUS_URL.format(
             corpus=config.corpus, version=config.version, pair=pair
