@@ -17,7 +17,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from seq2seq.atomic_files import new_folder, storage_errors
 from seq2seq.errors import DataError, Seq2SeqError
@@ -138,7 +138,7 @@ def _copy_members(path: Path, patterns: Sequence[str], copies: Sequence[Path]) -
         raise DataError(f"{path}: contains no {' and no '.join(missing)}")
 
 
-def _members(path: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the names of the members of an archive in their order, each with a function that opens it now."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as content:
@@ -165,7 +165,7 @@ def _readable(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
     return entry
 
 
-def _regular(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+def _regular(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
     file = archive.extractfile(info) if info.isreg() else None  # no link is followed
     if file is None:
         raise tarfile.TarError("it is a folder, a link or a device, not a file")
@@ -181,7 +181,7 @@ def _check_size(size: int, limit: int) -> None:
         raise ValueError(f"it decompresses to more than {MAX_RATIO} times the size of the archive")
 
 
-def _copy(source: IO[bytes], copy: Path, limit: int) -> int:
+def _copy(source: Any, copy: Path, limit: int) -> int:
     size = 0
     with copy.open("wb") as file:
         while chunk := source.read(CHUNK):

@@ -97,8 +97,8 @@ def opus_versions(corpus: str, src: str, tgt: str, key: str) -> list[tuple[str, 
         corpora = {row[0].lower(): row[0] for row in opus_table()}
         near = difflib.get_close_matches(corpus.lower(), corpora, 3)
         raise ConfigError(f"{key}={corpus}: OPUS has no such corpus{similar([corpora[match] for match in near])}")
-    wanted = Filter(pair)
-    urls = [(row[1], _opus_url(*row)) for row in rows if wanted.match(row[2], row[3])]
+    sides = Sides(pair)
+    urls = [(row[1], _opus_url(*row)) for row in rows if (sides[row[2]], sides[row[3]]) in BOTH]
     if not urls:
         raise ConfigError(f"{key}={corpus}: OPUS does not have it for {src}-{tgt}")
     return sorted(urls, key=lambda item: _version_key(item[0]))

@@ -175,9 +175,7 @@ def fetch(url: str, target: Path, *, alternatives: str) -> Path:
                     return target
             log.info("downloading %s to %s", redacted(url), target.parent)
             _download(url, target, record, known)
-    except DownloadError:
-        raise
-    except Exception as error:  # as above
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise _failure(url, error, alternatives) from error
     return target
 

@@ -5,7 +5,6 @@ No code of a dataset is run: `datasets` 3 and later refuses scripts unless they 
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.formats.columns import Columns, check_text
 from seq2seq.errors import ConfigError, DataError, DownloadError, Seq2SeqError, first_line
 
 VALID = ("validation", "valid", "val", "dev")
@@ -69,12 +69,14 @@ def _splits(config: DataConfig) -> list[str]:
 def _rows(config: DataConfig, split: str) -> ParallelText:
     text = ParallelText([], [])
     where = f"{config.dataset}, {split}"
+    options = ("data.columns.src", "data.columns.tgt")
+    columns = Columns(config.columns.src, config.columns.tgt, (config.src, config.tgt), options)
     with _Failure(config):
         rows: Iterator[dict[str, Any]] = iter(_open(config, split))
         src = tgt = ""
         for number, row in enumerate(rows, start=1):
             if number == 1:
-                src, tgt = _columns(config, row, where)
+                src, tgt = columns.choose(list(_names(row)), where)
             text.src.append(_value(row, src, f"{where}, row {number}"))
             text.tgt.append(_value(row, tgt, f"{where}, row {number}"))
     if not any(source.strip() and target.strip() for source, target in text):
@@ -93,40 +95,20 @@ def _place(config: DataConfig) -> str:
     return folder if os.path.isdir(folder) else config.dataset or ""
 
 
-def _columns(config: DataConfig, row: dict[str, Any], where: str) -> tuple[str, str]:
-    """Return the source and target column: the configured ones, else the first usual pair that the row has."""
-    names = list(_names(row))
-    given = config.columns.src, config.columns.tgt
-    if (given[0] is None) != (given[1] is None):
-        raise ConfigError("data.columns: set both data.columns.src and data.columns.tgt, or neither")
-    codes = config.src, config.tgt
-    pairs = (codes, tuple(f"translation.{code}" for code in codes), ("src", "tgt"), ("source", "target"))
-    for src, tgt in [given] if given[0] else pairs:
-        if src in names and tgt in names:
-            return str(src), str(tgt)
-    missing = next((name for name in given if name and name not in names), None)
-    near = difflib.get_close_matches(missing, names, 1) if missing else []
-    problem = f"no column {missing}" if missing else f"no columns {' and '.join(codes)}, nor another usual pair"
-    hint = f"; similar: {near[0]}" if near else "; set data.columns.src and data.columns.tgt"
-    raise ConfigError(f"{where}: {problem}, of {', '.join(names[:12])}{hint}")
-
-
 def _names(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in row.items():
-        yield f"{prefix}{name}"
         if isinstance(value, dict):
             yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _value(row: dict[str, Any], column: str, where: str) -> str:
+    """Return a text of a row; a missing one is blank."""
     value: Any = row
     for name in [column] if column in row else column.split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise DataError(f"{where}: column {column} holds {type(value).__name__}, not text; choose another one")
-    return " ".join(value.splitlines()) if "\n" in value or "\r" in value else value
+    return "" if value is None else check_text(value, where, column)
 
 
 def _library() -> Any:

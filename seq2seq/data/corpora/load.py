@@ -47,7 +47,7 @@ SOURCES: dict[DataName, Source] = {
 
 def load_corpus(config: DataConfig) -> Corpus:
     """Load the configured corpus; raises as `Source.load`."""
-    corpus = with_named_sets(SOURCES[config.name].load(config), config)
+    corpus = _with_named_sets(config)
     if config.fold_of is None:
         corpus.train = corpus.train.first(config.train_pairs)
     else:
@@ -68,13 +68,16 @@ def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     return SOURCES[config.name].load_tests(config) | named_sets(config.test_datasets, config, "data.test_datasets")
 
 
-def with_named_sets(corpus: Corpus, config: DataConfig) -> Corpus:
+def _with_named_sets(config: DataConfig) -> Corpus:
     """Return the corpus with the sets of `data.valid_datasets`, in place of its own, and `data.test_datasets`."""
-    if config.valid_datasets:
-        key = "data.valid_datasets"
-        corpus.valid = joined([*named_sets(config.valid_datasets, config, key).values()])
+    # Before the training text, so that a wrong name costs no time.
+    valid = named_sets(config.valid_datasets, config, "data.valid_datasets")
+    tests = named_sets(config.test_datasets, config, "data.test_datasets")
+    corpus = SOURCES[config.name].load(config)
+    if valid:
+        corpus.valid = joined([*valid.values()])
         corpus.held_out -= {"valid"}
-    corpus.tests |= named_sets(config.test_datasets, config, "data.test_datasets")
+    corpus.tests |= tests
     return corpus
 
 
