@@ -61,6 +61,7 @@ def test_splits_of_the_dataset_are_used(tmp_path: Path) -> None:
     assert corpus.train.src[0] == "Haus 0"
     assert corpus.valid.tgt[0] == "house 1"
     assert load_tests(chosen) == corpus.tests == {"test": corpus.tests["test"]}
+    assert load_tests(config(tmp_path / "moved", root=str(tmp_path / "set"), src="de", tgt="en")) == corpus.tests
     chosen.splits = SplitsConfig(train="validation[:5]", valid="test", test="train")
     corpus = load_corpus(chosen)
     assert len(corpus.train) == 5

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from seq2seq.config.data import DataConfig
+from seq2seq.data.archives import root_folder
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
@@ -52,7 +53,7 @@ def _splits(config: DataConfig) -> list[str]:
         ConfigError: `datasets` is not installed, no dataset or subset is named, or splits.train is none of them.
     """
     datasets = _library()
-    if not config.dataset:
+    if not _place(config):
         raise ConfigError("data=huggingface: set data.dataset=OWNER/NAME, or a folder of Parquet or JSON Lines")
     with _Failure(config):
         splits = list(map(str, datasets.get_dataset_split_names(_place(config), config.subset)))
@@ -60,7 +61,7 @@ def _splits(config: DataConfig) -> list[str]:
         name = (getattr(config.splits, part) or "").split("[")[0]
         if name and name not in splits:
             raise ConfigError(
-                f"data.splits.{part}={name}: {config.dataset} has {', '.join(splits) or 'no splits'}"
+                f"data.splits.{part}={name}: {_place(config)} has {', '.join(splits) or 'no splits'}"
                 + ("" if len(splits) != 1 else f"; set data.splits.{part}={splits[0]}")
             )
     return splits
@@ -68,7 +69,7 @@ def _splits(config: DataConfig) -> list[str]:
 
 def _rows(config: DataConfig, split: str) -> ParallelText:
     text = ParallelText([], [])
-    where = f"{config.dataset}, {split}"
+    where = f"{_place(config)}, {split}"
     options = ("data.columns.src", "data.columns.tgt")
     columns = Columns(config.columns.src, config.columns.tgt, (config.src, config.tgt), options)
     with _Failure(config):
@@ -91,6 +92,9 @@ def _open(config: DataConfig, split: str) -> Any:
 
 
 def _place(config: DataConfig) -> str:
+    """Return the folder of the dataset, else its name at the Hub."""
+    if config.root:
+        return str(root_folder(config.root))
     folder = os.path.expanduser(config.dataset or "")
     return folder if os.path.isdir(folder) else config.dataset or ""
 
@@ -133,7 +137,7 @@ class _Failure:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if not isinstance(error, Exception) or isinstance(error, Seq2SeqError):
             return
-        name = f"data.dataset={self._config.dataset}"
+        name = f"data.dataset={_place(self._config)}"
         reason = first_line(error)
         if "BuilderConfig" in reason or "Config name is missing" in reason:
             found = " ".join(str(error).split())
