@@ -57,7 +57,9 @@ BOTH = frozenset((src, tgt) for src in range(4) for tgt in range(4) if (src & 1 
 """Values of `Sides` for the two languages of an entry that is of the pair, in either order."""
 Id = namedtuple("Id", "group name version langs")
 """Stand-in for mtdata's DatasetId."""
-Entry = namedtuple("Entry", "did url filename ext in_paths in_ext cite cols meta", defaults=[None] * 7)
+Entry = namedtuple(
+    "Entry", "did url filename ext in_paths in_ext cite cols meta", defaults=(None, None, None, None, None, None, None)
+)
 """Stand-in for mtdata's Entry."""
 
 

@@ -5,6 +5,7 @@ No code of a dataset is run: `datasets` 3 and later refuses scripts unless they 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -122,6 +123,7 @@ def _library() -> Any:
         raise ConfigError(f"data=huggingface needs {error.name}: pip install 'seq2seq-lstm[huggingface]'") from None
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every retry
     return datasets
 
 
