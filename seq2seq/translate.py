@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "names",
         metavar="MODEL, FILE",
         nargs="+",
-        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text, plain or gzip; without "
+        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text, plain or compressed; without "
         "FILE, or with -, "
         "standard input",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 
 from seq2seq.data.formats.columns import Columns, one_line
@@ -43,7 +44,7 @@ def csv_pairs(
     Raises:
         DataError: a record with too few columns or wrong quotes, or the header lacks a column.
     """
-    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    rows = csv.reader(map(operator.add, lines, itertools.repeat("\n")), delimiter=delimiter, strict=True)
     try:
         first = [*itertools.islice(rows, 1)]
         src, tgt, has_header = _places([cell for row in first for cell in row], name, columns, header=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO
 from xml.parsers import expat
 
 from seq2seq.data.formats.columns import Columns, one_line
@@ -17,7 +17,7 @@ CODES = {"bpt", "ept", "it", "ph", "ut"}
 log = logging.getLogger(__name__)
 
 
-def tmx_pairs(stream: IO[bytes], name: str, columns: Columns) -> Iterator[tuple[str, str]]:
+def tmx_pairs(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
     """Yield the segments in two languages of each translation unit; log the number of units that lack one.
 
     A language matches its variants: de matches de-DE, and de itself first. Line breaks become spaces.
@@ -77,7 +77,7 @@ class _Reader:
         self._parser.EntityDeclHandler = self._refuse_entity
         self._parser.SkippedEntityHandler = self._refuse_skipped
 
-    def units(self, stream: IO[bytes]) -> Iterator[dict[str, str]]:
+    def units(self, stream: io.BufferedReader) -> Iterator[dict[str, str]]:
         """Yield the segments of each unit by language code."""
         try:
             while data := stream.read(CHUNK):
@@ -124,7 +124,7 @@ class _Reader:
         where = f"{self._name}, line {self._parser.CurrentLineNumber}"
         raise DataError(f"{where}: it declares the entity {entity!r}, which is not read: remove its <!ENTITY …>")
 
-    def _refuse_skipped(self, entity: str, is_parameter: bool) -> None:
+    def _refuse_skipped(self, entity: str, is_parameter: int) -> None:
         if not is_parameter:
             where = f"{self._name}, line {self._parser.CurrentLineNumber}"
             raise DataError(f"{where}: &{entity}; is not declared in the file: write the character")
