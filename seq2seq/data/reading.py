@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from seq2seq.data.formats.paths import expand
 from seq2seq.data.formats.table import table_pairs
 from seq2seq.data.text_file import decoded, text_lines
 from seq2seq.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -116,6 +119,10 @@ def _line_aligned(files: FilesConfig, key: str) -> tuple[list[str], Iterator[tup
     if len(src) != len(tgt):
         longer = max(sides, key=len)[min(map(len, sides))]
         raise DataError(f"{key}.src has {len(src):,} files but {key}.tgt has {len(tgt):,}: {longer} has no partner")
+    if len(src) > 1:
+        log.info(
+            "%s: %d pairs of files, from %s with %s to %s with %s", key, len(src), src[0], tgt[0], src[-1], tgt[-1]
+        )
     return [*itertools.chain(*zip(src, tgt, strict=True))], itertools.chain.from_iterable(map(_aligned, src, tgt))
 
 

@@ -87,7 +87,7 @@ def test_pairs_of_an_open_pipe_arrive(stdin: io.FileIO) -> None:
         (["t.tsv", "--src-column", "1"], "--src-column is given without --tgt-column"),
         (["t.tsv", "--tgt-lang", "de"], "give both of --src-lang and --tgt-lang"),
         (["data=files", "--src-column", "1", "--tgt-column", "2"], "with overrides, give columns and languages as"),
-        (["t.tsv", "--src-column", "x", "--tgt-column", "y"], "t.tsv, line 1: no column 'x'"),
+        (["t.tsv", "--src-column", "q", "--tgt-column", "r"], "t.tsv, line 1: no column 'q'"),
         (["none"], "none: no such file"),
         (["none*"], r"FILE.table=none\*: no file matches"),
         (["data=files", "data.src=en", "data.tgt=de", "data.train.src=a"], "data.train: give either"),

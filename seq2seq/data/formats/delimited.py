@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import logging
 import operator
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,7 @@ from seq2seq.data.formats.columns import Columns, one_line
 from seq2seq.errors import DataError
 
 DELIMITERS = (",", ";")
+log = logging.getLogger(__name__)
 
 
 def tsv_pairs(lines: Iterable[str], name: str, columns: Columns, header: bool = True) -> Iterator[tuple[str, str]]:
@@ -77,6 +79,8 @@ def _places(first: list[str], name: str, columns: Columns, header: bool) -> tupl
         src, tgt = (int(column) - 1 for column in columns.given)
         return src, tgt, False
     named = columns.choose(first, f"{name}, line 1") if columns.given else columns.found(first) if header else None
+    if named:
+        log.info("%s: the first line is a header; source %s, target %s", name, *named)
     return (first.index(named[0]), first.index(named[1]), True) if named else (0, 1, False)
 
 

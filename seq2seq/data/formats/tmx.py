@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from xml.parsers import expat
 
 from seq2seq.data.formats.columns import Columns, one_line
+from seq2seq.data.text_file import MAX_LINE_BYTES
 from seq2seq.errors import DataError
 
 CHUNK = 1 << 16
@@ -67,6 +68,7 @@ class _Reader:
         self._unit: dict[str, str] = {}
         self._language = ""
         self._text: list[str] = []
+        self._size = 0
         self._in_segment = False
         self._path: list[str] = []
         self._parser = expat.ParserCreate()
@@ -101,7 +103,7 @@ class _Reader:
         elif element == "tuv":
             self._language = _code(attributes.get("xml:lang") or attributes.get("lang") or "")
         elif element == "seg":
-            self._text, self._in_segment = [], True
+            self._text, self._size, self._in_segment = [], 0, True
 
     def _end(self, element: str) -> None:
         self._path.pop()
@@ -114,6 +116,9 @@ class _Reader:
     def _characters(self, text: str) -> None:
         if self._in_segment and not self._in_code():
             self._text.append(text)
+            self._size += len(text)
+            if self._size > MAX_LINE_BYTES:
+                raise DataError(f"{self._name}: a segment of more than {MAX_LINE_BYTES >> 20} MiB: not a sentence")
 
     def _in_code(self) -> bool:
         """Return True inside markup of another program, but not in the sentence that such markup can contain (sub)."""
