@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(made)
     add_shortlist(made)
-    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
+    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
         "--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed; -: standard input"

@@ -62,9 +62,8 @@ def parser() -> argparse.ArgumentParser:
         "names",
         metavar="MODEL, FILE",
         nargs="+",
-        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text, plain or gzip; without "
-        "FILE, or with -, "
-        "standard input",
+        help="MODEL: .safetensors file, or run folder with best.safetensors. FILE: UTF-8 text, plain or compressed; "
+        "without FILE, or with -, standard input",
     )
     add_ensemble_weights(parser)
     add_shortlist(parser)
