@@ -64,15 +64,16 @@ def _check_data(data: DataConfig) -> None:
 
 def _check_source(data: DataConfig) -> None:
     """Check that no key of another source is set, where it would be ignored."""
+    name = DataName.mtdata if data.name is DataName.wmt else data.name
     keys: dict[DataName, dict[str, Any]] = {
         DataName.mtdata: {"datasets": data.datasets},
         DataName.opus: {"corpus": data.corpus, "version": data.version},
         DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
     }
-    for name, values in keys.items():
+    for source, values in keys.items():
         for key, value in values.items():
-            if value and data.name is not name:
-                raise ConfigError(f"data.{key} is a key of data={name}, but data.name={data.name}: set data={name}")
+            if value and name is not source:
+                raise ConfigError(f"data.{key} is a key of data={source}, but data.name={data.name}: set data={source}")
     if data.valid_datasets and any(vars(data.valid).values()):
         raise ConfigError("data.valid and data.valid_datasets are both set: set one")
 
