@@ -30,7 +30,7 @@ CHOICES = {
 LEAVES = {key: field for key, field in walk(Config) if not is_group(field)}
 LEAST = {"data": {"src": "en", "tgt": "fr"}, "training": {"max_steps": 1}}  # what has no default in the schema
 NO_LANGUAGES = ("files", "mtdata", "opus", "huggingface")
-LANGUAGES = dict.fromkeys(NO_LANGUAGES, ["data.src=xx", "data.tgt=yy"])  # these choices have no default for them
+LANGUAGES = {name: ["data.src=xx", "data.tgt=yy"] for name in NO_LANGUAGES}  # these choices have no default for them
 
 
 @pytest.fixture
