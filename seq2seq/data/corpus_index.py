@@ -64,10 +64,10 @@ def find(src: str, tgt: str) -> tuple[Dataset, ...]:
 
 
 @functools.cache
-def _found(*pair: Language) -> tuple[Dataset, ...]:
+def _found(first: Language, second: Language) -> tuple[Dataset, ...]:
+    pair = first, second
     found: dict[str, Dataset] = {}
-    first, second = pair
-    for dataset in (*_of_opus((first, second)), *_of_groups((first, second))):
+    for dataset in (*_of_opus(pair), *_of_groups(pair)):
         found.setdefault(dataset.name, dataset)  # several codes of one language: the first, as mtdata has it
     return tuple(found.values())
 
