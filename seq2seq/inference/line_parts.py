@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from seq2seq.data.special_ids import UNK_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.glossary import Glossary
+from seq2seq.inference.sentences import Splitter
 from seq2seq.inference.text import split_long, valid_unicode, words_before
 from seq2seq.search.batched_search import SearchInput
 
 MAX_PART_TOKENS = 1000
 """Maximum source tokens of one search; a longer line is split (time and memory grow with the square)."""
+
+Segment = tuple[str, list[int]]
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +48,25 @@ class LineEncoder:
         prefixes: Sequence[str],
         terms: Sequence[Sequence[str]],
         glossary: Glossary | None,
+        splitter: Splitter | None = None,
     ) -> list[list[LinePart]]:
         """Return the parts of each line: none if it is blank, one unless it is longer than `max_tokens`.
 
+        With a `splitter`, every sentence of a line is a part, and is split in turn if it is longer than `max_tokens`.
         A line's prefix and terms go to its first part; glossary terms go to the part that contains their source term.
         """
         texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
-        rows = zip(texts, self.tokenizer.encode_src(texts), prefixes, terms, strict=True)
-        lines_parts = [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
-        if split := [len(parts) for parts in lines_parts if len(parts) > 1]:
+        sentences = [splitter(text) if splitter and text else [text] for text in texts]
+        ids = iter(self.tokenizer.encode_src([sentence for row in sentences for sentence in row]))
+        segments = [[self._split(sentence, next(ids)) for sentence in row] for row in sentences]
+        if split := [len(parts) for row in segments for parts in row if len(parts) > 1]:
             log.warning(
-                "%d of %d lines have more than %d tokens, more than the sentences of training: translated in %d parts",
-                *(len(split), len(lines_parts), self.max_tokens, sum(split)),
+                "%d of %d %s have more than %d tokens, more than the sentences of training: translated in %d parts",
+                *(len(split), sum(map(len, sentences)), "sentences" if splitter else "lines"),
+                *(self.max_tokens, sum(split)),
             )
-        return lines_parts
+        rows = zip(segments, prefixes, terms, strict=True)
+        return [self._parts([*itertools.chain(*row)], prefix, row_terms, glossary) for row, prefix, row_terms in rows]
 
     def banned_sequences(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the id sequences that an output must not contain for it to contain none of these texts."""
@@ -68,11 +76,9 @@ class LineEncoder:
         return sequences + inside
 
     def _parts(
-        self, text: str, ids: list[int], prefix: str, terms: Sequence[str], glossary: Glossary | None
+        self, segments: Sequence[Segment], prefix: str, terms: Sequence[str], glossary: Glossary | None
     ) -> list[LinePart]:
-        segments = [(text, ids)]
-        if len(ids) > self.max_tokens:
-            segments = self._split(text)
+        text = "".join(segment for segment, _ in segments)
         starts = itertools.accumulate((len(segment) for segment, _ in segments), initial=0)
         parts: list[LinePart] = []
         for (segment, ids), first_word in zip(segments, words_before(text, [*starts]), strict=False):
@@ -83,7 +89,9 @@ class LineEncoder:
                 parts.append(LinePart(segment, first_word, search_input))
         return parts
 
-    def _split(self, text: str) -> list[tuple[str, list[int]]]:
+    def _split(self, text: str, ids: list[int]) -> list[Segment]:
+        if len(ids) <= self.max_tokens:
+            return [(text, ids)]
         max_chars = self.max_tokens * self.tokenizer.longest_src_piece
         texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.max_tokens, max_chars)
         return list(zip(texts, self.tokenizer.encode_src(texts), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
@@ -63,14 +63,23 @@ def align(
     )
 
 
-def join_parts(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
-    """Return the outputs of a line from those of its parts: outputs of equal rank, joined as their script does."""
+def join_parts(
+    parts: Sequence[Sequence[Translation]], join: Callable[[Sequence[str]], str] = join_sentences
+) -> list[Translation]:
+    """Return the outputs of a line from those of its parts: outputs of equal rank.
+
+    Args:
+        parts: the outputs of each part.
+        join: joins the texts of outputs; default: as their script does.
+    """
     if not parts:
         return [Translation("", 0.0, 0.0)]
-    return list(parts[0]) if len(parts) == 1 else [_join(equal_rank) for equal_rank in zip(*parts, strict=False)]
+    if len(parts) == 1:
+        return [dataclasses.replace(output, text=join([output.text])) for output in parts[0]]
+    return [_join(equal_rank, join) for equal_rank in zip(*parts, strict=False)]
 
 
-def _join(parts: Sequence[Translation]) -> Translation:
+def _join(parts: Sequence[Translation], join: Callable[[Sequence[str]], str]) -> Translation:
     links: list[tuple[int, int]] | None = None if parts[0].alignment is None else []
     words = 0
     for part in parts:
@@ -78,7 +87,7 @@ def _join(parts: Sequence[Translation]) -> Translation:
             links += [(src, words + tgt) for src, tgt in part.alignment or ()]
         words += len(word_spans(part.text))
     return Translation(
-        join_sentences([part.text for part in parts]),
+        join([part.text for part in parts]),
         sum(part.score for part in parts),
         sum(part.log_prob for part in parts),
         [token for part in parts for token in part.ids],
