@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.data.pair_inputs import pairs
@@ -101,7 +102,7 @@ def distill(args: argparse.Namespace) -> None:
     translator.check_options(**options)
     choose: Callable[[Sequence[Translation], str], Translation] | None = None
     if args.best_reference:
-        choose = best_by_reference(bleu_tokenizer(read_config(models[0]).data))
+        choose = best_by_reference(bleu_tokenizer(read_config(Path(models[0])).data))
     rule = pair_filter(args, translator)
     settings = {
         "models": model_digests([*models, *filter(None, [args.shortlist])]),

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from seq2seq.bulk.options import add_bulk_options, check_bulk
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
 from seq2seq.cli.line_translation import LineTranslator
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"read up to N lines ahead to batch them by length; a pause in the input ends the wait "
         f"(default: {BUFFER_LINES})",
     )
+    add_bulk_options(parser)
     process.add_argument("--interactive", action="store_true", help="translate each line at once; Ctrl-D ends")
     process.add_argument(
         "--resume", action="store_true", help="continue an --output FILE that the same command left incomplete"
@@ -118,7 +120,7 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--split-sentences",
         action="store_true",
-        help="translate each sentence of a line on its own, found by the rules of the model's source language, and join "
+        help="translate each sentence of a line on its own, found by the rules of the model's source language; join "
         "the translations with the white space of the line (needs the extra data)",
     )
 
@@ -145,6 +147,11 @@ def translate(args: argparse.Namespace) -> None:
     logging.basicConfig(format="warning: %(message)s")
     models, files = split_names(args.names)
     check(args, files)
+    if args.engine is not None:
+        from seq2seq.bulk.run import translate_files
+
+        translate_files(args, models)
+        return
     inputs = [*([] if args.text else files or ["-"]), *filter(None, (args.prefix, args.glossary))]
     before = written(args.output, args.n_best > 1 and args.format == "text") if args.resume else Written()
     check_inputs(inputs)  # before the model is loaded, so that a wrong name fails at once
@@ -200,6 +207,7 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
     ):
         if invalid:
             raise ConfigError(message)
+    check_bulk(args, files)
     search_overrides(args)
 
 

@@ -207,7 +207,7 @@ class Translator:
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
         joined = []
         for line_parts in parts:
-            sources = [part.text for part in line_parts]
+            sources = [part.spaced for part in line_parts]
             join = functools.partial(join_with_spacing, sources) if split_sentences else join_sentences
             joined.append(join_parts([next(outputs) for _ in line_parts], join))
         return joined

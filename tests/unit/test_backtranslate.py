@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from seq2seq import backtranslate, distill
+from seq2seq.config.data import DataName
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, save_model
 from tiny_model import SENTENCES, make_model
 
 LINES = [*SENTENCES, "a fox", "", "x", "a\tlazy dog", "jugs", "five dozen", "over the box"]
-FAST = ["--precision", "fp32", "--device", "cpu", "--beam-size", "1"]
+SHORT = ["--precision", "fp32", "--device", "cpu", "--max-length-ratio", "0.3", "--max-length-extra", "4"]
+FAST = [*SHORT, "--beam-size", "1"]
+SETTINGS = {"max_length_ratio": 0.3, "max_length_extra": 4}
 LENIENT = ["--max-ratio", "1000", "--max-pieces", "1000"]
 
 
@@ -58,7 +61,9 @@ def test_pairs_have_the_tagged_translation_as_source(
     result = summary(backtranslate.main, capsys, folder, text, *files, *FAST, *LENIENT)
     kept = [line for line in LINES if line]
     assert lines_of(tmp_path / "tgt") == kept
-    assert lines_of(tmp_path / "src") == [f"<BT> {output}" for output in translator.translate(kept, beam_size=1)]
+    assert lines_of(tmp_path / "src") == [
+        f"<BT> {output}" for output in translator.translate(kept, beam_size=1, **SETTINGS)
+    ]
     assert lines_of(tmp_path / "rejects") == ["5\tblank\t\t\t"]
     assert (result["lines"], result["pairs"], result["dropped"]["blank"]) == (len(LINES), len(kept), 1)
     assert result["mean_score"] < 0
@@ -79,7 +84,7 @@ def test_every_dropped_line_is_counted_by_its_reason(
     folder: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, rejects = tmp_path / "o.tsv", tmp_path / "rejects"
-    arguments = [folder, text, "--output", out, "--rejects", rejects, *FAST, "--max-pieces", 20, "--max-ratio", 4]
+    arguments = [folder, text, "--output", out, "--rejects", rejects, *FAST, "--max-pieces", 20, "--max-ratio", 2.5]
     result = summary(backtranslate.main, capsys, *arguments, "--keep-best", 0.5)
     reasons = [line.split("\t")[1] for line in lines_of(rejects)]
     assert {name: count for name, count in result["dropped"].items() if count} == {r: reasons.count(r) for r in reasons}
@@ -91,7 +96,7 @@ def test_every_dropped_line_is_counted_by_its_reason(
 
 def test_samples_are_a_function_of_seed_and_line(folder: Path, text: Path, tmp_path: Path) -> None:
     def pairs(name: str, *options: str) -> list[str]:
-        arguments = [str(folder), str(text), "--output", str(tmp_path / name), *FAST[:-2], *LENIENT, *options]
+        arguments = [str(folder), str(text), "--output", str(tmp_path / name), *SHORT, *LENIENT, *options]
         assert backtranslate.main(arguments) == 0
         return lines_of(tmp_path / name)
 
@@ -117,7 +122,7 @@ def test_resumed_pairs_equal_uninterrupted_ones(
     monkeypatch.undo()
     monkeypatch.setattr(backtranslate, "WINDOW", 3)
     complete = kept.read_bytes()
-    for cut in (0, 10, complete.index(b"\n") + 1, len(complete) // 2, len(complete)):
+    for cut in (10, len(complete) // 2, len(complete)):
         out.unlink(missing_ok=True)
         (tmp_path / "o.tsv.candidates.part").write_bytes(complete[:cut])
         assert summary(backtranslate.main, capsys, *arguments, "--resume") == expected_summary
@@ -170,7 +175,7 @@ def test_distillation_pairs_the_source_with_the_teacher_s_translation(
     out = tmp_path / "o.tsv"
     result = summary(distill.main, capsys, folder, text, reference, "--output", out, *FAST, *LENIENT)
     kept = [line for line in LINES if line]
-    outputs = translator.translate(kept, beam_size=1)
+    outputs = translator.translate(kept, beam_size=1, **SETTINGS)
     assert lines_of(out) == [
         f"{src}\t{tgt}".replace("a\tlazy", "a lazy") for src, tgt in zip(kept, outputs, strict=True)
     ]
@@ -180,29 +185,38 @@ def test_distillation_pairs_the_source_with_the_teacher_s_translation(
 def test_best_reference_takes_another_output_than_the_best(
     folder: Path, tmp_path: Path, translator: Translator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    n_best = translator.translate_n_best(SENTENCES, 4, beam_size=4)
+    n_best = translator.translate_n_best(SENTENCES, 4, beam_size=4, **SETTINGS)
     references = [row[-1].text for row in n_best]
     for name, lines in (("src", SENTENCES), ("ref", references)):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     files = [tmp_path / "src", tmp_path / "ref", "--output-src", tmp_path / "s", "--output-tgt", tmp_path / "t"]
-    summary(distill.main, capsys, folder, *files, *FAST[:-2], *LENIENT, "--best-reference", 4, "--beam-size", 4)
+    summary(distill.main, capsys, folder, *files, *SHORT, *LENIENT, "--best-reference", 4, "--beam-size", 4)
     assert lines_of(tmp_path / "t") == references
     assert references != [row[0].text for row in n_best]
 
 
-def test_without_inputs_the_teacher_s_corpus_is_translated(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_without_inputs_the_teacher_s_training_text_is_translated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = make_model(tmp_path)
-    model.config.data.name = type(model.config.data.name)["grammar"]
-    model.config.data.src, model.config.data.tgt = "en", "de"
-    save_model(tmp_path / "teacher.safetensors", model)
-    overrides = ["data=grammar", "data.src=en", "data.tgt=de", "data.train_pairs=3"]
-    model.config.data.train_pairs = 3
+    for name, text in (("train", "a fox\tx\nthe box\ty\n"), ("held-out", "jugs\tz\n")):
+        (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
+    data = model.config.data
+    data.name = DataName.files
+    data.train.tsv = str(tmp_path / "train.tsv")
+    data.valid.tsv = data.test.tsv = str(tmp_path / "held-out.tsv")
     save_model(tmp_path / "teacher.safetensors", model)
     results = []
-    for inputs in ([], overrides):
+    for inputs in ([], [tmp_path / "train.tsv"]):
         arguments = [tmp_path / "teacher.safetensors", *inputs, "--output", tmp_path / "o.tsv", *FAST, *LENIENT]
-        results.append((summary(distill.main, capsys, *arguments), (tmp_path / "o.tsv").read_bytes()))
+        results.append((summary(distill.main, capsys, *arguments), lines_of(tmp_path / "o.tsv")))
     assert results[0] == results[1]
-    assert results[0][0]["lines"] == 3
+    assert [line.split("\t")[0] for line in results[0][1]] == ["a fox", "the box"]
+
+
+def test_a_teacher_without_its_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model(tmp_path)
+    model.config.data.name = DataName.files
+    save_model(tmp_path / "teacher.safetensors", model)
+    assert distill.main([str(tmp_path / "teacher.safetensors"), "--output", str(tmp_path / "o.tsv")]) == 2
+    assert "give files or overrides of the training text" in capsys.readouterr().err

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling import scaled
 from seq2seq.config.data import DataConfig
+from seq2seq.config.decode import DecodeConfig
 from seq2seq.errors import ConfigError
 from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.sentences import join_with_spacing, sentence_splitter
@@ -31,7 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def translator(model: Model) -> Translator:
-    return Translator(model.network, model.tokenizer, data=DataConfig(src="en", tgt="fr"), max_part_tokens=60)
+    decode, data = DecodeConfig(max_length_ratio=0.5), DataConfig(src="en", tgt="fr")
+    return Translator(model.network, model.tokenizer, decode, max_part_tokens=60, data=data)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_known_texts(language: str, sentences: list[str]) -> None:
     assert sentence_splitter(language)("".join(sentences)) == sentences
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scaled(50, 1000), deadline=None)
 @given(
     st.lists(st.sampled_from([*".!?。\"'()«» \t\u2028\u3000\r", "a", "B", "Dr", "3", "é", "你", "…", "\0"])).map(
         "".join
@@ -61,7 +64,7 @@ def test_sentences_concatenate_to_the_text_and_none_is_blank(text: str) -> None:
     assert not text.strip() or not any(sentence.isspace() for sentence in sentences)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=scaled(50, 1000), deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["en", "de", "zh", "ja", "ru", "ar", "hi", "xx", ""]))
 def test_any_text_of_any_language_is_kept(text: str, language: str) -> None:
     text = valid_unicode(text)
@@ -123,7 +126,8 @@ def test_prefixes_and_terms_are_refused(translator: Translator) -> None:
 def test_command_in_both_formats(
     model: Model, translator: Translator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_model(tmp_path / BEST_NAME, dataclasses.replace(model))
+    config = dataclasses.replace(model.config, decode=translator.decode)
+    save_model(tmp_path / BEST_NAME, dataclasses.replace(model, config=config))
     fast = ["--split-sentences", "--beam-size", "1", "--precision", "fp32", "--device", "cpu"]
     lines = [DOCUMENT, "", SENTENCES[1]]
     expected = translator.translate(lines, beam_size=1, split_sentences=True)
