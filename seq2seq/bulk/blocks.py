@@ -6,6 +6,7 @@ block, and so is a compressed text, which cannot be read from its middle.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
@@ -106,11 +107,13 @@ def read_table(block: Block, column: str) -> tuple[Any, list[str | None]]:
     """
     import pyarrow as pa
 
-    table = _parquet(block.source).read_row_group(block.begin)
+    with _parquet(block.source) as content:
+        table = content.read_row_group(block.begin)
     if column not in table.column_names:
         raise ConfigError(f"{block.source} has no column {column}: give --column {', '.join(table.column_names)}")
     texts = table.column(column)
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+    kind = texts.type.value_type if pa.types.is_dictionary(texts.type) else texts.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise ConfigError(f"{block.source}: --column {column} is {texts.type}, not text")
     return table, texts.to_pylist()
 
@@ -122,7 +125,8 @@ def _kind(name: str) -> str:
 
 def _ranges(file: str, kind: str, block_bytes: int) -> Iterator[tuple[int, int | None]]:
     if kind == PARQUET:
-        yield from ((i, i + 1) for i in range(_parquet(file).num_row_groups))
+        with _parquet(file) as content:
+            yield from ((i, i + 1) for i in range(content.num_row_groups))
         return
     with open(file, "rb") as content:
         compressed = content.read(len(GZIP)) == GZIP
@@ -142,12 +146,13 @@ def _raw_lines(block: Block, end: int) -> Iterator[bytes]:
             yield line
 
 
-def _parquet(file: str) -> Any:
-    """Open a Parquet file.
+@contextlib.contextmanager
+def _parquet(file: str) -> Iterator[Any]:
+    """Open a Parquet file during the block.
 
     Raises:
         ConfigError: pyarrow is not installed.
-        DataError: the file is not Parquet, or damaged.
+        DataError: the file is not Parquet, or damaged where the block reads it.
     """
     try:
         import pyarrow as pa
@@ -155,7 +160,8 @@ def _parquet(file: str) -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{file}: Parquet files need pyarrow: pip install 'seq2seq-lstm[data]'") from error
     try:
-        return pq.ParquetFile(file)
+        with pq.ParquetFile(file) as content:
+            yield content
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {file}: {first_line(error)}") from error
 

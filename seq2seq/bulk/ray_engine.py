@@ -92,13 +92,16 @@ def _actors(ray: Any, args: argparse.Namespace, gpus: int) -> int:
         raise ConfigError(
             f"--actors {args.actors or 1} with --threads {args.threads}: Ray has CPUs{' and GPUs' * gpus} for {fitting}"
         )
-    return args.actors or fitting
+    count: int = args.actors or fitting
+    return count
 
 
 def _result(ray: Any, done: Any, block: Block) -> BlockResult:
     try:
         result: BlockResult = ray.get(done)
-    except ray.exceptions.RayActorError as error:
+    except ray.exceptions.RayTaskError:
+        raise  # a bug, with the traceback of the worker
+    except ray.exceptions.RayError as error:
         reason = first_line(error)
         raise Seq2SeqError(f"{block}: its worker ended {RETRIES + 1} times, or cannot start: {reason}") from error
     if result.error:

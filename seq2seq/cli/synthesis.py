@@ -113,8 +113,9 @@ def check_outputs(args: argparse.Namespace, inputs: Sequence[str]) -> None:
     """Check the output options before any work.
 
     Raises:
-        ConfigError: not one of --output, or --output-src with --output-tgt; an output that is no file.
-        DataError: an output is an input, or two outputs are one file.
+        ConfigError: not one of --output, or --output-src with --output-tgt; an output that is no file, has no folder,
+            or is named twice.
+        DataError: an output is an input.
     """
     if bool(args.output_src) != bool(args.output_tgt) or bool(args.output) == bool(args.output_src):
         raise ConfigError("give --output FILE, or --output-src FILE with --output-tgt FILE")
@@ -124,6 +125,8 @@ def check_outputs(args: argparse.Namespace, inputs: Sequence[str]) -> None:
         if name == "-" or is_stream(name):
             raise ConfigError(f"{name} is not a file: the pairs are filtered after the last line, so name a file")
         check_output(name, inputs)
+        if not os.path.isdir(os.path.dirname(os.path.realpath(name))):
+            raise ConfigError(f"cannot write {name}: its folder does not exist")
         if os.path.realpath(name) in map(os.path.realpath, names[:i]):
             raise ConfigError(f"{name} is named twice as output: name different files")
         if os.path.realpath(name) == os.path.realpath(work):

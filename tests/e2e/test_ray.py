@@ -115,6 +115,11 @@ def test_every_format_is_translated_as_its_lines(
     assert written.column_names == ["id", "src", "translation", "score"]
     assert written.column("id").to_pylist() == [*range(len(LINES) + 1)]
     assert written.column("translation").to_pylist() == [*expected, None]
+    damaged = bytearray((tmp_path / "in/c.parquet").read_bytes())
+    damaged[4:60] = bytes(56)  # in the first row group
+    (tmp_path / "in/c.parquet").write_bytes(damaged)
+    assert "cannot read" in str(worker.translate(blocks[2]).error)
+    pq.write_table(table, tmp_path / "in/c.parquet", row_group_size=6)
     worker = BlockTranslator(arguments(folder, tmp_path, "--column", "text"), [str(folder)])
     assert "has no column text: give --column id, src" in str(worker.translate(blocks[-1]).error)
 

@@ -143,6 +143,7 @@ def test_resumed_pairs_equal_uninterrupted_ones(
         (["--output-src", "OUT"], "give --output FILE, or --output-src FILE with --output-tgt FILE"),
         (["--output", "-"], "- is not a file"),
         (["--output", "/dev/null"], "/dev/null is not a file"),
+        (["--output", "OUT", "--rejects", "OUT/x"], "cannot write OUT/x: its folder does not exist"),
         (["--output-src", "OUT", "--output-tgt", "OUT"], "OUT is named twice as output"),
         (["--output", "OUT", "--rejects", "MONO"], "MONO is both input and output"),
         (["--output", "OUT", "--method", "sample", "--search", "sample"], "--method sample and --search sample"),
