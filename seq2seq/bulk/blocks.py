@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.line_reader import check_inputs
-from seq2seq.data.text_file import GZIP, decoded, text_lines
+from seq2seq.data.formats.compression import COMPRESSIONS
+from seq2seq.data.text_file import decoded, text_lines
 from seq2seq.errors import ConfigError, DataError, first_line
 
 PARQUET, JSONL, TEXT = "parquet", "jsonl", "text"
 SUFFIXES = {PARQUET: ".parquet", JSONL: ".jsonl", TEXT: ".txt"}
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def list_blocks(files: Sequence[str], folder: str, block_bytes: int) -> list[Blo
     stems: dict[str, str] = {}
     for file, name in zip(files, relative_names(files), strict=True):
         kind = _kind(file)
-        stem = os.path.join(folder, name.removesuffix(".gz").removesuffix(SUFFIXES[kind]))
+        stem = os.path.join(folder, _uncompressed(name).removesuffix(SUFFIXES[kind]))
         if (other := stems.setdefault(stem + SUFFIXES[kind], file)) != file:
             raise ConfigError(f"{other} and {file} would have the same outputs: translate them into two folders")
         for i, (begin, end) in enumerate(_ranges(file, kind, block_bytes)):
@@ -95,7 +98,7 @@ def read_lines(block: Block, warn: Callable[[str], None] | None) -> list[str]:
     """
     if block.end is None:
         return list(text_lines(block.source, block.source, warn))
-    return list(decoded(_raw_lines(block, block.end), str(block), warn))
+    return list(decoded(io.BytesIO(b"".join(_raw_lines(block, block.end))), str(block), warn))
 
 
 def read_table(block: Block, column: str) -> tuple[Any, list[str | None]]:
@@ -119,8 +122,12 @@ def read_table(block: Block, column: str) -> tuple[Any, list[str | None]]:
 
 
 def _kind(name: str) -> str:
-    name = name.removesuffix(".gz")
-    return next((kind for kind in (PARQUET, JSONL) if name.endswith(SUFFIXES[kind])), TEXT)
+    return next((kind for kind in (PARQUET, JSONL) if _uncompressed(name).endswith(SUFFIXES[kind])), TEXT)
+
+
+def _uncompressed(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix in COMPRESSED else name
 
 
 def _ranges(file: str, kind: str, block_bytes: int) -> Iterator[tuple[int, int | None]]:
@@ -129,7 +136,7 @@ def _ranges(file: str, kind: str, block_bytes: int) -> Iterator[tuple[int, int |
             yield from ((i, i + 1) for i in range(content.num_row_groups))
         return
     with open(file, "rb") as content:
-        compressed = content.read(len(GZIP)) == GZIP
+        compressed = content.read(max(map(len, COMPRESSIONS))).startswith(tuple(COMPRESSIONS))
     size = os.path.getsize(file)
     if compressed:
         yield 0, None
