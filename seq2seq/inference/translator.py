@@ -24,7 +24,6 @@ from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.writing import join_sentences
 from seq2seq.errors import ConfigError, NotFiniteError
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
@@ -32,7 +31,7 @@ from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
-from seq2seq.inference.sentences import join_with_spacing, sentence_splitter
+from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
@@ -205,12 +204,10 @@ class Translator:
         splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter)
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
-        joined = []
-        for line_parts in parts:
-            sources = [part.spaced for part in line_parts]
-            join = functools.partial(join_with_spacing, sources) if split_sentences else join_sentences
-            joined.append(join_parts([next(outputs) for _ in line_parts], join))
-        return joined
+        return [
+            join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None)
+            for row in parts
+        ]
 
     def check_options(
         self,
