@@ -21,6 +21,7 @@ from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
+from seq2seq.config.literal import quoted_tags
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
@@ -105,6 +106,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
+    overrides = quoted_tags(overrides)
     raw = composed(overrides)
     resume = raw.training.resume
     if folder is None:
@@ -116,7 +118,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         )
     path = Path(folder).absolute()
     with folder_held(relative_path(path), "folder"):
-        config, context = prepare_run(raw, path, list(overrides))
+        config, context = prepare_run(raw, path, overrides)
         return Run(context.folder, run_training(config, context))
 
 

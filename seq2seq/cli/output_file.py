@@ -63,7 +63,9 @@ def check_not_input(name: str, inputs: Iterable[str]) -> None:
 
 def data_files(data: DataConfig) -> list[str]:
     """Return the files that a data config names."""
-    texts = [name for text in (data.train, data.valid, data.test) for name in (text.src, text.tgt, text.tsv)]
+    corpora = [data, *data.mix.values()]
+    parallel = [text for corpus in corpora for text in (corpus.train, corpus.valid, corpus.test)]
+    texts = [name for text in parallel for name in (text.src, text.tgt, text.tsv)]
     return [name for name in (*texts, data.tokenizer.src_model, data.tokenizer.tgt_model) if name]
 
 
