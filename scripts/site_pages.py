@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from omegaconf import OmegaConf
 
 import seq2seq
 from seq2seq.config.field import NAME, Effect, effects, is_group, value_range, walk

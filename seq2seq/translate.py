@@ -21,6 +21,7 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     argument_text,
     load_translator,
     model_list,
@@ -68,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(parser)
     add_shortlist(parser)
+    add_tgt_lang(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate TEXT instead of files (repeatable)")
     parser.add_argument(
         "--output",
@@ -104,7 +106,7 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list) and "id"; each '
+        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list), "tgt_lang" and "id"; each '
         'output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS included) and the '
         'same "id", or with "error"',
     )
@@ -160,6 +162,8 @@ def translate(args: argparse.Namespace) -> None:
     translator = load_translator(args, models)
     options = _options(args, translator) | {"glossary": glossary}
     translator.check_options(**options)
+    if args.tgt_lang is not None or args.text or args.format == "text":
+        translator.tags.ids(args.tgt_lang)  # before the input is read
     answers = functools.partial(_answers, translator, options)
     number = before.lines
     with (
@@ -167,7 +171,8 @@ def translate(args: argparse.Namespace) -> None:
         progress(files, args.output, before.lines) as advance,
     ):
         for window in before.rest(_windows(args, files), args.output):
-            requests = [_request(args, number + i, *pair) for i, pair in enumerate(window, start=1)]
+            read = (_request(args, number + i, *pair) for i, pair in enumerate(window, start=1))
+            requests = [_with_language(request, args, translator) for request in read]
             write("".join(_formatted(args, translator, request, outputs) for request, outputs in answers(requests)))
             number += len(window)
             advance(len(window))
@@ -232,6 +237,16 @@ def _request(args: argparse.Namespace, number: int, line: str, prefix: str) -> R
     return Request(number, line, prefix)
 
 
+def _with_language(request: Request, args: argparse.Namespace, translator: Translator) -> Request:
+    """Return the request with the target language of the command line unless it names one, or with an error."""
+    language = request.tgt_lang or args.tgt_lang
+    try:
+        translator.tags.ids(language)
+    except ConfigError as error:
+        return dataclasses.replace(request, error=request.error or str(error))
+    return dataclasses.replace(request, tgt_lang=language)
+
+
 def _answers(
     translator: Translator, options: dict[str, Any], requests: Sequence[Request]
 ) -> list[tuple[Request, list[Translation]]]:
@@ -243,6 +258,7 @@ def _answers(
             [request.src for request in valid],
             prefixes=[request.prefix for request in valid],
             terms=terms if any(terms) else None,
+            tgt_lang=[request.tgt_lang for request in valid],
             **options,
         )
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Sequence
@@ -21,11 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinePart:
-    """A line, or a part of a long one, and its search input; `first_word` words of the line come before it."""
+    """A line, or a part of a long one, and its search input; `first_word` words of the line come before it.
+
+    The first `tag_tokens` ids of the input are the tag of the target language, which is no part of the text.
+    """
 
     text: str
     first_word: int
     input: SearchInput
+    tag_tokens: int = 0
 
 
 class LineEncoder:
@@ -45,14 +50,18 @@ class LineEncoder:
         prefixes: Sequence[str],
         terms: Sequence[Sequence[str]],
         glossary: Glossary | None,
+        tags: Sequence[list[int]] | None = None,
     ) -> list[list[LinePart]]:
         """Return the parts of each line: none if it is blank, one unless it is longer than `max_tokens`.
 
         A line's prefix and terms go to its first part; glossary terms go to the part that contains their source term.
+        Each part begins with the tag of its line, if `tags` are given.
         """
         texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
         rows = zip(texts, self.tokenizer.encode_src(texts), prefixes, terms, strict=True)
         lines_parts = [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
+        if tags is not None and any(tags):
+            lines_parts = [[_tagged(part, tag) for part in parts] for parts, tag in zip(lines_parts, tags, strict=True)]
         if split := [len(parts) for parts in lines_parts if len(parts) > 1]:
             log.warning(
                 "%d of %d lines have more than %d tokens, more than the sentences of training: translated in %d parts",
@@ -97,3 +106,8 @@ class LineEncoder:
 
     def _target_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode_tgt([valid_unicode(text)])[0]
+
+
+def _tagged(part: LinePart, tag: list[int]) -> LinePart:
+    search_input = dataclasses.replace(part.input, ids=[*tag, *part.input.ids])
+    return dataclasses.replace(part, input=search_input, tag_tokens=len(tag))

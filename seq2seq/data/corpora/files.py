@@ -28,6 +28,17 @@ def load(config: DataConfig) -> Corpus:
     return Corpus(train, valid, {"test": test}, held_out=held_out)
 
 
+def load_given(config: DataConfig, key: str) -> Corpus:
+    """Return the corpus of the given files alone, from which nothing is held out; `key` is that of the corpus."""
+    valid = _read(config.valid, f"{key}.valid") if is_given(config.valid) else ParallelText([], [])
+    return Corpus(clean(_read(config.train, f"{key}.train")), valid, given_tests(config, key))
+
+
+def given_tests(config: DataConfig, key: str) -> dict[str, ParallelText]:
+    """Return the test set of the given files; none if there are none."""
+    return {"test": _read(config.test, f"{key}.test")} if is_given(config.test) else {}
+
+
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """See `load.Source`."""
     return {"test": _read(config.test, "data.test")} if is_given(config.test) else load(config).tests
