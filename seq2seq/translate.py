@@ -106,9 +106,9 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list), "tgt_lang" and "id"; each '
-        'output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS included) and the '
-        'same "id", or with "error"',
+        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list), "tgt_lang" and '
+        '"id"; each output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS '
+        'included) and the same "id", or with "error"',
     )
     group.add_argument(
         "--n-best",

@@ -224,7 +224,7 @@ class DataConfig:
         return dataclasses.replace(self, mix={}, fold=None, overfit_pairs=None, **own)
 
     def of_test(self, name: str) -> DataConfig:
-        """Return the settings of the corpus that a test set belongs to: CORPUS.TEST, without CORPUS for the main one."""
+        """Return the settings of the corpus of a test set, which is named CORPUS.SET, or SET in the main corpus."""
         corpora = self.corpora()
         return corpora.get(name.partition(".")[0], corpora[MAIN])
 

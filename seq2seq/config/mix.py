@@ -44,7 +44,7 @@ def check_symbols(symbols: Sequence[str], key: str) -> None:
     """Check that each symbol can be a token of its own.
 
     Raises:
-        ConfigError: a symbol is blank, has a character that SentencePiece changes, is given twice or is a special token.
+        ConfigError: a symbol is blank, special or given twice, or has a character that SentencePiece changes.
     """
     for i, symbol in enumerate(symbols):
         if not symbol or re.search(r"[\s\u2581\u2585\x00-\x1f\ud800-\udfff]", symbol):

@@ -28,7 +28,7 @@ class Batch:
     src_lengths: Int[Tensor, " batch"]
     tgt_in: Int[Tensor, "batch tgt_len"]
     tgt_out: Int[Tensor, "batch tgt_len"]
-    corpus_tokens: dict[str, int] = field(default_factory=dict)
+    corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
     """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
 
     @property

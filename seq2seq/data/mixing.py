@@ -144,10 +144,10 @@ class Mixture:
     def _log(self, prepared: Sequence[PairedIds], sizes: Sequence[int], drawn: Sequence[int]) -> None:
         if len(self._parts) == 1:
             return
-        total = sum(drawn)
+        total, weighted = sum(drawn), any(part.weight is not None for part in self._parts)
         log.info("%-16s %12s %9s %8s %7s %10s", "corpus", "pairs", "dropped", "weight", "share", "per epoch")
         for part, pairs, size, count in zip(self._parts, prepared, sizes, drawn, strict=True):
-            weight = "-" if part.weight is None else f"{part.weight:g}"
+            weight = f"{part.weight or 1:g}" if weighted else "-"
             dropped = len(pairs) + pairs.dropped - size
             log.info(
                 "%-16s %12s %9s %8s %6.1f%% %9.2fx",

@@ -112,8 +112,8 @@ class Tokenizer:
         ids = [int(self._src.piece_to_id(symbol)) for symbol in symbols]
         if UNK_ID in ids:
             raise ConfigError(
-                f"the vocabulary has no token {symbols[ids.index(UNK_ID)]!r}: a given one must have been trained with it "
-                "(data.tokenizer.user_symbols, or SentencePiece's --user_defined_symbols)"
+                f"the vocabulary has no token {symbols[ids.index(UNK_ID)]!r}: a given one must have been trained with "
+                "it (data.tokenizer.user_symbols, or SentencePiece's --user_defined_symbols)"
             )
         return ids
 
