@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli.yaml_errors import Composition
 from seq2seq.config.error_messages import explain, nearest_key
-from seq2seq.config.literal import quoted_tags
 from seq2seq.config.loading import compose_config
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.training.trainer import Stopped
@@ -76,7 +75,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         ConfigError: an unknown key, a wrong type or an invalid override.
     """
     with composing(Composition(overrides)):
-        return compose_config(quoted_tags(overrides))
+        return compose_config(overrides)
 
 
 def one_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq.config.data import MixConfig
 from seq2seq.config.error_messages import explain
 from seq2seq.config.field import NAME, Choice, schema_key, walk
-from seq2seq.config.literal import literal
+from seq2seq.config.literal import literal, quoted_tags
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
@@ -177,7 +177,7 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
 
     register_schema()
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+        return compose("train", overrides=quoted_tags(overrides))
 
 
 def config_dir() -> str:
