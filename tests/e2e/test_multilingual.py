@@ -55,7 +55,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         "data=files", "data.src=xx", "data.tgt=same", "data.tag=<2same>", *files,
         "data.mix.back.tgt=back", "data.mix.back.tag=<2back>", f"data.cache_dir={folder}",
-        "data.tokenizer.vocab_size=22", "data.tokenizer.byte_fallback=false",
+        "data.tokenizer.vocab_size=18", "data.tokenizer.byte_fallback=false",
         "model.emb_size=32", "model.hidden_size=64", "model.attention_size=32",
         "model.dropout={embedding:0,layers:0,context:0,readout:0}",
         "training.max_minutes=null", "training.batch_tokens=256", "training.learning_rate=0.01",
