@@ -51,8 +51,9 @@ class Validator:
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        options = {"search": SearchName.beam, "beam_size": self._beam_size}
-        n_best = self._translator.translate_n_best(self._text.src, tgt_lang=self._tgt_lang, **options)
+        n_best = self._translator.translate_n_best(
+            self._text.src, tgt_lang=self._tgt_lang, search=SearchName.beam, beam_size=self._beam_size
+        )
         outputs = [best for best, *_ in n_best]
         hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf

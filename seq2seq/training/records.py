@@ -34,20 +34,13 @@ class Window:
     corpus_tokens: dict[str, int] = field(default_factory=dict)
     """Target tokens of each corpus of a mix."""
 
-    def add(
-        self,
-        *,
-        nll: float,
-        norm: float,
-        rate: float,
-        sec: float,
-        tokens: int,
-        slots: int,
-        corpus_tokens: Mapping[str, int] | None = None,
-    ) -> None:
+    def count(self, corpus_tokens: Mapping[str, int]) -> None:
+        """Add the target tokens of each corpus in one update."""
+        for name, tokens in corpus_tokens.items():
+            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
+
+    def add(self, *, nll: float, norm: float, rate: float, sec: float, tokens: int, slots: int) -> None:
         """Add one update."""
-        for name, count in (corpus_tokens or {}).items():
-            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + count
         self.nll += nll
         self.norm += norm
         self.rate = rate
