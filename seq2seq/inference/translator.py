@@ -135,7 +135,8 @@ class Translator:
         for path, model in zip(paths, models, strict=True):
             if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
                 raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
-            if model.config.data.tags() != first.config.data.tags():
+            tags = model.config.data.tags(), first.config.data.tags()
+            if tags[0] != tags[1] and any(symbols for own in tags for symbols in own.values()):
                 raise ConfigError(
                     f"{path} and {paths[0]} have different target languages or tags: they cannot form an ensemble"
                 )
