@@ -488,7 +488,7 @@ def test_models_with_different_tags_are_no_ensemble(model: Model, tmp_path: Path
     for name, settings in (("a", {"tag": "a"}), ("b", {}), ("c", {"tgt": "fr-CA"})):
         data = dataclasses.replace(model.config.data, **settings)
         save_model(tmp_path / name, dataclasses.replace(model, config=dataclasses.replace(model.config, data=data)))
-    with pytest.raises(ConfigError, match="/a and .*/b have different target languages or tags"):
+    with pytest.raises(ConfigError, match=r"/a and .*/b have different target languages or tags"):
         Translator.load(tmp_path / "b", tmp_path / "a")
     Translator.load(tmp_path / "b", tmp_path / "c")  # no tag depends on the name of the language
 
