@@ -38,8 +38,12 @@ def configuration() -> str:
         *(f"- `{group}=` {', '.join(f'`{choice}`' for choice in choices)}" for group, choices in groups().items()),
     ]
     defaults, changes, fields = default_values(), effects(Config), list(walk(Config, entries=True))
-    named = [(f"{key}.{NAME}", field) for key, field in fields if field.metadata["entries"]]
-    for group, field in [("", None), *((key, field) for key, field in fields if is_group(field)), *named]:
+    nested = [
+        (key if is_group(field) else f"{key}.{NAME}", field)
+        for key, field in fields
+        if is_group(field) or field.metadata["entries"]
+    ]
+    for group, field in [("", None), *nested]:
         members = [(k, f) for k, f in fields if k.rpartition(".")[0] == group and not is_group(f)]
         if field is not None:
             lines += ["", f"{'#' * (2 + group.count('.'))} {group}", "", _cell(field.metadata["doc"])]

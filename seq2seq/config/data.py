@@ -146,9 +146,7 @@ class SamplingConfig:
 class MixConfig:
     """A further corpus that the main one is mixed with; what it does not name is that of the main corpus."""
 
-    name: DataName = field(
-        DataName.files, "corpus: files, or one of the others with a data.src and data.tgt that it has"
-    )
+    name: DataName = field(DataName.files, "corpus, as data.name")
     src: str | None = field(None, "source language code; null: data.src")
     tgt: str | None = field(None, "target language code; null: data.tgt")
     root: str | None = field(None, "folder of the corpus files; null: data.root if it is the same corpus", unit="path")
