@@ -21,6 +21,7 @@ from seq2seq.data.mixing import counts, draw
 from seq2seq.data.special_ids import EOS_ID, PAD_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.storage.provenance import fingerprint
 
 WORDS = ["pack", "my", "box", "with", "five", "dozen", "jugs"]
 MAIN_TEXT = ParallelText.from_pairs([(a, f"{b} {a}") for a, b in itertools.permutations(WORDS, 2)])
@@ -212,6 +213,9 @@ def test_each_corpus_has_its_own_sets(tmp_path: Path) -> None:
     assert list(corpus.all_tests()) == list(load_tests(data)) == ["test", "web.test"]
     assert corpus.all_tests() == load_tests(data)
     assert corpus.held_out_texts().keys() == {"valid", "test"}
+    before = fingerprint(corpus)
+    web.train.tgt[0] += "!"
+    assert fingerprint(corpus) != before
     assert data.of_test("web.test").train is own
     assert data.of_test("test").train is train
 
