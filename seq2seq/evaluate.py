@@ -20,6 +20,7 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     load_translator,
     model_list,
     path_type,
@@ -40,7 +41,7 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL --src F --ref F     translate and score your own test set
   %(prog)s --hyp F --ref F           score existing translations, by any program (-: standard input)
 """
-WITH_MODEL = (*FIELDS, "weights", "shortlist", "device", "precision", "threads", "output")
+WITH_MODEL = (*FIELDS, "weights", "shortlist", "tgt_lang", "device", "precision", "threads", "output")
 OPTION = "--tokenize"
 WITH_CORPUS = ("data_root", "cache_dir")
 
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(made)
     add_shortlist(made)
+    add_tgt_lang(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
@@ -161,17 +163,22 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
     models = model_list(args.model)
     data = read_config(Path(models[0])).data
-    tokenize = bleu_tokenizer(data, args.tokenize, OPTION if args.tokenize else "data.bleu_tokenizer")
+    option = OPTION if args.tokenize else "data.bleu_tokenizer"
+    bleu_tokenizer(data, args.tokenize, option)  # before the model is loaded
     translator = load_translator(args, models)
     overrides = search_overrides(args, translator.decode)
+    if args.tgt_lang is not None or given is not None:
+        translator.tags.ids(args.tgt_lang)
     tests = {"test": given} if given is not None else corpus_tests(args, models)
     if args.output:
         check_outputs(args, tests)
     results = {}
     for name, (sources, *references) in tests.items():
+        language = data.of_test(name).tgt if given is None else args.tgt_lang or data.tgt
+        tokenize = bleu_tokenizer(dataclasses.replace(data, tgt=language), args.tokenize, option)
         warn_if_meaningless(tokenize, references[0], OPTION)
         start = time.perf_counter()
-        hypotheses = translator.translate(sources, **overrides)
+        hypotheses = translator.translate(sources, tgt_lang=language, **overrides)
         seconds = time.perf_counter() - start
         print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
@@ -199,6 +206,9 @@ def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, l
     tests = load_tests(data)
     for name in models:
         check_held_out(name, tests)
+    tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
+    if not tests:
+        raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
     return {name: [text.src, text.tgt] for name, text in tests.items()}
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.data import DataConfig, DataName, PieceType
+from seq2seq.config.data import DataConfig, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
+from seq2seq.config.mix import check_mix
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
@@ -56,8 +57,7 @@ def _check_data(data: DataConfig) -> None:
         )
     if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
-    if data.src == data.tgt and data.name is not DataName.files:
-        raise ConfigError(f"data.src and data.tgt are both {data.src!r}: set two different languages")
+    check_mix(data)
 
 
 def _check_training(training: TrainingConfig) -> None:

@@ -47,6 +47,8 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
     )
     if config.max_line_bytes != SENTENCEPIECE_LINE_BYTES:  # an option that is set is a part of the model
         options["max_sentence_length"] = config.max_line_bytes
+    if config.user_symbols:
+        options["user_defined_symbols"] = config.user_symbols
     path = cache / "tokenizers" / _key(lines, options) / "pieces.model"
     if path.is_file():
         return path.read_bytes()

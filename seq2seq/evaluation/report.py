@@ -19,8 +19,13 @@ def print_scores(results: dict[str, Scores]) -> None:
     ]
     print_table(head, rows)
     sys.stdout.write("\n")
-    for name, metric in next(iter(results.values())).metrics().items():  # signatures are the same for all test sets
-        sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
+    for name in names:
+        by_signature: dict[str, list[str]] = {}  # test sets of several languages may differ in their tokenizer
+        for test, scores in results.items():
+            by_signature.setdefault(scores.metrics()[name].signature, []).append(test)
+        for signature, tests in by_signature.items():
+            where = f" ({', '.join(tests)})" if len(by_signature) > 1 else ""
+            sys.stdout.write(f"{TITLES[name]}{where}: {signature}\n")
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:

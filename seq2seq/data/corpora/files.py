@@ -23,10 +23,21 @@ def load(config: DataConfig) -> Corpus:
     return Corpus(train, valid, {"test": test}, held_out=held_out)
 
 
+def load_given(config: DataConfig, key: str) -> Corpus:
+    """Return the corpus of the given files alone, from which nothing is held out; `key` is that of the corpus."""
+    valid = _read(config, "valid", key) if is_given(config.valid) else ParallelText([], [])
+    return Corpus(clean(_read(config, "train", key)), valid, given_tests(config, key))
+
+
+def given_tests(config: DataConfig, key: str) -> dict[str, ParallelText]:
+    """Return the test set of the given files; none if there are none."""
+    return {"test": _read(config, "test", key)} if is_given(config.test) else {}
+
+
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """See `load.Source`."""
     return {"test": _read(config, "test")} if is_given(config.test) else load(config).tests
 
 
-def _read(config: DataConfig, part: str) -> ParallelText:
-    return read_parallel(getattr(config, part), f"data.{part}", (config.src, config.tgt))
+def _read(config: DataConfig, part: str, key: str = "data") -> ParallelText:
+    return read_parallel(getattr(config, part), f"{key}.{part}", (config.src, config.tgt))

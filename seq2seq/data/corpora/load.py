@@ -8,6 +8,7 @@ from typing import Protocol
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import files, grammar, multi30k, tatoeba
+from seq2seq.data.corpora.mix import add_mix, mix_tests
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.reading import is_given
 from seq2seq.data.splitting import fold, remove_overlap
@@ -54,14 +55,18 @@ def load_corpus(config: DataConfig) -> Corpus:
         "%s %s-%s: train %s pairs, valid %s, %s",
         *(config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests),
     )
-    return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
+    if config.overfit_pairs is not None:
+        return overfit(corpus, config.overfit_pairs)
+    if config.mix:
+        add_mix(corpus, config, lambda own: SOURCES[own.name].load(own))
+    return corpus
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """Load the test sets of `load_corpus`, without its training text where possible."""
     if config.overfit_pairs is not None:
         return load_corpus(config).tests
-    return SOURCES[config.name].load_tests(config)
+    return SOURCES[config.name].load_tests(config) | mix_tests(config, lambda own: SOURCES[own.name].load_tests(own))
 
 
 def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
