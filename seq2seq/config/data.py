@@ -24,6 +24,9 @@ class DataName(Choice):
     grammar = "grammar"
     multi30k = "multi30k"
     files = "files"
+    mtdata = "mtdata"
+    opus = "opus"
+    huggingface = "huggingface"
 
 
 class PieceType(Choice):
@@ -85,6 +88,30 @@ class FilesConfig:
         "language code data.src, translation.CODE, src or source, else the first",
     )
     tgt_column: str | None = field(None, "target column, as src_column; null: as there, else the second")
+
+
+@dataclass
+class SplitsConfig:
+    """Names of the splits of a dataset at the Hugging Face Hub or in a folder."""
+
+    train: str = field("train", "split of the training text; slices such as train[:10%] are possible")
+    valid: str | None = field(
+        None,
+        "split of the validation text; null: validation, valid, val or dev if there is one, else held out of train",
+    )
+    test: str | None = field(None, "split of the test text; null: test if there is one, else held out of train")
+
+
+@dataclass
+class ColumnsConfig:
+    """Names of the columns of a dataset at the Hugging Face Hub or in a folder."""
+
+    src: str | None = field(
+        None,
+        "source column, with dots for nested ones (translation.en); null: the code data.src, translation.CODE, src or "
+        "source",
+    )
+    tgt: str | None = field(None, "target column, as src")
 
 
 @dataclass
@@ -164,7 +191,9 @@ class MixConfig:
 class DataConfig:
     """Sentence pairs, their direction and their tokenization."""
 
-    name: DataName = field(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
+    name: DataName = field(
+        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, mtdata, opus or huggingface"
+    )
     src: str = field(MISSING, "source language code")
     tgt: str = field(MISSING, "target language code")
     root: str | None = field(None, "folder of the corpus files; null: download them", unit="path")
@@ -177,6 +206,28 @@ class DataConfig:
     train: FilesConfig = field(FilesConfig, "training text (data=files)")
     valid: FilesConfig = field(FilesConfig, "validation text (data=files); if not given, held out of train")
     test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
+    datasets: list[str] = field(
+        list,
+        "data=mtdata: names of corpora, whose union is the training text; python -m seq2seq.data search lists them",
+    )
+    valid_datasets: list[str] = field(
+        list,
+        "names of test sets of sacreBLEU (wmt13) or of corpora as in datasets, whose union is the validation text, "
+        "whatever the corpus",
+    )
+    test_datasets: list[str] = field(
+        list, "the same for test sets, each scored under its name; no test set is held out of the training text"
+    )
+    corpus: str | None = field(None, "data=opus: name of the corpus, for example Tatoeba")
+    version: str | None = field(
+        None, "data=opus: version of the corpus, for example v2023-04-12; null or latest: the newest in the index"
+    )
+    dataset: str | None = field(
+        None, "data=huggingface: name at the Hub (OWNER/NAME), or a folder of Parquet or JSON Lines"
+    )
+    subset: str | None = field(None, "data=huggingface: subset (configuration) of the dataset; null: the default")
+    splits: SplitsConfig = field(SplitsConfig, "data=huggingface: splits")
+    columns: ColumnsConfig = field(ColumnsConfig, "data=huggingface: columns")
     train_pairs: int | None = field(
         None,
         "use only the first N training pairs; null: all (grammar: 100,000)",

@@ -8,6 +8,7 @@ converts the result to plain dataclasses once, which runs the checks. Nothing mu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import DataConfig, PieceType
@@ -50,6 +51,7 @@ def _check_data(data: DataConfig) -> None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"
         )
+    _check_source(data)
     sampled = data.sampling.src is not None or data.sampling.tgt is not None
     if sampled and data.tokenizer.type is PieceType.char:
         raise ConfigError(
@@ -58,6 +60,21 @@ def _check_data(data: DataConfig) -> None:
     if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
     check_mix(data)
+
+
+def _check_source(data: DataConfig) -> None:
+    """Check that no key of another source is set, where it would be ignored."""
+    keys: dict[DataName, dict[str, Any]] = {
+        DataName.mtdata: {"datasets": data.datasets},
+        DataName.opus: {"corpus": data.corpus, "version": data.version},
+        DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
+    }
+    for name, values in keys.items():
+        for key, value in values.items():
+            if value and data.name is not name:
+                raise ConfigError(f"data.{key} is a key of data={name}, but data.name={data.name}: set data={name}")
+    if data.valid_datasets and any(vars(data.valid).values()):
+        raise ConfigError("data.valid and data.valid_datasets are both set: set one")
 
 
 def _check_training(training: TrainingConfig) -> None:

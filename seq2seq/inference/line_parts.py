@@ -33,7 +33,7 @@ class LinePart:
         first_word: number of the line's words before it.
         input: of the search.
         spaced: the part with its white space, as it is in the line.
-        tag_tokens: number of ids at the start of the input that are the tag of the target language, no part of the text.
+        tag_tokens: number of ids at the start of the input that are the tag of the target language.
     """
 
     text: str
