@@ -29,6 +29,15 @@ class PieceType(Choice):
     char = "char"
 
 
+class Clean(Choice):
+    """Filters of the training text: `PRESETS` in data/filters/presets.py."""
+
+    none = "none"
+    harmless = "harmless"
+    light = "light"
+    strict = "strict"
+
+
 class TextNormalization(Choice):
     """SentencePiece's rules by which characters are replaced before text is segmented."""
 
@@ -117,6 +126,12 @@ class DataConfig:
     train: FilesConfig = field(FilesConfig, "training text (data=files)")
     valid: FilesConfig = field(FilesConfig, "validation text (data=files); if not given, held out of train")
     test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
+    clean: Clean = field(
+        Clean.harmless,
+        "filters of the training text, which `python -m seq2seq.data clean --list` lists: harmless (pairs with a blank "
+        "side, an unpaired surrogate or NUL are dropped), light (also damaged text, copies, duplicates, the wrong "
+        "script), strict (also the wrong language and sides that hardly translate each other), none (blank sides only)",
+    )
     train_pairs: int | None = field(
         None,
         "use only the first N training pairs; null: all (grammar: 100,000)",

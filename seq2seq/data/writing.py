@@ -21,6 +21,8 @@ _MARKS = "".join(c for c in map(chr, range(0x0E00, 0xAAE0)) if unicodedata.categ
 _WORD = re.compile(f"(?!\\s)[{_CJK}{_SOUTH_EAST}][{_MARKS}]*|[^\\s{_CJK}{_SOUTH_EAST}]+")
 _NO_SPACES = re.compile(f"[{_CJK}{_SOUTH_EAST}]")
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
+_SOUTH_EAST_CHARACTER = re.compile(f"[{_SOUTH_EAST}]")
+_SOUTH_EAST_WORD = 4  # characters of a word, about
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -29,6 +31,27 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     Words are separated by white space; in a script without spaces, every character (with its combining marks) is one.
     """
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def count_words(text: str) -> int:
+    """Return about how many words a text has.
+
+    A Chinese or Japanese character counts as one word, four characters of Thai, Khmer, … as one.
+    """
+    if text.isascii() or not _NO_SPACES.search(text):
+        return len(text.split())
+    chinese, south_east = len(_CJK_CHARACTER.findall(text)), len(_SOUTH_EAST_CHARACTER.findall(text))
+    return chinese + -(-south_east // _SOUTH_EAST_WORD) + len(without_unspaced(text).split())
+
+
+def without_unspaced(text: str) -> str:
+    """Return the text with a space for every character of a script without spaces."""
+    return _NO_SPACES.sub(" ", text)
+
+
+def ends_without_stop(text: str) -> bool:
+    """Return True if the last character is Thai, Lao, Khmer, …, whose sentences need no full stop."""
+    return _SOUTH_EAST_CHARACTER.match(text[-1:]) is not None
 
 
 def join_sentences(texts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from seq2seq.errors import DataError
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    train = clean(_read(config.train, "data.train"))
+    train = clean(_read(config.train, "data.train"), config)
     valid = _read(config.valid, "data.valid") if is_given(config.valid) else None
     test = _read(config.test, "data.test") if is_given(config.test) else None
     held_out = frozenset(name for name, text in (("valid", valid), ("test", test)) if text is None)

@@ -73,7 +73,7 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
     if config.name is DataName.files and not is_given(config.test):
         text = remove_overlap(text, corpus.tests["test"])
-    return clean(text).first(config.train_pairs)
+    return clean(text, config).first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:
