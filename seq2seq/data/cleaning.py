@@ -33,9 +33,10 @@ def cleaned(pairs: Iterable[tuple[str, str]], config: DataConfig | None = None) 
         ConfigError: a filter needs a package that is not installed.
         DataError: every pair is dropped.
     """
-    filters = (
-        pipeline(HARMLESS, ("", "")) if config is None else pipeline(PRESETS[str(config.clean)], (config.src, config.tgt))
+    specs, languages = (
+        (HARMLESS, ("", "")) if config is None else (PRESETS[str(config.clean)], (config.src, config.tgt))
     )
+    filters = pipeline(specs, languages)
     for src, tgt in pairs:
         pair, reason = filters.judge((src.strip(), tgt.strip()))
         if reason is None:

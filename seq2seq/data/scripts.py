@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import unicodedata
 
+BEYOND_LATIN = "\u0250"
+"""Every letter before it is Latin; most lines of Latin text have no other character than those."""
 _OTHER = "\0"
 _NAMES = {"IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA"}
 _WIDTHS = ("FULLWIDTH", "HALFWIDTH")
-_WITHOUT_SCRIPT = ("COMBINING", "MODIFIER", "MATHEMATICAL", "FEMININE", "MASCULINE", "MICRO", "DOUBLE-STRUCK", "VARIATION")
+_WITHOUT_SCRIPT = (
+    "COMBINING",
+    "MODIFIER",
+    "MATHEMATICAL",
+    "FEMININE",
+    "MASCULINE",
+    "MICRO",
+    "DOUBLE-STRUCK",
+    "VARIATION",
+)
 
 
 class _Scripts(dict[int, str]):
@@ -54,9 +65,7 @@ def letter_counts(line: str) -> dict[str, int]:
     """Return the number of letters by script, without those of no script."""
     codes = line.translate(_SCRIPTS)
     return {
-        name: codes.count(code)
-        for code in set(codes)
-        if code != _OTHER and (name := _SCRIPTS.names[code]) != "COMMON"
+        name: codes.count(code) for code in set(codes) if code != _OTHER and (name := _SCRIPTS.names[code]) != "COMMON"
     }
 
 

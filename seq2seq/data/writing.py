@@ -33,12 +33,22 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of `word_spans`."""
+    return text.split() if is_spaced(text) else _WORD.findall(text)
+
+
+def is_spaced(text: str) -> bool:
+    """Return True if no character of the text is of a script without spaces."""
+    return text.isascii() or not _NO_SPACES.search(text)
+
+
 def count_words(text: str) -> int:
     """Return about how many words a text has.
 
     A Chinese or Japanese character counts as one word, four characters of Thai, Khmer, … as one.
     """
-    if text.isascii() or not _NO_SPACES.search(text):
+    if is_spaced(text):
         return len(text.split())
     chinese, south_east = len(_CJK_CHARACTER.findall(text)), len(_SOUTH_EAST_CHARACTER.findall(text))
     return chinese + -(-south_east // _SOUTH_EAST_WORD) + len(without_unspaced(text).split())

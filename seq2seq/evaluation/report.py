@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 from seq2seq.evaluation.metrics import Scores
 
@@ -23,15 +24,16 @@ def print_scores(results: dict[str, Scores]) -> None:
         sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
 
 
-def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Print rows to standard output: a drawn table on a terminal, else aligned text."""
-    if sys.stdout.isatty():
-        _draw(head, rows)
+def print_table(head: list[str], rows: list[list[str]], file: TextIO | None = None) -> None:
+    """Print rows to a file (None: standard output): a drawn table on a terminal, else aligned text."""
+    file = file or sys.stdout
+    if file.isatty():
+        _draw(head, rows, file)
     else:
-        _align([head, *rows])
+        _align([head, *rows], file)
 
 
-def _draw(head: list[str], rows: list[list[str]]) -> None:
+def _draw(head: list[str], rows: list[list[str]], file: TextIO) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -40,11 +42,11 @@ def _draw(head: list[str], rows: list[list[str]]) -> None:
         table.add_column(title, justify="right" if i else "left")
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, file=file).print(table)
 
 
-def _align(rows: list[list[str]]) -> None:
+def _align(rows: list[list[str]], file: TextIO) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *numbers in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
-        sys.stdout.write("  ".join(cells) + "\n")
+        file.write("  ".join(cells) + "\n")

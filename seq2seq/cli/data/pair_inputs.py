@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from seq2seq.cli.process_options import CommandParser
+from seq2seq.cli.progress import progress
 from seq2seq.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
+    from seq2seq.data.corpus import Corpus
+
+_ADVANCED = 1000  # pairs between two updates of the progress bar
 
 
 def add_pair_inputs(parser: CommandParser) -> None:
@@ -35,16 +43,34 @@ def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     if overrides and files:
         raise ConfigError(f"{files[0]}, {overrides[0]}: give either files or overrides")
     if overrides:
-        return _corpus(overrides)
+        return iter(_corpus(overrides)[1].train)
     if len(files) > 2:
         raise ConfigError(f"{len(files)} files: give two line-aligned files, or one file of columns")
     names = FilesConfig(src=files[0], tgt=files[1]) if len(files) == 2 else FilesConfig(tsv=files[0])
     return iter(read_parallel(names, "FILE"))
 
 
-def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:
+def named_corpus(args: argparse.Namespace) -> tuple[DataConfig, Corpus] | None:
+    """Return the corpus that overrides name, with its config; None if the inputs are files."""
+    overrides = [text for text in args.inputs if "=" in text]
+    return _corpus(overrides) if len(overrides) == len(args.inputs) else None
+
+
+def watched(pairs: Iterable[tuple[str, str]], args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of files with a progress bar on stderr, if a person watches."""
+    shown = 0
+    with progress([text for text in args.inputs if "=" not in text][:1], "", 0) as advance:
+        for number, pair in enumerate(pairs, start=1):
+            yield pair
+            if number % _ADVANCED == 0:
+                advance(number - shown)
+                shown = number
+
+
+def _corpus(overrides: list[str]) -> tuple[DataConfig, Corpus]:
     from seq2seq.cli.hydra_errors import composed
     from seq2seq.config.loading import to_config
     from seq2seq.data.corpora.load import load_corpus
 
-    return iter(load_corpus(to_config(composed(overrides)).data).train)
+    config = to_config(composed(overrides)).data
+    return config, load_corpus(config)

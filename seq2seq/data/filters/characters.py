@@ -127,7 +127,9 @@ class AlphaRatio(Filter):
     """Drop a pair a side of which has too few letters among its characters (0.5: OpusCleaner's alpha_ratio)."""
 
     finding: ClassVar[str] = "few letters"
-    min: float = field(0.5, "share of letters, vowel signs included, in the characters except spaces", at_least=0, at_most=1)
+    min: float = field(
+        0.5, "share of letters, vowel signs included, in the characters except spaces", at_least=0, at_most=1
+    )
 
     def __call__(self, pair: Pair) -> Pair | None:
         return pair if all(map(self._has_letters, pair)) else None

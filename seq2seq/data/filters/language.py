@@ -10,7 +10,7 @@ import numpy as np
 
 from seq2seq.config.field import field
 from seq2seq.data.filters.base import Filter, Pair, UnknownLanguageError
-from seq2seq.data.scripts import expected_scripts, letter_counts
+from seq2seq.data.scripts import BEYOND_LATIN, expected_scripts, letter_counts
 from seq2seq.errors import ConfigError
 
 
@@ -40,6 +40,8 @@ class Script(Filter):
 
     def __call__(self, pair: Pair) -> Pair | None:
         for line, scripts in zip(pair, self._scripts, strict=True):
+            if scripts == ("LATIN",) and (line.isascii() or max(line) < BEYOND_LATIN):
+                continue
             counts = letter_counts(line)
             total = sum(counts.values())
             if total >= self.letters and sum(map(counts.get, scripts, (0,) * len(scripts))) < self.min * total:
@@ -57,7 +59,7 @@ class LangId(Filter):
 
     finding: ClassVar[str] = "another language"
     min: float = field(0.05, "probability of the expected language", at_least=0, at_most=1)
-    characters: int = field(15, "characters that a side must have to be judged", at_least=1, at_most=100_000)
+    characters: int = field(20, "characters that a side must have to be judged", at_least=1, at_most=100_000)
     src: str = field("", "language code of the source")
     tgt: str = field("", "language code of the target")
 

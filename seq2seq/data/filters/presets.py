@@ -37,7 +37,7 @@ STRICT = (
     "length_ratio",
     "max_word_length",
     "identical:words=2",
-    "alpha_ratio",
+    "alpha_ratio:min=0.3",
     "script",
     "num_mismatch",
     "url_mismatch",
@@ -84,7 +84,9 @@ def combined(base: Sequence[str], added: Sequence[str], without: Sequence[str]) 
     return specs
 
 
-def pipeline(specs: Sequence[str], languages: tuple[str, str], required: Sequence[str] = (), examples: int = 0) -> Pipeline:
+def pipeline(
+    specs: Sequence[str], languages: tuple[str, str], required: Sequence[str] = (), examples: int = 0
+) -> Pipeline:
     """Return new filters.
 
     Args:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from seq2seq.config.field import Choice, field
 from seq2seq.data.digests import DigestSet
 from seq2seq.data.filters.base import Filter, Pair
-from seq2seq.data.writing import word_spans
+from seq2seq.data.writing import words_of
 
 
 class By(Choice):
@@ -58,13 +58,9 @@ MAX_ORDER = 4
 
 def longest_repetition(line: str, times: int = 2) -> int:
     """Return how often in a row one to four words occur at most; 1 if certainly less than `times`."""
-    words = line.split()
-    if len(words) - len(set(words)) < times - 1 and line.isascii():
+    words = words_of(line)
+    if len(words) - len(set(words)) < times - 1:
         return 1
-    if not line.isascii():
-        words = [line[begin:end] for begin, end in word_spans(line)]
-        if len(words) - len(set(words)) < times - 1:
-            return 1
     longest = 1
     for order in range(1, min(MAX_ORDER, len(words) // 2) + 1):
         run = 0
