@@ -33,10 +33,10 @@ def cleaned(pairs: Iterable[tuple[str, str]], config: DataConfig | None = None) 
         ConfigError: a filter needs a package that is not installed.
         DataError: every pair is dropped.
     """
-    specs, languages = (
-        (HARMLESS, ("", "")) if config is None else (PRESETS[str(config.clean)], (config.src, config.tgt))
-    )
-    filters = pipeline(specs, languages)
+    if config is None:
+        filters = pipeline(HARMLESS, ("", ""))
+    else:
+        filters = pipeline(PRESETS[str(config.clean)], (config.src, config.tgt))
     for src, tgt in pairs:
         pair, reason = filters.judge((src.strip(), tgt.strip()))
         if reason is None:

@@ -102,9 +102,9 @@ _LANGUAGES = {
     "THAANA": "dv",
     "THAI": "th",
     "TIBETAN": "bo dz",
-    "LATIN": "af an ast br bs ca cs cy da de en eo es et eu fi fo fr fy ga gd gl gn gsw ha haw hr ht hu hsb dsb ia id ig "
-    "in io is it jv kab kl la lb lg li lij ln lt ltg lv mg mi ms mt nb nds nl nn no nso ny oc om pl pt qu ro rw scn se "
-    "sk sl sm sn so sq st su sv sw szl tl tn tpi tr ts ve vec vi vo wa wo xh yo zu",
+    "LATIN": "af an ast br bs ca cs cy da de en eo es et eu fi fo fr fy ga gd gl gn gsw ha haw hr ht hu hsb dsb ia id "
+    "ig in io is it jv kab kl la lb lg li lij ln lt ltg lv mg mi ms mt nb nds nl nn no nso ny oc om pl pt qu ro rw scn "
+    "se sk sl sm sn so sq st su sv sw szl tl tn tpi tr ts ve vec vi vo wa wo xh yo zu",
 }
 _SCRIPTS_OF = {code: tuple(scripts.split()) for scripts, codes in _LANGUAGES.items() for code in codes.split()}
 _SUBTAGS = {"latn": ("LATIN",), "cyrl": ("CYRILLIC",), "arab": ("ARABIC",), "deva": ("DEVANAGARI",)}

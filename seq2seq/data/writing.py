@@ -6,6 +6,7 @@ Chinese and Japanese write none at all.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -33,14 +34,16 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str) -> Sequence[str]:
     """Return the words of `word_spans`."""
-    return text.split() if is_spaced(text) else _WORD.findall(text)
+    words = _split(text)
+    return _WORD.findall(text) if words is None else words
 
 
-def is_spaced(text: str) -> bool:
-    """Return True if no character of the text is of a script without spaces."""
-    return text.isascii() or not _NO_SPACES.search(text)
+def spaced_words(text: str) -> Sequence[str]:
+    """Return the words between spaces, without characters of scripts that write none."""
+    words = _split(text)
+    return _NO_SPACES.sub(" ", text).split() if words is None else words
 
 
 def count_words(text: str) -> int:
@@ -48,15 +51,17 @@ def count_words(text: str) -> int:
 
     A Chinese or Japanese character counts as one word, four characters of Thai, Khmer, … as one.
     """
-    if is_spaced(text):
-        return len(text.split())
+    words = _split(text)
+    if words is not None:
+        return len(words)
     chinese, south_east = len(_CJK_CHARACTER.findall(text)), len(_SOUTH_EAST_CHARACTER.findall(text))
-    return chinese + -(-south_east // _SOUTH_EAST_WORD) + len(without_unspaced(text).split())
+    return chinese + -(-south_east // _SOUTH_EAST_WORD) + len(spaced_words(text))
 
 
-def without_unspaced(text: str) -> str:
-    """Return the text with a space for every character of a script without spaces."""
-    return _NO_SPACES.sub(" ", text)
+@functools.lru_cache(maxsize=4)  # several filters ask for the words of the same two sentences
+def _split(text: str) -> tuple[str, ...] | None:
+    """Return the words between spaces; None if a character is of a script without spaces."""
+    return tuple(text.split()) if text.isascii() or not _NO_SPACES.search(text) else None
 
 
 def ends_without_stop(text: str) -> bool:

@@ -79,17 +79,13 @@ def main(args: argparse.Namespace) -> int | None:
     from seq2seq.data.filters.presets import combined, pipeline, preset
 
     outputs = _outputs(args)
-    base = preset(args.preset or ("light" if not args.filter else "none"))
-    if args.filter and not args.preset:
-        base = []
+    base = [] if args.filter and not args.preset else preset(args.preset or "light")
     specs = combined(base, args.filter, args.without)
     corpus = named_corpus(args)
     config = corpus[0] if corpus else None
-    languages = tuple(
-        given or (known if config else "")
-        for given, known in ((args.src_lang, config and config.src), (args.tgt_lang, config and config.tgt))
-    )
-    filters = pipeline(specs, languages, required=args.filter, examples=args.examples)
+    src = args.src_lang or (config.src if config else "")
+    tgt = args.tgt_lang or (config.tgt if config else "")
+    filters = pipeline(specs, (src, tgt), required=args.filter, examples=args.examples)
     text = iter(corpus[1].train) if corpus else watched(pairs(args), args)
     with_rejects = [*outputs, args.rejects] if args.rejects else outputs
     rewritten = _write(with_rejects, lambda files: _filter(text, filters, files, len(outputs)))

@@ -66,8 +66,8 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
         nargs="+",
         type=path_type,
         default=[],
-        help="held-out text, one sentence a line or tab-separated: count its sentences that occur in the text; a corpus "
-        "given by overrides is compared with its own validation and test sets",
+        help="held-out text, one sentence a line or tab-separated: count its sentences that occur in the text; a "
+        "corpus given by overrides is compared with its own validation and test sets",
     )
     parser.add_argument(
         "--model", metavar="FILE", type=path_type, help="find characters that this model, or .model file, cannot write"
@@ -93,7 +93,8 @@ def _sample(text: str) -> int | None:
 def main(args: argparse.Namespace) -> int | None:
     """Do the work; raises as `exit_status.run` expects."""
     from seq2seq.data.filters.registry import make_filter
-    from seq2seq.data.inspection import Inspection, LeakCheck, Unwritable, report
+    from seq2seq.data.filters.vocabulary import Unwritable
+    from seq2seq.data.inspection import Inspection, LeakCheck, report
 
     notes: list[str] = []
     corpus = named_corpus(args)
@@ -113,8 +114,8 @@ def main(args: argparse.Namespace) -> int | None:
         for name, text in {"valid": corpus[1].valid, **corpus[1].tests}.items():
             held_out[f"data: {name}"] = [*text.src, *text.tgt]
     leaks = LeakCheck(held_out, args.examples)
-    text = iter(corpus[1].train) if corpus else watched(pairs(args), args)
-    for number, pair in enumerate(text, start=1):
+    read: Iterable[tuple[str, str]] = corpus[1].train if corpus else watched(pairs(args), args)
+    for number, pair in enumerate(read, start=1):
         inspection.add(pair)
         leaks.add(number, pair)
     inspection.finish()

@@ -155,7 +155,7 @@ def _plot(title: str, bars: Sequence[tuple[str, int]]) -> str:
     drawn = []
     for place, (label, count) in enumerate(bars):
         size = (HEIGHT - FOOT) * count / highest
-        shape = f'x="{place * step:.1f}" y="{HEIGHT - FOOT - size:.1f}" width="{max(step - 1, 0.5):.1f}" height="{size:.1f}"'
+        shape = f'x="{place * step:.1f}" y="{HEIGHT - FOOT - size:.1f}" width="{0.9 * step:.1f}" height="{size:.1f}"'
         drawn.append(f"<rect {shape}><title>{html.escape(label)}: {count:,}</title></rect>")
     ends = ""
     if bars:

@@ -68,7 +68,7 @@ def _may_have_address(line: str) -> bool:
     return "://" in line or "@" in line or "www." in line
 
 
-_FINAL = tuple(".!?…。！？．｡؟۔।॥။៕։።፧⸮")
+_FINAL = tuple(".!?…。！？．｡؟۔।॥။៕։።፧⸮;\u037e:")  # Greek asks with ; and Armenian often ends in :
 _CLOSING = " \u00a0\u202f\"'’”»«“‹›)]}」』）】〉》"
 
 

@@ -13,7 +13,7 @@ from seq2seq.data.scripts import letters_of
 from seq2seq.errors import ConfigError
 
 CONTROL = re.compile("[\0-\x08\n-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
-"""Control characters and unpaired surrogates, without the tab and U+0085, which is white space inside real sentences."""
+"""Control characters and unpaired surrogates, without the tab and U+0085, a line break inside real sentences."""
 ZERO_WIDTH = re.compile("[\u200b\u2060\ufeff]")
 """Zero-width space, word joiner and byte-order mark; the joiners U+200C and U+200D and marks of direction are text."""
 
@@ -122,18 +122,19 @@ def _fix_encoding():  # type: ignore[no-untyped-def]  # ftfy has no type informa
     return fix_encoding
 
 
+_DIGIT = re.compile(r"\d")
+
+
 @dataclass
 class AlphaRatio(Filter):
-    """Drop a pair a side of which has too few letters among its characters (0.5: OpusCleaner's alpha_ratio)."""
+    """Drop a pair a side of which is mostly signs, not letters or digits (0.5: OpusCleaner's alpha_ratio, of words)."""
 
     finding: ClassVar[str] = "few letters"
-    min: float = field(
-        0.5, "share of letters, vowel signs included, in the characters except spaces", at_least=0, at_most=1
-    )
+    min: float = field(0.5, "share of letters, vowel signs and digits in what is no space", at_least=0, at_most=1)
 
     def __call__(self, pair: Pair) -> Pair | None:
         return pair if all(map(self._has_letters, pair)) else None
 
     def _has_letters(self, line: str) -> bool:
         size = len(line) - line.count(" ")
-        return letters_of(line) >= self.min * size
+        return letters_of(line) + len(_DIGIT.findall(line)) >= self.min * size

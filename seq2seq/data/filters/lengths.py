@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from seq2seq.config.field import field
 from seq2seq.data.filters.base import Filter, Pair
-from seq2seq.data.writing import count_words, without_unspaced
+from seq2seq.data.writing import count_words, spaced_words
 
 
 @dataclass
@@ -79,7 +79,7 @@ class MaxWordLength(Filter):
         return None if any(map(self._has_longer, pair)) else pair
 
     def _has_longer(self, line: str) -> bool:
-        if len(line) <= self.characters or max(map(len, line.split()), default=0) <= self.characters:
+        if len(line) <= self.characters or max(map(len, spaced_words(line)), default=0) <= self.characters:
             return False
-        words = without_unspaced(_ADDRESS.sub(" ", line)).split()
+        words = spaced_words(_ADDRESS.sub(" ", line))
         return max(map(len, words), default=0) > self.characters

@@ -37,7 +37,7 @@ STRICT = (
     "length_ratio",
     "max_word_length",
     "identical:words=2",
-    "alpha_ratio:min=0.3",
+    "alpha_ratio",
     "script",
     "num_mismatch",
     "url_mismatch",
@@ -47,7 +47,7 @@ STRICT = (
     "deduplicate",
 )
 PRESETS: dict[str, Sequence[str]] = {"none": BLANK, "harmless": HARMLESS, "light": LIGHT, "strict": STRICT}
-"""light drops what is no translation of anything, strict also what probably is not the translation of the other side."""
+"""light drops what is no translation, strict also what is probably not the translation of the other side."""
 
 
 def preset(name: str) -> list[str]:
