@@ -42,8 +42,8 @@ DIRTY = [
             Clean.light,
             2,
             [
-                "dropped 4 of 6 training pairs: one side is blank 1, an unpaired surrogate or NUL 1, both sides are the "
-                "same text 1, a duplicate 1",
+                "dropped 4 of 6 training pairs: one side is blank 1, an unpaired surrogate or NUL 1, "
+                "both sides are the same text 1, a duplicate 1",
                 "repaired training pairs: wrongly decoded characters 1",
             ],
         ),

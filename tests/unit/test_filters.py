@@ -113,7 +113,13 @@ def test_repairs() -> None:
 )
 def test_legitimate_pairs_are_kept(pair: Pair) -> None:
     for name in DROPPED:
-        if name.partition(":")[0] not in ("identical", "alpha_ratio", "max_length", "min_length", "terminal_punctuation"):
+        if name.partition(":")[0] not in (
+            "identical",
+            "alpha_ratio",
+            "max_length",
+            "min_length",
+            "terminal_punctuation",
+        ):
             assert make_filter(name)(pair) == pair
 
 

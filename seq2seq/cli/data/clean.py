@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.data.inspect import add_languages
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, named_corpus, pairs, watched
@@ -22,7 +22,7 @@ from seq2seq.errors import ConfigError
 if TYPE_CHECKING:
     from seq2seq.data.filters.pipeline import Pipeline
 
-STDOUT = "/dev/stdout"
+STDOUT = "-"
 DESCRIPTION = """\
 Drop the pairs that a filter objects to, keep the order of the others, and say how many pairs each filter removed. The
 filters are those of a preset, changed by --filter and --without; --list describes them.
@@ -90,9 +90,9 @@ def main(args: argparse.Namespace) -> int | None:
     with_rejects = [*outputs, args.rejects] if args.rejects else outputs
     rewritten = _write(with_rejects, lambda files: _filter(text, filters, files, len(outputs)))
     if args.json:
-        sys.stdout.write(json.dumps(report(filters) | {"joined_lines": rewritten}) + "\n")
+        sys.stdout.write(json.dumps(report(filters) | {"rewritten": rewritten}) + "\n")
     else:
-        _print(filters, rewritten, sys.stderr if outputs == [STDOUT] else sys.stdout)
+        _print(filters, rewritten, stderr=STDOUT in outputs)
     return None
 
 
@@ -108,7 +108,6 @@ def _outputs(args: argparse.Namespace) -> list[str]:
     if args.output and args.output_src:
         raise ConfigError("--output, --output-src: give one file of pairs, or one for each side")
     outputs = [args.output_src, args.output_tgt] if args.output_src else [args.output or STDOUT]
-    outputs = [STDOUT if name == "-" else name for name in outputs]
     if args.json and STDOUT in outputs:
         raise ConfigError("--json prints on stdout: give --output FILE for the pairs")
     names = [name for name in (*outputs, args.rejects) if name]
@@ -119,11 +118,11 @@ def _outputs(args: argparse.Namespace) -> list[str]:
     return outputs
 
 
-def _filter(text: Iterator[tuple[str, str]], filters: Pipeline, files: Sequence[TextIO], outputs: int) -> int:
+def _filter(text: Iterator[tuple[str, str]], filters: Pipeline, files: Sequence[Any], outputs: int) -> int:
     """Write what is kept to the first `outputs` files and the rest to the next one, if there is one.
 
     Returns:
-        The number of sentences in which a tab or line break became a space, because the files cannot have it.
+        The number of sentences that the files cannot have as they are (`_one_line`).
     """
     kept, rejects = files[:outputs], files[outputs] if len(files) > outputs else None
     rewritten = 0
@@ -145,14 +144,18 @@ def _filter(text: Iterator[tuple[str, str]], filters: Pipeline, files: Sequence[
 
 
 def _one_line(line: str) -> str:
-    return line.replace("\n", " ").removesuffix("\r")  # a reader takes a CR at the end for a Windows line end
+    """Return a sentence as a line of UTF-8: a line break becomes a space, an unpaired surrogate ?."""
+    if line.isprintable():
+        return line
+    # A reader takes a CR at the end of a line for a part of the line end.
+    return line.replace("\n", " ").removesuffix("\r").encode("utf-8", "replace").decode()
 
 
 def _one_field(line: str) -> str:
     return _one_line(line).replace("\t", " ")
 
 
-def _write(names: Sequence[str], work: Callable[[list[TextIO]], int], opened: Sequence[TextIO] = ()) -> int:
+def _write(names: Sequence[str], work: Callable[[list[Any]], int], opened: Sequence[Any] = ()) -> int:
     """Open every file and do the work; the files appear under their names when all of it is done.
 
     Raises:
@@ -162,6 +165,8 @@ def _write(names: Sequence[str], work: Callable[[list[TextIO]], int], opened: Se
 
     if not names:
         return work(list(opened))
+    if names[0] == STDOUT:
+        return _write(names[1:], work, [*opened, sys.stdout])
     results: list[int] = []
 
     def fill(path: Path) -> None:
@@ -173,13 +178,13 @@ def _write(names: Sequence[str], work: Callable[[list[TextIO]], int], opened: Se
 
 
 @contextlib.contextmanager
-def _text_file(path: Path, name: str) -> Iterator[TextIO]:
+def _text_file(path: Path, name: str) -> Iterator[io.TextIOWrapper]:
     """Open `path`, the temporary form of the file `name`; that name tells whether it is compressed."""
     with contextlib.ExitStack() as stack:
         raw: Any = stack.enter_context(open(path, "wb"))
         if name.endswith(".gz"):
             raw = stack.enter_context(gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0))
-        yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="\n"))
+        yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
 
 
 def report(filters: Pipeline) -> dict[str, Any]:
@@ -200,9 +205,10 @@ def report(filters: Pipeline) -> dict[str, Any]:
     }
 
 
-def _print(filters: Pipeline, rewritten: int, file: TextIO) -> None:
+def _print(filters: Pipeline, rewritten: int, *, stderr: bool) -> None:
     from seq2seq.evaluation.report import print_table
 
+    write = (sys.stderr if stderr else sys.stdout).write
     total = max(1, filters.total)
     rows = [
         [f"{name}: {filters.finding(name)}", f"{tally.removed:,}", f"{tally.removed / total:.2%}", f"{tally.changed:,}"]
@@ -210,11 +216,11 @@ def _print(filters: Pipeline, rewritten: int, file: TextIO) -> None:
     ]
     rows.append(["kept", f"{filters.kept:,}", f"{filters.kept / total:.2%}", ""])
     rows.append(["input", f"{filters.total:,}", "", ""])
-    print_table(["filter", "removed", "share", "repaired"], rows, file)
+    print_table(["filter", "removed", "share", "repaired"], rows, stderr=stderr)
     for name, tally in filters.tallies.items():
         if tally.examples:
-            file.write(f"\n{name}: {filters.finding(name)}\n")
+            write(f"\n{name}: {filters.finding(name)}\n")
         for example in tally.examples:
-            file.write(f"  line {example.line:,}: {visible(example.src)} | {visible(example.tgt)}\n")
+            write(f"  line {example.line:,}: {visible(example.src)} | {visible(example.tgt)}\n")
     if rewritten:
-        file.write(f"\n{rewritten:,} sentences had a tab or a line break, which is a space in the output\n")
+        write(f"\n{rewritten:,} sentences had a tab or line break, now a space, or an unpaired surrogate, now ?\n")

@@ -73,7 +73,7 @@ def text(sentence: str) -> str:
     return f"<bdi>{html.escape(visible(sentence, 300))}</bdi>"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     return f'<td class="number">{value:,}</td>'
 
 
