@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -50,13 +51,35 @@ class TextNormalization(Choice):
 
 @dataclass
 class FilesConfig:
-    """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
+    """One parallel text: line-aligned files, or files of columns.
 
-    src: str | None = field(None, "source file, one sentence per line (plain or .gz)", unit="path")
-    tgt: str | None = field(None, "target file, line-aligned with src (plain or .gz)", unit="path")
-    tsv: str | None = field(
-        None, "one file instead of src and tgt: source, tab, target; further columns are ignored", unit="path"
+    The paths are of type Any because OmegaConf has no union of a string and a list; `config.paths.path_list` gives
+    the list.
+    """
+
+    src: Any = field(
+        None,
+        "source file, one sentence per line, plain or compressed (gz, xz, bz2, zst); several: a list, or a pattern "
+        "with * ? [ ], whose matches are sorted",
+        unit="path",
     )
+    tgt: Any = field(
+        None, "target file, line-aligned with src; of several, each belongs to the src file at its place", unit="path"
+    )
+    tsv: Any = field(
+        None, "instead of src and tgt: source, tab, target in each line; further columns are ignored", unit="path"
+    )
+    table: Any = field(
+        None,
+        "instead of src and tgt: file of columns, CSV, TSV, JSON Lines, TMX or Parquet, recognised by its content",
+        unit="path",
+    )
+    src_column: str | None = field(
+        None,
+        "source column: name, place (from 1), dotted path in JSON and Parquet (translation.de), language in TMX; null: "
+        "language code data.src, translation.CODE, src or source, else the first",
+    )
+    tgt_column: str | None = field(None, "target column, as src_column; null: as there, else the second")
 
 
 @dataclass

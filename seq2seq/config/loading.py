@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq.config.error_messages import explain
 from seq2seq.config.field import Choice, walk
 from seq2seq.config.literal import literal
-from seq2seq.config.paths import user_path
+from seq2seq.config.paths import path_list, user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
@@ -104,9 +104,10 @@ def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> C
     run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
     known = OmegaConf.create(literal(to_dict(config)))
     for key in path_keys():
-        path = OmegaConf.select(known, key)
-        if path is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            OmegaConf.update(known, key, literal(OmegaConf.select(run, key)))
+        paths = path_list(OmegaConf.select(known, key), key)
+        if not all(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for path in paths):
+            value = OmegaConf.select(run, key)
+            OmegaConf.update(known, key, literal(list(value) if OmegaConf.is_list(value) else value))
     return to_config(known)
 
 
@@ -118,12 +119,13 @@ def absolute_paths(raw: DictConfig) -> None:
     """
     for key in path_keys():
         try:
-            path = OmegaConf.select(raw, key)
+            value = OmegaConf.select(raw, key)
+            paths = path_list(value, key)
         except OmegaConfBaseException as error:
             raise ConfigError(explain(error, key)) from error
-        if path is not None:
-            full = os.path.abspath(user_path(path, key, empty="null means that there is none"))
-            OmegaConf.update(raw, key, literal(full))
+        full = [os.path.abspath(user_path(path, key, empty="null means that there is none")) for path in paths]
+        if full:
+            OmegaConf.update(raw, key, literal(full if OmegaConf.is_list(value) else full[0]))
 
 
 def path_keys() -> list[str]:

@@ -14,6 +14,7 @@ from seq2seq.config.data import DataConfig, DataName, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
+from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import SamplingScheduleName, TrainingConfig, VocabularyName
 from seq2seq.config.tune import TuneConfig
@@ -41,6 +42,9 @@ class Config:
 
 
 def _check_data(data: DataConfig) -> None:
+    for part in ("train", "valid", "test"):
+        for name in ("src", "tgt", "tsv", "table"):
+            path_list(getattr(getattr(data, part), name), f"data.{part}.{name}")
     if data.fold_of and data.overfit_pairs is not None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"

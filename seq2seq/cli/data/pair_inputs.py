@@ -36,7 +36,7 @@ def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
         DataError: a file is missing or damaged.
     """
     from seq2seq.config.data import FilesConfig
-    from seq2seq.data.reading import read_parallel
+    from seq2seq.data.reading import read_pairs
 
     overrides = [text for text in args.inputs if "=" in text]
     files = [text for text in args.inputs if "=" not in text]
@@ -47,7 +47,7 @@ def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     if len(files) > 2:
         raise ConfigError(f"{len(files)} files: give two line-aligned files, or one file of columns")
     names = FilesConfig(src=files[0], tgt=files[1]) if len(files) == 2 else FilesConfig(tsv=files[0])
-    return iter(read_parallel(names, "FILE"))
+    return read_pairs(names, "FILE")
 
 
 def named_corpus(args: argparse.Namespace) -> tuple[DataConfig, Corpus] | None:
