@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(made)
     add_shortlist(made)
-    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or .gz)")
+    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
         "--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed; -: standard input"
@@ -183,30 +183,17 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
 def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
     """Return the test sets, sources and references, of the corpus that the first model was trained on.
 
-    Of the paths in a model file, those outside its folder are used only if the config.yaml of its run folder has them:
-    the file may be another user's.
-
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
         DataError: a test set is drawn from training text that changed.
     """
+    from seq2seq.cli.model_corpus import corpus_config
     from seq2seq.config.data import DataName
-    from seq2seq.config.loading import with_known_paths
     from seq2seq.data.corpora.load import load_tests
-    from seq2seq.data.reading import is_given
-    from seq2seq.storage.model_file import find_model, read_config
-    from seq2seq.storage.run_folder import CONFIG_NAME, run_of
 
-    model = find_model(Path(models[0]))
-    run = run_of(model)
-    data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
+    data = corpus_config(models[0], "--src FILE --ref FILE")
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
-        raise ConfigError(
-            f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
-            "--src FILE --ref FILE"
-        )
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
     data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
     tests = load_tests(data)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.data.inspect import add_languages
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, named_corpus, pairs, watched
+from seq2seq.cli.data.named_corpus import languages, named_data
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, pairs
 from seq2seq.cli.data.visible import visible
+from seq2seq.cli.data.watched import watched
 from seq2seq.cli.output_file import check_not_input
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.errors import ConfigError
@@ -33,7 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
     """Add the parser of the subcommand and return it."""
     parser = subparsers.add_parser("clean", help="filter a parallel text", description=DESCRIPTION)
     add_pair_inputs(parser)
-    add_languages(parser)
     parser.add_argument(
         "--preset",
         metavar="NAME",
@@ -81,12 +81,8 @@ def main(args: argparse.Namespace) -> int | None:
     outputs = _outputs(args)
     base = [] if args.filter and not args.preset else preset(args.preset or "light")
     specs = combined(base, args.filter, args.without)
-    corpus = named_corpus(args)
-    config = corpus[0] if corpus else None
-    src = args.src_lang or (config.src if config else "")
-    tgt = args.tgt_lang or (config.tgt if config else "")
-    filters = pipeline(specs, (src, tgt), required=args.filter, examples=args.examples)
-    text = iter(corpus[1].train) if corpus else watched(pairs(args), args)
+    filters = pipeline(specs, languages(args, named_data(args)), required=args.filter, examples=args.examples)
+    text = watched(pairs(args), args)
     with_rejects = [*outputs, args.rejects] if args.rejects else outputs
     rewritten = _write(with_rejects, lambda files: _filter(text, filters, files, len(outputs)))
     if args.json:

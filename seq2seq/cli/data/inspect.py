@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, named_corpus, pairs, watched
+from seq2seq.cli.data.named_corpus import held_out_sets, languages, named_data
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, pairs
 from seq2seq.cli.data.visible import visible
+from seq2seq.cli.data.watched import watched
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.errors import ConfigError
 
@@ -50,7 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
     """Add the parser of the subcommand and return it."""
     parser = subparsers.add_parser("inspect", help="report what is in a parallel text", description=DESCRIPTION)
     add_pair_inputs(parser)
-    add_languages(parser)
     parser.add_argument(
         "--lang-id",
         metavar="N",
@@ -80,12 +81,6 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
     return parser
 
 
-def add_languages(parser: CommandParser) -> None:
-    """Add `--src-lang` and `--tgt-lang`."""
-    parser.add_argument("--src-lang", metavar="CODE", help="language of the source, such as en (default: data.src)")
-    parser.add_argument("--tgt-lang", metavar="CODE", help="language of the target, such as zh (default: data.tgt)")
-
-
 def _sample(text: str) -> int | None:
     return None if text == "all" else whole_number(1, MAX_SAMPLE)(text)
 
@@ -97,10 +92,8 @@ def main(args: argparse.Namespace) -> int | None:
     from seq2seq.data.inspection import Inspection, LeakCheck, report
 
     notes: list[str] = []
-    corpus = named_corpus(args)
-    config = corpus[0] if corpus else None
-    src = args.src_lang or (config.src if config else "")
-    tgt = args.tgt_lang or (config.tgt if config else "")
+    data = named_data(args)
+    src, tgt = languages(args, data)
     filters = _filters((src, tgt), notes)
     lang_id = make_filter("lang_id", (src, tgt)) if args.lang_id != 0 and src and tgt else None
     if args.lang_id != 0 and lang_id is None:
@@ -110,12 +103,10 @@ def main(args: argparse.Namespace) -> int | None:
         filters["vocabulary"] = unwritable
     inspection = Inspection(filters, args.examples, args.lang_id, lang_id)
     held_out: dict[str, Iterable[str]] = {name: _sentences(name) for name in args.against}
-    if corpus:
-        for name, text in {"valid": corpus[1].valid, **corpus[1].tests}.items():
-            held_out[f"data: {name}"] = [*text.src, *text.tgt]
+    if data is not None:
+        held_out |= {f"data: {name}": [*text.src, *text.tgt] for name, text in held_out_sets(data).items()}
     leaks = LeakCheck(held_out, args.examples)
-    read: Iterable[tuple[str, str]] = corpus[1].train if corpus else watched(pairs(args), args)
-    for number, pair in enumerate(read, start=1):
+    for number, pair in enumerate(watched(pairs(args), args), start=1):
         inspection.add(pair)
         leaks.add(number, pair)
     inspection.finish()
