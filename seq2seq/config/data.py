@@ -37,6 +37,15 @@ class PieceType(Choice):
     char = "char"
 
 
+class Clean(Choice):
+    """Filters of the training text: `PRESETS` in data/filters/presets.py."""
+
+    none = "none"
+    harmless = "harmless"
+    light = "light"
+    strict = "strict"
+
+
 class TextNormalization(Choice):
     """SentencePiece's rules by which characters are replaced before text is segmented."""
 
@@ -228,6 +237,12 @@ class DataConfig:
     subset: str | None = field(None, "data=huggingface: subset (configuration) of the dataset; null: the default")
     splits: SplitsConfig = field(SplitsConfig, "data=huggingface: splits")
     columns: ColumnsConfig = field(ColumnsConfig, "data=huggingface: columns")
+    clean: Clean = field(
+        Clean.harmless,
+        "filters of the training text, which `python -m seq2seq.data clean --list` lists: harmless (pairs with a blank "
+        "side, an unpaired surrogate or NUL are dropped), light (also damaged text, copies, duplicates, the wrong "
+        "script), strict (also the wrong language and sides that hardly translate each other), none (blank sides only)",
+    )
     train_pairs: int | None = field(
         None,
         "use only the first N training pairs; null: all (grammar: 100,000)",

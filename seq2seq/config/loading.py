@@ -21,7 +21,11 @@ from seq2seq.config.paths import path_list, user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
-OLDER = {"data.tokenizer.normalization": "nmt_nfkc", "data.tokenizer.max_line_bytes": 4192}
+OLDER = {
+    "data.clean": "none",
+    "data.tokenizer.normalization": "nmt_nfkc",
+    "data.tokenizer.max_line_bytes": 4192,
+}
 """Values of the keys that files of older versions lack and that now have another default."""
 
 FOLDER_OR_NAME = "data.dataset"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from seq2seq.evaluation.metrics import Scores
 
@@ -28,15 +29,15 @@ def print_scores(results: dict[str, Scores]) -> None:
             sys.stdout.write(f"{TITLES[name]}{where}: {signature}\n")
 
 
-def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Print rows to standard output: a drawn table on a terminal, else aligned text."""
-    if sys.stdout.isatty():
-        _draw(head, rows)
+def print_table(head: list[str], rows: list[list[str]], *, stderr: bool = False) -> None:
+    """Print rows to standard output or error: a drawn table on a terminal, else aligned text."""
+    if (sys.stderr if stderr else sys.stdout).isatty():
+        _draw(head, rows, stderr)
     else:
-        _align([head, *rows])
+        _align([head, *rows], (sys.stderr if stderr else sys.stdout).write)
 
 
-def _draw(head: list[str], rows: list[list[str]]) -> None:
+def _draw(head: list[str], rows: list[list[str]], stderr: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -45,11 +46,11 @@ def _draw(head: list[str], rows: list[list[str]]) -> None:
         table.add_column(title, justify="right" if i else "left")
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, stderr=stderr).print(table)
 
 
-def _align(rows: list[list[str]]) -> None:
+def _align(rows: list[list[str]], write: Callable[[str], object]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *numbers in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True))]
-        sys.stdout.write("  ".join(cells) + "\n")
+        write("  ".join(cells) + "\n")

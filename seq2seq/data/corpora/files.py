@@ -11,7 +11,7 @@ from seq2seq.data.reading import is_given, read_parallel
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    train = clean(_read(config, "train"))
+    train = clean(_read(config, "train"), config)
     valid = _read(config, "valid") if is_given(config.valid) else None
     test = _read(config, "test") if is_given(config.test) else None
     return complete(train, valid, {} if test is None else {"test": test}, config)

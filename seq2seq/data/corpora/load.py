@@ -97,7 +97,7 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
     if "test" in corpus.held_out:
         text = remove_overlap(text, corpus.tests["test"])
-    return clean(text).first(config.train_pairs)
+    return clean(text, config).first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:
