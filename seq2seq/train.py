@@ -24,6 +24,7 @@ from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
+from seq2seq.data.augmentation import vocabulary_text
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
@@ -224,7 +225,9 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
     """
     tokenizer = pretrained.tokenizer or Tokenizer.train(
-        corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
+        vocabulary_text(corpus.tokenizer_text or corpus.train, config.data.augment),
+        config.data.tokenizer,
+        cache_dir(config.data.cache_dir),
     )
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
 from seq2seq.errors import ConfigError
@@ -157,6 +158,7 @@ class DataConfig:
     )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
+    augment: AugmentConfig = field(AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed)
     bleu_tokenizer: str | None = field(
         None,
         f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seq2seq.config.augment import check_augment
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import DataConfig, DataName, PieceType
 from seq2seq.config.decode import DecodeConfig, check_decode
@@ -41,6 +42,7 @@ class Config:
 
 
 def _check_data(data: DataConfig) -> None:
+    check_augment(data.augment)
     if data.fold_of and data.overfit_pairs is not None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"

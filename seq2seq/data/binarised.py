@@ -12,7 +12,7 @@ import logging
 import zlib
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile
@@ -77,6 +77,13 @@ class PairedIds:
     def tgt_rows(self, indices: Sequence[int]) -> RaggedIds:
         """Return the target ids of several pairs."""
         return self._rows("tgt", indices)
+
+    def lists(self, side: str, begin: int, end: int) -> list[list[int]]:
+        """Return the ids of one side ("src" or "tgt") of the pairs from `begin` to `end`."""
+        offsets = self._offsets[side][begin : end + 1]
+        ids = self._ids[side][offsets[0] : offsets[-1]].tolist()
+        bounds = (offsets - offsets[0]).tolist()
+        return [ids[a:b] for a, b in pairwise(bounds)]
 
     @property
     def src_lengths(self) -> NDArray[np.int64]:
