@@ -32,6 +32,7 @@ from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
+from seq2seq.data.robustness import ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
@@ -256,9 +257,10 @@ def test_best_model(
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     hypotheses: dict[str, list[str]] = {}
     results: dict[str, Scores] = {}
-    for name, text in corpus.tests.items():
-        hypotheses[name] = translator.translate(text.src)
-        results[name] = score(hypotheses[name], text.tgt, tokenize=tokenize)
+    tests = with_variants({name: (text.src, text.tgt) for name, text in corpus.tests.items()}, config.data.robustness)
+    for name, (src, tgt) in tests.items():
+        hypotheses[name] = translator.translate(src)
+        results[name] = score(hypotheses[name], tgt, tokenize=tokenize, ignore_case=ignores_case(name))
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
     text, translated = corpus.tests[first], hypotheses[first]

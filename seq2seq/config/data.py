@@ -40,6 +40,15 @@ class TextNormalization(Choice):
     nmt_nfkc_cf = "nmt_nfkc_cf"
 
 
+class RobustnessName(Choice):
+    """A variant of a test set, as careless users would write it."""
+
+    upper = "upper"
+    title = "title"
+    nopunct = "nopunct"
+    typos = "typos"
+
+
 @dataclass
 class FilesConfig:
     """One parallel text: two line-aligned files, or one tab-separated file; plain or .gz."""
@@ -159,6 +168,12 @@ class DataConfig:
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
     augment: AugmentConfig = field(AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed)
+    robustness: list[RobustnessName] = field(
+        list,
+        "variants of every test set that the test at the end also scores: upper and title (capitals, scored ignoring "
+        "case), nopunct (no final punctuation), typos (in the source)",
+        effect=Effect.process,
+    )
     bleu_tokenizer: str | None = field(
         None,
         f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",

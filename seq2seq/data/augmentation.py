@@ -31,12 +31,12 @@ class Augmenter:
         `start` is the index of the first pair in the text.
         """
         generator = np.random.PCG64([self._seed, epoch, AUGMENT])
-        generator.advance(start * len(KINDS))  # one number per pair and kind: those of a pair do not depend on chunks
-        draws = np.random.Generator(generator).random((len(src), len(KINDS)))
-        hits = draws < self._thresholds
+        generator.advance(start * (len(KINDS) + 1))  # the numbers of a pair do not depend on the chunk that it is in
+        draws = np.random.Generator(generator).random((len(src), len(KINDS) + 1))
+        hits = draws[:, :-1] < self._thresholds
         edited = {}
         for i in np.flatnonzero(hits.any(axis=1)).tolist():
-            rng = random.Random(f"{self._seed} {epoch} {start + i}")
+            rng = random.Random(int(draws[i, -1] * 2**53))
             kinds = {kind for kind, hit in zip(KINDS, hits[i], strict=True) if hit}
             pair = self._edit(src[i], tgt[i], kinds, draws[i, 0] < self._upper, rng)
             if pair != (src[i], tgt[i]):

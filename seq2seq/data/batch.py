@@ -61,6 +61,13 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
+def ragged_positions(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of lists of these lengths that begin at `begins` in one array."""
+    shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the array
+    positions: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+    return positions
+
+
 @dataclass(frozen=True)
 class RaggedIds:
     """Lists of ids of unequal length, concatenated into one array."""
@@ -73,6 +80,17 @@ class RaggedIds:
         """Concatenate lists."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
+
+    def rows(self, mask: NDArray[np.bool_]) -> RaggedIds:
+        """Return the lists for which `mask` is True."""
+        return RaggedIds(self.ids[np.repeat(mask, self.lengths)], self.lengths[mask])
+
+    def replaced(self, indices: Sequence[int], new: RaggedIds) -> RaggedIds:
+        """Return these lists with those of `new` at `indices`."""
+        begins, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths.copy()
+        begins[indices] = len(self.ids) + np.cumsum(new.lengths) - new.lengths
+        lengths[indices] = new.lengths
+        return RaggedIds(np.concatenate([self.ids, new.ids])[ragged_positions(begins, lengths)], lengths)
 
     def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
         """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""

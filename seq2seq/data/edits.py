@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 import unicodedata
@@ -55,8 +56,8 @@ def title_case(line: str) -> str:
 
 def has_case(line: str) -> bool:
     """Return True if most letters of the line are of a script with upper and lower case."""
-    letters = [c for c in line if c.isalpha()]
-    return 2 * sum(c.lower() != c.upper() for c in letters) > len(letters)
+    cased = sum(map(operator.ne, line.upper(), line.lower()))
+    return 2 * cased > sum(map(str.isalpha, line))
 
 
 def _with_case(src: str, tgt: str, new_src: str, new_tgt: str) -> Pair:
@@ -74,13 +75,14 @@ def punctuation(src: str, tgt: str) -> Pair:
 
 def without_punctuation(src: str, tgt: str) -> Pair:
     """Remove the final punctuation of both sides, if both have text without it."""
-    new = _without_final(src), _without_final(tgt)
-    return new if all(side.strip() for side in new) else (src, tgt)
+    new = without_final(src), without_final(tgt)
+    return new if src != new[0] and tgt != new[1] else (src, tgt)
 
 
-def _without_final(line: str) -> str:
+def without_final(line: str) -> str:
+    """Remove final punctuation, and the ¿ or ¡ that goes with it; a line without other text is left as it is."""
     shorter = _FINAL.sub("", line)
-    return line if shorter == line else _OPENING.sub("", shorter)
+    return line if shorter == line or not shorter.strip(" ¿¡") else _OPENING.sub("", shorter)
 
 
 def _full_stop(line: str) -> str:

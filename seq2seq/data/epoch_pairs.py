@@ -13,6 +13,7 @@ from pathlib import Path
 from seq2seq.atomic_files import storage_errors
 from seq2seq.config.data import DataConfig
 from seq2seq.data.augmentation import Augmenter
+from seq2seq.data.batch import RaggedIds
 from seq2seq.data.binarised import (
     SIDES,
     Encode,
@@ -141,15 +142,13 @@ class SampledEpochs:
     def _with_edits(self, side: int, encode: Encode, edits: Callable[[int, int], dict[int, Pair]]) -> Encode:
         """Return `encode` for lines of the text, as edited."""
 
-        def encode_edited(lines: Sequence[str], start: int) -> list[list[int]]:
+        def encode_edited(lines: Sequence[str], start: int) -> RaggedIds:
             end = start + len(lines)
             new = {i: pair[side - 1] for i, pair in edits(start, end).items() if pair[side - 1] != lines[i]}
             if self._samplers[side] is not None:
                 return encode([new.get(i, line) for i, line in enumerate(lines)], start)
-            rows = self._prepared().lists(SIDES[side - 1], start, end)
-            for i, row in zip(new, encode(list(new.values()), start), strict=True):
-                rows[i] = row
-            return rows
+            unedited = self._prepared().span(SIDES[side - 1], start, end)
+            return unedited.replaced(list(new), encode(list(new.values()), start))
 
         return encode_edited
 
@@ -159,7 +158,7 @@ class SampledEpochs:
 
 
 def _seeded(sampler: Sampler, seed: Sequence[int]) -> Encode:
-    return lambda lines, start: sampler.encode(lines, [*seed, start])
+    return lambda lines, start: RaggedIds.from_lists(sampler.encode(lines, [*seed, start]))
 
 
 def remove_stale(folder: Path) -> None:
