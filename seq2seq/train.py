@@ -21,6 +21,7 @@ from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
+from seq2seq.config.data import AUTO
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
@@ -34,6 +35,7 @@ from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.robustness import ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.vocabulary_size import resolve_size
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
@@ -158,6 +160,7 @@ def run_training(
             warn_if_seen(pretrained.weights, config, held_out)
         tokenize = choose_tokenizer(config, corpus, run)
         model = make_model(config, corpus, device, pretrained, group.local_size)
+        config = model.config  # with the size of its vocabulary
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
         longest = max(data.longest_src(), pretrained.longest_src)
@@ -225,17 +228,30 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
     """
-    tokenizer = pretrained.tokenizer or Tokenizer.train(
-        vocabulary_text(corpus.tokenizer_text or corpus.train, config.data.augment),
-        config.data.tokenizer,
-        cache_dir(config.data.cache_dir),
-    )
+    tokenizer, config = make_tokenizer(config, corpus, pretrained)
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     model = Model(network, tokenizer, config)
     pretrained.initialise(model)
     return model
+
+
+def make_tokenizer(config: Config, corpus: Corpus, pretrained: Pretrained) -> tuple[Tokenizer, Config]:
+    """Return the tokenizer, and the config with the size of its vocabulary as a number.
+
+    Raises:
+        ConfigError, DataError, StorageError: as `Tokenizer.train`.
+    """
+    settings, tokenizer = config.data.tokenizer, pretrained.tokenizer
+    if tokenizer is None:
+        text = vocabulary_text(corpus.tokenizer_text or corpus.train, config.data.augment)
+        cache = cache_dir(config.data.cache_dir)
+        settings = resolve_size(text, settings, cache)
+        tokenizer = Tokenizer.train(text, settings, cache)
+    if settings.vocab_size == AUTO:
+        settings = dataclasses.replace(settings, vocab_size=tokenizer.tgt_size)
+    return tokenizer, dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=settings))
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator, tokenize: str) -> Validator:
