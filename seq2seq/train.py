@@ -64,6 +64,7 @@ from seq2seq.storage.run_folder import (
 from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
+from seq2seq.training.embedding_vectors import freeze_vectors, start_from_vectors
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
@@ -160,6 +161,10 @@ def run_training(
             warn_if_seen(pretrained.weights, config, held_out)
         tokenize = choose_tokenizer(config, corpus, run)
         model = make_model(config, corpus, device, pretrained, group.local_size)
+        if not run.resumes:
+            start_from_vectors(model, corpus.train)
+            pretrained.initialise(model)
+        freeze_vectors(model.network, model.config.model)
         config = model.config  # with the size of its vocabulary
         network, tokenizer = model.network, model.tokenizer
         data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
@@ -223,7 +228,7 @@ def choose_tokenizer(config: Config, corpus: Corpus, run: RunContext) -> str:
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
-    """Return a new tokenizer and network, or those of `training.init_from`.
+    """Return a tokenizer, new or that of `training.init_from`, and a new network.
 
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
@@ -232,9 +237,7 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
-    model = Model(network, tokenizer, config)
-    pretrained.initialise(model)
-    return model
+    return Model(network, tokenizer, config)
 
 
 def make_tokenizer(config: Config, corpus: Corpus, pretrained: Pretrained) -> tuple[Tokenizer, Config]:

@@ -38,7 +38,7 @@ class Augmenter:
         for i in np.flatnonzero(hits.any(axis=1)).tolist():
             rng = random.Random(int(draws[i, -1] * 2**53))
             kinds = {kind for kind, hit in zip(KINDS, hits[i], strict=True) if hit}
-            pair = self._edit(src[i], tgt[i], kinds, draws[i, 0] < self._upper, rng)
+            pair = self._edit(src[i], tgt[i], kinds, bool(draws[i, 0] < self._upper), rng)
             if pair != (src[i], tgt[i]):
                 edited[i] = pair
         return edited
