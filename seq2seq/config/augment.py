@@ -46,7 +46,9 @@ class AugmentConfig:
     punctuation: float | None = _probability("both sides lose their final punctuation, or get a full stop")
     typos: float | None = _probability("the source gets typos, one per eight words")
     spacing: float | None = _probability("a space of the source is lost, or one is added")
-    copies: float | None = _probability("both sides get the same emoji, number, address or tags, which are to be copied")
+    copies: float | None = _probability(
+        "both sides get the same emoji, number, address or tags, which are to be copied"
+    )
     noise: float | None = _probability("a pair is replaced by random words of many scripts, the same on both sides")
 
     def probabilities(self) -> dict[str, float]:

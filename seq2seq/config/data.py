@@ -185,7 +185,9 @@ class DataConfig:
     )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
-    augment: AugmentConfig = field(AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed)
+    augment: AugmentConfig = field(
+        AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed
+    )
     robustness: list[RobustnessName] = field(
         list,
         "variants of every test set that the test at the end also scores: upper and title (capitals, scored ignoring "

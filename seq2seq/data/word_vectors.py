@@ -72,7 +72,8 @@ def _text(path: str, key: str) -> Iterator[str]:
 
 def _vector(line: str, size: int, place: str) -> Vector:
     try:
-        vector = np.array(line.split(" ")[1:], np.float32)
+        with np.errstate(over="ignore"):  # checked below
+            vector = np.array(line.split(" ")[1:], np.float32)
     except ValueError:
         raise DataError(f"{place}: a number is expected after the word: {line[:50]!r}") from None
     if len(vector) != size or not np.isfinite(vector).all():
