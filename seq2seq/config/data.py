@@ -9,12 +9,16 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
 from seq2seq.errors import ConfigError
 
 MAIN = "main"
 """Name of the main corpus among those of a mix."""
+
+
+AUTO = "auto"
 
 
 class DataName(Choice):
@@ -35,6 +39,7 @@ class PieceType(Choice):
     unigram = "unigram"
     bpe = "bpe"
     char = "char"
+    word = "word"
 
 
 class Clean(Choice):
@@ -64,6 +69,15 @@ TAG = (
     "one or more symbols, separated by spaces, that are put before every source sentence of this corpus, for example "
     "<BT>; each is a token of its own; in translation, the first corpus of a target language gives its tag"
 )
+
+
+class RobustnessName(Choice):
+    """A variant of a test set, as careless users would write it."""
+
+    upper = "upper"
+    title = "title"
+    nopunct = "nopunct"
+    typos = "typos"
 
 
 @dataclass
@@ -127,13 +141,21 @@ class ColumnsConfig:
 class TokenizerConfig:
     """SentencePiece model, trained on the training text unless a model file is given."""
 
-    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = field(
-        4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8, at_most=1_000_000
+    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe, char or word (words between spaces)")
+    vocab_size: int | str = field(
+        4000,
+        "pieces per vocabulary, special ids included; auto: by the number of training pairs, 1,000 × (pairs / "
+        "30,000)^0.7, stored as a number with the run",
+        unit="pieces",
+        at_least=8,
+        at_most=1_000_000,
+        word=AUTO,
     )
     joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
     byte_fallback: bool = field(
-        True, "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces)"
+        True,
+        "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces); no effect with "
+        "type=word, where a word outside the vocabulary is unknown",
     )
     character_coverage: float = field(
         0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
@@ -143,6 +165,12 @@ class TokenizerConfig:
         "characters replaced in the text of both languages, and so in every translation: identity (none), nfkc (2 for "
         "², ? for ？, 1⁄2 for ½), nmt_nfkc (also: a space for zero-width and unusual spaces, nothing for control "
         "characters), nfkc_cf and nmt_nfkc_cf (also: lower case); a given model has its own rules",
+    )
+    normalization_rules: str | None = field(
+        None,
+        "your own replacements instead of normalization: SentencePiece's table of hexadecimal code points, source, "
+        "tab, target",
+        unit="path",
     )
     max_line_bytes: int = field(
         65_536,
@@ -293,6 +321,15 @@ class DataConfig:
     )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
+    augment: AugmentConfig = field(
+        AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed
+    )
+    robustness: list[RobustnessName] = field(
+        list,
+        "variants of every test set that the test at the end also scores: upper and title (capitals, scored ignoring "
+        "case), nopunct (no final punctuation), typos (in the source)",
+        effect=Effect.process,
+    )
     bleu_tokenizer: str | None = field(
         None,
         f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",

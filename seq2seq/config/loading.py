@@ -94,6 +94,8 @@ def to_dict(config: Config) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
         return value.name if isinstance(value, Choice) else value
 
     return plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
