@@ -9,6 +9,7 @@ from seq2seq.config.data import DataConfig, DataName
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import files, grammar, huggingface, mtdata, multi30k, opus, tatoeba
 from seq2seq.data.corpora.indexed import joined
+from seq2seq.data.corpora.mix import add_mix, mix_tests
 from seq2seq.data.corpora.named_sets import named_sets
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.splitting import fold, remove_overlap
@@ -59,14 +60,20 @@ def load_corpus(config: DataConfig) -> Corpus:
         "%s %s-%s: train %s pairs, valid %s, %s",
         *(config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests),
     )
-    return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
+    if config.overfit_pairs is not None:
+        return overfit(corpus, config.overfit_pairs)
+    if config.mix:
+        add_mix(corpus, config, lambda own: SOURCES[own.name].load(own))
+    return corpus
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """Load the test sets of `load_corpus`, without its training text where possible."""
     if config.overfit_pairs is not None:
         return load_corpus(config).tests
-    return SOURCES[config.name].load_tests(config) | named_sets(config.test_datasets, config, "data.test_datasets")
+    own_tests = SOURCES[config.name].load_tests(config)
+    named = named_sets(config.test_datasets, config, "data.test_datasets")
+    return own_tests | named | mix_tests(config, lambda own: SOURCES[own.name].load_tests(own))
 
 
 def _with_named_sets(config: DataConfig) -> Corpus:
@@ -91,7 +98,7 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
     if "test" in corpus.held_out:
         text = remove_overlap(text, corpus.tests["test"])
-    return clean(text).first(config.train_pairs)
+    return clean(text, config).first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:
