@@ -228,8 +228,9 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
     """
+    text, *others = corpus.vocabulary_texts()
     tokenizer = pretrained.tokenizer or Tokenizer.train(
-        corpus.vocabulary_text(), config.data.vocabulary, cache_dir(config.data.cache_dir)
+        text, config.data.vocabulary, cache_dir(config.data.cache_dir), others
     )
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
