@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         required=True,
         metavar="FILE",
-        help="target text, line-aligned with --src (plain or .gz); -: standard input",
+        help="target text, line-aligned with --src (plain or compressed); -: standard input",
     )
     made.add_argument(
         "--format",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,6 +16,7 @@ from seq2seq.errors import ConfigError
 
 RUN_KEYS = ("training.resume", "hydra.run.dir", "hydra.sweep.dir")
 """Keys of folders that are needed before the config is composed."""
+HOME_IN_LIST = re.compile(r"(?<=[\[,])~[^,\]\s'\"]*")
 
 
 def full_paths(arguments: Iterable[str]) -> list[str]:
@@ -30,6 +33,8 @@ def _full_path(argument: str) -> str:
     name = key.lstrip("+")
     if not equals or not (name in RUN_KEYS or is_path(name)):
         return argument
+    if argument[len(key) + 1 :].startswith("["):
+        return HOME_IN_LIST.sub(lambda path: quoted(os.path.expanduser(path[0])), argument)
     text = value_of(argument)
     if text is None or (text == "" and name not in RUN_KEYS[1:]):  # of another key, it is refused where it is read
         return argument

@@ -21,8 +21,15 @@ from seq2seq.config.paths import path_list, user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
-OLDER = {"data.tokenizer.normalization": "nmt_nfkc", "data.tokenizer.max_line_bytes": 4192}
+OLDER = {
+    "data.clean": "none",
+    "data.tokenizer.normalization": "nmt_nfkc",
+    "data.tokenizer.max_line_bytes": 4192,
+}
 """Values of the keys that files of older versions lack and that now have another default."""
+
+FOLDER_OR_NAME = "data.dataset"
+"""A key whose value is a path only if there is such a folder."""
 
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
@@ -87,6 +94,8 @@ def to_dict(config: Config) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
         return value.name if isinstance(value, Choice) else value
 
     return plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
@@ -125,8 +134,8 @@ def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> C
     """
     run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
     known = OmegaConf.create(literal(to_dict(config)))
-    for key in path_keys(known):
-        paths = path_list(OmegaConf.select(known, key), key)
+    for key in (*path_keys(known), FOLDER_OR_NAME):
+        paths = _paths(known, key)
         if not all(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for path in paths):
             value = OmegaConf.select(run, key)
             OmegaConf.update(known, key, literal(list(value) if OmegaConf.is_list(value) else value))
@@ -140,10 +149,10 @@ def absolute_paths(raw: DictConfig) -> None:
         ConfigError: a path is empty or impossible, or its interpolation cannot be resolved; names the key.
     """
     complete_mix(raw)
-    for key in path_keys(raw):
+    for key in (*path_keys(raw), FOLDER_OR_NAME):
         try:
             value = OmegaConf.select(raw, key)
-            paths = path_list(value, key)
+            paths = _paths(raw, key)
         except OmegaConfBaseException as error:
             raise ConfigError(explain(error, key)) from error
         full = [os.path.abspath(user_path(path, key, empty="null means that there is none")) for path in paths]
@@ -162,6 +171,12 @@ def is_path(key: str) -> bool:
     """Return True if the value of a key is a path."""
     field = dict(walk(Config, entries=True)).get(schema_key(key, Config))
     return field is not None and field.metadata["unit"] == "path"
+
+
+def _paths(config: Any, key: str) -> list[str]:
+    """Return the paths in the value of a key."""
+    paths = path_list(OmegaConf.select(config, key), key)
+    return [path for path in paths if key != FOLDER_OR_NAME or os.path.isdir(os.path.expanduser(path))]
 
 
 def register_schema() -> None:

@@ -63,6 +63,13 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
+def ragged_positions(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of lists of these lengths that begin at `begins` in one array."""
+    shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the array
+    positions: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+    return positions
+
+
 @dataclass(frozen=True)
 class RaggedIds:
     """Lists of ids of unequal length, concatenated into one array."""
@@ -78,10 +85,8 @@ class RaggedIds:
 
     def rows(self, indices: NDArray[np.int64]) -> RaggedIds:
         """Return these lists, in this order."""
-        lengths = self.lengths[indices]
-        begins = (np.cumsum(self.lengths) - self.lengths)[indices]
-        shifts = begins - (np.cumsum(lengths) - lengths)
-        return RaggedIds(self.ids[np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
+        begins, lengths = (np.cumsum(self.lengths) - self.lengths)[indices], self.lengths[indices]
+        return RaggedIds(self.ids[ragged_positions(begins, lengths)], lengths)
 
     def after(self, prefix: Sequence[int]) -> RaggedIds:
         """Return the lists with `prefix` before each."""
@@ -92,6 +97,13 @@ class RaggedIds:
         own[places] = False
         ids[places], ids[own] = np.tile(np.asarray(prefix, self.ids.dtype), len(lengths)), self.ids
         return RaggedIds(ids, lengths)
+
+    def replaced(self, indices: Sequence[int], new: RaggedIds) -> RaggedIds:
+        """Return these lists with those of `new` at `indices`."""
+        begins, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths.copy()
+        begins[indices] = len(self.ids) + np.cumsum(new.lengths) - new.lengths
+        lengths[indices] = new.lengths
+        return RaggedIds(np.concatenate([self.ids, new.ids])[ragged_positions(begins, lengths)], lengths)
 
     def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
         """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""

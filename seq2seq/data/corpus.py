@@ -64,6 +64,10 @@ class Corpus:
         others = {f"{name}.{test}": text for name, own in self.mix.items() for test, text in own.tests.items()}
         return self.tests | others
 
-    def vocabulary_texts(self) -> list[ParallelText]:
-        """Return the texts that the tokenizer is trained on: those of all corpora, the main one first."""
-        return [self.tokenizer_text or self.train, *(own.train for own in self.mix.values())]
+    def vocabulary_text(self) -> ParallelText:
+        """Return the text that the tokenizer is trained on: that of all corpora."""
+        text = self.tokenizer_text or self.train
+        if not self.mix:
+            return text
+        texts = [text, *(own.train for own in self.mix.values())]
+        return ParallelText([line for t in texts for line in t.src], [line for t in texts for line in t.tgt])

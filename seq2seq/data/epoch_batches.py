@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
 from seq2seq.config.data import MAIN, DataConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
@@ -12,7 +14,7 @@ from seq2seq.data.batching import Cost, batch_order, batches, costliest
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
-from seq2seq.data.epoch_pairs import epoch_pairs
+from seq2seq.data.epoch_pairs import changes_by_epoch, epoch_pairs
 from seq2seq.data.mixing import Mixture, Pairs, Part, counted
 from seq2seq.data.tokenizer import Tokenizer
 
@@ -27,12 +29,13 @@ class CorpusPairs:
             DataError: no pair is left.
         """
         max_length, cache = min(data.max_length, training.batch_tokens), cache_dir(data.cache_dir)
-        pairs_of = epoch_pairs(text, tokenizer, data.sampling, max_length, training.seed, cache)
-        sampled = data.sampling.src is not None or data.sampling.tgt is not None
-        # Preparing reads the whole text: without sampling, the pairs of any epoch are those that are prepared already.
-        unsampled = functools.partial(prepare, text, tokenizer, max_length, cache)
-        self._unsampled = unsampled if sampled else functools.partial(pairs_of, 0)
-        self._pairs_of = functools.lru_cache(1)(pairs_of)  # with sampling, an epoch is encoded at its first use
+        pairs_of = epoch_pairs(text, tokenizer, data, max_length, training.seed, cache)
+        self._max_length = max_length
+        # Preparing reads the whole text: if epochs do not differ, the pairs of any epoch are those that are prepared
+        # already. Augmentation prepares without a limit.
+        unchanged = functools.partial(prepare, text, tokenizer, None if data.augment.active else max_length, cache)
+        self._unchanged = unchanged if changes_by_epoch(data) else functools.partial(pairs_of, 0)
+        self._pairs_of = functools.lru_cache(1)(pairs_of)  # if epochs differ, an epoch is encoded at its first use
 
     def __call__(self, epoch: int) -> PairedIds:
         """Return the pairs of `epoch`."""
@@ -40,7 +43,9 @@ class CorpusPairs:
 
     def longest_src(self) -> int:
         """Return the source tokens, without EOS, of the longest training sentence, in its best segmentation."""
-        return int(self._unsampled().src_lengths.max()) - 1
+        pairs = self._unchanged()
+        fits = np.maximum(pairs.src_lengths, pairs.tgt_lengths) <= self._max_length
+        return int(pairs.src_lengths[fits].max(initial=1)) - 1
 
 
 class EpochBatches:

@@ -19,7 +19,7 @@ from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)
 
-DRAW = 3  # distinguishes these random numbers from those of subword sampling, whose seeds have 1 or 2 here
+DRAW = 4  # after augmentation.AUGMENT: seeds of other random numbers of an epoch
 Indices = NDArray[np.int64]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from seq2seq.data.formats.paths import expand
 from seq2seq.data.formats.table import table_pairs
 from seq2seq.data.text_file import decoded, text_lines
 from seq2seq.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -45,13 +49,16 @@ def read_parallel(files: FilesConfig, key: str, languages: tuple[str, str] | Non
     return _in_memory(read_pairs(files, key, languages))
 
 
-def read_pairs(files: FilesConfig, key: str, languages: tuple[str, str] | None = None) -> Iterator[tuple[str, str]]:
+def read_pairs(
+    files: FilesConfig, key: str, languages: tuple[str, str] | None = None, options: tuple[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Return an iterator over the pairs of one parallel text, which reads its files block by block.
 
     Args:
         files: the text.
         key: its config key (`data.train`) in messages.
         languages: codes of source and target, which name columns, and languages of TMX.
+        options: what messages call `src_column` and `tgt_column`; None: their config keys.
 
     Raises:
         ConfigError: none, or several, of src with tgt, tsv and table are given; at once.
@@ -60,17 +67,18 @@ def read_pairs(files: FilesConfig, key: str, languages: tuple[str, str] | None =
     """
     if bool(files.src) != bool(files.tgt) or sum(map(bool, (files.src, files.tsv, files.table))) != 1:
         raise ConfigError(f"{key}: give either {key}.src and {key}.tgt, or {key}.tsv, or {key}.table")
-    columns = Columns(files.src_column, files.tgt_column, languages, (f"{key}.src_column", f"{key}.tgt_column"))
+    options = options or (f"{key}.src_column", f"{key}.tgt_column")
+    columns = Columns(files.src_column, files.tgt_column, languages, options)
     if files.src:
         if columns.given:
-            raise ConfigError(f"{columns.options[0]}={columns.src} needs a file of columns: {key}.table")
+            raise ConfigError(f"{options[0]} {columns.src} needs one file of columns, not line-aligned files")
         names, pairs = _line_aligned(files, key)
     else:
         name = "tsv" if files.tsv else "table"
         names = expand(getattr(files, name), f"{key}.{name}")
         read = _tsv if files.tsv else table_pairs
-        pairs = itertools.chain.from_iterable(read(Path(file).expanduser(), file, columns) for file in names)
-    return _with_text(pairs, key, names)
+        pairs = itertools.chain.from_iterable(read(os.path.expanduser(file), file, columns) for file in names)
+    return with_text(pairs, key, names)
 
 
 def read_pair(src: str | Path, tgt: str | Path) -> ParallelText:
@@ -82,34 +90,7 @@ def read_pair(src: str | Path, tgt: str | Path) -> ParallelText:
     return _in_memory(_aligned(src, tgt))
 
 
-def _lines(path: str | Path) -> Iterator[str]:
-    return text_lines(Path(path).expanduser(), str(path))
-
-
-def _line_aligned(files: FilesConfig, key: str) -> tuple[list[str], Iterator[tuple[str, str]]]:
-    """Return the names of all files and their pairs."""
-    sides = [expand(value, f"{key}.{side}") for side, value in (("src", files.src), ("tgt", files.tgt))]
-    src, tgt = sides
-    if len(src) != len(tgt):
-        longer = max(sides, key=len)[min(map(len, sides))]
-        raise DataError(f"{key}.src has {len(src):,} files but {key}.tgt has {len(tgt):,}: {longer} has no partner")
-    return [*itertools.chain(*zip(src, tgt, strict=True))], itertools.chain.from_iterable(map(_aligned, src, tgt))
-
-
-def _aligned(src: str | Path, tgt: str | Path) -> Iterator[tuple[str, str]]:
-    sides = _lines(src), _lines(tgt)
-    for count, pair in enumerate(itertools.zip_longest(*sides)):
-        if None in pair:
-            rest = [count + (line is not None) + sum(1 for _ in lines) for line, lines in zip(pair, sides, strict=True)]
-            raise DataError(f"{src} has {rest[0]:,} lines but {tgt} has {rest[1]:,}: they are not parallel")
-        yield pair
-
-
-def _tsv(file: Path, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
-    return tsv_pairs(text_lines(file, name), name, columns, header=False)
-
-
-def _with_text(pairs: Iterator[tuple[str, str]], key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+def with_text(pairs: Iterator[tuple[str, str]], key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield all pairs.
 
     Raises:
@@ -125,6 +106,35 @@ def _with_text(pairs: Iterator[tuple[str, str]], key: str, names: Sequence[str])
     shown = ", ".join(names[:2]) + (f" and {len(names) - 2:,} more" if len(names) > 2 else "")
     complete = f": no pair is complete, all {count:,} have a blank side" if count else ""
     raise DataError(f"{key}: no text in {shown}{complete}")
+
+
+def _lines(path: str | Path) -> Iterator[str]:
+    return text_lines(os.path.expanduser(path), str(path))
+
+
+def _line_aligned(files: FilesConfig, key: str) -> tuple[list[str], Iterator[tuple[str, str]]]:
+    """Return the names of all files and their pairs."""
+    sides = [expand(value, f"{key}.{side}") for side, value in (("src", files.src), ("tgt", files.tgt))]
+    src, tgt = sides
+    if len(src) != len(tgt):
+        longer = max(sides, key=len)[min(map(len, sides))]
+        raise DataError(f"{key}.src has {len(src):,} files but {key}.tgt has {len(tgt):,}: {longer} has no partner")
+    if len(src) > 1:
+        log.info("%s: %d pairs of files, %s with %s to %s with %s", key, len(src), src[0], tgt[0], src[-1], tgt[-1])
+    return [*itertools.chain(*zip(src, tgt, strict=True))], itertools.chain.from_iterable(map(_aligned, src, tgt))
+
+
+def _aligned(src: str | Path, tgt: str | Path) -> Iterator[tuple[str, str]]:
+    sides = _lines(src), _lines(tgt)
+    for count, pair in enumerate(itertools.zip_longest(*sides)):
+        if None in pair:
+            rest = [count + (line is not None) + sum(1 for _ in lines) for line, lines in zip(pair, sides, strict=True)]
+            raise DataError(f"{src} has {rest[0]:,} lines but {tgt} has {rest[1]:,}: they are not parallel")
+        yield pair
+
+
+def _tsv(file: str, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
+    return tsv_pairs(text_lines(file, name), name, columns, header=False)
 
 
 def _in_memory(pairs: Iterator[tuple[str, str]]) -> ParallelText:

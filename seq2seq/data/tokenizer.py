@@ -168,30 +168,21 @@ class Tokenizer:
         return cls(models["src"], models.get("tgt"))
 
     @classmethod
-    def train(
-        cls, text: ParallelText, config: TokenizerConfig, cache: Path, others: Sequence[ParallelText] = ()
-    ) -> Tokenizer:
+    def train(cls, text: ParallelText, config: TokenizerConfig, cache: Path) -> Tokenizer:
         """Train as configured, or read the cached model of the same text and config; load given models.
-
-        `others` are the texts of further corpora, which the vocabulary is learned from, too.
 
         Raises:
             ConfigError: the vocabulary size does not fit the text, or a given model cannot be used.
             DataError: the text is empty or SentencePiece rejects it.
             StorageError: the cache cannot be written.
         """
-        tokenizer = cls._train([text, *others], config, cache)
+        tokenizer = cls._train(text, config, cache)
         tokenizer.src_symbols(config.user_symbols)
         tokenizer._log_changed(text.tgt[:CHECKED_LINES])
         return tokenizer
 
     @classmethod
-    def _train(cls, texts: Sequence[ParallelText], config: TokenizerConfig, cache: Path) -> Tokenizer:
-        suffixes = ["", *(f" {number}" for number in range(2, len(texts) + 1))]  # of the sides, for messages
-        src, tgt = (
-            {f"{name}{suffix}": getattr(text, side) for suffix, text in zip(suffixes, texts, strict=True)}
-            for name, side in (("source", "src"), ("target", "tgt"))
-        )
+    def _train(cls, text: ParallelText, config: TokenizerConfig, cache: Path) -> Tokenizer:
         if config.joint:
             if config.tgt_model:
                 raise ConfigError(
@@ -199,10 +190,10 @@ class Tokenizer:
                 )
             if config.src_model:
                 return cls(_read(config.src_model), names=(config.src_model, ""))
-            return cls(train_model(src | tgt, config, cache))
-        src_model = _read(config.src_model) if config.src_model else train_model(src, config, cache)
-        tgt_model = _read(config.tgt_model) if config.tgt_model else train_model(tgt, config, cache)
-        return cls(src_model, tgt_model, names=(config.src_model or "src", config.tgt_model or "tgt"))
+            return cls(train_model({"source": text.src, "target": text.tgt}, config, cache))
+        src = _read(config.src_model) if config.src_model else train_model({"source": text.src}, config, cache)
+        tgt = _read(config.tgt_model) if config.tgt_model else train_model({"target": text.tgt}, config, cache)
+        return cls(src, tgt, names=(config.src_model or "src", config.tgt_model or "tgt"))
 
     def _log_changed(self, lines: Sequence[str]) -> None:
         """Log how many target lines are not what their ids decode to, because no translation can then be like them."""

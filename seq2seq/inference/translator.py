@@ -31,6 +31,7 @@ from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
+from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
@@ -173,6 +174,7 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        split_sentences: bool = False,
         tgt_lang: str | Sequence[str | None] | None = None,
         **overrides: Any,
     ) -> list[list[Translation]]:
@@ -188,6 +190,8 @@ class Translator:
             terms: texts that each line's output must contain.
             glossary: its target terms are forced into the output of a line that contains their source terms.
             alignments: fill in `Translation.alignment` and `attention`.
+            split_sentences: translate each sentence of a line on its own, and join the translations with the white
+                space of the line; needs the extra `data`.
             tgt_lang: target language of all lines, or of each; default: the only one of the model.
             **overrides: fields of `DecodeConfig` (`length_penalty=0.6`) that replace the model's. If they select the
                 search, stored fields that it ignores return to their defaults.
@@ -197,13 +201,25 @@ class Translator:
         """
         if isinstance(lines, str):
             raise TypeError("lines must be a sequence of lines, not one string")
-        decode = self.check_options(n_best, terms=terms, glossary=glossary, alignments=alignments, **overrides)
+        decode = self.check_options(
+            n_best,
+            prefixes=prefixes,
+            terms=terms,
+            glossary=glossary,
+            alignments=alignments,
+            split_sentences=split_sentences,
+            **overrides,
+        )
         languages = [tgt_lang] * len(lines) if tgt_lang is None or isinstance(tgt_lang, str) else tgt_lang
         tags = [self.tags.ids(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
-        parts = self._encoder.encode(lines, prefixes, terms, glossary, tags)
+        splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
+        parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
-        return [join_parts([next(outputs) for _ in line_parts]) for line_parts in parts]
+        return [
+            join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None)
+            for row in parts
+        ]
 
     def check_options(
         self,
@@ -213,6 +229,7 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        split_sentences: bool = False,
         **overrides: Any,
     ) -> DecodeConfig:
         """Check the options of `translate_n_best` without translating; return the search settings they result in.
@@ -225,6 +242,10 @@ class Translator:
         if not 1 <= n_best <= limit:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={limit}")
+        if split_sentences:
+            sentence_splitter("en")  # raises if it is not installed
+            if any(prefixes or ()) or any(terms or ()):
+                raise ConfigError("prefixes and terms are those of whole lines: leave them out, or split_sentences")
         if terms is not None or glossary is not None:
             if decode.search is not SearchName.beam:
                 raise ConfigError(f"terms and glossaries need search=beam, not {decode.search}")

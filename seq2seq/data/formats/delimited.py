@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import itertools
+import logging
+import operator
 from collections.abc import Iterable, Iterator
 
 from seq2seq.data.formats.columns import Columns, one_line
 from seq2seq.errors import DataError
 
 DELIMITERS = (",", ";")
+log = logging.getLogger(__name__)
 
 
 def tsv_pairs(lines: Iterable[str], name: str, columns: Columns, header: bool = True) -> Iterator[tuple[str, str]]:
@@ -43,7 +46,7 @@ def csv_pairs(
     Raises:
         DataError: a record with too few columns or wrong quotes, or the header lacks a column.
     """
-    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    rows = csv.reader(map(operator.add, lines, itertools.repeat("\n")), delimiter=delimiter, strict=True)
     try:
         first = [*itertools.islice(rows, 1)]
         src, tgt, has_header = _places([cell for row in first for cell in row], name, columns, header=True)
@@ -76,6 +79,8 @@ def _places(first: list[str], name: str, columns: Columns, header: bool) -> tupl
         src, tgt = (int(column) - 1 for column in columns.given)
         return src, tgt, False
     named = columns.choose(first, f"{name}, line 1") if columns.given else columns.found(first) if header else None
+    if named:
+        log.info("%s: the first line is a header; source %s, target %s", name, *named)
     return (first.index(named[0]), first.index(named[1]), True) if named else (0, 1, False)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from functools import reduce
+from operator import getitem, itemgetter
 from typing import Any
 
 from seq2seq.data.formats.columns import Columns, check_text
 from seq2seq.errors import DataError
 
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+ESCAPE = re.compile(r"\\(?:[nr]|u00(?:00|0[aAdD])|u[dD][89a-fA-F])")
+"""What stands in JSON for a line break, a NUL or half of a surrogate pair, which a string has in no other way."""
 
 
 def json_pairs(lines: Iterable[str], name: str, columns: Columns) -> Iterator[tuple[str, str]]:
@@ -33,13 +39,12 @@ def json_pairs(lines: Iterable[str], name: str, columns: Columns) -> Iterator[tu
             raise DataError(f"{name}, line {number}: a JSON {type(record).__name__}; expected one object per line")
         if chosen is None:
             chosen = columns.choose(_paths(record), f"{name}, line {number}")
-            of_src, of_tgt = (_getter(column, record) for column in chosen)
+            get = _getter(chosen, record)
         try:
-            src, tgt = of_src(record), of_tgt(record)
+            src, tgt = get(record)
         except (KeyError, TypeError):
             raise _missing(record, chosen, f"{name}, line {number}") from None
-        # Without an escape, a string has no line break, NUL or surrogate.
-        if type(src) is not str or type(tgt) is not str or "\\" in line:
+        if type(src) is not str or type(tgt) is not str or ("\\" in line and ESCAPE.search(line)):
             where = f"{name}, line {number}"
             src, tgt = check_text(src, where, chosen[0]), check_text(tgt, where, chosen[1])
         yield src, tgt
@@ -64,23 +69,19 @@ def _parsed(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from None
+        raise DataError(
+            f"{where}: not JSON ({error.msg} at character {error.colno}); expected one object per line"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON that can be read ({error})") from None
 
 
-def _getter(column: str, record: dict[str, Any]) -> Callable[[Any], Any]:
-    """Return the function that gets a field, by its whole name or by a dotted path, as the first object has it."""
-    if column in record or "." not in column:
-        return itemgetter(column)
-    parts = [itemgetter(part) for part in column.split(".")]
-
-    def get(value: Any) -> Any:
-        for part in parts:
-            value = part(value)
-        return value
-
-    return get
+def _getter(columns: tuple[str, str], record: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[Any, Any]]:
+    """Return the function that gets two fields, by whole name or dotted path, as the first object has them."""
+    if all(column in record for column in columns):
+        return itemgetter(*columns)
+    src, tgt = ([column] if column in record else column.split(".") for column in columns)
+    return lambda value: (reduce(getitem, src, value), reduce(getitem, tgt, value))
 
 
 def _paths(record: dict[str, Any], prefix: str = "", depth: int = 16) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from seq2seq.data.formats.columns import Columns, check_text
 from seq2seq.errors import DataError, first_line
@@ -11,7 +12,7 @@ from seq2seq.errors import DataError, first_line
 ROWS = 8192  # decoded at once
 
 
-def parquet_pairs(file: IO[bytes], name: str, columns: Columns) -> Iterator[tuple[str, str]]:
+def parquet_pairs(file: io.BufferedReader, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
     """Yield two string columns of a Parquet file.
 
     Raises:

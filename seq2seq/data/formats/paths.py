@@ -29,11 +29,8 @@ def expand(value: Any, key: str) -> list[str]:
 
 
 def _matches(path: str, key: str) -> list[str]:
-    try:
-        full = str(Path(path).expanduser())
-        if not glob.has_magic(path) or os.path.lexists(full):
-            return [path]
-    except (RuntimeError, ValueError):  # reading it says why
+    full = os.path.expanduser(path)
+    if not glob.has_magic(path) or os.path.lexists(full):
         return [path]
     matches = sorted(glob.glob(full, recursive=True))
     if not matches:
@@ -43,8 +40,8 @@ def _matches(path: str, key: str) -> list[str]:
 
 def _check_kind(file: str, key: str) -> None:
     try:
-        mode = os.stat(Path(file).expanduser()).st_mode
-    except (OSError, RuntimeError, ValueError):  # reading it says why
+        mode = os.stat(os.path.expanduser(file)).st_mode
+    except (OSError, ValueError):  # reading it says why
         return
     is_open = stat.S_ISFIFO(mode) and Path(file).is_relative_to("/dev")  # standard input and `<(command)`
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_open):

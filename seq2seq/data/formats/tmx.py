@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO
 from xml.parsers import expat
 
 from seq2seq.data.formats.columns import Columns, one_line
+from seq2seq.data.text_file import MAX_LINE_BYTES
 from seq2seq.errors import DataError
 
 CHUNK = 1 << 16
@@ -17,7 +18,7 @@ CODES = {"bpt", "ept", "it", "ph", "ut"}
 log = logging.getLogger(__name__)
 
 
-def tmx_pairs(stream: IO[bytes], name: str, columns: Columns) -> Iterator[tuple[str, str]]:
+def tmx_pairs(stream: io.BufferedReader, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
     """Yield the segments in two languages of each translation unit; log the number of units that lack one.
 
     A language matches its variants: de matches de-DE, and de itself first. Line breaks become spaces.
@@ -67,6 +68,7 @@ class _Reader:
         self._unit: dict[str, str] = {}
         self._language = ""
         self._text: list[str] = []
+        self._size = 0
         self._in_segment = False
         self._path: list[str] = []
         self._parser = expat.ParserCreate()
@@ -77,7 +79,7 @@ class _Reader:
         self._parser.EntityDeclHandler = self._refuse_entity
         self._parser.SkippedEntityHandler = self._refuse_skipped
 
-    def units(self, stream: IO[bytes]) -> Iterator[dict[str, str]]:
+    def units(self, stream: io.BufferedReader) -> Iterator[dict[str, str]]:
         """Yield the segments of each unit by language code."""
         try:
             while data := stream.read(CHUNK):
@@ -101,7 +103,7 @@ class _Reader:
         elif element == "tuv":
             self._language = _code(attributes.get("xml:lang") or attributes.get("lang") or "")
         elif element == "seg":
-            self._text, self._in_segment = [], True
+            self._text, self._size, self._in_segment = [], 0, True
 
     def _end(self, element: str) -> None:
         self._path.pop()
@@ -114,6 +116,9 @@ class _Reader:
     def _characters(self, text: str) -> None:
         if self._in_segment and not self._in_code():
             self._text.append(text)
+            self._size += len(text)
+            if self._size > MAX_LINE_BYTES:
+                raise DataError(f"{self._name}: a segment of more than {MAX_LINE_BYTES >> 20} MiB: not a sentence")
 
     def _in_code(self) -> bool:
         """Return True inside markup of another program, but not in the sentence that such markup can contain (sub)."""
@@ -124,7 +129,7 @@ class _Reader:
         where = f"{self._name}, line {self._parser.CurrentLineNumber}"
         raise DataError(f"{where}: it declares the entity {entity!r}, which is not read: remove its <!ENTITY …>")
 
-    def _refuse_skipped(self, entity: str, is_parameter: bool) -> None:
+    def _refuse_skipped(self, entity: str, is_parameter: int) -> None:
         if not is_parameter:
             where = f"{self._name}, line {self._parser.CurrentLineNumber}"
             raise DataError(f"{where}: &{entity}; is not declared in the file: write the character")
