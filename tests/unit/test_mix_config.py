@@ -88,7 +88,7 @@ def test_languages_have_the_tag_of_their_first_corpus() -> None:
         (["data.mix.web.train.scr=a"], "unknown key 'data.mix.web.train.scr'"),
         (["data.mix.web=3"], "data.mix.web is not a corpus"),
         (["data.mix.web=null"], "data.mix.web is not a corpus"),
-        (["data.mix.web.corpus=Tatoeba"], "data.mix.web.corpus is a key of data.mix.web.name=opus, but data.mix.web.name="),
+        (["data.mix.web.corpus=Tatoeba"], "data.mix.web.corpus is a key of data.mix.web.name=opus, but"),
         (["data.mix.web.train.src={a: b}"], "data.mix.web.train.src"),
         (["data.mix=3"], "data.mix: "),
         (["data.mix.web.name=webb"], "data.mix.web.name: Invalid value 'webb'"),
