@@ -19,6 +19,7 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     argument_text,
     model_list,
     path_type,
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(parser)
     add_shortlist(parser)
+    add_tgt_lang(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate TEXT instead of files (repeatable)")
     parser.add_argument(
         "--output",
@@ -96,9 +98,9 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list) and "id"; each '
-        'output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS included) and the '
-        'same "id", or with "error"',
+        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list), "tgt_lang" and '
+        '"id"; each output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS '
+        'included) and the same "id", or with "error"',
     )
     group.add_argument(
         "--n-best",
@@ -159,6 +161,7 @@ def translate(args: argparse.Namespace) -> None:
     check_not_input(part_name(args.output), inputs)
     translator = LineTranslator(args, models)
     format = "text" if args.text else args.format
+    translator.check_language(format)  # before the input is read
     number = before.lines
     with (
         output(args.output, before if args.resume else None) as write,

@@ -46,11 +46,29 @@ class LineTranslator:
 
     def request(self, number: int, line: str, prefix: str = "", format: str = "text") -> Request:
         """Return what an input line asks for; `error` says what prevents it."""
-        request = parse_json(number, line) if format == JSONL else Request(number, line, prefix)
+        request = self._with_language(parse_json(number, line) if format == JSONL else Request(number, line, prefix))
         if self._args.split_sentences and request.error is None and (request.prefix or request.terms):
             error = '"prefix" and "terms" are those of a whole line: leave them out, or --split-sentences'
             return dataclasses.replace(request, error=error)
         return request
+
+    def check_language(self, format: str) -> None:
+        """Check the target language of the command line, unless each line may name its own.
+
+        Raises:
+            ConfigError: the model does not have it, or has several and none is given.
+        """
+        if self._args.tgt_lang is not None or format != JSONL:
+            self._translator.tags.ids(self._args.tgt_lang)
+
+    def _with_language(self, request: Request) -> Request:
+        """Return the request with the target language of the command line unless it names one, or with an error."""
+        language = request.tgt_lang or self._args.tgt_lang
+        try:
+            self._translator.tags.ids(language)
+        except ConfigError as error:
+            return dataclasses.replace(request, error=request.error or str(error))
+        return dataclasses.replace(request, tgt_lang=language)
 
     def answers(self, requests: Sequence[Request]) -> list[tuple[Request, list[Translation]]]:
         """Translate the requests without an error; a request whose terms this search cannot force gets one."""
@@ -61,6 +79,7 @@ class LineTranslator:
                 [request.src for request in valid],
                 prefixes=[request.prefix for request in valid],
                 terms=terms if any(terms) else None,
+                tgt_lang=[request.tgt_lang for request in valid],
                 **self._options,
             )
         except ConfigError as error:

@@ -34,7 +34,7 @@ def corpus_config(name: str, otherwise: str) -> DataConfig:
     model = find_model(Path(name))
     run = run_of(model)
     data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
-    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
+    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test) or data.test_datasets):
         raise ConfigError(
             f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
             f"{otherwise}"

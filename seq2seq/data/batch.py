@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,8 @@ class Batch:
     src_lengths: Int[Tensor, " batch"]
     tgt_in: Int[Tensor, "batch tgt_len"]
     tgt_out: Int[Tensor, "batch tgt_len"]
+    corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -61,6 +63,13 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
+def ragged_positions(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of lists of these lengths that begin at `begins` in one array."""
+    shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the array
+    positions: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+    return positions
+
+
 @dataclass(frozen=True)
 class RaggedIds:
     """Lists of ids of unequal length, concatenated into one array."""
@@ -73,6 +82,28 @@ class RaggedIds:
         """Concatenate lists."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
+
+    def rows(self, indices: NDArray[np.int64]) -> RaggedIds:
+        """Return these lists, in this order."""
+        begins, lengths = (np.cumsum(self.lengths) - self.lengths)[indices], self.lengths[indices]
+        return RaggedIds(self.ids[ragged_positions(begins, lengths)], lengths)
+
+    def after(self, prefix: Sequence[int]) -> RaggedIds:
+        """Return the lists with `prefix` before each."""
+        size, lengths = len(prefix), self.lengths + len(prefix)
+        places = ((np.cumsum(lengths) - lengths)[:, None] + np.arange(size)).ravel()
+        ids = np.empty(int(lengths.sum()), self.ids.dtype)
+        own = np.ones(len(ids), bool)
+        own[places] = False
+        ids[places], ids[own] = np.tile(np.asarray(prefix, self.ids.dtype), len(lengths)), self.ids
+        return RaggedIds(ids, lengths)
+
+    def replaced(self, indices: Sequence[int], new: RaggedIds) -> RaggedIds:
+        """Return these lists with those of `new` at `indices`."""
+        begins, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths.copy()
+        begins[indices] = len(self.ids) + np.cumsum(new.lengths) - new.lengths
+        lengths[indices] = new.lengths
+        return RaggedIds(np.concatenate([self.ids, new.ids])[ragged_positions(begins, lengths)], lengths)
 
     def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
         """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""

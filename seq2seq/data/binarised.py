@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.atomic_files import new_folder, part_folder, storage_errors
-from seq2seq.data.batch import RaggedIds
+from seq2seq.data.batch import RaggedIds, ragged_positions
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError, first_line
@@ -35,7 +35,7 @@ SIDES = ("src", "tgt")
 FILES = (*(f"{side}_{part}.npy" for side in SIDES for part in ("ids", "offsets")), "dropped.npy")
 CHECKSUMS_NAME = "crc32.json"
 READ_BYTES = 1 << 16
-Encode = Callable[[Sequence[str], int], list[list[int]]]
+Encode = Callable[[Sequence[str], int], RaggedIds]
 """Maps lines and the index of the first one in the text to ids."""
 
 
@@ -78,6 +78,11 @@ class PairedIds:
         """Return the target ids of several pairs."""
         return self._rows("tgt", indices)
 
+    def span(self, side: str, begin: int, end: int) -> RaggedIds:
+        """Return the ids of one side ("src" or "tgt") of the pairs from `begin` to `end`."""
+        offsets = self._offsets[side][begin : end + 1]
+        return RaggedIds(self._ids[side][offsets[0] : offsets[-1]], np.diff(offsets))
+
     @property
     def src_lengths(self) -> NDArray[np.int64]:
         """Source tokens of every pair, EOS included."""
@@ -96,8 +101,7 @@ class PairedIds:
         pairs = np.asarray(indices, np.int64)
         begins = self._offsets[side][pairs]
         lengths = self._offsets[side][pairs + 1] - begins
-        shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the file
-        return RaggedIds(self._ids[side][np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
+        return RaggedIds(self._ids[side][ragged_positions(begins, lengths)], lengths)
 
     def _row(self, side: str, i: int) -> NDArray[np.int32]:
         offsets = self._offsets[side]
@@ -129,7 +133,7 @@ def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, ca
 
 def without_position(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
     """Return `encode` as an `Encode` that ignores the position of the lines."""
-    return lambda lines, start: encode(lines)
+    return lambda lines, start: RaggedIds.from_lists(encode(lines))
 
 
 def check_not_empty(pairs: PairedIds, max_length: int | None) -> None:
@@ -170,10 +174,13 @@ def write_pairs(
         for start in range(0, len(text), CHUNK_PAIRS):
             src = encode_src(text.src[start : start + CHUNK_PAIRS], start)
             tgt = encode_tgt(text.tgt[start : start + CHUNK_PAIRS], start)
-            kept = [p for p in zip(src, tgt, strict=True) if max_length is None or max(map(len, p)) < max_length]
-            for k, side in enumerate(SIDES):
-                lengths[side].extend(len(pair[k]) for pair in kept)
-                np.fromiter(chain.from_iterable(pair[k] for pair in kept), np.int32).tofile(files[side])
+            if len(src.lengths) != len(tgt.lengths):
+                raise ValueError("one side of the text is shorter than the other")
+            longest = np.maximum(src.lengths, tgt.lengths)
+            kept = np.flatnonzero(longest < (np.inf if max_length is None else max_length))
+            for side, rows in zip(SIDES, (src.rows(kept), tgt.rows(kept)), strict=True):
+                lengths[side].frombytes(rows.lengths.tobytes())
+                rows.ids.astype(np.int32).tofile(files[side])
         for side, file in files.items():
             file.seek(0)
             _write_header(file, sum(lengths[side]))

@@ -120,9 +120,7 @@ def _line_aligned(files: FilesConfig, key: str) -> tuple[list[str], Iterator[tup
         longer = max(sides, key=len)[min(map(len, sides))]
         raise DataError(f"{key}.src has {len(src):,} files but {key}.tgt has {len(tgt):,}: {longer} has no partner")
     if len(src) > 1:
-        log.info(
-            "%s: %d pairs of files, from %s with %s to %s with %s", key, len(src), src[0], tgt[0], src[-1], tgt[-1]
-        )
+        log.info("%s: %d pairs of files, %s with %s to %s with %s", key, len(src), src[0], tgt[0], src[-1], tgt[-1])
     return [*itertools.chain(*zip(src, tgt, strict=True))], itertools.chain.from_iterable(map(_aligned, src, tgt))
 
 

@@ -5,23 +5,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from seq2seq.data.robustness import clean_name, ignores_case
 from seq2seq.evaluation.metrics import Scores
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc"}
 
 
 def print_scores(results: dict[str, Scores]) -> None:
-    """Print one row per test set, then the signatures."""
+    """Print one row per test set, then the signatures; for variants of a test set, also the BLEU that they lose."""
     names = list(next(iter(results.values())).metrics())
     head = ["test set", *(TITLES[name] for name in names), "sentences"]
     rows = [
         [test, *(f"{scores.metrics()[name].value:.2f}" for name in names), f"{scores.sentences:,}"]
         for test, scores in results.items()
     ]
+    if any(map(clean_name, results)):
+        head.append("BLEU lost")
+        rows = [[*row, _lost(test, results)] for row, test in zip(rows, results, strict=True)]
     print_table(head, rows)
     sys.stdout.write("\n")
-    for name, metric in next(iter(results.values())).metrics().items():  # signatures are the same for all test sets
-        sys.stdout.write(f"{TITLES[name]}: {metric.signature}\n")
+    for name in names:
+        by_signature: dict[str, list[str]] = {}  # test sets of several languages may differ in their tokenizer
+        for test, scores in results.items():
+            by_signature.setdefault(scores.metrics()[name].signature, []).append(test)
+        for signature, tests in by_signature.items():
+            where = f" ({', '.join(tests)})" if len(by_signature) > 1 else ""
+            sys.stdout.write(f"{TITLES[name]}{where}: {signature}\n")
+
+
+def _lost(test: str, results: dict[str, Scores]) -> str:
+    """Return by how much the BLEU of a variant is below that of its clean set, both computed in the same way."""
+    clean = results.get(clean_name(test) or "")
+    if clean is None:
+        return ""
+    before = clean.bleu_tok_lc if ignores_case(test) else clean.bleu
+    return f"{before.value - results[test].bleu.value:.2f}"
 
 
 def print_table(head: list[str], rows: list[list[str]], *, stderr: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Sequence
@@ -32,12 +33,14 @@ class LinePart:
         first_word: number of the line's words before it.
         input: of the search.
         spaced: the part with its white space, as it is in the line.
+        tag_tokens: number of ids at the start of the input that are the tag of the target language.
     """
 
     text: str
     first_word: int
     input: SearchInput
     spaced: str
+    tag_tokens: int = 0
 
 
 class LineEncoder:
@@ -58,11 +61,13 @@ class LineEncoder:
         terms: Sequence[Sequence[str]],
         glossary: Glossary | None,
         splitter: Splitter | None = None,
+        tags: Sequence[list[int]] | None = None,
     ) -> list[list[LinePart]]:
         """Return the parts of each line: none if it is blank, one unless it is longer than `max_tokens`.
 
         With a `splitter`, every sentence of a line is a part, and is split in turn if it is longer than `max_tokens`.
         A line's prefix and terms go to its first part; glossary terms go to the part that contains their source term.
+        Each part begins with the tag of its line, if `tags` are given.
         """
         texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
         sentences = [splitter(text) if splitter and text else [text] for text in texts]
@@ -75,8 +80,11 @@ class LineEncoder:
                 *(len(split), sum(map(len, sentences)), "sentences" if splitter else "lines"),
                 *(self.max_tokens, sum(split)),
             )
-        rows = zip(segments, prefixes, terms, strict=True)
-        return [self._parts([*itertools.chain(*row)], prefix, row_terms, glossary) for row, prefix, row_terms in rows]
+        rows = zip(segments, prefixes, terms, tags or [[]] * len(lines), strict=True)
+        return [
+            [_tagged(part, tag) for part in self._parts([*itertools.chain(*row)], prefix, row_terms, glossary)]
+            for row, prefix, row_terms, tag in rows
+        ]
 
     def banned_sequences(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the id sequences that an output must not contain for it to contain none of these texts."""
@@ -120,3 +128,10 @@ class LineEncoder:
 
     def _target_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode_tgt([valid_unicode(text)])[0]
+
+
+def _tagged(part: LinePart, tag: list[int]) -> LinePart:
+    if not tag:
+        return part
+    search_input = dataclasses.replace(part.input, ids=[*tag, *part.input.ids])
+    return dataclasses.replace(part, input=search_input, tag_tokens=len(tag))

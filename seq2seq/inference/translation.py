@@ -54,7 +54,7 @@ def align(
     `attn_weights` has a row per target token and EOS, and a column per source token and EOS.
     """
     src_spans, tgt_spans = word_spans(part.text), word_spans(output.text)
-    src_words = tokenizer.src_words(part.text, src_spans)
+    src_words = [None] * part.tag_tokens + tokenizer.src_words(part.text, src_spans)
     tgt_words = tokenizer.tgt_words(output.ids, output.text, tgt_spans)
     links = hard_alignment(attn_weights, src_words, tgt_words)
     attention = word_attention(attn_weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))

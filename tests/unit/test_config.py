@@ -89,7 +89,7 @@ def test_every_key_stands_in_a_yaml_file_of_its_group() -> None:
 
 def flat(content: dict[str, Any], prefix: str) -> Iterator[str]:
     for key, value in content.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty dictionary of named groups is a value
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"

@@ -69,7 +69,9 @@ def _parsed(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno})") from None
+        raise DataError(
+            f"{where}: not JSON ({error.msg} at character {error.colno}); expected one object per line"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON that can be read ({error})") from None
 
