@@ -36,7 +36,9 @@ def add_pair_inputs(parser: CommandParser, default: str | None = None) -> None:
             f"column named by --{side}-lang, or {side}, or {name}; in CSV and TSV else the {place})",
         )
         columns.add_argument(
-            f"--{side}-lang", metavar="CODE", help=f"{name} language: needed for TMX, and a usual name of columns"
+            f"--{side}-lang",
+            metavar="CODE",
+            help=f"{name} language: needed for TMX and by checks of script and language, and a usual name of columns",
         )
 
 
