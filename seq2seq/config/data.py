@@ -12,7 +12,6 @@ from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
 from seq2seq.errors import ConfigError
 
-
 AUTO = "auto"
 
 

@@ -216,7 +216,7 @@ def _check_vectors(model: ModelConfig) -> None:
         ConfigError: it is.
     """
     src, tgt, tied = model.src_vectors is not None, model.tgt_vectors is not None, model.tie_embeddings
-    frozen_output = tied is not TieName.none and tgt or tied is TieName.three_way and src
+    frozen_output = (tied is not TieName.none and tgt) or (tied is TieName.three_way and src)
     if model.freeze_vectors and frozen_output:  # without vectors it has no effect: a stranger's model loses its paths
         allowed = "none" if tgt else "two_way or none"
         raise ConfigError(

@@ -27,7 +27,7 @@ def advised_size(pairs: int) -> int:
     merges for 30,000 pairs (Sennrich and Zhang 2019; Ding et al. 2019 find at most 4,000 best there and warn of the
     usual 32,000), 4,000 to 16,000 for 500,000 (here 7,200), and the 32,000 in common use for millions of pairs.
     """
-    size = BASE_SIZE * (pairs / BASE_PAIRS) ** EXPONENT
+    size: float = BASE_SIZE * (pairs / BASE_PAIRS) ** EXPONENT
     return min(max(round(size / 100) * 100, LEAST), MOST)
 
 
