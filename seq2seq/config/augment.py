@@ -46,7 +46,9 @@ class AugmentConfig:
     punctuation: float | None = _probability("both sides lose their final punctuation, or get a full stop")
     typos: float | None = _probability("the source gets typos, one per eight words")
     spacing: float | None = _probability("a space of the source is lost, or one is added")
-    copies: float | None = _probability("both sides get the same emoji, number, address or tags, to be copied")
+    copies: float | None = _probability(
+        "both sides get the same emoji, number, address or tags, which are to be copied"
+    )
     noise: float | None = _probability("a pair is replaced by random words of many scripts, the same on both sides")
 
     def probabilities(self) -> dict[str, float]:
@@ -70,6 +72,6 @@ def check_augment(augment: AugmentConfig) -> None:
     values = augment.probabilities()
     if values["upper"] + values["title"] > 1:
         raise ConfigError(
-            f"data.augment.upper={values['upper']:g} and data.augment.title={values['title']:g} exclude each other in "
-            "a pair: their sum is above 1"
+            f"data.augment.upper={values['upper']:g} and data.augment.title={values['title']:g} exclude each other "
+            "in a pair: their sum is above 1"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,8 @@ class Batch:
     src_lengths: Int[Tensor, " batch"]
     tgt_in: Int[Tensor, "batch tgt_len"]
     tgt_out: Int[Tensor, "batch tgt_len"]
+    corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -81,9 +83,20 @@ class RaggedIds:
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
 
-    def rows(self, mask: NDArray[np.bool_]) -> RaggedIds:
-        """Return the lists for which `mask` is True."""
-        return RaggedIds(self.ids[np.repeat(mask, self.lengths)], self.lengths[mask])
+    def rows(self, indices: NDArray[np.int64]) -> RaggedIds:
+        """Return these lists, in this order."""
+        begins, lengths = (np.cumsum(self.lengths) - self.lengths)[indices], self.lengths[indices]
+        return RaggedIds(self.ids[ragged_positions(begins, lengths)], lengths)
+
+    def after(self, prefix: Sequence[int]) -> RaggedIds:
+        """Return the lists with `prefix` before each."""
+        size, lengths = len(prefix), self.lengths + len(prefix)
+        places = ((np.cumsum(lengths) - lengths)[:, None] + np.arange(size)).ravel()
+        ids = np.empty(int(lengths.sum()), self.ids.dtype)
+        own = np.ones(len(ids), bool)
+        own[places] = False
+        ids[places], ids[own] = np.tile(np.asarray(prefix, self.ids.dtype), len(lengths)), self.ids
+        return RaggedIds(ids, lengths)
 
     def replaced(self, indices: Sequence[int], new: RaggedIds) -> RaggedIds:
         """Return these lists with those of `new` at `indices`."""

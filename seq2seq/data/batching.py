@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torchtext.data import batch as torchtext_batch
 
 from seq2seq.data.batch import Batch, batch_from_ragged
-from seq2seq.data.binarised import PairedIds
+from seq2seq.data.mixing import Pairs
 from seq2seq.errors import ConfigError
 
 Lengths = NDArray[np.int64]
@@ -52,14 +52,14 @@ def batch_order(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def fixed_batches(pairs: PairedIds, batch_tokens: int) -> Iterator[Batch]:
+def fixed_batches(pairs: Pairs, batch_tokens: int) -> Iterator[Batch]:
     """Yield all pairs sorted by length, for validation; a pair that exceeds the budget is a batch of its own."""
     longest, difference = _sort_keys(pairs.src_lengths, pairs.tgt_lengths)
     for indices in _cut(longest, np.lexsort((difference, longest)), batch_tokens):
         yield _batch(pairs, indices)
 
 
-def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
+def batches(pairs: Pairs, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
     """Yield the batches of an epoch's `order`, from position `start`."""
     for indices in order[start:]:
         yield _batch(pairs, indices)
@@ -78,7 +78,7 @@ def costliest(order: Sequence[Sequence[int]], src_lengths: Lengths, tgt_lengths:
     return int(np.argmax(cost(rows, src_len, tgt_len)))
 
 
-def _batch(pairs: PairedIds, indices: Sequence[int]) -> Batch:
+def _batch(pairs: Pairs, indices: Sequence[int]) -> Batch:
     return batch_from_ragged(pairs.src_rows(indices), pairs.tgt_rows(indices))
 
 

@@ -177,7 +177,7 @@ def write_pairs(
             if len(src.lengths) != len(tgt.lengths):
                 raise ValueError("one side of the text is shorter than the other")
             longest = np.maximum(src.lengths, tgt.lengths)
-            kept = longest < (np.inf if max_length is None else max_length)
+            kept = np.flatnonzero(longest < (np.inf if max_length is None else max_length))
             for side, rows in zip(SIDES, (src.rows(kept), tgt.rows(kept)), strict=True):
                 lengths[side].frombytes(rows.lengths.tobytes())
                 rows.ids.astype(np.int32).tofile(files[side])

@@ -57,6 +57,8 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
     )
     if config.max_line_bytes != SENTENCEPIECE_LINE_BYTES:  # an option that is set is a part of the model
         options["max_sentence_length"] = config.max_line_bytes
+    if config.user_symbols:
+        options["user_defined_symbols"] = config.user_symbols
     rules = None if config.normalization_rules is None else read_rules(config.normalization_rules)
     if rules is not None:
         options["normalization_rule_tsv"] = rules  # in the key; a file with these rules for SentencePiece

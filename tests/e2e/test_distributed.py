@@ -69,6 +69,20 @@ def test_two_ranks_equal_one_rank_with_two_micro_batches(tmp_path: Path, cache: 
     assert (uninterrupted / "train.log").read_text().count("step 24  validation") == 1  # one writer
 
 
+def test_two_ranks_read_the_same_pairs_of_a_mix(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "web.tsv").write_text("".join(f"the dog {i}\tder Hund {i}\n" for i in range(50)))
+    web = f"{{train: {{tsv: {tmp_path}/web.tsv}}, weight: 2, tag: '<web>'}}"
+    settings = ("training.max_steps=5", f"data.mix.web={web}")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    status, _, err = two_ranks(cache, tmp_path / "two", *settings).wait()
+    assert status == 0, err
+    one = Process(cache, tmp_path / "one", "hydra.run.dir=run", "training.micro_batches=2", *settings)
+    status, _, err = one.wait()
+    assert status == 0, err
+    assert_close_runs(tmp_path / "one/run", tmp_path / "two/run")
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(

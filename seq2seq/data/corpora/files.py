@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
-
-from seq2seq.config.data import DataConfig, FilesConfig
+from seq2seq.config.data import DataConfig
 from seq2seq.data.cleaning import clean
+from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.reading import is_given, read_parallel
-from seq2seq.data.splitting import hold_out
-from seq2seq.errors import DataError
 
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    train = clean(_read(config.train, "data.train"))
-    valid = _read(config.valid, "data.valid") if is_given(config.valid) else None
-    test = _read(config.test, "data.test") if is_given(config.test) else None
-    held_out = frozenset(name for name, text in (("valid", valid), ("test", test)) if text is None)
-    if held_out:
-        splits = hold_out(train, 0 if valid else config.valid_pairs, 0 if test else config.test_pairs)
-        train, valid, test = splits.train, valid or splits.valid, test or splits.test
-    assert valid is not None
-    assert test is not None
-    return Corpus(train, valid, {"test": test}, held_out=held_out)
+    train = clean(_read(config, "train"), config)
+    valid = _read(config, "valid") if is_given(config.valid) else None
+    test = _read(config, "test") if is_given(config.test) else None
+    return complete(train, valid, {} if test is None else {"test": test}, config)
+
+
+def load_given(config: DataConfig, key: str) -> Corpus:
+    """Return the corpus of the given files alone, from which nothing is held out; `key` is that of the corpus."""
+    valid = _read(config, "valid", key) if is_given(config.valid) else ParallelText([], [])
+    return Corpus(clean(_read(config, "train", key)), valid, given_tests(config, key))
+
+
+def given_tests(config: DataConfig, key: str) -> dict[str, ParallelText]:
+    """Return the test set of the given files; none if there are none."""
+    return {"test": _read(config, "test", key)} if is_given(config.test) else {}
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """See `load.Source`."""
-    return {"test": _read(config.test, "data.test")} if is_given(config.test) else load(config).tests
+    if is_given(config.test):
+        return {"test": _read(config, "test")}
+    return {} if config.test_datasets else load(config).tests
 
 
-def _read(files: FilesConfig, key: str) -> ParallelText:
-    """Read a parallel text after a check that none of its files would be waited for without end.
-
-    Raises:
-        DataError: a file is a named pipe or a device; standard input and `<(command)`, both under /dev, may be pipes.
-    """
-    for name in ("src", "tgt", "tsv"):
-        path = getattr(files, name)
-        try:
-            mode = os.stat(Path(path).expanduser()).st_mode if path else stat.S_IFREG
-        except (OSError, RuntimeError, ValueError):  # reading it says why
-            continue
-        is_open = stat.S_ISFIFO(mode) and Path(path).is_relative_to("/dev")
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or is_open):
-            raise DataError(f"{key}.{name}={path} is a pipe or a device: give a text file")
-    return read_parallel(files, key)
+def _read(config: DataConfig, part: str, key: str = "data") -> ParallelText:
+    return read_parallel(getattr(config, part), f"{key}.{part}", (config.src, config.tgt))
