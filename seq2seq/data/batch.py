@@ -106,3 +106,10 @@ def batch_from_ragged(src: RaggedIds, tgt: RaggedIds) -> Batch:
         tgt_in=tgt.padded(bos=True),
         tgt_out=tgt.padded(eos=True),
     )
+
+
+def ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the concatenated ranges of `sizes` numbers from `starts`."""
+    shifts = starts - (np.cumsum(sizes) - sizes)
+    ranges: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(shifts, sizes)
+    return ranges

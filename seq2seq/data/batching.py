@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchtext.data import batch as torchtext_batch
 
-from seq2seq.data.batch import Batch, batch_from_ragged
+from seq2seq.data.batch import Batch, batch_from_ragged, ranges
 from seq2seq.data.binarised import PairedIds
 from seq2seq.errors import ConfigError
 
@@ -84,7 +84,7 @@ def batch_order(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, s
         shuffled = rng.permutation(len(rows))
         firsts = (np.cumsum(rows) - rows)[shuffled]
         sizes.append(rows[shuffled])
-        order[filled : filled + len(window)] = by_length[_ranges(firsts, sizes[-1])]
+        order[filled : filled + len(window)] = by_length[ranges(firsts, sizes[-1])]
         filled += len(window)
     rows = np.concatenate(sizes)
     return BatchOrder(order, np.cumsum(rows) - rows)
@@ -151,13 +151,6 @@ def batch_size(new: int, count: int, size: int) -> int:
     """Return rows × longest row with a row of `new` tokens as number `count`; `size` is the value without it."""
     longest = size // (count - 1) if count > 1 else 0
     return count * max(longest, new)
-
-
-def _ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the concatenated ranges of `sizes` numbers from `starts`."""
-    shifts = starts - (np.cumsum(sizes) - sizes)
-    ranges: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(shifts, sizes)
-    return ranges
 
 
 def _check_budget(longest: Lengths, batch_tokens: int) -> None:

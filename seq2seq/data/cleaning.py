@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.text_store import collected
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -13,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def clean(text: ParallelText) -> ParallelText:
     """Return `text` as `cleaned` yields it."""
-    return ParallelText.from_pairs(list(cleaned(text)))
+    return collected(cleaned(text), text)
 
 
 def cleaned(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -6,26 +6,20 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from seq2seq.atomic_files import storage_errors
 from seq2seq.config.data import SamplingConfig
-from seq2seq.data.binarised import (
-    Encode,
-    PairedIds,
-    check_not_empty,
-    log_dropped,
-    prepare,
-    without_position,
-    write_pairs,
-)
+from seq2seq.data.binarised import PairedIds, check_not_empty, encode_all, log_dropped, prepare
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.subword_sampling import Sampler
+from seq2seq.data.shards import PairEncoder, ShardJob
+from seq2seq.data.text_store import taken
 from seq2seq.data.tokenizer import Tokenizer
 
 STALE_SEC = 3600.0
-SRC, TGT = 1, 2  # not 0: NumPy treats the seeds [a, b] and [a, b, 0, 0] as equal
 
 
 def epoch_pairs(
@@ -68,13 +62,9 @@ class SampledEpochs:
             ConfigError: the tokenizer has one segmentation only.
         """
         self._max_length, self._seed = max_length, seed
-        self._samplers = {
-            SRC: None if sampling.src is None else tokenizer.src_sampler(sampling.src),
-            TGT: None if sampling.tgt is None else tokenizer.tgt_sampler(sampling.tgt),
-        }
+        self._encoder = PairEncoder(tokenizer, sampling)
         self._text = self._possible(text)
         self._too_long = len(text) - len(self._text)
-        self._best = {SRC: without_position(tokenizer.encode_src), TGT: without_position(tokenizer.encode_tgt)}
         self._folder = cache / "sampled"
         self._logged = False
 
@@ -90,9 +80,9 @@ class SampledEpochs:
             remove_stale(self._folder)
             # A mapped file that cannot be deleted (Windows, NFS) is removed later by `remove_stale`.
             with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
-                encoders = self._encoder(SRC, epoch), self._encoder(TGT, epoch)
-                write_pairs(self._text, *encoders, self._max_length, Path(name), self._too_long)
-                pairs = PairedIds(Path(name))
+                self._encoder.seed = (self._seed, epoch)
+                shards = encode_all(ShardJob(self._text, self._encoder, self._max_length, Path(name)))
+                pairs = PairedIds(shards, self._too_long)
         check_not_empty(pairs, self._max_length)
         if not self._logged:
             log_dropped(pairs, self._max_length)
@@ -101,32 +91,20 @@ class SampledEpochs:
 
     def _possible(self, text: ParallelText) -> ParallelText:
         """Return `text` without the pairs that are too long in every segmentation: sampling one could take minutes."""
-        sides = [(text.src, self._samplers[SRC]), (text.tgt, self._samplers[TGT])]
-        too_long = {
-            i
-            for lines, sampler in sides
-            if sampler is not None
-            for i, line in enumerate(lines)
-            if sampler.always_reaches(line, self._max_length)
-        }
-        if not too_long:
-            return text
-        return ParallelText.from_pairs([pair for i, pair in enumerate(text) if i not in too_long])
-
-    def _encoder(self, side: int, epoch: int) -> Encode:
-        sampler = self._samplers[side]
-        return self._best[side] if sampler is None else _seeded(sampler, [self._seed, epoch, side])
-
-
-def _seeded(sampler: Sampler, seed: Sequence[int]) -> Encode:
-    return lambda lines, start: sampler.encode(lines, [*seed, start])
+        possible = np.ones(len(text), bool)
+        for lines, sampler in zip((text.src, text.tgt), self._encoder.samplers, strict=True):
+            if sampler is not None:
+                for i, line in enumerate(lines):
+                    if sampler.always_reaches(line, self._max_length):
+                        possible[i] = False
+        return text if possible.all() else taken(text, np.flatnonzero(possible))
 
 
 def remove_stale(folder: Path) -> None:
     """Remove the subfolders of killed processes: those in which no file was written for an hour."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process removes it at the same time
-            files = [path, *path.iterdir()]
+            files = [path, *path.rglob("*")]
             in_use = any(file.name.startswith(".nfs") for file in files)  # NFS renames deleted files that are open
             if not in_use and time.time() - max(file.stat().st_mtime for file in files) > STALE_SEC:
                 shutil.rmtree(path, ignore_errors=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from seq2seq.config.data import FilesConfig
@@ -27,18 +28,15 @@ def parse_tsv(data: bytes, name: str) -> ParallelText:
     Raises:
         DataError: a line with fewer than two columns; the message names it.
     """
-    return _columns(decoded(io.BytesIO(data), name), name)
+    return ParallelText.from_pairs(list(_columns(decoded(io.BytesIO(data), name), name)))
 
 
-def _columns(lines: Iterable[str], name: str) -> ParallelText:
-    text = ParallelText([], [])
+def _columns(lines: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         columns = line.split("\t", 2) if line.strip() else ["", ""]
         if len(columns) < 2:
             raise DataError(f"{name}, line {number}: no tab; expected source, tab, target")
-        text.src.append(columns[0])
-        text.tgt.append(columns[1])
-    return text
+        yield columns[0], columns[1]
 
 
 def is_given(files: FilesConfig) -> bool:
@@ -47,24 +45,30 @@ def is_given(files: FilesConfig) -> bool:
 
 
 def read_parallel(files: FilesConfig, key: str) -> ParallelText:
-    """Read one parallel text; error messages name its config key (`data.train`).
+    """Read one parallel text into memory; raises as `read_pairs`."""
+    return ParallelText.from_pairs(list(read_pairs(files, key)))
+
+
+def read_pairs(files: FilesConfig, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of one parallel text as they are read; error messages name its config key (`data.train`).
 
     Raises:
         ConfigError: neither src and tgt alone, nor tsv alone, is given.
         DataError: unreadable files, unequal numbers of lines, or no pair with text on both sides.
     """
     if files.tsv and not (files.src or files.tgt):
-        text = _columns(text_lines(Path(files.tsv).expanduser(), files.tsv), files.tsv)
-        names = files.tsv
+        pairs, names = _columns(text_lines(Path(files.tsv).expanduser(), files.tsv), files.tsv), files.tsv
     elif files.src and files.tgt and not files.tsv:
-        text = read_pair(files.src, files.tgt)
-        names = f"{files.src}, {files.tgt}"
+        pairs, names = _aligned(files.src, files.tgt), f"{files.src}, {files.tgt}"
     else:
         raise ConfigError(f"{key}: give either {key}.src and {key}.tgt, or {key}.tsv")
-    if not any(src.strip() and tgt.strip() for src, tgt in text):
-        complete = f": no pair is complete, all {len(text):,} have a blank side" if len(text) else ""
-        raise DataError(f"{key}: no text in {names}{complete}")
-    return text
+    total, complete = 0, False
+    for total, pair in enumerate(pairs, start=1):
+        complete = complete or all(map(str.strip, pair))
+        yield pair
+    if not complete:
+        problem = f": no pair is complete, all {total:,} have a blank side" if total else ""
+        raise DataError(f"{key}: no text in {names}{problem}")
 
 
 def read_pair(src: str | Path, tgt: str | Path) -> ParallelText:
@@ -73,7 +77,17 @@ def read_pair(src: str | Path, tgt: str | Path) -> ParallelText:
     Raises:
         DataError: a file is missing or not UTF-8, or the files differ in their number of lines.
     """
-    text = ParallelText(read_lines(src), read_lines(tgt))
-    if len(text.src) != len(text.tgt):
-        raise DataError(f"{src} has {len(text.src):,} lines but {tgt} has {len(text.tgt):,}: they are not parallel")
-    return text
+    return ParallelText.from_pairs(list(_aligned(src, tgt)))
+
+
+def _aligned(src: str | Path, tgt: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of two line-aligned files; raises as `read_pair`."""
+    counts = [0, 0]
+    sides = (text_lines(Path(path).expanduser(), str(path)) for path in (src, tgt))
+    for pair in zip_longest(*sides):
+        for side, line in enumerate(pair):
+            counts[side] += line is not None
+        if None not in pair:
+            yield pair
+    if counts[0] != counts[1]:
+        raise DataError(f"{src} has {counts[0]:,} lines but {tgt} has {counts[1]:,}: they are not parallel")

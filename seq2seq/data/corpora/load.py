@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import Protocol
 
 from seq2seq.config.data import DataConfig, DataName
@@ -11,6 +12,7 @@ from seq2seq.data.corpora import files, grammar, multi30k, tatoeba
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.reading import is_given
 from seq2seq.data.splitting import fold, remove_overlap
+from seq2seq.data.text_store import collected
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     The test sets stay those of a run without folds, so that scores are comparable. A test set held out of data.train
     may share sentences with a given data.valid; such validation pairs are dropped.
     """
-    text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
+    text = collected(chain(corpus.train, corpus.valid), corpus.train)
     if config.name is DataName.files and not is_given(config.test):
         text = remove_overlap(text, corpus.tests["test"])
     return clean(text).first(config.train_pairs)
