@@ -78,6 +78,14 @@ class TokenizerConfig:
         at_least=1,
         at_most=1_000_000,
     )
+    max_training_bytes: int = field(
+        30_000_000,
+        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning takes about "
+        "30 bytes of memory for each (unigram)",
+        unit="bytes",
+        at_least=1_000_000,
+        at_most=1_000_000_000_000,
+    )
     src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
     )

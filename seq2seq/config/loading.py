@@ -20,7 +20,11 @@ from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
-OLDER = {"data.tokenizer.normalization": "nmt_nfkc", "data.tokenizer.max_line_bytes": 4192}
+OLDER = {
+    "data.tokenizer.normalization": "nmt_nfkc",
+    "data.tokenizer.max_line_bytes": 4192,
+    "data.tokenizer.max_training_bytes": 1_000_000_000_000,
+}
 """Values of the keys that files of older versions lack and that now have another default."""
 
 

@@ -47,6 +47,7 @@ class PairedIds:
         self._ids: dict[str, list[Ids]] = {side: [] for side in SIDES}
         offsets: dict[str, list[Ids]] = {side: [] for side in SIDES}
         self.dropped = dropped
+        self.folder = shards[0].parent
         for folder in shards:
             try:
                 for side in SIDES:

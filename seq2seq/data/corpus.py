@@ -47,6 +47,14 @@ def lines_digest(lines: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def text_bytes(lines: Sequence[str]) -> int:
+    """Return the number of bytes of lines, each with a line feed; `StoredLines` of a whole file know theirs."""
+    known = getattr(lines, "bytes", None)
+    if known is not None:
+        return int(known)
+    return sum(len(joined(lines[start : start + DIGEST_LINES])) for start in range(0, len(lines), DIGEST_LINES))
+
+
 def joined(lines: Sequence[str]) -> bytes:
     """Return lines as bytes, each with a line feed at its end."""
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")

@@ -78,6 +78,11 @@ class StoredLines(Sequence[str]):
         return self._file.digest if len(self) == self._file.lines else None
 
     @property
+    def bytes(self) -> int | None:
+        """The number that `corpus.text_bytes` returns, if it is known: that of the whole file."""
+        return self._file.offsets[-1] if len(self) == self._file.lines else None
+
+    @property
     def folder(self) -> Path:
         """The folder of the file."""
         return self._file.path.parent
