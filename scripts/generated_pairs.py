@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-WORDS = 10_000
+WORDS = 6_000
 MEAN_LENGTH = 9
 CHUNK = 100_000
 ONSETS = "b d f g k l m n p r s t v w z br st tr sh".split()

@@ -57,7 +57,7 @@ def text_bytes(lines: Sequence[str]) -> int:
 
 def joined(lines: Sequence[str]) -> bytes:
     """Return lines as bytes, each with a line feed at its end."""
-    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+    return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
 
 
 @dataclass

@@ -109,7 +109,9 @@ class ShardJob:
 
     def _short(self, pairs: Iterable[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
         limit = self.max_length
-        return [pair for pair in pairs if limit is None or max(map(len, pair)) < limit]
+        if limit is None:
+            return list(pairs)
+        return [pair for pair in pairs if len(pair[0]) < limit and len(pair[1]) < limit]
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[np.generic], size: int) -> None:

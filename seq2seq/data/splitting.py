@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import logging
+import operator
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from seq2seq.errors import DataError
 log = logging.getLogger(__name__)
 
 MAX_COMPONENT_PAIRS = 8  # a held-out component contributes one pair; holding out a larger one would waste too many
-Pair = tuple[str, str]
+BLOCK_PAIRS = 10_000
 Numbers = NDArray[np.integer[Any]]
 
 
@@ -152,11 +153,12 @@ def remove_overlap(text: ParallelText, held_out: ParallelText) -> ParallelText:
 def _components(text: ParallelText) -> Components:
     """Return the distinct pairs of `text` and their components."""
     hashes, swapped, src, tgt = bytearray(), bytearray(), array("q"), array("q")
-    for pair in text:
-        hashes += _hash(pair)
-        swapped.append(pair[0] > pair[1])
-        src.append(hash(pair[0].lower()))
-        tgt.append(hash(pair[1].lower()))
+    for start in range(0, len(text), BLOCK_PAIRS):
+        lines = [list(side[start : start + BLOCK_PAIRS]) for side in (text.src, text.tgt)]
+        hashes += b"".join(map(_hash, *lines))
+        swapped += bytes(map(operator.gt, *lines))
+        for hashed, side in zip((src, tgt), lines, strict=True):
+            hashed.extend(map(hash, map(str.lower, side)))
     high, low = np.frombuffer(hashes, ">u8").reshape(-1, 2).T.astype(np.uint64)
     rows = np.lexsort((np.frombuffer(swapped, np.uint8), low, high))  # as the tuples (hash, pair)
     repeated = np.ones(max(0, len(rows) - 1), bool)
@@ -197,5 +199,6 @@ def _connect(component: Numbers, ends: Numbers, others: Numbers) -> None:
             component[:] = shorter
 
 
-def _hash(pair: Pair) -> bytes:
-    return hashlib.blake2b("\t".join(sorted(pair)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _hash(src: str, tgt: str) -> bytes:
+    pair = f"{src}\t{tgt}" if src <= tgt else f"{tgt}\t{src}"
+    return hashlib.blake2b(pair.encode("utf-8", "surrogatepass"), digest_size=16).digest()

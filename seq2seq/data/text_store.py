@@ -205,14 +205,14 @@ def _sorted_buckets(text: ParallelText, rows: NDArray[np.integer[Any]], folder: 
     for path in paths:
         path.touch()
     for start in range(0, len(text), BUCKET_PAIRS):
-        chunk = list(islice(pairs, BUCKET_PAIRS))
+        chunk = [f"{src}\n{tgt}" for src, tgt in islice(pairs, BUCKET_PAIRS)]
         buckets = bucket_of[start : start + BUCKET_PAIRS]
         by_bucket = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[by_bucket], np.arange(len(parts) + 1)).tolist()
         chosen = by_bucket.tolist()
         for path, begin, end in zip(paths, bounds, bounds[1:], strict=False):
             with path.open("ab") as file:
-                file.write(joined([line for i in chosen[begin:end] for line in chunk[i]]))
+                file.write(joined([chunk[i] for i in chosen[begin:end]]))
     for path, part in zip(paths, parts, strict=True):
         lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")
         path.unlink()
