@@ -1,4 +1,4 @@
-"""Write sentence pairs of invented words, as many as wanted: word frequencies are Zipf's, lengths those of news text."""
+"""Write sentence pairs of invented words, as many as wanted: frequencies of words are Zipf's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 WORDS = 6_000
 MEAN_LENGTH = 9
 CHUNK = 100_000
-ONSETS = "b d f g k l m n p r s t v w z br st tr sh".split()
-NUCLEI = "a e i o u ai ou".split()
+ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "st", "tr", "sh"]
+NUCLEI = ["a", "e", "i", "o", "u", "ai", "ou"]
 
 
 def write_pairs(src: Path, tgt: Path, pairs: int, seed: int = 1) -> None:

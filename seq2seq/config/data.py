@@ -80,8 +80,8 @@ class TokenizerConfig:
     )
     max_training_bytes: int = field(
         30_000_000,
-        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning takes about "
-        "30 bytes of memory for each (unigram)",
+        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning a unigram "
+        "vocabulary takes about 30 times as much memory",
         unit="bytes",
         at_least=1_000_000,
         at_most=1_000_000_000_000,

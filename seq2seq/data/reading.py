@@ -63,7 +63,8 @@ def read_pairs(files: FilesConfig, key: str) -> Iterator[tuple[str, str]]:
     else:
         raise ConfigError(f"{key}: give either {key}.src and {key}.tgt, or {key}.tsv")
     total, complete = 0, False
-    for total, pair in enumerate(pairs, start=1):
+    for pair in pairs:
+        total += 1
         complete = complete or all(map(str.strip, pair))
         yield pair
     if not complete:

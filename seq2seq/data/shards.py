@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -30,9 +30,7 @@ NUMBERS = (1, 2)  # of the sides in seeds; not 0: NumPy treats the seeds [a, b] 
 class PairEncoder:
     """Maps lines of either side to ids: to the best segmentation, or to one sampled from a seed."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, sampling: SamplingConfig | None = None, seed: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, sampling: SamplingConfig | None = None, seed: Sequence[int] = ()) -> None:
         """A side whose alpha is None uses its best segmentation; `seed` is that of the run and the epoch.
 
         Raises:
@@ -65,10 +63,11 @@ class ShardJob:
     encoder: PairEncoder
     max_length: int | None
     folder: Path
+    shard_pairs: int = field(default_factory=lambda: SHARD_PAIRS)
 
     def shards(self) -> list[Path]:
         """Return the folders of all shards; an empty text has one."""
-        return [self.folder / f"{number:05d}" for number in range(-(-len(self.text) // SHARD_PAIRS) or 1)]
+        return [self.folder / f"{number:05d}" for number in range(-(-len(self.text) // self.shard_pairs) or 1)]
 
     def write(self, number: int) -> None:
         """Write one shard.
@@ -76,8 +75,8 @@ class ShardJob:
         Raises:
             StorageError: it cannot be written.
         """
-        start = number * SHARD_PAIRS
-        write_folder(self.shards()[number], lambda folder: self._write(folder, start, start + SHARD_PAIRS))
+        start = number * self.shard_pairs
+        write_folder(self.shards()[number], lambda folder: self._write(folder, start, start + self.shard_pairs))
 
     def _write(self, folder: Path, start: int, stop: int) -> None:
         """Encode the pairs from `start` into the files of `folder`."""

@@ -88,8 +88,8 @@ def held_out_rows(text: ParallelText, valid: int, test: int) -> Rows:
     sets = (valid > 0) + (test > 0)
     if len(groups.firsts) <= sets or len(small) < sets:
         raise DataError(
-            f"{len(text):,} pairs in {len(groups.firsts):,} unrelated groups of sentences are too few to hold out validation "
-            "and test pairs; give data.valid and data.test"
+            f"{len(text):,} pairs in {len(groups.firsts):,} unrelated groups of sentences are too few to hold out "
+            "validation and test pairs; give data.valid and data.test"
         )
     if valid + test > len(small) // 10:
         limit = max(1, len(small) // 20)

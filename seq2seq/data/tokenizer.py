@@ -218,9 +218,7 @@ def _load(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     return processor
 
 
-def _encode(
-    processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str], threads: int
-) -> list[list[int]]:
+def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str], threads: int) -> list[list[int]]:
     if len(lines) < FEW_LINES:
         return [processor.encode(_utf8(line)) for line in lines]
     # Multithreaded, releases the GIL.

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Do the part of `python -m seq2seq.train KEY=VALUE …` that precedes the training: read and clean the text, hold out
-validation and test pairs, learn the vocabulary, and encode all pairs into the cache. A training run with these overrides
-then starts at once. A command that is killed goes on where it was; a second one finds everything done.
+validation and test pairs, learn the vocabulary, and encode all pairs into the cache. A training run with these
+overrides then starts at once. A command that is killed goes on where it was; a second one finds everything done.
 """
 REPORT_SEC = 10.0
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from seq2seq.atomic_files import part_folder, storage_errors
+from seq2seq.atomic_files import part_folder
 from seq2seq.config.data import DataConfig, FilesConfig
 from seq2seq.data.cached_folders import cached_folder
 from seq2seq.data.cleaning import cleaned
