@@ -316,7 +316,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; each benchmark accepts the flags of all and shows its own in its help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="{train,translate,data,overhead,load,prepare}"
+        dest="command", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}"
     )
     commands.add_parser("measure").add_argument("call", nargs=3)  # internal: a measuring process
     for name, benchmark in BENCHMARKS.items():

@@ -68,7 +68,7 @@ def damaged_file(folder: Path) -> Path | None:
     """Return the first file that is missing, cut or changed since it was written; None: all are intact."""
     stored = folder / CHECKSUMS_NAME
     try:
-        checksums = dict(json.loads(stored.read_text(encoding="utf-8")))
+        checksums: dict[str, int] = dict(json.loads(stored.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return stored
     for name, checksum in checksums.items():

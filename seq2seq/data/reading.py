@@ -85,10 +85,10 @@ def _aligned(src: str | Path, tgt: str | Path) -> Iterator[tuple[str, str]]:
     """Yield the pairs of two line-aligned files; raises as `read_pair`."""
     counts = [0, 0]
     sides = (text_lines(Path(path).expanduser(), str(path)) for path in (src, tgt))
-    for pair in zip_longest(*sides):
-        for side, line in enumerate(pair):
-            counts[side] += line is not None
-        if None not in pair:
-            yield pair
+    for source, target in zip_longest(*sides):
+        counts[0] += source is not None
+        counts[1] += target is not None
+        if source is not None and target is not None:
+            yield source, target
     if counts[0] != counts[1]:
         raise DataError(f"{src} has {counts[0]:,} lines but {tgt} has {counts[1]:,}: they are not parallel")

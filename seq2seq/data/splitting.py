@@ -160,13 +160,14 @@ def _components(text: ParallelText) -> Components:
         for hashed, side in zip((src, tgt), lines, strict=True):
             hashed.extend(map(hash, map(str.lower, side)))
     high, low = np.frombuffer(hashes, ">u8").reshape(-1, 2).T.astype(np.uint64)
-    rows = np.lexsort((np.frombuffer(swapped, np.uint8), low, high))  # as the tuples (hash, pair)
+    dtype = np.int32 if len(text) < 2**31 else np.int64
+    rows = np.lexsort((np.frombuffer(swapped, np.uint8), low, high)).astype(dtype)  # as the tuples (hash, pair)
     repeated = np.ones(max(0, len(rows) - 1), bool)
     for key in (high, low, np.frombuffer(swapped, np.uint8)):
         repeated &= key[rows[1:]] == key[rows[:-1]]
     rows = rows[np.concatenate([np.ones(min(1, len(rows)), bool), ~repeated])]
     del high, low, repeated
-    component = np.arange(len(rows))
+    component = np.arange(len(rows), dtype=dtype)
     edges = [_edges(np.frombuffer(side, np.int64)[rows]) for side in (src, tgt)]
     _connect(component, *(np.concatenate(ends) for ends in zip(*edges, strict=True)))
     firsts = np.flatnonzero(component == np.arange(len(rows)))
@@ -175,10 +176,10 @@ def _components(text: ParallelText) -> Components:
 
 def _edges(sentences: Numbers) -> tuple[Numbers, Numbers]:
     """Return the pairs whose sentence occurred before, and for each of them the first pair with this sentence."""
-    order = np.argsort(sentences, kind="stable")
+    order = np.argsort(sentences, kind="stable").astype(np.int32 if len(sentences) < 2**31 else np.int64)
     in_order = sentences[order]
     repeats = np.concatenate([np.zeros(min(1, len(order)), bool), in_order[1:] == in_order[:-1]])
-    first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(order))))
+    first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(order), dtype=order.dtype)))
     return order[repeats], order[first[repeats]]
 
 

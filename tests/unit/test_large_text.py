@@ -16,7 +16,7 @@ import pytest
 
 from seq2seq.cli.data import app
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
-from seq2seq.data import batching, shards, text_store
+from seq2seq.data import batching, binarised, shards, splitting, text_store
 from seq2seq.data.batching import batch_order
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpora.load import load_corpus
@@ -42,6 +42,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_store, "BUCKET_PAIRS", 11)
     monkeypatch.setattr(shards, "SHARD_PAIRS", 40)
     monkeypatch.setattr(shards, "CHUNK_PAIRS", 20)
+    monkeypatch.setattr(binarised, "usable_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,8 @@ def test_temporary_texts_are_removed(stored: ParallelText, tmp_path: Path) -> No
 
 def test_memory_hardly_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_store, "BLOCK_LINES", 100)
-    monkeypatch.setattr(text_store, "BUCKET_PAIRS", 1000)
+    monkeypatch.setattr(text_store, "BUCKET_PAIRS", 200)
+    monkeypatch.setattr(splitting, "BLOCK_PAIRS", 200)
 
     def peak(count: int) -> int:
         generated = ((f"source {i} {'word ' * 40}", f"target {i} {'Wort ' * 40}") for i in range(count))
@@ -134,8 +136,8 @@ def test_memory_hardly_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.M
         tracemalloc.stop()
         return size
 
-    few, many = peak(12_000), peak(36_000)
-    assert many - few < 24_000 * 150  # the pairs themselves are 400 bytes, and 600 as two strings
+    few, many = peak(3_000), peak(9_000)
+    assert many - few < 6_000 * 150  # the pairs themselves are 400 bytes, and 600 as two strings
 
 
 # --- the files of data=files -----------------------------------------------------------------------------------------
@@ -352,7 +354,7 @@ def test_a_vocabulary_reads_evenly_spaced_lines_of_both_sides(stored: ParallelTe
     total = text_bytes(TEXT.src) + text_bytes(TEXT.tgt)
     assert _evenly_spaced({"a": TEXT.src, "b": TEXT.tgt}, total) == {"a": TEXT.src, "b": TEXT.tgt}
     for text in (TEXT, stored):
-        chosen = _evenly_spaced({"a": text.src, "b": text.tgt}, total // 3)
+        chosen = _evenly_spaced({"a": text.src, "b": text.tgt}, total // 4 + 1)
         assert [*chosen["a"], *chosen["b"]] == [*TEXT.src, *TEXT.tgt][::4]
 
 

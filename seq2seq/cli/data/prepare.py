@@ -131,5 +131,5 @@ def _progress(pairs: int) -> Iterator[Callable[[int, int], None]]:
         yield move
 
 
-def _grouped(number: float) -> str:
+def _grouped(number: int | float) -> str:
     return f"{number:,.0f}"
