@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-import seq2seq
 from seq2seq.data.shards import ShardJob
 from seq2seq.data.text_store import is_stored
 from seq2seq.errors import StorageError
@@ -55,7 +54,7 @@ def write_shards(job: ShardJob, numbers: Sequence[int], cores: int, done: Callab
 @contextlib.contextmanager
 def _worker(job: ShardJob) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process that has received `job`; it ends at the end of the block."""
-    root = str(Path(seq2seq.__file__).parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "seq2seq.data.shard_workers"]
     environment = {**os.environ, "PYTHONPATH": path}
