@@ -315,9 +315,7 @@ def cell(figure: dict[str, float] | None) -> str:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; each benchmark accepts the flags of all and shows its own in its help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}"
-    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}")
     commands.add_parser("measure").add_argument("call", nargs=3)  # internal: a measuring process
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__, description=benchmark.__doc__)

@@ -32,14 +32,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("model", type=path_type, metavar="MODEL", help="model file or run folder")
     made.add_argument(
-        "--src", type=path_type, required=True, metavar="FILE", help="source text, one sentence a line (plain or .gz)"
+        "--src",
+        type=path_type,
+        required=True,
+        metavar="FILE",
+        help="source text, a sentence a line (plain or compressed)",
     )
     made.add_argument(
         "--tgt",
         type=path_type,
         required=True,
         metavar="FILE",
-        help="target text, line-aligned with --src (plain or .gz)",
+        help="target text, line-aligned with --src (plain or compressed)",
     )
     made.add_argument(
         "--output", type=path_type, metavar="FILE", help=f"output file (default: {SHORTLIST_NAME} beside the model)"

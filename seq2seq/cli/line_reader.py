@@ -84,16 +84,19 @@ def lines_of(name: str, strict: bool = False) -> Iterator[str]:
 
 
 def count_lines(names: Sequence[str]) -> int | None:
-    """Return the total number of lines of regular files; None if an input is a pipe or a device."""
+    """Return the total number of lines of regular files; None if an input is a pipe, a device or not text."""
     if not all(os.path.isfile(name) for name in names):  # standard input is none
         return None
     count = 0
-    for name in names:
-        with opened(name, name) as content:
-            block = b"\n"
-            for block in iter(lambda: content.read(2**20), b""):
-                count += block.count(b"\n")
-            count += not block.endswith(b"\n")
+    try:
+        for name in names:
+            with opened(name, name) as content:
+                block = b"\n"
+                for block in iter(lambda: content.read(2**20), b""):
+                    count += block.count(b"\n")
+                count += not block.endswith(b"\n")
+    except DataError:  # whoever reads the lines says why
+        return None
     return count
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 import zipfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from seq2seq.config.paths import path_list
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.run_folder import BEST_NAME
 
@@ -63,7 +65,15 @@ def check_not_input(name: str, inputs: Iterable[str]) -> None:
 
 def data_files(data: DataConfig) -> list[str]:
     """Return the files that a data config names."""
-    texts = [name for text in (data.train, data.valid, data.test) for name in (text.src, text.tgt, text.tsv)]
+    corpora = [data, *data.mix.values()]
+    texts = [
+        file
+        for corpus in corpora
+        for text in (corpus.train, corpus.valid, corpus.test)
+        for value in (text.src, text.tgt, text.tsv, text.table)
+        for path in path_list(value, "data")
+        for file in [path, *glob.glob(path, recursive=True)]
+    ]
     return [name for name in (*texts, data.tokenizer.src_model, data.tokenizer.tgt_model) if name]
 
 

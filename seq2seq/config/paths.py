@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from seq2seq.errors import ConfigError
 
@@ -26,3 +28,17 @@ def user_path(text: str, name: str, empty: str = EMPTY) -> str:
         if character in text:
             raise ConfigError(f"{name}={text!r} has a {word}: write one path")
     return os.path.expanduser(text)
+
+
+def path_list(value: Any, key: str) -> list[str]:
+    """Return the paths in the value of a key that holds one path, a list of paths, or None.
+
+    Raises:
+        ConfigError: the value is something else; names the key.
+    """
+    if value is None:
+        return []
+    paths = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    if not paths or not all(isinstance(path, str | int | float) for path in paths):
+        raise ConfigError(f"{key}={value}: give a file, or a list of files: [FILE,FILE]")
+    return [str(path) for path in paths]

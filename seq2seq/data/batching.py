@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torchtext.data import batch as torchtext_batch
 
-from seq2seq.data.batch import Batch, batch_from_ragged, ranges
-from seq2seq.data.binarised import PairedIds
+from seq2seq.data.batch import Batch, batch_from_ragged
+from seq2seq.data.mixing import Pairs
+from seq2seq.data.ragged import ragged_positions
 from seq2seq.errors import ConfigError
 
 Lengths = NDArray[np.integer[Any]]
@@ -84,7 +85,7 @@ def batch_order(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, s
         shuffled = rng.permutation(len(rows))
         firsts = (np.cumsum(rows) - rows)[shuffled]
         sizes.append(rows[shuffled])
-        order[filled : filled + len(window)] = by_length[ranges(firsts, sizes[-1])]
+        order[filled : filled + len(window)] = by_length[ragged_positions(firsts, sizes[-1])]
         filled += len(window)
     rows = np.concatenate(sizes)
     return BatchOrder(order, np.cumsum(rows) - rows)
@@ -100,7 +101,7 @@ def _windows(pairs: int, rng: np.random.Generator) -> Iterator[Lengths]:
         yield np.concatenate([np.arange(i * BLOCK_PAIRS, min(pairs, (i + 1) * BLOCK_PAIRS)) for i in window.tolist()])
 
 
-def fixed_batches(pairs: PairedIds, batch_tokens: int) -> Iterator[Batch]:
+def fixed_batches(pairs: Pairs, batch_tokens: int) -> Iterator[Batch]:
     """Yield all pairs sorted by length, for validation; a pair that exceeds the budget is a batch of its own."""
     longest, difference = _sort_keys(pairs.src_lengths, pairs.tgt_lengths)
     order = np.lexsort((difference, longest))
@@ -108,7 +109,7 @@ def fixed_batches(pairs: PairedIds, batch_tokens: int) -> Iterator[Batch]:
     yield from batches(pairs, BatchOrder(order, np.cumsum(rows) - rows))
 
 
-def batches(pairs: PairedIds, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
+def batches(pairs: Pairs, order: Sequence[Sequence[int]], start: int = 0) -> Iterator[Batch]:
     """Yield the batches of an epoch's `order`, from position `start`."""
     for position in range(start, len(order)):
         indices = order[position]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.atomic_files import storage_errors
-from seq2seq.data.batch import RaggedIds, ranges
 from seq2seq.data.cached_folders import damaged_file, remove_damaged
 from seq2seq.data.corpus import ParallelText, lines_digest
+from seq2seq.data.ragged import RaggedIds, ragged_positions
 from seq2seq.data.shard_workers import write_shards
 from seq2seq.data.shards import SIDES, PairEncoder, ShardJob
 from seq2seq.data.tokenizer import Tokenizer
@@ -46,6 +46,7 @@ class PairedIds:
         """
         self._ids: dict[str, list[Ids]] = {side: [] for side in SIDES}
         offsets: dict[str, list[Ids]] = {side: [] for side in SIDES}
+        self._files = tuple(shards), dropped
         self.dropped = dropped
         self.folder = shards[0].parent
         for folder in shards:
@@ -67,6 +68,9 @@ class PairedIds:
         self._firsts = self._starts - np.arange(len(sizes))  # first pair of each shard
         self._reads = 0
 
+    def __reduce__(self) -> tuple[type[PairedIds], tuple[tuple[Path, ...], int]]:
+        return PairedIds, self._files
+
     def __len__(self) -> int:
         return len(self._offsets["src"]) - len(self._starts)
 
@@ -85,6 +89,10 @@ class PairedIds:
     def tgt_rows(self, indices: Sequence[int]) -> RaggedIds:
         """Return the target ids of several pairs."""
         return self._rows("tgt", indices)
+
+    def span(self, side: str, begin: int, end: int) -> RaggedIds:
+        """Return the ids of one side ("src" or "tgt") of the pairs from `begin` to `end`."""
+        return self._rows(side, range(begin, end))
 
     @property
     def src_lengths(self) -> NDArray[np.int32]:
@@ -109,7 +117,8 @@ class PairedIds:
         ids = np.empty(int(lengths.sum()), self._ids[side][0].dtype)
         for shard in np.unique(shards).tolist():
             own = shards == shard
-            ids[ranges(places[own], lengths[own])] = self._ids[side][shard][ranges(begins[own], lengths[own])]
+            found = self._ids[side][shard][ragged_positions(begins[own], lengths[own])]
+            ids[ragged_positions(places[own], lengths[own])] = found
         self._reads += 1
         if self._reads % RELEASE_READS == 0:
             self._release()

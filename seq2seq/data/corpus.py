@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 DIGEST_LINES = 1_000
 
@@ -73,8 +74,30 @@ class Corpus:
     tests: dict[str, ParallelText]
     tokenizer_text: ParallelText | None = None  # default: `train`
     held_out: frozenset[str] = frozenset()
+    mix: dict[str, Corpus] = field(default_factory=dict)
+    """Further corpora by name; an empty `valid`, and no `tests`, where none is given."""
 
     def held_out_texts(self) -> dict[str, ParallelText]:
-        """Return the sets that `held_out` names."""
+        """Return the sets that `held_out` names, and NAME.SET for those of `mix`."""
+        others = {f"{name}.{part}": text for name, own in self.mix.items() for part, text in own.own_held_out().items()}
+        return self.own_held_out() | others
+
+    def own_held_out(self) -> dict[str, ParallelText]:
+        """Return the sets that `held_out` names, without those of `mix`."""
         sets = {"valid": self.valid, **self.tests}
         return {name: sets[name] for name in sorted(self.held_out)}
+
+    def all_tests(self) -> dict[str, ParallelText]:
+        """Return the test sets by name, NAME.SET for those of `mix`."""
+        others = {f"{name}.{test}": text for name, own in self.mix.items() for test, text in own.tests.items()}
+        return self.tests | others
+
+    def vocabulary_text(self) -> ParallelText:
+        """Return the text that the tokenizer is trained on: that of all corpora."""
+        text = self.tokenizer_text or self.train
+        if not self.mix:
+            return text
+        texts = [text, *(own.train for own in self.mix.values())]
+        from seq2seq.data.text_store import collected  # which imports this module
+
+        return collected(chain.from_iterable(texts), text)

@@ -7,17 +7,17 @@ disk are written by several processes (`shard_workers`), which import this modul
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
 from seq2seq.config.data import SamplingConfig
 from seq2seq.data.cached_folders import write_folder
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.ragged import RaggedIds
 from seq2seq.data.tokenizer import Tokenizer
 
 SHARD_PAIRS = 100_000
@@ -47,12 +47,24 @@ class PairEncoder:
     def __reduce__(self) -> tuple[type[PairEncoder], tuple[Tokenizer, SamplingConfig, tuple[int, ...]]]:
         return PairEncoder, (self.tokenizer, self._sampling, self.seed)
 
-    def encode(self, side: int, lines: Sequence[str], start: int) -> list[list[int]]:
+    def encode(self, side: int, lines: Sequence[str], start: int) -> RaggedIds:
         """Return the ids of `lines`, the first of which is number `start` of its text; `side` is 0 for the source."""
         sampler = self.samplers[side]
         if sampler is not None:
-            return sampler.encode(lines, [*self.seed, NUMBERS[side], start])
-        return (self.tokenizer.encode_tgt if side else self.tokenizer.encode_src)(lines)
+            return RaggedIds.from_lists(sampler.encode(lines, [*self.seed, NUMBERS[side], start]))
+        return RaggedIds.from_lists((self.tokenizer.encode_tgt if side else self.tokenizer.encode_src)(lines))
+
+
+@runtime_checkable  # for the type checks of the tests
+class Encoder(Protocol):
+    """A `PairEncoder`, or what changes the lines before; other processes get a copy."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose ids `encode` returns."""
+
+    def encode(self, side: int, lines: Sequence[str], start: int) -> RaggedIds:
+        """See `PairEncoder.encode`."""
 
 
 @dataclass
@@ -60,7 +72,7 @@ class ShardJob:
     """A text to encode into `folder`, except pairs with a side of more than `max_length` tokens, EOS included."""
 
     text: ParallelText
-    encoder: PairEncoder
+    encoder: Encoder
     max_length: int | None
     folder: Path
     shard_pairs: int = field(default_factory=lambda: SHARD_PAIRS)
@@ -90,13 +102,17 @@ class ShardJob:
                 _write_header(file, dtype, 0)
             for begin in range(0, len(part), CHUNK_PAIRS):
                 src, tgt = (
-                    self.encoder.encode(side, lines[begin : begin + CHUNK_PAIRS], start + begin)
+                    self.encoder.encode(side, list(lines[begin : begin + CHUNK_PAIRS]), start + begin)
                     for side, lines in enumerate((part.src, part.tgt))
                 )
-                kept = self._short(zip(src, tgt, strict=True))
-                for side, file in enumerate(files):
-                    lengths[side].extend(len(pair[side]) for pair in kept)
-                    np.fromiter(chain.from_iterable(pair[side] for pair in kept), dtypes[side]).tofile(file)
+                if len(src.lengths) != len(tgt.lengths):
+                    raise ValueError("one side of the text is shorter than the other")
+                longest = np.maximum(src.lengths, tgt.lengths)
+                kept = np.flatnonzero(longest < (np.inf if self.max_length is None else self.max_length))
+                for side, (file, rows) in enumerate(zip(files, (src, tgt), strict=True)):
+                    short = rows if len(kept) == len(longest) else rows.rows(kept)
+                    lengths[side].frombytes(short.lengths.astype(np.int64).tobytes())
+                    short.ids.astype(dtypes[side]).tofile(file)
             for file, dtype, sizes in zip(files, dtypes, lengths, strict=True):
                 file.seek(0)
                 _write_header(file, dtype, sum(sizes))
@@ -105,12 +121,6 @@ class ShardJob:
             np.cumsum(sizes, out=offsets[1:])
             np.save(folder / f"{name}_offsets.npy", offsets.astype(np.min_scalar_type(int(offsets[-1]))))
         np.save(folder / "dropped.npy", np.int64(len(part) - len(lengths[0])))
-
-    def _short(self, pairs: Iterable[tuple[list[int], list[int]]]) -> list[tuple[list[int], list[int]]]:
-        limit = self.max_length
-        if limit is None:
-            return list(pairs)
-        return [pair for pair in pairs if len(pair[0]) < limit and len(pair[1]) < limit]
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[np.generic], size: int) -> None:

@@ -18,7 +18,7 @@ import sentencepiece
 
 from seq2seq.config.data import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.special_ids import SPECIAL_IDS, UNK_ID
 from seq2seq.data.subword_sampling import Sampler
 from seq2seq.data.vocabulary_training import train_model
 from seq2seq.errors import ConfigError
@@ -107,6 +107,20 @@ class Tokenizer:
         """Return the target pieces as readable strings."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
 
+    def src_symbols(self, symbols: Sequence[str]) -> list[int]:
+        """Return the source ids of symbols, each of which is one token.
+
+        Raises:
+            ConfigError: the vocabulary lacks one.
+        """
+        ids = [int(self._src.piece_to_id(symbol)) for symbol in symbols]
+        if UNK_ID in ids:
+            raise ConfigError(
+                f"the vocabulary has no token {symbols[ids.index(UNK_ID)]!r}: a given one must have been trained with "
+                "it (data.tokenizer.user_symbols, or SentencePiece's --user_defined_symbols)"
+            )
+        return ids
+
     def src_words(self, line: str, spans: Spans | None = None) -> list[int | None]:
         """Return for each piece of `encode_src([line])[0]` the index of its word in `spans` (default: `line.split()`).
 
@@ -167,6 +181,7 @@ class Tokenizer:
             StorageError: the cache cannot be written.
         """
         tokenizer = cls._train(text, config, cache)
+        tokenizer.src_symbols(config.user_symbols)
         tokenizer._log_changed(text.tgt[:CHECKED_LINES])
         return tokenizer
 

@@ -126,6 +126,8 @@ def fingerprint(corpus: Corpus) -> str:
     for text in (corpus.train, corpus.valid, *(corpus.tests[name] for name in sorted(corpus.tests))):
         _add(digest, text.src)
         _add(digest, text.tgt)
+    for name, other in corpus.mix.items():
+        _add(digest, [name, fingerprint(other)])
     return digest.hexdigest()
 
 

@@ -91,7 +91,11 @@ def shorten_tgt() -> None:
             ["data.train.src=src.gz"],
             ["/src.gz: truncated or corrupt gzip file"],
         ),
-        (lambda: write("src.gz", b"BZh91AY&SY"), ["data.train.src=src.gz"], ["/src.gz: a bzip2 file, not text"]),
+        (
+            lambda: write("src.gz", b"BZh91AY&SY"),
+            ["data.train.src=src.gz"],
+            ["/src.gz: truncated or corrupt bzip2 file"],
+        ),
         (lambda: write("src", b"a\nb\0\n"), [], ["/src, line 2: a NUL byte"]),
         (lambda: None, ["data.train.tgt=null"], ["data.train: give either data.train.src and data.train.tgt"]),
         (lambda: None, ["data.train.tsv=src"], ["data.train: give either data.train.src and data.train.tgt"]),

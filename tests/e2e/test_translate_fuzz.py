@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.cli.line_reader import lines_of
-from seq2seq.data.text_file import FORMATS
+from seq2seq.data.formats.compression import COMPRESSIONS
+from seq2seq.data.text_file import REFUSED
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, save_model
@@ -102,7 +103,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
 
 def is_text(content: bytes) -> bool:
     """Return False if the command refuses the file as a whole."""
-    return not content.startswith((*FORMATS,)) and b"\0" not in content.partition(b"\n")[0]
+    return not content.startswith((*COMPRESSIONS, *REFUSED)) and b"\0" not in content.partition(b"\n")[0]
 
 
 def lines_in(content: bytes) -> list[str]:

@@ -18,7 +18,7 @@ from hydra_cli import Launcher
 from seq2seq.config.data import DataConfig, DataName, TextNormalization
 from seq2seq.config.error_messages import nearest_key
 from seq2seq.config.field import Effect, effects, is_group, walk
-from seq2seq.config.loading import config_dir, to_config, to_dict
+from seq2seq.config.loading import config_dir, to_config, to_dict, to_yaml, with_known_paths
 from seq2seq.config.schema import Config
 from seq2seq.config.training import PrecisionName, TrainingConfig
 from seq2seq.errors import ConfigError
@@ -89,7 +89,7 @@ def test_every_key_stands_in_a_yaml_file_of_its_group() -> None:
 
 def flat(content: dict[str, Any], prefix: str) -> Iterator[str]:
     for key, value in content.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:  # an empty dictionary of named groups is a value
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
@@ -103,6 +103,31 @@ def test_the_schema_has_the_defaults_of_the_default_run(start: Launcher) -> None
 def test_paths_are_kept_in_full(start: Launcher, tmp_path: Path) -> None:
     config = composed(start, "data.root=here", "data.train.tsv='~/x.tsv'")
     assert (config.data.root, config.data.train.tsv) == (str(tmp_path / "here"), str(Path("~/x.tsv").expanduser()))
+
+
+def test_lists_and_patterns_of_paths_are_kept_in_full(start: Launcher, tmp_path: Path) -> None:
+    given = ["data.train.src=[~/a.en,'b c.en',part-*.en]", "data.train.tgt=part-?.de", "data.test.table=[x]"]
+    data = composed(start, "data=files", "data.src=en", "data.tgt=de", *given).data
+    assert data.train.src == [str(Path("~/a.en").expanduser()), f"{tmp_path}/b c.en", f"{tmp_path}/part-*.en"]
+    assert (data.train.tgt, data.test.table) == (f"{tmp_path}/part-?.de", [f"{tmp_path}/x"])
+
+
+def test_lists_of_paths_of_a_model_are_used_only_inside_its_folder(tmp_path: Path) -> None:
+    inside, outside = [f"{tmp_path}/a", f"{tmp_path}/${{oc.env:HOME}}"], [f"{tmp_path}/a", "/etc/passwd"]
+    files = {"train": {"src": inside, "tgt": outside}, "test": {"table": outside}}
+    config = to_config({**LEAST, "data": {**LEAST["data"], **files}})
+    assert to_dict(to_config(to_dict(config))) == to_dict(config)
+    known = with_known_paths(config, tmp_path, None).data
+    assert (known.train.src, known.train.tgt, known.test.table) == (inside, None, None)
+    (tmp_path / "run").write_text(to_yaml(config), encoding="utf-8")
+    assert with_known_paths(config, tmp_path, tmp_path / "run").data == config.data
+
+
+@pytest.mark.parametrize("value", [{"a": "b"}, [], [None], [["a"]], [{}]])
+@pytest.mark.parametrize("name", ["src", "table"])
+def test_a_path_is_text_or_a_list(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^data\.valid\.{name}=.*: give a file, or a list of files"):
+        to_config({**LEAST, "data": {**LEAST["data"], "valid": {name: value}}})
 
 
 def test_the_run_folder_is_named_after_the_corpus(start: Launcher) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from seq2seq.cli.data import app
+from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
 from seq2seq.data import batching, binarised, shards, splitting, text_store
 from seq2seq.data.batching import batch_order
@@ -222,13 +223,13 @@ def test_shards_hold_what_one_block_holds(
         assert getattr(found, f"{side}_lengths").tolist() == getattr(expected, f"{side}_lengths").tolist()
 
 
-def test_a_sampled_epoch_does_not_depend_on_the_shards(
+def test_a_sampled_and_augmented_epoch_does_not_depend_on_the_shards(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, stored: ParallelText
 ) -> None:
-    sampling = SamplingConfig(src=0.2, tgt=0.2)
-    found = rows(epoch_pairs(stored, tokenizer, sampling, 100, 1, tmp_path)(3))
+    data = DataConfig(src="en", tgt="de", sampling=SamplingConfig(src=0.2), augment=AugmentConfig(upper=0.3))
+    found = rows(epoch_pairs(stored, tokenizer, data, 100, 1, tmp_path)(3))
     monkeypatch.setattr(shards, "SHARD_PAIRS", 1000)
-    assert rows(epoch_pairs(TEXT, tokenizer, sampling, 100, 1, tmp_path)(3)) == found
+    assert rows(epoch_pairs(TEXT, tokenizer, data, 100, 1, tmp_path)(3)) == found
 
 
 def test_a_shard_without_a_pair_is_skipped(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from seq2seq.cli.line_reader import count_lines, lines_of
 from seq2seq.config.data import FilesConfig
@@ -19,6 +20,8 @@ from seq2seq.data.cleaning import clean
 from seq2seq.data.reading import read_lines, read_parallel
 from seq2seq.data.text_file import text_lines
 from seq2seq.errors import ConfigError, DataError
+
+COMPRESS = (gzip.compress, lzma.compress, bz2.compress, zstandard.compress)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,8 @@ from seq2seq.errors import ConfigError, DataError
     ],
 )
 @pytest.mark.parametrize(
-    "compress", [bytes, gzip.compress, lambda data: b"".join(map(gzip.compress, (data[:3], data[3:])))]
+    "compress",
+    [bytes, *COMPRESS, *(lambda data, c=c: c(data[:3]) + c(data[3:]) for c in COMPRESS)],  # also several streams
 )
 @pytest.mark.parametrize("name", ["text", "text.gz"])  # the name does not matter
 def test_only_a_line_feed_ends_a_line(
@@ -77,9 +81,9 @@ GOOD_GZIP = gzip.compress(b"a line\n" * 100)
         ("utf-32", "ok\n".encode("utf-32"), "UTF-16 text: convert it"),
         ("mac", b"one\rtwo\r", "its lines end in CR: convert it with tr"),
         ("archive.zip", ZIP.getvalue(), "a zip archive, or an office document, not text: unpack or export it first"),
-        ("text.xz", lzma.compress(b"a line\n"), "an xz file, not text"),
-        ("text.bz2", bz2.compress(b"a line\n", 1), "a bzip2 file, not text"),
-        ("text.zst", b"\x28\xb5\x2f\xfd\x20\x07a line\n", "a zstd file, not text"),
+        ("text.xz", lzma.compress(b"a line\n")[:-4], "truncated or corrupt xz file"),
+        ("text.bz2", bz2.compress(b"a line\n", 1)[:-4], "truncated or corrupt bzip2 file"),
+        ("text.zst", b"\x28\xb5\x2f\xfd\x20\x07a line\n", "truncated or corrupt zstd file"),
         ("table.parquet", b"PAR1\x15\x04\x15\x10", "a Parquet file, not text"),
         ("program", b"\x7fELF\x02\x01\n\0", "a program, not text"),
         ("zip.gz", gzip.compress(ZIP.getvalue()), "a zip archive"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 from collections.abc import Iterator
 
 from seq2seq.cli.process_options import CommandParser
@@ -10,41 +12,79 @@ from seq2seq.errors import ConfigError
 
 
 def add_pair_inputs(parser: CommandParser) -> None:
-    """Add the positional arguments."""
+    """Add the positional arguments, and the options that choose columns."""
     parser.add_argument(
         "inputs",
         metavar="FILE, KEY=VALUE",
         nargs="+",
-        help="two line-aligned files, or one file of columns; or overrides of the data config, for example "
-        "data=tatoeba data.src=en data.tgt=es: its training text",
+        help="two line-aligned files, or one file of columns (CSV, TSV, JSON Lines, TMX or Parquet; -: standard "
+        "input), plain or compressed (gz, xz, bz2, zst); or overrides of the data config, for example data=tatoeba "
+        "data.src=en data.tgt=es: its training text",
     )
+    columns = parser.add_argument_group("columns of one file")
+    for side, place in (("src", "first"), ("tgt", "second")):
+        name = "source" if side == "src" else "target"
+        columns.add_argument(
+            f"--{side}-column",
+            metavar="NAME",
+            help=f"{name} column: its name, its place (from 1), or a dotted path in JSON and Parquet (default: the "
+            f"column named by --{side}-lang, or {side}, or {name}; in CSV and TSV else the {place})",
+        )
+        columns.add_argument(
+            f"--{side}-lang", metavar="CODE", help=f"{name} language: needed for TMX, and a usual name of columns"
+        )
 
 
 def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Yield the sentence pairs of the inputs, as they are in the files.
+    """Return an iterator over the sentence pairs of the inputs, as they are in the files, which it reads bit by bit.
 
     Raises:
-        ConfigError: files and overrides are mixed, more than two files, or an invalid override.
-        DataError: a file is missing or damaged.
+        ConfigError: files and overrides are mixed, too many files, options without their partner, or an invalid
+            override.
+        DataError: a file is missing or damaged; maybe only when the iterator comes to it.
     """
     from seq2seq.config.data import FilesConfig
-    from seq2seq.data.reading import read_parallel
+    from seq2seq.data.formats.columns import Columns
+    from seq2seq.data.formats.table import table_pairs
+    from seq2seq.data.reading import read_pairs, with_text
 
-    overrides = [text for text in args.inputs if "=" in text]
-    files = [text for text in args.inputs if "=" not in text]
+    overrides = [text for text in args.inputs if is_override(text)]
+    files = [text for text in args.inputs if not is_override(text)]
     if overrides and files:
         raise ConfigError(f"{files[0]}, {overrides[0]}: give either files or overrides")
+    if (args.src_lang is None) != (args.tgt_lang is None):
+        raise ConfigError("give both of --src-lang and --tgt-lang, or neither")
+    languages = None if args.src_lang is None else (args.src_lang, args.tgt_lang)
+    columns = Columns(args.src_column, args.tgt_column, languages)
     if overrides:
+        if columns.given or languages:
+            raise ConfigError(f"{overrides[0]}: with overrides, give columns and languages as overrides, too")
         return _corpus(overrides)
     if len(files) > 2:
         raise ConfigError(f"{len(files)} files: give two line-aligned files, or one file of columns")
-    names = FilesConfig(src=files[0], tgt=files[1]) if len(files) == 2 else FilesConfig(tsv=files[0])
-    return iter(read_parallel(names, "FILE"))
+    if files == ["-"]:
+        return with_text(table_pairs(0, "standard input", columns), "FILE", ["standard input"])
+    if "-" in files:
+        raise ConfigError("standard input (-) is read as one file of columns: give no second file")
+    names = FilesConfig(src=files[0], tgt=files[1]) if len(files) == 2 else FilesConfig(table=files[0])
+    names.src_column, names.tgt_column = columns.src, columns.tgt
+    return read_pairs(names, "FILE", languages, columns.options)
+
+
+def is_override(text: str) -> bool:
+    """Return True for KEY=VALUE; a file may have such a name, too."""
+    return "=" in text and not os.path.lexists(text)
 
 
 def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:
     from seq2seq.cli.hydra_errors import composed
+    from seq2seq.cli.override_paths import full_paths
+    from seq2seq.config.data import DataName
     from seq2seq.config.loading import to_config
     from seq2seq.data.corpora.load import load_corpus
+    from seq2seq.data.reading import read_pairs
 
-    return iter(load_corpus(to_config(composed(overrides)).data).train)
+    data = to_config(composed(full_paths(overrides))).data
+    if data.name is DataName.files:  # all of the text, which may be larger than memory
+        return itertools.islice(read_pairs(data.train, "data.train", (data.src, data.tgt)), data.train_pairs)
+    return iter(load_corpus(data).train)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.cli.process_options import CommandParser
 
 if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
     from seq2seq.config.schema import Config
-    from seq2seq.data.binarised import PairedIds
+    from seq2seq.data.corpus import Corpus
+    from seq2seq.data.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +57,44 @@ def main(args: argparse.Namespace) -> int | None:
 
 def prepared(config: Config) -> dict[str, Any]:
     """Prepare the data of a run and return what was prepared; raises as `train`."""
-    from seq2seq.data.binarised import log_dropped, prepare
+    from seq2seq.config.data import MAIN
+    from seq2seq.data.augmentation import vocabulary_text
     from seq2seq.data.corpora.load import load_corpus
     from seq2seq.data.download import cache_dir
     from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.vocabulary_size import resolve_size
     from seq2seq.training.fine_tuning import load_pretrained
 
-    cache, seconds = cache_dir(config.data.cache_dir), {}
-    max_length = min(config.data.max_length, config.training.batch_tokens)
+    seconds: dict[str, float] = {}
+    cache = cache_dir(config.data.cache_dir)
     with _timed(seconds, "text"):
         corpus = load_corpus(config.data)
     with _timed(seconds, "vocabulary"):
-        tokenizer = load_pretrained(config, None).tokenizer or Tokenizer.train(
-            corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache
-        )
-    with _timed(seconds, "encoding"), _progress(len(corpus.train)) as progress:
+        tokenizer = load_pretrained(config, None).tokenizer
+        if tokenizer is None:
+            text = vocabulary_text(corpus.vocabulary_text(), config.data.augment)
+            tokenizer = Tokenizer.train(text, resolve_size(text, config.data.vocabulary, cache), cache)
+    with _timed(seconds, "encoding"):
+        corpora = {
+            name: _encoded(part, config.data.corpora()[name], config.training.batch_tokens, tokenizer)
+            for name, part in {MAIN: corpus, **corpus.mix}.items()
+        }
+    main_corpus = corpora.pop(MAIN)
+    vocabulary = [tokenizer.src_size, tokenizer.tgt_size]
+    return main_corpus | ({"mix": corpora} if corpora else {}) | {"vocabulary": vocabulary, "seconds": seconds}
+
+
+def _encoded(corpus: Corpus, data: DataConfig, batch_tokens: int, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Encode one corpus and return what was prepared; `tokens` are those of both sides, EOS included."""
+    from seq2seq.data.binarised import log_dropped, prepare
+    from seq2seq.data.download import cache_dir
+
+    cache = cache_dir(data.cache_dir)
+    # As `epoch_batches.CorpusPairs`: augmentation changes the lengths, and prepares without a limit.
+    max_length = None if data.augment.active else min(data.max_length, batch_tokens)
+    if len(corpus.valid):
         prepare(corpus.valid, tokenizer, None, cache)
+    with _progress(len(corpus.train)) as progress:
         pairs = prepare(corpus.train, tokenizer, max_length, cache, progress)
     log_dropped(pairs, max_length)
     return {
@@ -79,15 +103,8 @@ def prepared(config: Config) -> dict[str, Any]:
         "too_long": pairs.dropped,
         "valid": len(corpus.valid),
         "tests": {name: len(text) for name, text in corpus.tests.items()},
-        "tokens": _tokens(pairs),
-        "vocabulary": [tokenizer.src_size, tokenizer.tgt_size],
-        "seconds": seconds,
+        "tokens": [int(lengths.sum(dtype="int64")) for lengths in (pairs.src_lengths, pairs.tgt_lengths)],
     }
-
-
-def _tokens(pairs: PairedIds) -> list[int]:
-    """Return the tokens of both sides, EOS included."""
-    return [int(lengths.sum(dtype="int64")) for lengths in (pairs.src_lengths, pairs.tgt_lengths)]
 
 
 @contextmanager
