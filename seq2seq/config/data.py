@@ -180,6 +180,14 @@ class TokenizerConfig:
         at_least=1,
         at_most=1_000_000,
     )
+    max_training_bytes: int = field(
+        30_000_000,
+        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning a unigram "
+        "vocabulary takes about 30 times as much memory",
+        unit="bytes",
+        at_least=1_000_000,
+        at_most=1_000_000_000_000,
+    )
     src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
     )
