@@ -30,10 +30,17 @@ def progress(
     if total is None or not watched:
         yield lambda lines: None
         return
+    with bar(total, done) as advance:
+        yield advance
+
+
+@contextlib.contextmanager
+def bar(total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr and yield a function that advances it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total, completed=done)
-        yield lambda lines: bar.advance(task, lines)
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("", total=total, completed=done)
+        yield lambda steps: shown.advance(task, steps)

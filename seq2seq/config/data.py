@@ -180,6 +180,14 @@ class TokenizerConfig:
         at_least=1,
         at_most=1_000_000,
     )
+    max_training_bytes: int = field(
+        30_000_000,
+        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning a unigram "
+        "vocabulary takes about 30 times as much memory",
+        unit="bytes",
+        at_least=1_000_000,
+        at_most=1_000_000_000_000,
+    )
     src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
     )
@@ -218,6 +226,14 @@ class MixConfig:
     train: FilesConfig = field(FilesConfig, "training text (name=files)")
     valid: FilesConfig = field(FilesConfig, "validation text (name=files), which is logged beside data.valid")
     test: FilesConfig = field(FilesConfig, "test text (name=files)")
+    datasets: list[str] = field(list, "as data.datasets (name=mtdata)")
+    corpus: str | None = field(None, "as data.corpus (name=opus)")
+    version: str | None = field(None, "as data.version (name=opus)")
+    dataset: str | None = field(None, "as data.dataset (name=huggingface)")
+    subset: str | None = field(None, "as data.subset (name=huggingface)")
+    splits: SplitsConfig = field(SplitsConfig, "as data.splits (name=huggingface)")
+    columns: ColumnsConfig = field(ColumnsConfig, "as data.columns (name=huggingface)")
+    clean: Clean | None = field(None, "filters of the training text; null: data.clean")
     train_pairs: int | None = field(
         None, "use only the first N training pairs; null: all", unit="pairs", at_least=1, at_most=MAX_COUNT
     )
@@ -344,8 +360,9 @@ class DataConfig:
     def _of(self, entry: MixConfig) -> DataConfig:
         own = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
         own["root"] = entry.root or (self.root if entry.name is self.name else None)
-        own |= {"src": entry.src or self.src, "tgt": entry.tgt or self.tgt}
-        return dataclasses.replace(self, mix={}, fold=None, overfit_pairs=None, **own)
+        own |= {"src": entry.src or self.src, "tgt": entry.tgt or self.tgt, "clean": entry.clean or self.clean}
+        none = {"mix": {}, "fold": None, "overfit_pairs": None, "valid_datasets": [], "test_datasets": []}
+        return dataclasses.replace(self, **{**none, **own})
 
     def of_test(self, name: str) -> DataConfig:
         """Return the settings of the corpus of a test set, which is named CORPUS.SET, or SET in the main corpus."""

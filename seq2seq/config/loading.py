@@ -25,6 +25,7 @@ OLDER = {
     "data.clean": "none",
     "data.tokenizer.normalization": "nmt_nfkc",
     "data.tokenizer.max_line_bytes": 4192,
+    "data.tokenizer.max_training_bytes": 1_000_000_000_000,
 }
 """Values of the keys that files of older versions lack and that now have another default."""
 

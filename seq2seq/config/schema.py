@@ -15,7 +15,7 @@ from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import DataConfig, DataName, PieceType, TextNormalization
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
-from seq2seq.config.mix import check_mix
+from seq2seq.config.mix import check_mix, corpus_key
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
@@ -45,15 +45,16 @@ class Config:
 
 
 def _check_data(data: DataConfig) -> None:
-    for part in ("train", "valid", "test"):
-        for name in ("src", "tgt", "tsv", "table"):
-            path_list(getattr(getattr(data, part), name), f"data.{part}.{name}")
+    for corpus, own in data.corpora().items():
+        for part in ("train", "valid", "test"):
+            for name in ("src", "tgt", "tsv", "table"):
+                path_list(getattr(getattr(own, part), name), f"{corpus_key(corpus)}.{part}.{name}")
+        _check_source(own, corpus_key(corpus))
     check_augment(data.augment)
     if data.fold_of and data.overfit_pairs is not None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"
         )
-    _check_source(data)
     sampled = data.sampling.src is not None or data.sampling.tgt is not None
     if sampled and data.tokenizer.type in (PieceType.char, PieceType.word):
         raise ConfigError(
@@ -71,8 +72,9 @@ def _check_data(data: DataConfig) -> None:
     check_mix(data)
 
 
-def _check_source(data: DataConfig) -> None:
-    """Check that no key of another source is set, where it would be ignored."""
+def _check_source(data: DataConfig, group: str) -> None:
+    """Check that no key of another source is set in `group`, where it would be ignored."""
+    key_of_source = "data" if group == "data" else f"{group}.name"
     name = DataName.mtdata if data.name is DataName.wmt else data.name
     keys: dict[DataName, dict[str, Any]] = {
         DataName.mtdata: {"datasets": data.datasets},
@@ -82,7 +84,10 @@ def _check_source(data: DataConfig) -> None:
     for source, values in keys.items():
         for key, value in values.items():
             if value and name is not source:
-                raise ConfigError(f"data.{key} is a key of data={source}, but data.name={data.name}: set data={source}")
+                raise ConfigError(
+                    f"{group}.{key} is a key of {key_of_source}={source}, but {group}.name={data.name}: set "
+                    f"{key_of_source}={source}"
+                )
     if data.valid_datasets and any(vars(data.valid).values()):
         raise ConfigError("data.valid and data.valid_datasets are both set: set one")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.edits import Pair, copied, noise, punctuation, spacing, title, typos, upper
+from seq2seq.data.text_store import collected
 
 AUGMENT = 3  # after epoch_pairs.SRC and TGT: seeds of other random numbers of an epoch
+CHUNK_PAIRS = 10_000
 KINDS = ("case", "punctuation", "typos", "spacing", "copies", "noise")
 VOCABULARY_EDITS = ("upper", "title", "punctuation")
 """Edits of the text from which a vocabulary is learned: those with words of their own."""
@@ -66,7 +68,11 @@ def vocabulary_text(text: ParallelText, augment: AugmentConfig) -> ParallelText:
     chosen = {kind: p for kind, p in augment.probabilities().items() if kind in VOCABULARY_EDITS}
     if not any(chosen.values()):
         return text
-    pairs = list(text)
-    for i, pair in Augmenter(chosen, 0).edited(text.src, text.tgt, 0, 0).items():
-        pairs[i] = pair
-    return ParallelText.from_pairs(pairs)
+    return collected(_edited(text, Augmenter(chosen, 0)), text)
+
+
+def _edited(text: ParallelText, augmenter: Augmenter) -> Iterator[Pair]:
+    for start in range(0, len(text), CHUNK_PAIRS):
+        src, tgt = (list(side[start : start + CHUNK_PAIRS]) for side in (text.src, text.tgt))
+        edited = augmenter.edited(src, tgt, 0, start)
+        yield from (edited.get(i, pair) for i, pair in enumerate(zip(src, tgt, strict=True)))

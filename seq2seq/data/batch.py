@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor
 
+from seq2seq.data.ragged import RaggedIds
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
 
 
@@ -63,65 +61,23 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
-def ragged_positions(begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of lists of these lengths that begin at `begins` in one array."""
-    shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the array
-    positions: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
-    return positions
-
-
-@dataclass(frozen=True)
-class RaggedIds:
-    """Lists of ids of unequal length, concatenated into one array."""
-
-    ids: NDArray[np.integer[Any]]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def from_lists(cls, lists: Sequence[Sequence[int]]) -> RaggedIds:
-        """Concatenate lists."""
-        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-        return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
-
-    def rows(self, indices: NDArray[np.int64]) -> RaggedIds:
-        """Return these lists, in this order."""
-        begins, lengths = (np.cumsum(self.lengths) - self.lengths)[indices], self.lengths[indices]
-        return RaggedIds(self.ids[ragged_positions(begins, lengths)], lengths)
-
-    def after(self, prefix: Sequence[int]) -> RaggedIds:
-        """Return the lists with `prefix` before each."""
-        size, lengths = len(prefix), self.lengths + len(prefix)
-        places = ((np.cumsum(lengths) - lengths)[:, None] + np.arange(size)).ravel()
-        ids = np.empty(int(lengths.sum()), self.ids.dtype)
-        own = np.ones(len(ids), bool)
-        own[places] = False
-        ids[places], ids[own] = np.tile(np.asarray(prefix, self.ids.dtype), len(lengths)), self.ids
-        return RaggedIds(ids, lengths)
-
-    def replaced(self, indices: Sequence[int], new: RaggedIds) -> RaggedIds:
-        """Return these lists with those of `new` at `indices`."""
-        begins, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths.copy()
-        begins[indices] = len(self.ids) + np.cumsum(new.lengths) - new.lengths
-        lengths[indices] = new.lengths
-        return RaggedIds(np.concatenate([self.ids, new.ids])[ragged_positions(begins, lengths)], lengths)
-
-    def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
-        """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""
-        longest = int(self.lengths.max())
-        matrix = np.full((len(self.lengths), bos + longest + eos), PAD_ID, np.int64)
-        real = np.arange(longest) < self.lengths[:, None]
-        matrix[:, bos : bos + longest][real] = self.ids
-        if bos:
-            matrix[:, 0] = BOS_ID
-        if eos:
-            matrix[np.arange(len(matrix)), bos + self.lengths] = EOS_ID
-        return torch.from_numpy(matrix)
+def padded(rows: RaggedIds, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
+    """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""
+    longest = int(rows.lengths.max())
+    matrix = np.full((len(rows.lengths), bos + longest + eos), PAD_ID, np.int64)
+    real = np.arange(longest) < rows.lengths[:, None]
+    matrix[:, bos : bos + longest][real] = rows.ids
+    if bos:
+        matrix[:, 0] = BOS_ID
+    if eos:
+        matrix[np.arange(len(matrix)), bos + rows.lengths] = EOS_ID
+    return torch.from_numpy(matrix)
 
 
 def pad(lists: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
     """Return id lists as one matrix, padded on the right with PAD_ID, and their lengths."""
     rows = RaggedIds.from_lists(lists)
-    return rows.padded(), torch.from_numpy(rows.lengths)
+    return padded(rows), torch.from_numpy(rows.lengths)
 
 
 def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Batch:
@@ -132,8 +88,8 @@ def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Ba
 def batch_from_ragged(src: RaggedIds, tgt: RaggedIds) -> Batch:
     """Build the batch of `make_batch` without a Python object per id."""
     return Batch(
-        src_ids=src.padded(eos=True),
+        src_ids=padded(src, eos=True),
         src_lengths=torch.from_numpy(src.lengths + 1),
-        tgt_in=tgt.padded(bos=True),
-        tgt_out=tgt.padded(eos=True),
+        tgt_in=padded(tgt, bos=True),
+        tgt_out=padded(tgt, eos=True),
     )

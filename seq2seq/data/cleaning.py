@@ -9,6 +9,7 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.filters.pipeline import Pipeline
 from seq2seq.data.filters.presets import HARMLESS, PRESETS, pipeline
+from seq2seq.data.text_store import collected
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 def clean(text: ParallelText, config: DataConfig | None = None) -> ParallelText:
     """Return `text` as `cleaned` yields it."""
-    return ParallelText.from_pairs(list(cleaned(text, config)))
+    return collected(cleaned(text, config), text)
 
 
 def cleaned(pairs: Iterable[tuple[str, str]], config: DataConfig | None = None) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from seq2seq.config.data import MAIN, DataConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
-from seq2seq.data.batching import Cost, batch_order, batches, costliest
+from seq2seq.data.batching import BatchOrder, Cost, batch_order, batches, costliest
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
@@ -94,6 +94,6 @@ class EpochBatches:
         position = costliest(order, pairs.src_lengths, pairs.tgt_lengths, cost)
         return next(batches(pairs, order, position))
 
-    def _order(self, epoch: int) -> list[list[int]]:
+    def _order(self, epoch: int) -> BatchOrder:
         pairs, training = self._pairs_of(epoch), self._training
         return batch_order(pairs.src_lengths, pairs.tgt_lengths, training.batch_tokens, training.seed, epoch)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.data.batch import Batch, RaggedIds
+from seq2seq.data.batch import Batch
 from seq2seq.data.binarised import PairedIds
+from seq2seq.data.ragged import RaggedIds
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)

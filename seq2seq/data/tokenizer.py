@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -44,6 +44,10 @@ class Tokenizer:
         self._models = {"src": src} if tgt is None else {"src": src, "tgt": tgt}
         self._src = _load(src, names[0])
         self._tgt = self._src if tgt is None else _load(tgt, names[1])
+        self.threads = -1  # that encode; -1: SentencePiece chooses
+
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, bytes]], Tokenizer], tuple[dict[str, bytes]]]:
+        return Tokenizer.from_bytes, (self.to_bytes(),)
 
     @property
     def joint(self) -> bool:
@@ -72,11 +76,11 @@ class Tokenizer:
 
     def encode_src(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of source lines, without special ids."""
-        return _encode(self._src, lines)
+        return _encode(self._src, lines, self.threads)
 
     def encode_tgt(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of target lines, without special ids."""
-        return _encode(self._tgt, lines)
+        return _encode(self._tgt, lines, self.threads)
 
     def src_sampler(self, alpha: float) -> Sampler:
         """Return a sampler of segmentations of source lines.
@@ -229,10 +233,11 @@ def _load(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     return processor
 
 
-def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str]) -> list[list[int]]:
+def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str], threads: int) -> list[list[int]]:
     if len(lines) < FEW_LINES:
         return [processor.encode(_utf8(line)) for line in lines]
-    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines])  # multithreaded, releases the GIL
+    # Multithreaded, releases the GIL.
+    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines], num_threads=threads)
     return ids
 
 

@@ -16,6 +16,7 @@ import sentencepiece
 
 from seq2seq.atomic_files import new_folder
 from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.data.corpus import text_bytes
 from seq2seq.data.normalization_rules import read_rules
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.errors import ConfigError, DataError
@@ -44,8 +45,9 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
         DataError: a side has no text that can be read, or SentencePiece rejects the text.
         StorageError: the cache cannot be written.
     """
-    lines = [line for side, text in sides.items() for line in _readable(text, side, config.max_line_bytes)]
-    lines = lines[:: -(-len(lines) // MAX_TRAINING_LINES) or 1]
+    lines: list[str] = []
+    for side, text in _evenly_spaced(sides, config.max_training_bytes).items():
+        lines += _readable(text, side, config.max_line_bytes)
     options: dict[str, Any] = dict(
         model_type=config.type.name,
         vocab_size=config.vocab_size,
@@ -81,6 +83,17 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
     with new_folder(path.parent) as folder:
         (folder / path.name).write_bytes(writer.getvalue())
     return writer.getvalue()
+
+
+def _evenly_spaced(sides: Mapping[str, Sequence[str]], max_bytes: int) -> dict[str, Sequence[str]]:
+    """Return every n-th line of all sides: at most MAX_TRAINING_LINES lines, and about `max_bytes` bytes."""
+    lines = sum(map(len, sides.values()))
+    step = max(-(-lines // MAX_TRAINING_LINES), -(-sum(map(text_bytes, sides.values())) // max_bytes), 1)
+    chosen, before = {}, 0
+    for side, text in sides.items():
+        chosen[side] = text if step == 1 else text[-before % step :: step]
+        before += len(text)
+    return chosen
 
 
 def _readable(lines: Sequence[str], side: str, max_bytes: int) -> list[str]:

@@ -155,7 +155,7 @@ def _add(digest: blake2b, lines: Sequence[str]) -> None:
     """Hash the number of lines, their lengths and their text, so that different lists of lines hash differently."""
     digest.update(len(lines).to_bytes(8, "little"))
     for start in range(0, len(lines), LINES):
-        chunk = lines[start : start + LINES]
+        chunk = list(lines[start : start + LINES])
         digest.update(np.fromiter(map(len, chunk), dtype="<i8", count=len(chunk)).tobytes())
         digest.update("".join(chunk).encode("utf-8", "surrogatepass"))
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import seq2seq
 from seq2seq import evaluate, score, translate
 from seq2seq.data.corpus import ParallelText
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.metrics_file import EventKind, read_events
+from seq2seq.train import Run, train
 
 pytestmark = pytest.mark.slow
 
@@ -65,20 +65,20 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> seq2seq.train.Run:
+def run(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Run:
     folder = tmp_path_factory.mktemp("run") / "run"
-    return seq2seq.train([*arguments, "training.max_steps=200", "training.validate_every_steps=100"], folder)
+    return train([*arguments, "training.max_steps=200", "training.validate_every_steps=100"], folder)
 
 
 @pytest.fixture(scope="module")
-def translator(run: seq2seq.train.Run) -> Translator:
+def translator(run: Run) -> Translator:
     return run.translator(device="cpu")
 
 
 SOURCES = [src for src, _ in rows(99, 60, copied) if src != " ".join(reversed(src.split()))]
 
 
-def test_the_tag_decides_the_output(translator: Translator, run: seq2seq.train.Run) -> None:
+def test_the_tag_decides_the_output(translator: Translator, run: Run) -> None:
     for language, change in (("same", copied), ("back", reversed_)):
         expected = [" ".join(change(line.split())) for line in SOURCES]
         outputs = translator.translate(SOURCES, tgt_lang=language)
@@ -92,7 +92,7 @@ def test_the_tag_decides_the_output(translator: Translator, run: seq2seq.train.R
     assert min(scores.chrf.value for scores in run.scores.values()) > 70
 
 
-def test_the_log_shows_every_corpus(run: seq2seq.train.Run) -> None:
+def test_the_log_shows_every_corpus(run: Run) -> None:
     events = list(read_events(run.folder / "metrics.jsonl"))
     shares = [event["token_shares"] for event in events if event["event"] == EventKind.step]
     assert all(share["main"] == pytest.approx(0.5, abs=0.1) for share in shares)
@@ -126,7 +126,7 @@ def command(
 
 
 def test_translate_takes_the_language(
-    run: seq2seq.train.Run, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, text = str(run.folder), f"--text={SOURCES[0]}"
     outputs = {
@@ -156,9 +156,7 @@ def test_translate_takes_the_language(
     assert third["error"] == '"tgt_lang" must be a string'
 
 
-def test_score_and_evaluate_take_the_language(
-    run: seq2seq.train.Run, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_score_and_evaluate_take_the_language(run: Run, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model, text = str(run.folder), ParallelText.from_pairs(rows(7, 20, reversed_))
     for name, lines in (("src", text.src), ("tgt", text.tgt)):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
@@ -186,9 +184,9 @@ def test_score_and_evaluate_take_the_language(
 
 def test_a_resumed_run_equals_one_without_a_stop(tmp_path: Path, arguments: list[str]) -> None:
     settings = [*arguments, "training.schedule=constant", "data.mix.back.weight=3", "training.log_every_steps=1"]
-    whole = seq2seq.train([*settings, "training.max_steps=9"], tmp_path / "whole").folder
-    part = seq2seq.train([*settings, "training.max_steps=5"], tmp_path / "part").folder
-    seq2seq.train([f"training.resume={part}", "training.max_steps=9"])
+    whole = train([*settings, "training.max_steps=9"], tmp_path / "whole").folder
+    part = train([*settings, "training.max_steps=5"], tmp_path / "part").folder
+    train([f"training.resume={part}", "training.max_steps=9"])
     states = [torch.load(folder / "last.pt", weights_only=True) for folder in (whole, part)]
     for name, tensor in states[0]["network"].items():
         assert torch.equal(tensor, states[1]["network"][name]), name

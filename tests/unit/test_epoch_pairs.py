@@ -17,7 +17,7 @@ from seq2seq.config.data import DataConfig, PieceType, SamplingConfig, Tokenizer
 from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import binarised
+from seq2seq.data import shards
 from seq2seq.data.batch import Batch
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
@@ -85,7 +85,7 @@ def test_the_same_text_on_both_sides_is_segmented_differently(tmp_path: Path, to
 def test_a_text_that_occurs_twice_is_segmented_differently(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binarised, "CHUNK_PAIRS", len(TEXT))
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", len(TEXT))
     twice = ParallelText(TEXT.src * 2, TEXT.tgt * 2)
     for side in rows(epoch_pairs(twice, tokenizer, data_of(BOTH), 100, 1, tmp_path)(0)):
         assert side[: len(TEXT)] != side[len(TEXT) :]

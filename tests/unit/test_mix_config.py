@@ -40,6 +40,12 @@ def test_a_corpus_is_added_by_naming_its_keys(tmp_path: Path, monkeypatch: pytes
     assert [(own.name, own.src, own.tgt, own.mix) for own in others] == [(DataName.files, main.src, main.tgt, {})] * 2
     assert data_files(config.data) == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert config.data.vocabulary.user_symbols == ["<B>"]
+    opus = checked(
+        "data.valid_datasets=[wmt13]", "data.clean=strict", "data.mix.o={name: opus, corpus: X, clean: none}"
+    )
+    own = opus.data.corpora()["o"]
+    assert (str(own.clean), own.corpus, own.valid_datasets) == ("none", "X", [])
+    assert str(checked("data.clean=strict", "data.mix.w={}").data.corpora()["w"].clean) == "strict"
     assert to_config(to_dict(config)) == config
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     stored = from_yaml(tmp_path / "config.yaml")
@@ -82,6 +88,8 @@ def test_languages_have_the_tag_of_their_first_corpus() -> None:
         (["data.mix.web.train.scr=a"], "unknown key 'data.mix.web.train.scr'"),
         (["data.mix.web=3"], "data.mix.web is not a corpus"),
         (["data.mix.web=null"], "data.mix.web is not a corpus"),
+        (["data.mix.web.corpus=Tatoeba"], "data.mix.web.corpus is a key of data.mix.web.name=opus, but"),
+        (["data.mix.web.train.src={a: b}"], "data.mix.web.train.src"),
         (["data.mix=3"], "data.mix: "),
         (["data.mix.web.name=webb"], "data.mix.web.name: Invalid value 'webb'"),
         (["data.mix.web.weight=many"], "data.mix.web.weight: Value 'many'"),

@@ -64,5 +64,6 @@ def test_the_table_shows_what_each_variant_loses(monkeypatch: pytest.MonkeyPatch
     assert capitals.split()[-1] == f"{100 - upper.bleu.value:.2f}"
     assert misspelt.split()[-1] == f"{100 - typos.bleu.value:.2f}"
     assert [line.partition(":")[0] for line in rest if line] == [
-        "BLEU", "chrF", "TER", "BLEU tok lc", "BLEU of test.upper", "chrF of test.upper"
+        "BLEU (test, test.typos)", "BLEU (test.upper)", "chrF (test, test.typos)", "chrF (test.upper)", "TER",
+        "BLEU tok lc",
     ]  # fmt: skip

@@ -69,7 +69,7 @@ def _splits(config: DataConfig) -> list[str]:
 
 
 def _rows(config: DataConfig, split: str) -> ParallelText:
-    text = ParallelText([], [])
+    sources, targets = [], []
     where = f"{_place(config)}, {split}"
     options = ("data.columns.src", "data.columns.tgt")
     columns = Columns(config.columns.src, config.columns.tgt, (config.src, config.tgt), options)
@@ -79,8 +79,9 @@ def _rows(config: DataConfig, split: str) -> ParallelText:
         for number, row in enumerate(rows, start=1):
             if number == 1:
                 src, tgt = columns.choose(list(_names(row)), where)
-            text.src.append(_value(row, src, f"{where}, row {number}"))
-            text.tgt.append(_value(row, tgt, f"{where}, row {number}"))
+            sources.append(_value(row, src, f"{where}, row {number}"))
+            targets.append(_value(row, tgt, f"{where}, row {number}"))
+    text = ParallelText(sources, targets)
     if not any(source.strip() and target.strip() for source, target in text):
         raise DataError(f"{where}: no pair has text on both sides, of {len(text):,} rows")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import Protocol
 
 from seq2seq.config.data import DataConfig, DataName
@@ -13,6 +14,7 @@ from seq2seq.data.corpora.mix import add_mix, mix_tests
 from seq2seq.data.corpora.named_sets import named_sets
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.splitting import fold, remove_overlap
+from seq2seq.data.text_store import collected
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     The test sets stay those of a run without folds, so that scores are comparable. A test set held out of data.train
     may share sentences with a given data.valid; such validation pairs are dropped.
     """
-    text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
+    text = collected(chain(corpus.train, corpus.valid), corpus.train)
     if "test" in corpus.held_out:
         text = remove_overlap(text, corpus.tests["test"])
     return clean(text, config).first(config.train_pairs)
