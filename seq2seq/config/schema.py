@@ -61,10 +61,10 @@ def _check_data(data: DataConfig) -> None:
             f"data.sampling needs data.tokenizer.type=unigram or bpe: {data.tokenizer.type} has only one segmentation "
             "of a text"
         )
-    rules, name = data.tokenizer.normalization_rules, data.tokenizer.normalization
-    if rules is not None and name is not TextNormalization.identity:
+    rules, normalization = data.tokenizer.normalization_rules, data.tokenizer.normalization
+    if rules is not None and normalization is not TextNormalization.identity:
         raise ConfigError(
-            f"data.tokenizer.normalization={name} and data.tokenizer.normalization_rules={rules} are two sets of "
+            f"data.tokenizer.normalization={normalization} and data.tokenizer.normalization_rules={rules} are two sets of "
             "rules: set one"
         )
     if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
