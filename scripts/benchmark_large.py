@@ -40,6 +40,7 @@ def prepare_generated(settings: Settings, pairs: int) -> dict[str, float]:
         files = folder / "train.en", folder / "train.de"
         write_pairs(*files, pairs)
         overrides = ["data=files", "data.src=en", "data.tgt=de", f"data.cache_dir={folder}"]
+        overrides.append(f"data.tokenizer.vocab_size={settings.vocab}")
         overrides += [f"data.train.{side}={file}" for side, file in zip(("src", "tgt"), files, strict=True)]
         command = [sys.executable, "-m", "seq2seq.data", "prepare", *overrides, "--json"]
         prepared = json.loads((measured := watched(command))["output"])
@@ -64,7 +65,7 @@ def train_on_prepared(settings: Settings, overrides: list[str]) -> dict[str, Any
     config = to_config(composed(overrides))
     corpus = load_corpus(config.data)
     fingerprint(corpus)
-    tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
+    tokenizer = Tokenizer.train(corpus.vocabulary_text(), config.data.vocabulary, cache_dir(config.data.cache_dir))
     data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
     first_batch: list[float] = []
 
