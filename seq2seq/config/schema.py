@@ -47,8 +47,8 @@ class Config:
 def _check_data(data: DataConfig) -> None:
     for corpus, own in data.corpora().items():
         for part in ("train", "valid", "test"):
-            for name in ("src", "tgt", "tsv", "table"):
-                path_list(getattr(getattr(own, part), name), f"{corpus_key(corpus)}.{part}.{name}")
+            for file in ("src", "tgt", "tsv", "table"):
+                path_list(getattr(getattr(own, part), file), f"{corpus_key(corpus)}.{part}.{file}")
         _check_source(own, corpus_key(corpus))
     check_augment(data.augment)
     if data.fold_of and data.overfit_pairs is not None:

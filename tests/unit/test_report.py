@@ -1,5 +1,6 @@
 """The table of scores, on a terminal and in a pipe."""
 
+import dataclasses
 import io
 import re
 import sys
@@ -9,9 +10,10 @@ import pytest
 from seq2seq.evaluation.metrics import Score, Scores
 from seq2seq.evaluation.report import print_scores
 
+SIGNATURES = [f"signature {value}" for value in (5.0, 20.125, 131.5, 6.25)]
 RESULTS = {
-    "test": Scores(2, *(Score(value, f"signature {value}") for value in (5.0, 20.125, 131.5, 6.25))),
-    "a longer name": Scores(1000, *(Score(value, "not printed") for value in (34.567, 60.0, 48.0, 100.0))),
+    "test": Scores(2, *map(Score, (5.0, 20.125, 131.5, 6.25), SIGNATURES)),
+    "a longer name": Scores(1000, *map(Score, (34.567, 60.0, 48.0, 100.0), SIGNATURES)),
 }
 
 
@@ -33,6 +35,20 @@ def test_a_pipe_gets_aligned_columns_and_the_signatures_once(monkeypatch: pytest
         "a longer name  34.57  60.00   48.00       100.00      1,000",
         "",
         "BLEU: signature 5.0",
+        "chrF: signature 20.125",
+        "TER: signature 131.5",
+        "BLEU tok lc: signature 6.25",
+    ]
+
+
+def test_signatures_that_differ_name_their_test_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the BLEU tokenizers of two target languages do."""
+    scores = RESULTS["test"]
+    other = dataclasses.replace(scores, bleu=Score(1.0, "signature zh"))
+    print_scores({"test": scores, "zh.test": other, "more": scores})
+    assert capsys.readouterr().out.splitlines()[5:] == [
+        "BLEU (test, more): signature 5.0",
+        "BLEU (zh.test): signature zh",
         "chrF: signature 20.125",
         "TER: signature 131.5",
         "BLEU tok lc: signature 6.25",
