@@ -12,6 +12,7 @@ with and without noise, and the validation BLEU of each is appended to --results
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -168,7 +169,8 @@ def train_all(noisy: Sequence[tuple[str, Pair]], args: argparse.Namespace) -> No
     with tempfile.TemporaryDirectory() as folder:
         for number, (condition, seed) in enumerate(missing[: args.at_most]):
             text = [pair for kind, pair in noisy if kind == CLEAN or condition != CONDITIONS[0]]
-            bleu = trained_bleu(text, condition, seed, args, Path(folder, str(number)))
+            with contextlib.redirect_stdout(sys.stderr):  # the test prints translations
+                bleu = trained_bleu(text, condition, seed, args, Path(folder, str(number)))
             with args.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"condition": condition, "seed": seed, "bleu": bleu}) + "\n")
     print("\n| text, data.clean | validation BLEU |\n|---|---|")

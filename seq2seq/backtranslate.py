@@ -7,6 +7,7 @@ Caswell et al. 2019.
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import re
 import sys
@@ -20,6 +21,7 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     load_translator,
     model_list,
     path_type,
@@ -41,8 +43,7 @@ from seq2seq.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from seq2seq.inference.synthetic_pairs import SyntheticPair
-    from seq2seq.inference.translator import Translator
+    from seq2seq.inference.synthetic_pairs import Score, SyntheticPair
 
 DEFAULT_TAG = "<BT>"
 METHODS: dict[str, dict[str, Any]] = {
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("files", metavar="FILE", nargs="*", help="target text, one sentence a line (default: -, stdin)")
     add_ensemble_weights(made)
     add_shortlist(made)
+    add_tgt_lang(made)
     made.add_argument(
         "--method",
         choices=tuple(METHODS),
@@ -100,6 +102,11 @@ def parser() -> argparse.ArgumentParser:
         "-|H(s|t) - H(t|s)| - (H(s|t) + H(t|s))/2, dual conditional cross-entropy per piece (default score: log p per "
         "piece of the synthetic source)",
     )
+    filters.add_argument(
+        "--forward-tgt-lang",
+        metavar="CODE",
+        help="language of the text, for a --forward-model with several",
+    )
     add_search_options(made)
     process = add_process_options(made)
     process.add_argument("--strict", action="store_true", help="stop at bytes that are not UTF-8 and at NUL bytes")
@@ -113,18 +120,23 @@ def backtranslate(args: argparse.Namespace) -> None:
     logging.basicConfig(format="warning: %(message)s")
     models, files = model_list(args.model), [user_path(file, "FILE") for file in args.files] or ["-"]
     _apply_method(args)
+    if args.forward_tgt_lang and not args.forward_model:
+        raise ConfigError("--forward-tgt-lang needs --forward-model")
     search_overrides(args)
     forward = [args.forward_model] if args.forward_model else []
     check_inputs(files)
     check_outputs(args, [*files, *models, *forward, *filter(None, [args.shortlist])])
     translator = load_translator(args, models)
-    opposite = _load_forward(args, translator.device) if forward else None
+    opposite = _forward_score(args, translator.device) if forward else None
     options = search_overrides(args, translator.decode)
     translator.check_options(**options)
+    translator.tags.ids(args.tgt_lang)
+    options["tgt_lang"] = args.tgt_lang
     rule = pair_filter(args, translator)
     settings = {
         "models": model_digests([*models, *forward, *filter(None, [args.shortlist])]),
         "weights": args.weights,
+        "forward_tgt_lang": args.forward_tgt_lang,
         "options": options,
         "filter": vars(rule),
         "precision": args.precision,
@@ -154,11 +166,18 @@ def _apply_method(args: argparse.Namespace) -> None:
             setattr(args, name, value)
 
 
-def _load_forward(args: argparse.Namespace, device: torch.device) -> Translator:
+def _forward_score(args: argparse.Namespace, device: torch.device) -> Score:
+    """Return the scoring function of the forward model.
+
+    Raises:
+        ConfigError: the model does not have the language of the text, or has several and none is given.
+    """
     from seq2seq.inference.translator import Translator
 
     precision = "auto" if args.precision in (None, "int8") else args.precision  # forced decoding has no int8
-    return Translator.load(args.forward_model, device=str(device), precision=precision)
+    model = Translator.load(args.forward_model, device=str(device), precision=precision)
+    model.tags.ids(args.forward_tgt_lang)
+    return functools.partial(model.score, tgt_lang=args.forward_tgt_lang)
 
 
 def _place(pair: SyntheticPair, tag: str) -> tuple[str, str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.data.pair_inputs import pairs
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, is_override, pairs
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs
 from seq2seq.cli.model_corpus import corpus_config
@@ -22,6 +22,7 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     load_translator,
     model_list,
     whole_number,
@@ -61,15 +62,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", metavar="TEACHER", help="model file or run folder; several, comma-separated, form an ensemble"
     )
-    made.add_argument(
-        "inputs",
-        metavar="FILE, KEY=VALUE",
-        nargs="*",
-        help="two line-aligned files, or one file of columns; or overrides of the data config (default: the training "
-        "text of the first TEACHER)",
-    )
+    add_pair_inputs(made, default="the training text of the first TEACHER")
     add_ensemble_weights(made)
     add_shortlist(made)
+    add_tgt_lang(made)
     made.add_argument(
         "--best-reference",
         type=whole_number(1, MAX_HYPOTHESES),
@@ -93,13 +89,15 @@ def distill(args: argparse.Namespace) -> None:
     logging.basicConfig(format="warning: %(message)s")
     models = model_list(args.model)
     search_overrides(args)
-    files = [name for name in args.inputs if "=" not in name]
+    files = [name for name in args.inputs if not is_override(name)]
     check_inputs(files)
     check_outputs(args, [*files, *models, *filter(None, [args.shortlist])])
     text = _training_text(args, models[0])
     translator = load_translator(args, models)
     options = n_best_options(args, translator.decode, args.best_reference or 1)
     translator.check_options(**options)
+    translator.tags.ids(args.tgt_lang)
+    options["tgt_lang"] = args.tgt_lang
     choose: Callable[[Sequence[Translation], str], Translation] | None = None
     if args.best_reference:
         choose = best_by_reference(bleu_tokenizer(read_config(Path(models[0])).data))
@@ -119,20 +117,21 @@ def distill(args: argparse.Namespace) -> None:
         _windows(text),
         settings,
         lambda pair: (pair.given, pair.generated),
-        total=len(text),
+        files=files[:1] if len(files) == 2 else (),
+        total=len(text) if isinstance(text, list) else None,
     )
 
 
-def _training_text(args: argparse.Namespace, teacher: str) -> list[tuple[str, str]]:
-    """Return the pairs that the command line names, or those that the teacher was trained on."""
+def _training_text(args: argparse.Namespace, teacher: str) -> Iterable[tuple[str, str]]:
+    """Return the pairs of the command line, read bit by bit, or a list of those that the teacher learned from."""
     if args.inputs:
-        return list(pairs(args))
+        return pairs(args)
     from seq2seq.data.corpora.load import load_corpus
 
     return list(load_corpus(corpus_config(teacher, "files or overrides of the training text")).train)
 
 
-def _windows(text: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+def _windows(text: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
     rows = iter(text)
     while window := list(islice(rows, WINDOW)):
         yield window

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.bulk.blocks import PARQUET, Block, find_files, list_blocks, relative_names
+from seq2seq.bulk.blocks import JSONL, PARQUET, TEXT, Block, find_files, list_blocks, relative_names
 from seq2seq.bulk.manifest import open_folder
-from seq2seq.bulk.options import BLOCK_KIB, COLUMN
+from seq2seq.bulk.options import BLOCK_KIB
 from seq2seq.bulk.ray_engine import cluster, translate_blocks
 from seq2seq.cli.line_translation import LineTranslator
 from seq2seq.cli.progress import progress
-from seq2seq.cli.search_options import search_overrides
 from seq2seq.errors import ConfigError
+
+NO_EFFECT = ("names", "engine", "input", "output", "actors", "device", "threads", "glossary", "shortlist")
+"""Options that change no output, or that the manifest holds by their content."""
 
 
 def translate_files(args: argparse.Namespace, models: Sequence[str]) -> None:
@@ -37,7 +39,8 @@ def translate_files(args: argparse.Namespace, models: Sequence[str]) -> None:
     blocks = list_blocks(files, args.output, (args.block_kib or BLOCK_KIB) * 1024)
     if args.n_best > 1 and any(block.kind == PARQUET for block in blocks):
         raise ConfigError("--n-best has no effect for Parquet files, which have one translation in a row")
-    LineTranslator(args, models)  # an invalid option or model fails here, in one line, before Ray starts
+    translator = LineTranslator(args, models)  # an invalid option fails here, in one line, before Ray starts
+    translator.check_language(JSONL if all(block.kind == JSONL for block in blocks) else TEXT)
     open_folder(Path(args.output), _settings(args, models, files))
     waiting = [block for block in blocks if not os.path.exists(block.output)]
     start = time.perf_counter()
@@ -75,9 +78,6 @@ def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[s
     return {
         "models": [file_digest(name) for name in models],
         **{name: path and file_digest(path) for name, path in named.items()},
-        "options": search_overrides(args)
-        | {name: getattr(args, name) for name in ("weights", "precision", "n_best", "scores", "alignments")}
-        | {name: getattr(args, name) for name in ("split_sentences", "strict")}
-        | {"column": args.column or COLUMN, "block_kib": args.block_kib or BLOCK_KIB},
+        "options": {name: value for name, value in sorted(vars(args).items()) if name not in NO_EFFECT},
         "inputs": {name: file_digest(file) for name, file in zip(relative_names(files), files, strict=True)},
     }

@@ -46,7 +46,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--rejects",
         type=path_type,
         metavar="FILE",
-        help="write the lines without a pair: line number, reason, score, source and target, separated by TABs",
+        help="write the lines without a pair: reason, line number, score, source and target, separated by TABs",
     )
     group.add_argument("--resume", action="store_true", help="continue the same command after it was interrupted")
     group.add_argument("--json", action="store_true", help="print the summary as one line of JSON on stdout")
@@ -241,7 +241,7 @@ def _write_outputs(
                 else:
                     dropped[reason.name] += 1
                     score = "" if pair.score is None else f"{pair.score:.4f}"
-                    rejects.append(_columns(str(number), reason.name, score, *place(pair)))
+                    rejects.append(_columns(reason.name, str(number), score, *place(pair)))
             lines = [[_columns(*row) for row in rows]] if args.output else list(zip(*rows, strict=True))
             for write, column in zip(writers, lines, strict=False):
                 write("".join(f"{text}\n" for text in column))

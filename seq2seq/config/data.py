@@ -29,6 +29,7 @@ class DataName(Choice):
     multi30k = "multi30k"
     files = "files"
     mtdata = "mtdata"
+    wmt = "wmt"
     opus = "opus"
     huggingface = "huggingface"
 
@@ -237,7 +238,7 @@ class DataConfig:
     """Sentence pairs, their direction and their tokenization."""
 
     name: DataName = field(
-        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, mtdata, opus or huggingface"
+        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, mtdata, wmt, opus or huggingface"
     )
     src: str = field(MISSING, "source language code")
     tgt: str = field(MISSING, "target language code")

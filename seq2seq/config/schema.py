@@ -74,17 +74,19 @@ def _check_data(data: DataConfig) -> None:
 
 def _check_source(data: DataConfig, group: str) -> None:
     """Check that no key of another source is set in `group`, where it would be ignored."""
-    source = "data" if group == "data" else f"{group}.name"
+    key_of_source = "data" if group == "data" else f"{group}.name"
+    name = DataName.mtdata if data.name is DataName.wmt else data.name
     keys: dict[DataName, dict[str, Any]] = {
         DataName.mtdata: {"datasets": data.datasets},
         DataName.opus: {"corpus": data.corpus, "version": data.version},
         DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
     }
-    for name, values in keys.items():
+    for source, values in keys.items():
         for key, value in values.items():
-            if value and data.name is not name:
+            if value and name is not source:
                 raise ConfigError(
-                    f"{group}.{key} is a key of {source}={name}, but {group}.name={data.name}: set {source}={name}"
+                    f"{group}.{key} is a key of {key_of_source}={source}, but {group}.name={data.name}: set "
+                    f"{key_of_source}={source}"
                 )
     if data.valid_datasets and any(vars(data.valid).values()):
         raise ConfigError("data.valid and data.valid_datasets are both set: set one")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from seq2seq.data.languages import language, similar
+from seq2seq.data.languages import Language, language, similar
 from seq2seq.data.mtdata_index import BOTH, Pair, Sides, elrc_licences, entries, opus_table
 from seq2seq.errors import ConfigError
 
@@ -51,7 +51,6 @@ class Dataset:
         return not (language(src).includes(self.languages[0]) and language(tgt).includes(self.languages[1]))
 
 
-@functools.cache
 def find(src: str, tgt: str) -> tuple[Dataset, ...]:
     """Return the corpora of a language pair, in either direction.
 
@@ -61,6 +60,12 @@ def find(src: str, tgt: str) -> tuple[Dataset, ...]:
     pair = language(src), language(tgt)
     if pair[0].includes(pair[1]) or pair[1].includes(pair[0]):
         raise ConfigError(f"{src} and {tgt} are the same language: give two languages")
+    return _found(*sorted(pair, key=lambda one: one.tag))
+
+
+@functools.cache
+def _found(first: Language, second: Language) -> tuple[Dataset, ...]:
+    pair = first, second
     found: dict[str, Dataset] = {}
     for dataset in (*_of_opus(pair), *_of_groups(pair)):
         found.setdefault(dataset.name, dataset)  # several codes of one language: the first, as mtdata has it

@@ -56,7 +56,7 @@ def title_case(line: str) -> str:
 
 def has_case(line: str) -> bool:
     """Return True if most letters of the line are of a script with upper and lower case."""
-    cased = sum(map(operator.ne, line.upper(), line.lower()))
+    cased: int = sum(map(operator.ne, line.upper(), line.lower()))
     return 2 * cased > sum(map(str.isalpha, line))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -121,7 +122,8 @@ class Inspection:
         self.pairs += 1
         src, tgt = (side.add(self.pairs, line) for side, line in zip(self.sides, pair, strict=True))
         if src and tgt:
-            self.ratios[round(RATIO_STEPS * src / tgt) if src >= tgt else -round(RATIO_STEPS * tgt / src)] += 1
+            step = round(RATIO_STEPS * math.log2(src / tgt))
+            self.ratios[max(-MAX_RATIO_STEP, min(MAX_RATIO_STEP, step))] += 1
         for name, check in self._filters.items():
             result = check(pair)
             if result is not pair and result != pair:
@@ -169,6 +171,9 @@ class Inspection:
 
 _BY = {"src": "source", "tgt": "target"}
 RATIO_STEPS = 4
+"""Bars of the histogram of length ratios between a ratio and its double."""
+MAX_RATIO_STEP = 13
+"""Larger ratios, about 1 to 10, are counted with it."""
 
 
 @dataclass
@@ -225,7 +230,7 @@ def report(
     return {
         "pairs": inspection.pairs,
         "sides": {name: _side(side, inspection.pairs) for name, side in zip(SIDES, inspection.sides, strict=True)},
-        "ratios": {f"{_ratio(step):g}": count for step, count in sorted(inspection.ratios.items(), key=_by_ratio)},
+        "ratios": _ratios(inspection.ratios),
         "findings": [
             {"name": f.name, "meaning": f.meaning, "pairs": f.pairs, "examples": _examples(f.examples)}
             for f in findings
@@ -269,13 +274,10 @@ def _side(side: Side, pairs: int) -> dict[str, Any]:
     }
 
 
-def _ratio(step: int) -> float:
-    """Return source words per target word."""
-    return step / RATIO_STEPS if step > 0 else RATIO_STEPS / -step
-
-
-def _by_ratio(item: tuple[int, int]) -> float:
-    return _ratio(item[0])
+def _ratios(counts: Mapping[int, int]) -> dict[str, int]:
+    """Return the histogram of source words per target word, on a logarithmic scale without gaps."""
+    steps = range(min(counts), max(counts) + 1) if counts else ()
+    return {f"{2 ** (step / RATIO_STEPS):.2f}": counts.get(step, 0) for step in steps}
 
 
 def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:

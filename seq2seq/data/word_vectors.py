@@ -46,10 +46,8 @@ def _lines(path: str, key: str, size: int) -> Iterator[tuple[int, str]]:
     lines = enumerate((line.rstrip() for line in _text(path, key)), start=1)
     number, first = next(lines, (0, ""))
     fields = first.split(" ")
-    if len(fields) == 2 and all(map(str.isdecimal, fields)):  # the header
-        dimensions, start = int(fields[1]), lines
-    else:
-        dimensions, start = len(fields) - 1, itertools.chain([(number, first)], lines)
+    is_header = len(fields) == 2 and all(map(str.isdecimal, fields))
+    dimensions = int(fields[1]) if is_header else len(fields) - 1
     if dimensions < 1:
         raise DataError(
             f"{key}: {path} is not a text file of vectors: expected a word and its numbers in a line (of a binary "
@@ -60,7 +58,7 @@ def _lines(path: str, key: str, size: int) -> Iterator[tuple[int, str]]:
             f"{key}: the vectors in {path} have {dimensions} numbers, but model.emb_size={size}: set "
             f"model.emb_size={dimensions}"
         )
-    yield from start
+    yield from itertools.chain([] if is_header else [(number, first)], lines)
 
 
 def _text(path: str, key: str) -> Iterator[str]:

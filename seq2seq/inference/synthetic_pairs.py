@@ -19,6 +19,7 @@ from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 
+Score = Callable[[Sequence[str], Sequence[str]], list[PairScore]]
 Choose = Callable[[Sequence[Translation], str], Translation]
 
 
@@ -80,7 +81,7 @@ class PairMaker:
         translator: makes the translations.
         options: of `Translator.translate_n_best`.
         rule: what a pair must fulfil.
-        opposite: scores the line, given its translation.
+        opposite: returns the scores of lines, given their translations.
         choose: selects among the outputs of a line by its reference; default: the best output.
     """
 
@@ -89,7 +90,7 @@ class PairMaker:
         translator: Translator,
         options: dict[str, Any],
         rule: PairFilter,
-        opposite: Translator | None = None,
+        opposite: Score | None = None,
         choose: Choose | None = None,
     ) -> None:
         self._translator, self._options, self._rule = translator, options, rule
@@ -130,7 +131,7 @@ class PairMaker:
     def _with_opposite(self, pairs: Sequence[SyntheticPair]) -> list[SyntheticPair]:
         assert self._opposite is not None
         kept = [pair for pair in pairs if pair.dropped is None]
-        scores = iter(self._opposite.score([pair.generated for pair in kept], [pair.given for pair in kept]))
+        scores = iter(self._opposite([pair.generated for pair in kept], [pair.given for pair in kept]))
         return [pair if pair.dropped else _rescored(pair, next(scores)) for pair in pairs]
 
     def _with_minimum(self, pair: SyntheticPair) -> SyntheticPair:

@@ -64,7 +64,7 @@ def test_pairs_have_the_tagged_translation_as_source(
     assert lines_of(tmp_path / "src") == [
         f"<BT> {output}" for output in translator.translate(kept, beam_size=1, **SETTINGS)
     ]
-    assert lines_of(tmp_path / "rejects") == ["5\tblank\t\t\t"]
+    assert lines_of(tmp_path / "rejects") == ["blank\t5\t\t\t"]
     assert (result["lines"], result["pairs"], result["dropped"]["blank"]) == (len(LINES), len(kept), 1)
     assert result["mean_score"] < 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mono", "rejects", "src", "tgt"]
@@ -86,11 +86,11 @@ def test_every_dropped_line_is_counted_by_its_reason(
     out, rejects = tmp_path / "o.tsv", tmp_path / "rejects"
     arguments = [folder, text, "--output", out, "--rejects", rejects, *FAST, "--max-pieces", 20, "--max-ratio", 2.5]
     result = summary(backtranslate.main, capsys, *arguments, "--keep-best", 0.5)
-    reasons = [line.split("\t")[1] for line in lines_of(rejects)]
+    reasons = [line.split("\t")[0] for line in lines_of(rejects)]
     assert {name: count for name, count in result["dropped"].items() if count} == {r: reasons.count(r) for r in reasons}
     assert result["pairs"] == len(lines_of(out)) == len(LINES) - len(reasons)
     assert {"blank", "too_long", "not_best"} <= set(reasons)
-    rows = {line.split("\t")[0]: float(line.split("\t")[2]) for line in lines_of(rejects) if "not_best" in line}
+    rows = {line.split("\t")[1]: float(line.split("\t")[2]) for line in lines_of(rejects) if "not_best" in line}
     assert result["mean_score"] > max(rows.values())  # those kept are better than every one that is not
 
 
@@ -152,6 +152,8 @@ def test_resumed_pairs_equal_uninterrupted_ones(
         (["--output", "OUT", "--keep-best", "80"], "'80' is not a number from 0 to 1"),
         (["--output", "OUT", "--min-log-prob", "nan"], "'nan' is not a number"),
         (["--output", "OUT", "--forward-model", "nowhere"], "no model at nowhere"),
+        (["--output", "OUT", "--forward-tgt-lang", "de"], "--forward-tgt-lang needs --forward-model"),
+        (["--output", "OUT", "--tgt-lang", "zz"], "--tgt-lang zz is not a language of the model"),
         (["--output", "OUT.candidates", "--rejects", "OUT.candidates.candidates"], "is the work file of this command"),
     ],
 )

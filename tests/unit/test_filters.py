@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scaling import scaled
 from seq2seq.data.digests import DigestSet
 from seq2seq.data.filters.base import Pair, UnknownLanguageError
 from seq2seq.data.filters.presets import LIGHT, PRESETS, STRICT, combined, pipeline, preset
@@ -163,9 +164,13 @@ def test_a_digest_set_grows_and_forgets_nothing() -> None:
     assert len(seen) == len(texts)
 
 
+EXAMPLES = settings(
+    max_examples=scaled(40, 1000), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 TEXT = st.text(alphabet=st.sampled_from("ab 1.?é\x01\ud800\ufffd中\t"), max_size=12)
 
 
+@EXAMPLES
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=30))
 def test_the_counts_add_up_and_cleaning_twice_changes_nothing_more(pairs: list[Pair]) -> None:
     for name in ("harmless", "light", "strict"):

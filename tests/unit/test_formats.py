@@ -90,6 +90,7 @@ def test_the_content_tells_the_format(tmp_path: Path, data: bytes, columns: dict
         ("a.csv", b'"a ""b""",c\n\n,d\n', {}, [('a "b"', "c"), ("", ""), ("", "d")]),
         ("a.csv", b"a,b,c\n", {"src_column": "3", "tgt_column": "1"}, [("c", "a")]),
         ("a.csv", b"x,y\na,b\n", {"src_column": "x", "tgt_column": "2"}, [("a", "b")]),  # one name: a header
+        ("a.csv", b"id;text, English;de\n1;a;b\n", {"src_column": "text, English", "tgt_column": "de"}, [("a", "b")]),
         ("a.tsv", b'"a\t"b\n', {}, [('"a', '"b')]),  # no quotes in TSV
         ("a.jsonl", b'{"src": "a\\nb\\r\\n", "tgt": "x\\u2028y"}\n\n', {}, [("a b ", "x\u2028y")]),
         ("a.parquet", table(src=["a\nb"], tgt=["c\r\nd"]), {}, [("a b", "c d")]),

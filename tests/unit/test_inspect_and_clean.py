@@ -15,7 +15,7 @@ import pytest
 
 from seq2seq.cli.data import clean
 from seq2seq.cli.data.app import main
-from seq2seq.data.inspection import Inspection, LeakCheck
+from seq2seq.data.inspection import Inspection, LeakCheck, report
 
 PAIRS = [
     ("The old man is reading a newspaper.", "Der alte Mann liest gerade eine Zeitung."),
@@ -291,13 +291,18 @@ def test_a_clean_that_is_killed_leaves_the_old_files(files: list[str], tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en", "out.de", "out.en", "rejects"]
 
 
+MIDDLE = ("2.38", "2.83", "3.36", "4.00", "4.76", "5.66", "6.73")
+
+
 def test_quantiles_and_ratios() -> None:
     inspection = Inspection({})
     for words in (1, 1, 2, 8):
         inspection.add(("w " * words, "x"))
     side = inspection.sides[0]
     assert [side.quantile(share) for share in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 2, 8]
-    assert sum(inspection.ratios.values()) == 4
+    assert report(inspection, {}, None, [])["ratios"] == (
+        {"1.00": 2, "1.19": 0, "1.41": 0, "1.68": 0, "2.00": 1} | dict.fromkeys(MIDDLE, 0) | {"8.00": 1}
+    )
 
 
 def test_no_pairs_is_no_error_of_arithmetic() -> None:

@@ -81,7 +81,7 @@ def test_a_copy_is_dropped_on_request(model: Model) -> None:
 def test_the_opposite_model_makes_the_score_dual(translator: Translator, opposite: Translator) -> None:
     options = {"beam_size": 1}
     single = PairMaker(translator, options, ANY).make(SENTENCES)
-    dual = PairMaker(translator, options, ANY, opposite).make(SENTENCES)
+    dual = PairMaker(translator, options, ANY, opposite.score).make(SENTENCES)
     scores = opposite.score([pair.generated for pair in single], [pair.given for pair in single])
     for one, two, score in zip(single, dual, scores, strict=True):
         assert one.score is not None

@@ -16,7 +16,9 @@ def watched(pairs: Iterable[tuple[str, str]], args: argparse.Namespace) -> Itera
     """Yield the pairs with a progress bar on stderr, if a person watches and the input is text of one pair a line."""
     first = [] if is_override(args.inputs[0]) or args.inputs[0].endswith(NOT_LINES) else args.inputs[:1]
     with progress(first, "", 0) as advance:
+        number = 0
         for number, pair in enumerate(pairs, start=1):
             yield pair
             if number % ADVANCED == 0:
                 advance(ADVANCED)
+        advance(number % ADVANCED)

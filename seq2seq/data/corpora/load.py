@@ -41,6 +41,7 @@ SOURCES: dict[DataName, Source] = {
     DataName.multi30k: multi30k,
     DataName.files: files,
     DataName.mtdata: mtdata,
+    DataName.wmt: mtdata,
     DataName.opus: opus,
     DataName.huggingface: huggingface,
 }

@@ -53,6 +53,11 @@ class Columns:
                 return pair
         return None
 
+    def are_named_in(self, names: Sequence[str]) -> bool:
+        """Return True if the first line of a file, `names`, is a header with these columns."""
+        given = [column for column in self.given or () if not is_place(column)]
+        return set(given) <= set(names) if given else self.given is None and self.found(names) is not None
+
     def choose(self, names: Sequence[str], where: str) -> tuple[str, str]:
         """Return the names of source and target column.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import logging
@@ -62,15 +63,17 @@ def csv_pairs(
         raise DataError(f"{name}, line {rows.line_num}: {error}; {hint}") from None
 
 
-def csv_delimiter(line: str) -> str | None:
-    """Return the delimiter that divides a first line into columns; None if it has only one."""
+def csv_delimiter(line: str, columns: Columns) -> str | None:
+    """Return the delimiter that divides a first line into columns, at best those asked for; None if it has only one."""
+    found = []
     for delimiter in DELIMITERS:
-        try:
-            if len(next(csv.reader([line], delimiter=delimiter, strict=True), [])) > 1:
+        with contextlib.suppress(csv.Error):
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+            if columns.are_named_in(cells):
                 return delimiter
-        except csv.Error:
-            continue
-    return None
+            if len(cells) > 1:
+                found.append(delimiter)
+    return found[0] if found else None
 
 
 def _places(first: list[str], name: str, columns: Columns, header: bool) -> tuple[int, int, bool]:

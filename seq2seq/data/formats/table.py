@@ -15,7 +15,7 @@ from seq2seq.data.formats.tmx import tmx_pairs
 from seq2seq.data.text_file import PARQUET, REFUSED, UTF_16, decoded, opened, rejoined
 from seq2seq.errors import DataError
 
-HEAD_BYTES = 1 << 16  # of the first line that are looked at
+HEAD_BYTES = 1 << 20  # of the first line that are looked at
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".tmx": "tmx", ".xml": "tmx"} | dict.fromkeys(
     (".jsonl", ".ndjson", ".json"), "json"
 )
@@ -53,7 +53,7 @@ def table_pairs(file: str | Path | int, name: str, columns: Columns) -> Iterator
         elif kind == "json":
             yield from json_pairs(decoded(content, name), name, columns)
         elif kind == "csv":
-            yield from csv_pairs(decoded(content, name), name, columns, csv_delimiter(line) or ",")
+            yield from csv_pairs(decoded(content, name), name, columns, csv_delimiter(line, columns) or ",")
         else:
             yield from tsv_pairs(decoded(content, name), name, columns)
 
@@ -77,7 +77,7 @@ def _kind(line: str, name: str, columns: Columns) -> str:
         return "tmx"
     if is_json_object(line) or (ending == "json" and start.startswith(("{", "["))):
         return "json"
-    delimiter = csv_delimiter(line)
+    delimiter = csv_delimiter(line, columns)
     if "\t" in line and (ending != "csv" or '"' not in line):
         return "tsv"
     if ending == "tsv":
@@ -88,8 +88,7 @@ def _kind(line: str, name: str, columns: Columns) -> str:
 def _is_surely_csv(line: str, delimiter: str, columns: Columns) -> bool:
     """Return True if a first line without a tab is quoted, or names the columns: a sentence has commas, too."""
     cells = next(csv.reader([line], delimiter=delimiter))
-    is_header = columns.found(cells) or (columns.given and set(columns.given) <= set(cells))
-    return bool(is_header) or line.count('"') >= 2 * len(cells)
+    return columns.are_named_in(cells) or line.count('"') >= 2 * len(cells)
 
 
 def _ending(name: str) -> str:
