@@ -5,6 +5,7 @@
     python scripts/benchmark.py data --data DIR
     python scripts/benchmark.py overhead --data DIR
     python scripts/benchmark.py load --data DIR
+    python scripts/benchmark.py prepare --sizes 100000 1000000 10000000 --pairs 1
 
 DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz), as data/multi30k does where
 `python -m seq2seq.train data=multi30k` has downloaded them; `--data synthetic` asks for synthetic text.
@@ -49,6 +50,8 @@ MODULES = {  # measurement -> module
     "prepare_pairs": "benchmark_preparation",
     "train_and_score_ours": "benchmark_quality",
     "score_outputs": "benchmark_quality",
+    "prepare_generated": "benchmark_large",
+    "train_on_prepared": "benchmark_large",
 }
 USER_ERROR = 2
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
@@ -199,12 +202,20 @@ def load(run: Run) -> Results:
     return results
 
 
+def prepare(run: Run) -> Results:
+    """Time preparing generated text of several sizes and measure its memory, and that of training on it."""
+    sizes = run.args.sizes
+    rounds = run.in_turn(*(("prepare_generated", {"pairs": pairs}) for pairs in sizes))
+    measured = zip(sizes, zip(*rounds, strict=True), strict=True)
+    return {f"pairs_{pairs}": {name: spread_of(runs, name) for name in runs[0]} for pairs, runs in measured}
+
+
 def plural(count: int) -> str:
     """Return the name of a fixed number of threads."""
     return f"{count}_thread{'s' * (count > 1)}"
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, data, overhead, load)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, data, overhead, load, prepare)}
 
 # --- measuring processes ---------------------------------------------------------------------------------------------
 
@@ -304,7 +315,7 @@ def cell(figure: dict[str, float] | None) -> str:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; each benchmark accepts the flags of all and shows its own in its help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,translate,data,overhead,load}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}")
     commands.add_parser("measure").add_argument("call", nargs=3)  # internal: a measuring process
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__, description=benchmark.__doc__)
@@ -328,7 +339,7 @@ def natural(text: str) -> int:
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of all benchmarks to `command`; its help shows those of benchmark `name`."""
-    training = ("train", "data", "overhead", "load", "peers")
+    training = ("train", "data", "overhead", "load", "peers", "prepare")
     every, translation = (*training, "translate"), ("translate", "peers")
 
     def add(flag: str, users: Sequence[str], default: Any, meaning: str = "", **options: Any) -> None:
@@ -367,6 +378,8 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
         "--data-pairs", ("data",), [125_000, 500_000], "sizes of the two corpora, in pairs", metavar=("N", "M"), nargs=2
     )
     add("--busy", ("load",), [0, 1, 2, 1, 0, 2], "busy processes in each phase", metavar="N", nargs="+", type=natural)
+    sizes = [100_000, 1_000_000, 10_000_000]
+    add("--sizes", ("prepare",), sizes, "sizes of the generated corpora, in pairs", metavar="N", nargs="+")
     add("--phase-sec", ("load",), 30.0, "length of a phase", metavar="SEC", type=float)
     # The fixed workload; tests reduce it.
     for flag, value in (("--grammar-pairs", 29_000), ("--vocab", 8000), ("--hidden", 512)):

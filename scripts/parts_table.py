@@ -243,7 +243,7 @@ def configured(overrides: list[str]) -> Config:
 def updater(config: Config) -> tuple[int, Callable[[int], float]]:
     """Return the number of parameters and a function that makes an update on batch n and returns its seconds."""
     corpus = load_corpus(config.data)
-    tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
+    tokenizer = Tokenizer.train(corpus.train, config.data.vocabulary, cache_dir(config.data.cache_dir))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).train()
     optimizer = make_optimizer(network.parameters(), config.training)
     count, batches = EpochBatches(config.data, config.training, corpus.train, tokenizer)(0, 0)

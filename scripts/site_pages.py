@@ -11,11 +11,10 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from omegaconf import OmegaConf
 
 import seq2seq
-from seq2seq.config.field import Effect, effects, is_group, value_range, walk
-from seq2seq.config.help import default_values, groups, value_text
+from seq2seq.config.field import NAME, Effect, effects, is_group, value_range, walk
+from seq2seq.config.help import default_text, default_values, groups
 from seq2seq.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,17 +37,22 @@ def configuration() -> str:
         "",
         *(f"- `{group}=` {', '.join(f'`{choice}`' for choice in choices)}" for group, choices in groups().items()),
     ]
-    defaults, changes, fields = default_values(), effects(Config), list(walk(Config))
-    for group, field in [("", None), *((key, field) for key, field in fields if is_group(field))]:
+    defaults, changes, fields = default_values(), effects(Config), list(walk(Config, entries=True))
+    nested = [
+        (key if is_group(field) else f"{key}.{NAME}", field)
+        for key, field in fields
+        if is_group(field) or field.metadata["entries"]
+    ]
+    for group, field in [("", None), *nested]:
         members = [(k, f) for k, f in fields if k.rpartition(".")[0] == group and not is_group(f)]
         if field is not None:
             lines += ["", f"{'#' * (2 + group.count('.'))} {group}", "", _cell(field.metadata["doc"])]
         if members:
             lines += ["", "| key | default | range | meaning |", "|---|---|---|---|"]
         for key, member in members:
-            default = value_text(OmegaConf.select(defaults, key))
+            default = default_text(defaults, key, member)
             limits = "; ".join(fact for fact in (member.metadata["unit"], value_range(member)) if fact)
-            doc = member.metadata["doc"] + (" (cannot change on resume)" if changes[key] is Effect.fixed else "")
+            doc = member.metadata["doc"] + (" (cannot change on resume)" if changes.get(key) is Effect.fixed else "")
             lines.append(f"| `{key}` | `{default}` | {_cell(limits)} | {_cell(doc)} |")
     return "\n".join([*lines, ""])
 

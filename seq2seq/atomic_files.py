@@ -121,15 +121,25 @@ def part_folder(parent: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be created.
     """
+    folder = new_part_folder(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_part_folder(parent: Path) -> Path:
+    """Create the folder of `part_folder`; the caller removes it.
+
+    Raises:
+        OSError: it cannot be created.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
     # Not tempfile: its mode 0700 would survive a rename and lock out other users of a shared cache.
     folder = parent / f".part-{uuid.uuid4().hex}.{_process_tag()}.tmp"
     folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -20,12 +20,14 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     load_translator,
     model_list,
     path_type,
 )
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.config.bleu import BLEU_TOKENIZERS
+from seq2seq.config.data import RobustnessName
 from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
@@ -40,7 +42,7 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL --src F --ref F     translate and score your own test set
   %(prog)s --hyp F --ref F           score existing translations, by any program (-: standard input)
 """
-WITH_MODEL = (*FIELDS, "weights", "shortlist", "device", "precision", "threads", "output")
+WITH_MODEL = (*FIELDS, "weights", "shortlist", "tgt_lang", "device", "precision", "threads", "output", "robustness")
 OPTION = "--tokenize"
 WITH_CORPUS = ("data_root", "cache_dir")
 
@@ -63,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(made)
     add_shortlist(made)
+    add_tgt_lang(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
@@ -82,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
         help="read the model's corpus from this folder instead of downloading it",
     )
     text.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
+    text.add_argument(
+        "--robustness",
+        type=robustness_names,
+        metavar="NAME,NAME",
+        help="also translate and score variants of every test set: upper, title (in capitals, scored ignoring case), "
+        "nopunct (without final punctuation), typos (in the source), or all of them: all",
+    )
     add_search_options(made)
     add_process_options(made)
     output = made.add_argument_group("output")
@@ -94,6 +104,15 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     output.add_argument("--output", metavar="DIR", type=path_type, help="write the translations to DIR/TEST-SET.hyp")
     return made
+
+
+def robustness_names(text: str) -> list[RobustnessName]:
+    """Read the value of --robustness."""
+    known = RobustnessName.__members__
+    names = list(known) if text == "all" else text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown: use {', '.join(known)} or all")
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -153,6 +172,7 @@ def score_file(hyp: str, refs: Sequence[str], tokenize: str | None) -> Scores:
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate and score every test set; log each on stderr."""
     from seq2seq.data.bleu_tokenizer import bleu_tokenizer, warn_if_meaningless
+    from seq2seq.data.robustness import ignores_case, with_variants
     from seq2seq.evaluation.metrics import score
     from seq2seq.storage.model_file import read_config
 
@@ -161,57 +181,53 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
     models = model_list(args.model)
     data = read_config(Path(models[0])).data
-    tokenize = bleu_tokenizer(data, args.tokenize, OPTION if args.tokenize else "data.bleu_tokenizer")
+    option = OPTION if args.tokenize else "data.bleu_tokenizer"
+    bleu_tokenizer(data, args.tokenize, option)  # before the model is loaded
     translator = load_translator(args, models)
     overrides = search_overrides(args, translator.decode)
-    tests = {"test": given} if given is not None else corpus_tests(args, models)
+    if args.tgt_lang is not None or given is not None:
+        translator.tags.ids(args.tgt_lang)
+    clean = {"test": given} if given is not None else corpus_tests(args, models)
+    tests = with_variants(clean, args.robustness or ())
     if args.output:
         check_outputs(args, tests)
     results = {}
     for name, (sources, *references) in tests.items():
+        language = data.of_test(name).tgt if given is None else args.tgt_lang or data.tgt
+        tokenize = bleu_tokenizer(dataclasses.replace(data, tgt=language), args.tokenize, option)
         warn_if_meaningless(tokenize, references[0], OPTION)
         start = time.perf_counter()
-        hypotheses = translator.translate(sources, **overrides)
+        hypotheses = translator.translate(sources, tgt_lang=language, **overrides)
         seconds = time.perf_counter() - start
         print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
         if args.output:
             write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
-        results[name] = score(hypotheses, *references, tokenize=tokenize)
+        results[name] = score(hypotheses, *references, tokenize=tokenize, ignore_case=ignores_case(name))
     return results
 
 
 def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
     """Return the test sets, sources and references, of the corpus that the first model was trained on.
 
-    Of the paths in a model file, those outside its folder are used only if the config.yaml of its run folder has them:
-    the file may be another user's.
-
     Raises:
         ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
         DataError: a test set is drawn from training text that changed.
     """
+    from seq2seq.cli.model_corpus import corpus_config
     from seq2seq.config.data import DataName
-    from seq2seq.config.loading import with_known_paths
     from seq2seq.data.corpora.load import load_tests
-    from seq2seq.data.reading import is_given
-    from seq2seq.storage.model_file import find_model, read_config
-    from seq2seq.storage.run_folder import CONFIG_NAME, run_of
 
-    model = find_model(Path(models[0]))
-    run = run_of(model)
-    data = with_known_paths(read_config(model), model.parent, run and run / CONFIG_NAME).data
+    data = corpus_config(models[0], "--src FILE --ref FILE")
     if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
         raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    if data.name is DataName.files and not (is_given(data.train) or is_given(data.test)):
-        raise ConfigError(
-            f"{model} is not in its run folder, and paths outside the folder of a model file are not read: give "
-            "--src FILE --ref FILE"
-        )
     given = {"root": args.data_root, "cache_dir": args.cache_dir}
     data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
     tests = load_tests(data)
     for name in models:
         check_held_out(name, tests)
+    tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
+    if not tests:
+        raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
     return {name: [text.src, text.tgt] for name, text in tests.items()}
 
 

@@ -18,6 +18,7 @@ from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
+    add_tgt_lang,
     load_translator,
     model_list,
     path_type,
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         help="jsonl: write one object per line with log_prob, mean_log_prob, pieces and token_log_probs",
     )
     made.add_argument("--batch-tokens", type=int, metavar="N", help="maximum of pairs × longest side in a batch")
+    add_tgt_lang(made)
     add_ensemble_weights(made)
     add_process_options(made, int8=False)
     return made
@@ -92,10 +94,12 @@ def score(args: argparse.Namespace) -> None:
     from seq2seq.inference.forced_scoring import perplexity
 
     translator = load_translator(args, model_list(args.model))
+    translator.tags.ids(args.tgt_lang)  # an unknown language is an error without any pairs, too
     scores: list[PairScore] = []
     for start in range(0, len(sources), WINDOW):
         window = slice(start, start + WINDOW)
-        window_scores = translator.score(sources[window], targets[window], batch_tokens=args.batch_tokens)
+        options = {"batch_tokens": args.batch_tokens, "tgt_lang": args.tgt_lang}
+        window_scores = translator.score(sources[window], targets[window], **options)
         sys.stdout.writelines(f"{output_line(pair, args.format)}\n" for pair in window_scores)
         scores += window_scores
     pieces = sum(len(pair.token_log_probs) for pair in scores)

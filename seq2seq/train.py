@@ -21,17 +21,23 @@ from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
+from seq2seq.config.data import AUTO, MAIN, DataConfig
+from seq2seq.config.literal import quoted_tags
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
+from seq2seq.data.augmentation import vocabulary_text
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
 from seq2seq.data.corpora.load import load_corpus
-from seq2seq.data.corpus import Corpus
+from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
+from seq2seq.data.mixing import tagged
+from seq2seq.data.robustness import clean_name, ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.vocabulary_size import resolve_size
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
@@ -60,6 +66,7 @@ from seq2seq.storage.run_folder import (
 from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
+from seq2seq.training.embedding_vectors import freeze_vectors, start_from_vectors
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
@@ -105,6 +112,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
+    overrides = quoted_tags(overrides)
     raw = composed(overrides)
     resume = raw.training.resume
     if folder is None:
@@ -116,7 +124,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         )
     path = Path(folder).absolute()
     with folder_held(relative_path(path), "folder"):
-        config, context = prepare_run(raw, path, list(overrides))
+        config, context = prepare_run(raw, path, overrides)
         return Run(context.folder, run_training(config, context))
 
 
@@ -156,11 +164,17 @@ def run_training(
             warn_if_seen(pretrained.weights, config, held_out)
         tokenize = choose_tokenizer(config, corpus, run)
         model = make_model(config, corpus, device, pretrained, group.local_size)
+        if not run.resumes:
+            start_from_vectors(model, corpus.train)
+            pretrained.initialise(model)
+        freeze_vectors(model.network, model.config.model)
+        config = model.config  # with the size of its vocabulary
         network, tokenizer = model.network, model.tokenizer
-        data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
+        texts_of_mix = {name: other.train for name, other in corpus.mix.items()}
+        data = EpochBatches(config.data, config.training, corpus.train, tokenizer, texts_of_mix)
         longest = max(data.longest_src(), pretrained.longest_src)
         model = dataclasses.replace(model, text=TrainingText(longest, held_out))
-        translator = Translator(network, tokenizer, config.decode, device, config.training.precision)
+        translator = Translator(network, tokenizer, config.decode, device, config.training.precision, data=config.data)
         validate = make_validator(config, corpus, translator, tokenize)
     texts = fingerprint(corpus)
     group.check_same(tokenizer.fingerprint, "tokenizer")
@@ -218,31 +232,67 @@ def choose_tokenizer(config: Config, corpus: Corpus, run: RunContext) -> str:
 
 
 def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained: Pretrained, ranks: int) -> Model:
-    """Return a new tokenizer and network, or those of `training.init_from`.
+    """Return a tokenizer, new or that of `training.init_from`, and a new network.
 
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
     """
-    tokenizer = pretrained.tokenizer or Tokenizer.train(
-        corpus.tokenizer_text or corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir)
-    )
+    tokenizer, config = make_tokenizer(config, corpus, pretrained)
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
     network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
-    model = Model(network, tokenizer, config)
-    pretrained.initialise(model)
-    return model
+    return Model(network, tokenizer, config)
+
+
+def make_tokenizer(config: Config, corpus: Corpus, pretrained: Pretrained) -> tuple[Tokenizer, Config]:
+    """Return the tokenizer, and the config with the size of its vocabulary as a number.
+
+    Raises:
+        ConfigError, DataError, StorageError: as `Tokenizer.train`.
+    """
+    settings, tokenizer = config.data.vocabulary, pretrained.tokenizer
+    if tokenizer is None:
+        text = vocabulary_text(corpus.vocabulary_text(), config.data.augment)
+        cache = cache_dir(config.data.cache_dir)
+        settings = resolve_size(text, settings, cache)
+        tokenizer = Tokenizer.train(text, settings, cache)
+    size = tokenizer.tgt_size if settings.vocab_size == AUTO else settings.vocab_size
+    stored = dataclasses.replace(config.data.tokenizer, vocab_size=size)
+    return tokenizer, dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=stored))
 
 
 def make_validator(config: Config, corpus: Corpus, translator: Translator, tokenize: str) -> Validator:
-    """Return the validation: perplexity of the whole set, BLEU of greedy translations of its first sentences."""
-    pairs = prepare(corpus.valid, translator.tokenizer, None, cache_dir(config.data.cache_dir))
+    """Return the validation: perplexity of the whole set, BLEU of greedy translations of its first sentences.
+
+    Corpora of the mix that have validation text are validated, too.
+    """
+    settings = config.data.corpora()
+    others = {
+        name: _validator(config, settings[name], other.valid, translator, bleu_tokenizer(settings[name]), {})
+        for name, other in corpus.mix.items()
+        if len(other.valid)
+    }
+    return _validator(config, settings[MAIN], corpus.valid, translator, tokenize, others)
+
+
+def _validator(
+    config: Config,
+    data: DataConfig,
+    valid: ParallelText,
+    translator: Translator,
+    tokenize: str,
+    others: dict[str, Validator],
+) -> Validator:
+    pairs = prepare(valid, translator.tokenizer, None, cache_dir(data.cache_dir))
+    with_tags = tagged(pairs, translator.tags.ids(data.tgt))
     return Validator(
         translator,
-        lambda: fixed_batches(pairs, VALIDATION_BATCH_TOKENS),
-        corpus.valid.first(config.training.validate_sentences),
+        lambda: fixed_batches(with_tags, VALIDATION_BATCH_TOKENS),
+        valid.first(config.training.validate_sentences),
         beam_size=1,
         tokenize=tokenize,
+        tgt_lang=data.tgt,
+        others=others,
     )
 
 
@@ -253,9 +303,12 @@ def test_best_model(
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
     hypotheses: dict[str, list[str]] = {}
     results: dict[str, Scores] = {}
-    for name, text in corpus.tests.items():
-        hypotheses[name] = translator.translate(text.src)
-        results[name] = score(hypotheses[name], text.tgt, tokenize=tokenize)
+    clean = {name: (text.src, text.tgt) for name, text in corpus.all_tests().items()}
+    for name, (src, tgt) in with_variants(clean, config.data.robustness).items():
+        own = config.data.of_test(name)
+        hypotheses[name] = translator.translate(src, tgt_lang=own.tgt)
+        tokenizer = tokenize if (clean_name(name) or name) in corpus.tests else bleu_tokenizer(own)
+        results[name] = score(hypotheses[name], tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
     text, translated = corpus.tests[first], hypotheses[first]
@@ -265,7 +318,8 @@ def test_best_model(
     if config.data.overfit_pairs is not None:  # then there is one test set
         print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
     example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
-    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run} --text={example}")
+    language = f" --tgt-lang {config.data.tgt}" if len(config.data.tags()) > 1 else ""
+    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run}{language} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
     return results
 

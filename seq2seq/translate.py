@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import functools
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
+from seq2seq.bulk.options import add_bulk_options, check_bulk
 from seq2seq.cli.exit_status import run
-from seq2seq.cli.line_format import Request, json_answer, parse_json, text_answer
 from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
+from seq2seq.cli.line_translation import LineTranslator
 from seq2seq.cli.line_writer import Written, output, part_name, written
 from seq2seq.cli.output_file import check_not_input, check_output
 from seq2seq.cli.process_options import (
@@ -21,22 +19,17 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
+    add_tgt_lang,
     argument_text,
-    load_translator,
     model_list,
     path_type,
     whole_number,
 )
 from seq2seq.cli.progress import progress
 from seq2seq.cli.search_options import add_search_options, search_overrides
-from seq2seq.config.decode import MAX_HYPOTHESES, SearchName
+from seq2seq.config.decode import MAX_HYPOTHESES
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError, DataError
-
-# Importing torch takes a second. It is imported where it is used, so that --help and a mistyped flag answer at once.
-if TYPE_CHECKING:
-    from seq2seq.inference.translation import Translation
-    from seq2seq.inference.translator import Translator
 
 BUFFER_LINES, MAX_BUFFER_LINES = 2000, 1_000_000
 
@@ -67,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_ensemble_weights(parser)
     add_shortlist(parser)
+    add_tgt_lang(parser)
     parser.add_argument("--text", action="append", metavar="TEXT", help="translate TEXT instead of files (repeatable)")
     parser.add_argument(
         "--output",
@@ -86,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"read up to N lines ahead to batch them by length; a pause in the input ends the wait "
         f"(default: {BUFFER_LINES})",
     )
+    add_bulk_options(parser)
     process.add_argument("--interactive", action="store_true", help="translate each line at once; Ctrl-D ends")
     process.add_argument(
         "--resume", action="store_true", help="continue an --output FILE that the same command left incomplete"
@@ -103,9 +98,9 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list) and "id"; each '
-        'output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS included) and the '
-        'same "id", or with "error"',
+        help='jsonl: each input line is an object with "src" and optionally "prefix", "terms" (a list), "tgt_lang" and '
+        '"id"; each output line is an object with "text", "score", "log_prob", "pieces", "token_log_probs" (EOS '
+        'included) and the same "id", or with "error"',
     )
     group.add_argument(
         "--n-best",
@@ -122,6 +117,12 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="write the word alignment and a TAB before each text, as 0-0 1-2 (source-target, from 0; jsonl: "
         '"alignment", and "attention" from each target word to the source words)',
+    )
+    group.add_argument(
+        "--split-sentences",
+        action="store_true",
+        help="translate each sentence of a line on its own, found by the rules of the model's source language; join "
+        "the translations with the white space of the line (needs the extra data)",
     )
 
 
@@ -144,30 +145,31 @@ def _add_constraint_options(group: argparse._ArgumentGroup) -> None:
 
 def translate(args: argparse.Namespace) -> None:
     """Translate the input of the command line."""
-    from seq2seq.inference.glossary import Glossary
-
     logging.basicConfig(format="warning: %(message)s")
     models, files = split_names(args.names)
     check(args, files)
+    if args.engine is not None:
+        from seq2seq.bulk.run import translate_files
+
+        translate_files(args, models)
+        return
     inputs = [*([] if args.text else files or ["-"]), *filter(None, (args.prefix, args.glossary))]
     before = written(args.output, args.n_best > 1 and args.format == "text") if args.resume else Written()
     check_inputs(inputs)  # before the model is loaded, so that a wrong name fails at once
     inputs += [*models, *filter(None, [args.shortlist])]
     check_output(args.output, inputs)
     check_not_input(part_name(args.output), inputs)
-    glossary = Glossary.read(args.glossary) if args.glossary else None
-    translator = load_translator(args, models)
-    options = _options(args, translator) | {"glossary": glossary}
-    translator.check_options(**options)
-    answers = functools.partial(_answers, translator, options)
+    translator = LineTranslator(args, models)
+    format = "text" if args.text else args.format
+    translator.check_language(format)  # before the input is read
     number = before.lines
     with (
         output(args.output, before if args.resume else None) as write,
         progress(files, args.output, before.lines) as advance,
     ):
         for window in before.rest(_windows(args, files), args.output):
-            requests = [_request(args, number + i, *pair) for i, pair in enumerate(window, start=1)]
-            write("".join(_formatted(args, translator, request, outputs) for request, outputs in answers(requests)))
+            requests = [translator.request(number + i, *pair, format) for i, pair in enumerate(window, start=1)]
+            write("".join(translator.formatted(requests, args.format)))
             number += len(window)
             advance(len(window))
 
@@ -199,19 +201,16 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
         (args.interactive and args.resume, "--resume has no effect with --interactive"),
         (args.resume and args.output == "-", "--resume needs --output FILE"),
         (jsonl and args.scores, "--scores has no effect with --format jsonl, where every line has a score"),
+        (
+            args.split_sentences and args.prefix,
+            "--prefix has no effect with --split-sentences: a prefix is the beginning of a whole line",
+        ),
         (jsonl and args.prefix, '--prefix has no effect with --format jsonl: give each line its own "prefix"'),
     ):
         if invalid:
             raise ConfigError(message)
+    check_bulk(args, files)
     search_overrides(args)
-
-
-def _options(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:
-    """Return the options of `translate_n_best` that hold for all lines."""
-    options = search_overrides(args, translator.decode)
-    if options.get("search", translator.decode.search) is SearchName.beam:
-        options.setdefault("beam_size", max(translator.decode.beam_size, args.n_best))
-    return options | {"n_best": args.n_best, "alignments": args.alignments}
 
 
 def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
@@ -223,44 +222,6 @@ def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tu
     if args.prefix:
         return zip_with_file(lines, args.prefix, args.strict)
     return ([(line, "") for line in window] for window in lines)
-
-
-def _request(args: argparse.Namespace, number: int, line: str, prefix: str) -> Request:
-    if args.format == "jsonl" and not args.text:
-        return parse_json(number, line)
-    return Request(number, line, prefix)
-
-
-def _answers(
-    translator: Translator, options: dict[str, Any], requests: Sequence[Request]
-) -> list[tuple[Request, list[Translation]]]:
-    """Translate the requests without an error; a request whose terms this search cannot force gets one."""
-    valid = [request for request in requests if request.error is None]
-    terms = [request.terms for request in valid]
-    try:
-        outputs = translator.translate_n_best(
-            [request.src for request in valid],
-            prefixes=[request.prefix for request in valid],
-            terms=terms if any(terms) else None,
-            **options,
-        )
-    except ConfigError as error:
-        if not any(terms):
-            raise
-        refused = [dataclasses.replace(r, terms=[], error=str(error)) if r.terms else r for r in requests]
-        return _answers(translator, options, refused)
-    rows = iter(outputs)
-    return [(request, next(rows) if request.error is None else []) for request in requests]
-
-
-def _formatted(
-    args: argparse.Namespace, translator: Translator, request: Request, outputs: Sequence[Translation]
-) -> str:
-    if request.error is not None:
-        sys.stderr.write(f"warning: line {request.number}: {request.error}\n")
-    if args.format == "jsonl":
-        return json_answer(request, outputs, translator.tokenizer, args.n_best > 1, args.alignments)
-    return text_answer(request, outputs, args.n_best > 1, args.scores, args.alignments)
 
 
 if __name__ == "__main__":

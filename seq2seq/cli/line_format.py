@@ -29,6 +29,7 @@ class Request:
         src: source text.
         prefix: text that the output starts with.
         terms: texts that the output contains.
+        tgt_lang: target language; None: that of the command line.
         id: the sender's identifier, as JSON; None if there is none.
         error: why the line cannot be translated; None if it can.
     """
@@ -39,10 +40,14 @@ class Request:
     terms: list[str] = field(default_factory=list)
     id: str | None = None
     error: str | None = None
+    tgt_lang: str | None = None
 
 
 def parse_json(number: int, line: str) -> Request:
-    """Parse `{"src": …, "prefix": …, "terms": […], "id": …}`; other keys are ignored, invalid input sets `error`."""
+    """Parse `{"src": …, "prefix": …, "terms": […], "tgt_lang": …, "id": …}`; invalid input sets `error`.
+
+    Other keys are ignored.
+    """
     try:
         fields = json.loads(line, parse_constant=_no_number, parse_float=_finite)
         id = json.dumps(fields["id"]) if isinstance(fields, dict) and "id" in fields else None
@@ -57,7 +62,10 @@ def parse_json(number: int, line: str) -> Request:
         return Request(number, id=id, error='"prefix" must be a string')
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
         return Request(number, id=id, error='"terms" must be a list of strings')
-    return Request(number, src, prefix, terms, id)
+    tgt_lang = fields.get("tgt_lang")
+    if not isinstance(tgt_lang, str | None):
+        return Request(number, id=id, error='"tgt_lang" must be a string')
+    return Request(number, src, prefix, terms, id, tgt_lang=tgt_lang)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -65,9 +65,11 @@ def check_not_input(name: str, inputs: Iterable[str]) -> None:
 
 def data_files(data: DataConfig) -> list[str]:
     """Return the files that a data config names."""
+    corpora = [data, *data.mix.values()]
     texts = [
         file
-        for text in (data.train, data.valid, data.test)
+        for corpus in corpora
+        for text in (corpus.train, corpus.valid, corpus.test)
         for value in (text.src, text.tgt, text.tsv, text.table)
         for path in path_list(value, "data")
         for file in [path, *glob.glob(path, recursive=True)]

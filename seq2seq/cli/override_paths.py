@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from seq2seq.config.literal import quoted
-from seq2seq.config.loading import path_keys
+from seq2seq.config.literal import quoted, quoted_tags
+from seq2seq.config.loading import is_path
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError
 
@@ -20,18 +20,18 @@ HOME_IN_LIST = re.compile(r"(?<=[\[,])~[^,\]\s'\"]*")
 
 
 def full_paths(arguments: Iterable[str]) -> list[str]:
-    """Return the arguments with `~` expanded in the values of path keys.
+    """Return the arguments with `~` expanded in the values of path keys, and with tags such as <BT> quoted.
 
     Raises:
         ConfigError: a path is empty or impossible; names the key.
     """
-    return [_full_path(argument) for argument in arguments]
+    return [_full_path(argument) for argument in quoted_tags(arguments)]
 
 
 def _full_path(argument: str) -> str:
     key, equals, _ = argument.partition("=")
     name = key.lstrip("+")
-    if not equals or name not in (*path_keys(), *RUN_KEYS):
+    if not equals or not (name in RUN_KEYS or is_path(name)):
         return argument
     if argument[len(key) + 1 :].startswith("["):
         return HOME_IN_LIST.sub(lambda path: quoted(os.path.expanduser(path[0])), argument)

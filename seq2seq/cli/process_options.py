@@ -138,6 +138,13 @@ def add_shortlist(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_tgt_lang(parser: argparse._ActionsContainer) -> None:
+    """Add `--tgt-lang`, the target language of a model that has several."""
+    parser.add_argument(
+        "--tgt-lang", metavar="CODE", help="target language, for a model that was trained with several (data.mix)"
+    )
+
+
 def add_process_options(parser: argparse.ArgumentParser, int8: bool = True) -> argparse._ArgumentGroup:
     """Add `--device`, `--precision` and `--threads`; an option that is not given is None.
 

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from seq2seq.config.data import AUTO
 from seq2seq.config.field import Effect, effects
 from seq2seq.config.literal import quoted
 from seq2seq.config.loading import OLDER, absolute_paths, from_yaml, to_config
@@ -101,7 +102,9 @@ def prepare_run(raw: DictConfig, folder: Path, overrides: list[str]) -> tuple[Co
 def same_settings(config: Config, folder: Path) -> bool:
     """Return True if the run in `folder` has the settings of `config`, except those that do not change results."""
     keys = [key for key, effect in effects(Config).items() if effect is not Effect.process]
-    return not _differences(OmegaConf.structured(config), _stored_config(folder), keys)
+    raw, stored = OmegaConf.structured(config), _stored_config(folder)
+    _settle(raw, stored)
+    return not _differences(raw, stored, keys)
 
 
 def process_keys() -> list[str]:
@@ -126,6 +129,7 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
     stored = _stored_config(folder)
     config = stored.copy()
     parsed = OverridesParser.create().parse_overrides(overrides)
+    _settle(raw, stored)
     single = [override.key_or_group for override in parsed if "." in override.key_or_group]
     ignored = tuple(f"{key}." for key in ("training.resume", *OLDER, *single))
     for override in parsed:
@@ -138,6 +142,7 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
         if _differences(raw, stored, compared):
             raise ConfigError(f"{key}={override.value()} cannot change on resume: override single keys, not a group")
     absolute_paths(config)
+    _settle(config, stored)
     refused = _differences(config, stored, _keys_with(Effect.fixed))
     if (config.training.init_from is None) != (stored.training.init_from is None):  # another path to it is accepted
         refused.append("training.init_from")
@@ -155,6 +160,7 @@ def _extend_point(raw: DictConfig, folder: Path) -> list[str]:
         ConfigError: it differs in more than limits; one row of the table would then mix two settings.
     """
     stored = _stored_config(folder)
+    _settle(raw, stored)
     keys = [key for key, effect in effects(Config).items() if effect not in (Effect.limit, Effect.process)]
     if refused := _differences(raw, stored, keys):
         raise ConfigError(
@@ -163,6 +169,12 @@ def _extend_point(raw: DictConfig, folder: Path) -> list[str]:
         )
     changed = _differences(raw, stored, [key for key in effects(Config) if key != "training.resume"])
     return [f"{key}={OmegaConf.select(raw, key)}" for key in changed]
+
+
+def _settle(raw: DictConfig, stored: DictConfig) -> None:
+    """Replace `auto` by the number that the stored run took for it."""
+    if raw.data.tokenizer.vocab_size == AUTO:
+        raw.data.tokenizer.vocab_size = stored.data.tokenizer.vocab_size
 
 
 def _stored_config(folder: Path) -> DictConfig:

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from seq2seq.config.decode import DecodeConfig, check_overrides
+from seq2seq.config.decode import DecodeConfig, SearchName, check_overrides
 from seq2seq.config.field import Choice, value_range
 
 FIELDS = {field.name: field for field in dataclasses.fields(DecodeConfig)}
@@ -52,6 +52,18 @@ def search_overrides(args: argparse.Namespace, stored: DecodeConfig | None = Non
             given[name] = type(default)[value]
     check_overrides(given, stored, flag_of)
     return given
+
+
+def n_best_options(args: argparse.Namespace, stored: DecodeConfig, n_best: int) -> dict[str, Any]:
+    """Return `search_overrides` and `n_best`; a beam that the command line does not set is at least that wide.
+
+    Raises:
+        ConfigError: as `search_overrides`.
+    """
+    options = search_overrides(args, stored)
+    if options.get("search", stored.search) is SearchName.beam:
+        options.setdefault("beam_size", max(stored.beam_size, n_best))
+    return options | {"n_best": n_best}
 
 
 def flag_of(name: str, value: str = "") -> str:

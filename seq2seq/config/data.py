@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
+from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
 from seq2seq.errors import ConfigError
+
+MAIN = "main"
+"""Name of the main corpus among those of a mix."""
+
+
+AUTO = "auto"
 
 
 class DataName(Choice):
@@ -20,6 +28,10 @@ class DataName(Choice):
     grammar = "grammar"
     multi30k = "multi30k"
     files = "files"
+    mtdata = "mtdata"
+    wmt = "wmt"
+    opus = "opus"
+    huggingface = "huggingface"
 
 
 class PieceType(Choice):
@@ -28,6 +40,16 @@ class PieceType(Choice):
     unigram = "unigram"
     bpe = "bpe"
     char = "char"
+    word = "word"
+
+
+class Clean(Choice):
+    """Filters of the training text: `PRESETS` in data/filters/presets.py."""
+
+    none = "none"
+    harmless = "harmless"
+    light = "light"
+    strict = "strict"
 
 
 class TextNormalization(Choice):
@@ -38,6 +60,25 @@ class TextNormalization(Choice):
     nmt_nfkc = "nmt_nfkc"
     nfkc_cf = "nfkc_cf"
     nmt_nfkc_cf = "nmt_nfkc_cf"
+
+
+WEIGHT = (
+    "share of this corpus in an epoch, relative to the weights of the others; null: 1 if another corpus has a weight, "
+    "else by its number of pairs"
+)
+TAG = (
+    "one or more symbols, separated by spaces, that are put before every source sentence of this corpus, for example "
+    "<BT>; each is a token of its own; in translation, the first corpus of a target language gives its tag"
+)
+
+
+class RobustnessName(Choice):
+    """A variant of a test set, as careless users would write it."""
+
+    upper = "upper"
+    title = "title"
+    nopunct = "nopunct"
+    typos = "typos"
 
 
 @dataclass
@@ -74,16 +115,48 @@ class FilesConfig:
 
 
 @dataclass
+class SplitsConfig:
+    """Names of the splits of a dataset at the Hugging Face Hub or in a folder."""
+
+    train: str = field("train", "split of the training text; slices such as train[:10%] are possible")
+    valid: str | None = field(
+        None,
+        "split of the validation text; null: validation, valid, val or dev if there is one, else held out of train",
+    )
+    test: str | None = field(None, "split of the test text; null: test if there is one, else held out of train")
+
+
+@dataclass
+class ColumnsConfig:
+    """Names of the columns of a dataset at the Hugging Face Hub or in a folder."""
+
+    src: str | None = field(
+        None,
+        "source column, with dots for nested ones (translation.en); null: the code data.src, translation.CODE, src or "
+        "source",
+    )
+    tgt: str | None = field(None, "target column, as src")
+
+
+@dataclass
 class TokenizerConfig:
     """SentencePiece model, trained on the training text unless a model file is given."""
 
-    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe or char")
-    vocab_size: int = field(
-        4000, "pieces per vocabulary, special ids included", unit="pieces", at_least=8, at_most=1_000_000
+    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe, char or word (words between spaces)")
+    vocab_size: int | str = field(
+        4000,
+        "pieces per vocabulary, special ids included; auto: by the number of training pairs, 1,000 × (pairs / "
+        "30,000)^0.7, stored as a number with the run",
+        unit="pieces",
+        at_least=8,
+        at_most=1_000_000,
+        word=AUTO,
     )
     joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
     byte_fallback: bool = field(
-        True, "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces)"
+        True,
+        "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces); no effect with "
+        "type=word, where a word outside the vocabulary is unknown",
     )
     character_coverage: float = field(
         0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
@@ -94,6 +167,12 @@ class TokenizerConfig:
         "², ? for ？, 1⁄2 for ½), nmt_nfkc (also: a space for zero-width and unusual spaces, nothing for control "
         "characters), nfkc_cf and nmt_nfkc_cf (also: lower case); a given model has its own rules",
     )
+    normalization_rules: str | None = field(
+        None,
+        "your own replacements instead of normalization: SentencePiece's table of hexadecimal code points, source, "
+        "tab, target",
+        unit="path",
+    )
     max_line_bytes: int = field(
         65_536,
         "training lines with more bytes are not used to learn the vocabulary; the log has their number",
@@ -101,10 +180,23 @@ class TokenizerConfig:
         at_least=1,
         at_most=1_000_000,
     )
+    max_training_bytes: int = field(
+        30_000_000,
+        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning a unigram "
+        "vocabulary takes about 30 times as much memory",
+        unit="bytes",
+        at_least=1_000_000,
+        at_most=1_000_000_000_000,
+    )
     src_model: str | None = field(
         None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
     )
     tgt_model: str | None = field(None, "SentencePiece .model file for the target; leave null if joint", unit="path")
+    user_symbols: list[str] = field(
+        list,
+        "texts that are one token each wherever they occur, which no segmentation splits, for example <url>; the tags "
+        "of corpora are added to them",
+    )
 
 
 @dataclass
@@ -124,10 +216,38 @@ class SamplingConfig:
 
 
 @dataclass
+class MixConfig:
+    """A further corpus that the main one is mixed with; what it does not name is that of the main corpus."""
+
+    name: DataName = field(DataName.files, "corpus, as data.name")
+    src: str | None = field(None, "source language code; null: data.src")
+    tgt: str | None = field(None, "target language code; null: data.tgt")
+    root: str | None = field(None, "folder of the corpus files; null: data.root if it is the same corpus", unit="path")
+    train: FilesConfig = field(FilesConfig, "training text (name=files)")
+    valid: FilesConfig = field(FilesConfig, "validation text (name=files), which is logged beside data.valid")
+    test: FilesConfig = field(FilesConfig, "test text (name=files)")
+    datasets: list[str] = field(list, "as data.datasets (name=mtdata)")
+    corpus: str | None = field(None, "as data.corpus (name=opus)")
+    version: str | None = field(None, "as data.version (name=opus)")
+    dataset: str | None = field(None, "as data.dataset (name=huggingface)")
+    subset: str | None = field(None, "as data.subset (name=huggingface)")
+    splits: SplitsConfig = field(SplitsConfig, "as data.splits (name=huggingface)")
+    columns: ColumnsConfig = field(ColumnsConfig, "as data.columns (name=huggingface)")
+    clean: Clean | None = field(None, "filters of the training text; null: data.clean")
+    train_pairs: int | None = field(
+        None, "use only the first N training pairs; null: all", unit="pairs", at_least=1, at_most=MAX_COUNT
+    )
+    weight: float | None = field(None, WEIGHT, at_least=1e-6, at_most=1e6)
+    tag: str | None = field(None, TAG)
+
+
+@dataclass
 class DataConfig:
     """Sentence pairs, their direction and their tokenization."""
 
-    name: DataName = field(DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k or files")
+    name: DataName = field(
+        DataName.tatoeba, "corpus: tatoeba, grammar (synthetic), multi30k, files, mtdata, wmt, opus or huggingface"
+    )
     src: str = field(MISSING, "source language code")
     tgt: str = field(MISSING, "target language code")
     root: str | None = field(None, "folder of the corpus files; null: download them", unit="path")
@@ -140,6 +260,34 @@ class DataConfig:
     train: FilesConfig = field(FilesConfig, "training text (data=files)")
     valid: FilesConfig = field(FilesConfig, "validation text (data=files); if not given, held out of train")
     test: FilesConfig = field(FilesConfig, "test text (data=files); if not given, held out of train")
+    datasets: list[str] = field(
+        list,
+        "data=mtdata: names of corpora, whose union is the training text; python -m seq2seq.data search lists them",
+    )
+    valid_datasets: list[str] = field(
+        list,
+        "names of test sets of sacreBLEU (wmt13) or of corpora as in datasets, whose union is the validation text, "
+        "whatever the corpus",
+    )
+    test_datasets: list[str] = field(
+        list, "the same for test sets, each scored under its name; no test set is held out of the training text"
+    )
+    corpus: str | None = field(None, "data=opus: name of the corpus, for example Tatoeba")
+    version: str | None = field(
+        None, "data=opus: version of the corpus, for example v2023-04-12; null or latest: the newest in the index"
+    )
+    dataset: str | None = field(
+        None, "data=huggingface: name at the Hub (OWNER/NAME), or a folder of Parquet or JSON Lines"
+    )
+    subset: str | None = field(None, "data=huggingface: subset (configuration) of the dataset; null: the default")
+    splits: SplitsConfig = field(SplitsConfig, "data=huggingface: splits")
+    columns: ColumnsConfig = field(ColumnsConfig, "data=huggingface: columns")
+    clean: Clean = field(
+        Clean.harmless,
+        "filters of the training text, which `python -m seq2seq.data clean --list` lists: harmless (pairs with a blank "
+        "side, an unpaired surrogate or NUL are dropped), light (also damaged text, copies, duplicates, the wrong "
+        "script), strict (also the wrong language and sides that hardly translate each other), none (blank sides only)",
+    )
     train_pairs: int | None = field(
         None,
         "use only the first N training pairs; null: all (grammar: 100,000)",
@@ -178,13 +326,67 @@ class DataConfig:
         "on the rest",
         effect=Effect.fixed,
     )
+    weight: float | None = field(None, WEIGHT, at_least=1e-6, at_most=1e6)
+    tag: str | None = field(None, TAG, effect=Effect.fixed)
+    mix: dict[str, Any] = field(dict, "further corpora by name, mixed with this one", entries=MixConfig)
+    mix_temperature: float = field(
+        1.0,
+        "T: shares of an epoch are in proportion to weight^(1/T), or pairs^(1/T) without weights (Arivazhagan et al. "
+        "2019); above 1 small corpora are seen more often",
+        at_least=0.1,
+        at_most=1000,
+    )
     tokenizer: TokenizerConfig = field(TokenizerConfig, "subword segmentation", effect=Effect.fixed)
     sampling: SamplingConfig = field(SamplingConfig, "subword sampling, BPE-dropout")
+    augment: AugmentConfig = field(
+        AugmentConfig, "edits of the training pairs, new in every epoch", effect=Effect.fixed
+    )
+    robustness: list[RobustnessName] = field(
+        list,
+        "variants of every test set that the test at the end also scores: upper and title (capitals, scored ignoring "
+        "case), nopunct (no final punctuation), typos (in the source)",
+        effect=Effect.process,
+    )
     bleu_tokenizer: str | None = field(
         None,
         f"sacreBLEU's tokenizer of validation and test: {', '.join(BLEU_TOKENIZERS)}; null: that of the language tgt",
         effect=Effect.fixed,
     )
+
+    def corpora(self) -> dict[str, DataConfig]:
+        """Return the settings of each corpus by name, the main one first, as if it were the only one."""
+        return {MAIN: dataclasses.replace(self, mix={}), **{name: self._of(entry) for name, entry in self.mix.items()}}
+
+    def _of(self, entry: MixConfig) -> DataConfig:
+        own = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
+        own["root"] = entry.root or (self.root if entry.name is self.name else None)
+        own |= {"src": entry.src or self.src, "tgt": entry.tgt or self.tgt, "clean": entry.clean or self.clean}
+        none = {"mix": {}, "fold": None, "overfit_pairs": None, "valid_datasets": [], "test_datasets": []}
+        return dataclasses.replace(self, **{**none, **own})
+
+    def of_test(self, name: str) -> DataConfig:
+        """Return the settings of the corpus of a test set, which is named CORPUS.SET, or SET in the main corpus."""
+        corpora = self.corpora()
+        return corpora.get(name.partition(".")[0], corpora[MAIN])
+
+    def tags(self) -> dict[str, list[str]]:
+        """Return the symbols that choose a target language, by language; an empty list: none is needed."""
+        tags: dict[str, list[str]] = {}
+        for corpus in self.corpora().values():
+            tags.setdefault(corpus.tgt, corpus.tag_symbols)
+        return tags
+
+    @property
+    def tag_symbols(self) -> list[str]:
+        """The symbols of `tag`."""
+        return (self.tag or "").split()
+
+    @property
+    def vocabulary(self) -> TokenizerConfig:
+        """`tokenizer` with the tags among its symbols."""
+        tags = [symbol for corpus in self.corpora().values() for symbol in corpus.tag_symbols]
+        symbols = [*dict.fromkeys([*self.tokenizer.user_symbols, *tags])]
+        return dataclasses.replace(self.tokenizer, user_symbols=symbols)
 
     @property
     def fold_of(self) -> tuple[int, int] | None:

@@ -12,13 +12,13 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from seq2seq.config.field import walk
+from seq2seq.config.field import NAME, schema_key, walk
 from seq2seq.config.schema import Config
 
 
 def nearest_key(key: str) -> str | None:
     """Return the known key that looks most like `key`, if any does."""
-    keys = [known for known, _ in walk(Config)]
+    keys = [known for known, _ in walk(Config, entries=True)]
     same_name = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
     match = difflib.get_close_matches(key, same_name, n=1, cutoff=0) or difflib.get_close_matches(key, keys, n=1)
     if match:
@@ -33,15 +33,16 @@ def unknown_key(key: str) -> str:
     return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
 
 
-def explain(error: OmegaConfBaseException, key: str = "") -> str:
+def explain(error: OmegaConfBaseException, key: str = "", inside: str = "") -> str:
     """Turn OmegaConf's several lines into one that names the key and the nearest valid one.
 
     Args:
         error: of OmegaConf.
         key: the key that was read or set, if the error does not know it.
+        inside: key of the group to which the error's key is relative; empty: the root.
     """
     message = (error.msg or str(error)).strip().splitlines()[0]
-    key = error.full_key or key
+    key = ".".join(filter(None, (inside, error.full_key or key)))
     if isinstance(error, InterpolationResolutionError | GrammarParseError):
         missing = re.search(r"'(.*)' not found", message) if isinstance(error, InterpolationKeyError) else None
         near = nearest_key(missing[1]) if missing else None
@@ -49,9 +50,10 @@ def explain(error: OmegaConfBaseException, key: str = "") -> str:
         return f"{key}: {message}{hint} (a literal ${{ is written \\${{, in single quotes)".removeprefix(": ")
     if not key:
         return message
-    fields = dict(walk(Config))
-    word = fields[key].metadata["word"] if key in fields else None
+    fields = dict(walk(Config, entries=True))
+    declared = schema_key(key, Config)
+    word = fields[declared].metadata["word"] if declared in fields else None
     if word and (value := re.search(r"Value '(.*)' of type", message)):
         return f"{key}={value[1]} is neither a number nor {word}"
-    known = key.startswith("hydra.") or key in fields
+    known = key.startswith("hydra.") or declared in fields or declared.endswith(f".{NAME}")
     return f"{key}: {message}" if known else unknown_key(key)

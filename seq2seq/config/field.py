@@ -15,6 +15,8 @@ MAX_COUNT = 10**9
 """Upper bound of what is counted: updates, epochs, pairs. A larger value is a typo."""
 MAX_MINUTES = 10**7
 """Upper bound of a time, about 19 years."""
+NAME = "NAME"
+"""Stands in keys for a name that the user chooses."""
 
 
 class Effect(enum.Enum):
@@ -46,11 +48,12 @@ def field(
     effect: Effect | None = None,
     used_by: tuple[Choice, ...] | None = None,
     word: str | None = None,
+    entries: type | None = None,
 ) -> Any:
     """Declare one config field.
 
     Args:
-        default: the value; a dataclass nests a group of fields, `list` is an empty list.
+        default: the value; a dataclass nests a group of fields, `list` is an empty list, `dict` an empty dictionary.
         doc: meaning, printed by `--help`.
         unit: printed by `--help`; "path" marks a path, which is stored absolute.
         at_least: smallest value allowed; a number has both bounds, between which the process survives.
@@ -58,6 +61,7 @@ def field(
         effect: of changing the value; None: that of the enclosing group, `Effect.result` at the top.
         used_by: algorithms that read the field, whose names start its help; None: all.
         word: what can be given in place of a number, such as "auto".
+        entries: dataclass of the values of a dictionary, whose keys are names that the user chooses.
     """
     doc = doc if used_by is None else f"{', '.join(map(str, used_by))}: {doc}"
     metadata = {
@@ -68,19 +72,34 @@ def field(
         "effect": effect,
         "used_by": used_by,
         "word": word,
+        "entries": entries,
     }
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def walk(group: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Yield every key (`model.hidden_size`) with its field, groups before their members."""
+def walk(group: type, prefix: str = "", *, entries: bool = False) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Yield every key (`model.hidden_size`) with its field, groups before their members.
+
+    With `entries`, the keys of a dictionary's values follow it (`data.mix.NAME.weight`).
+    """
     for field in dataclasses.fields(group):
         key = f"{prefix}{field.name}"
         yield key, field
         if is_group(field):
-            yield from walk(field.default_factory, f"{key}.")  # type: ignore[arg-type]
+            yield from walk(field.default_factory, f"{key}.", entries=entries)  # type: ignore[arg-type]
+        elif entries and field.metadata["entries"]:
+            yield from walk(field.metadata["entries"], f"{key}.{NAME}.", entries=entries)
+
+
+def schema_key(key: str, group: type) -> str:
+    """Return `key` with NAME in place of the user's names: data.mix.web.weight is declared as data.mix.NAME.weight."""
+    for known, field in walk(group):
+        if field.metadata["entries"] and key.startswith(f"{known}."):
+            _, dot, rest = key.removeprefix(f"{known}.").partition(".")
+            return f"{known}.{NAME}{dot}{rest}"
+    return key
 
 
 def is_group(field: dataclasses.Field[Any]) -> bool:
@@ -105,6 +124,10 @@ def check_ranges(group: Any, prefix: str = "") -> None:
     for key, field in walk(type(group), prefix):
         value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
         low, high, word = (field.metadata[name] for name in ("at_least", "at_most", "word"))
+        if field.metadata["entries"]:
+            for name, entry in value.items():
+                check_ranges(entry, f"{key}.{name}.")
+            continue
         if word is not None and isinstance(value, str):
             if value == word:
                 continue

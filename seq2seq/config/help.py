@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from seq2seq.config.field import Effect, effects, is_group, value_range, walk
+from seq2seq.config.field import NAME, Effect, effects, is_group, value_range, walk
 from seq2seq.config.loading import compose_config, config_dir
 from seq2seq.config.schema import Config
 
@@ -28,13 +30,12 @@ def help_text(intro: str = TRAIN_INTRO) -> str:
     for group, choices in groups().items():
         lines.append(f"  {group}={'|'.join(choices)}")
     defaults, changes = default_values(), effects(Config)
-    for key, field in walk(Config):
-        default = OmegaConf.select(defaults, key)
+    for key, field in walk(Config, entries=True):
         if is_group(field):
             lines.append(f"\n{key}: {field.metadata['doc']}" if "." not in key else f"  {key}: {field.metadata['doc']}")
             continue
-        fixed = "cannot change on resume" if changes[key] is Effect.fixed else ""
-        facts = [f"default {value_text(default)}", field.metadata["unit"], fixed, value_range(field)]
+        fixed = "cannot change on resume" if changes.get(key) is Effect.fixed else ""
+        facts = [f"default {default_text(defaults, key, field)}", field.metadata["unit"], fixed, value_range(field)]
         doc = f"{field.metadata['doc']} [{'; '.join(fact for fact in facts if fact)}]"
         lines.append(f"  {key}")
         lines += textwrap.wrap(doc, 100, initial_indent="      ", subsequent_indent="      ")
@@ -52,6 +53,11 @@ def default_values() -> DictConfig:
     plain = OmegaConf.to_container(compose_config(), enum_to_str=True)
     assert isinstance(plain, dict)
     return OmegaConf.create(plain)
+
+
+def default_text(defaults: DictConfig, key: str, field: dataclasses.Field[Any]) -> str:
+    """Return the default of a key as in YAML; a key under NAME has that of its field."""
+    return value_text(field.default if f".{NAME}." in key else OmegaConf.select(defaults, key))
 
 
 def value_text(value: object) -> str:

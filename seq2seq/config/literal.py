@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -23,6 +24,18 @@ def quoted(text: str) -> str:
     """Return `text` as a value of Hydra's override grammar that stands for exactly this text."""
     escaped = _double_backslashes(r"'", literal(text), then="\\")
     return "'" + _double_backslashes(r"\Z", escaped) + "'"
+
+
+def quoted_tags(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides with `<BT>` and the like in quotes, which Hydra's grammar needs and shells remove."""
+    return [_quoted_tags(override) for override in overrides]
+
+
+def _quoted_tags(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if "'" in value or '"' in value:
+        return override
+    return key + equals + re.sub(r"<[^<>,\[\]{}()]*>(?: +<[^<>,\[\]{}()]*>)*", lambda tags: quoted(tags[0]), value)
 
 
 def _double_backslashes(before: str, text: str, then: str = "") -> str:

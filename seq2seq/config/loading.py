@@ -13,15 +13,24 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.config.data import MixConfig
 from seq2seq.config.error_messages import explain
-from seq2seq.config.field import Choice, walk
-from seq2seq.config.literal import literal
+from seq2seq.config.field import NAME, Choice, schema_key, walk
+from seq2seq.config.literal import literal, quoted_tags
 from seq2seq.config.paths import path_list, user_path
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError, first_line
 
-OLDER = {"data.tokenizer.normalization": "nmt_nfkc", "data.tokenizer.max_line_bytes": 4192}
+OLDER = {
+    "data.clean": "none",
+    "data.tokenizer.normalization": "nmt_nfkc",
+    "data.tokenizer.max_line_bytes": 4192,
+    "data.tokenizer.max_training_bytes": 1_000_000_000_000,
+}
 """Values of the keys that files of older versions lack and that now have another default."""
+
+FOLDER_OR_NAME = "data.dataset"
+"""A key whose value is a path only if there is such a folder."""
 
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
@@ -34,6 +43,7 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
         # As plain values: a typed node would bring along keys that were added to it (+training.foo=1).
         plain = OmegaConf.to_container(raw, resolve=True) if OmegaConf.is_config(raw) else raw
         merged = OmegaConf.merge(stored_defaults(), literal(plain))
+        complete_mix(merged)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"set {' and '.join(missing)}: there is no default")
@@ -53,7 +63,30 @@ def stored_defaults() -> DictConfig:
     config: DictConfig = OmegaConf.structured(Config)
     for key, value in OLDER.items():
         OmegaConf.update(config, key, value)
+    return _open_mix(config)
+
+
+def _open_mix(config: DictConfig) -> DictConfig:
+    """Let overrides add corpora to `data.mix` by naming one of their keys, without Hydra's +."""
+    OmegaConf.set_struct(config.data.mix, False)
     return config
+
+
+def complete_mix(config: DictConfig | ListConfig) -> None:
+    """Replace each corpus in `data.mix` by a full one, with the defaults of the keys that it does not set.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    mix = OmegaConf.select(config, "data.mix")
+    for name in list(mix):
+        key = f"data.mix.{name}"
+        try:
+            mix[name] = OmegaConf.merge(OmegaConf.structured(MixConfig), mix[name])
+        except OmegaConfBaseException as error:
+            raise ConfigError(explain(error, inside=key)) from error
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{key} is not a corpus: set its keys, for example {key}.train.tsv=FILE") from error
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -62,6 +95,8 @@ def to_dict(config: Config) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
         return value.name if isinstance(value, Choice) else value
 
     return plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
@@ -81,6 +116,7 @@ def from_yaml(path: Path) -> DictConfig:
     config = stored_defaults()
     try:
         config.merge_with(literal(yaml.safe_load(path.read_text(encoding="utf-8"))))
+        complete_mix(config)
     except Exception as error:  # YAML, OmegaConf and the file system have no common base class
         raise ConfigError(f"{path}: {first_line(error)}") from error
     return config
@@ -99,8 +135,8 @@ def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> C
     """
     run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
     known = OmegaConf.create(literal(to_dict(config)))
-    for key in path_keys():
-        paths = path_list(OmegaConf.select(known, key), key)
+    for key in (*path_keys(known), FOLDER_OR_NAME):
+        paths = _paths(known, key)
         if not all(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for path in paths):
             value = OmegaConf.select(run, key)
             OmegaConf.update(known, key, literal(list(value) if OmegaConf.is_list(value) else value))
@@ -113,10 +149,11 @@ def absolute_paths(raw: DictConfig) -> None:
     Raises:
         ConfigError: a path is empty or impossible, or its interpolation cannot be resolved; names the key.
     """
-    for key in path_keys():
+    complete_mix(raw)
+    for key in (*path_keys(raw), FOLDER_OR_NAME):
         try:
             value = OmegaConf.select(raw, key)
-            paths = path_list(value, key)
+            paths = _paths(raw, key)
         except OmegaConfBaseException as error:
             raise ConfigError(explain(error, key)) from error
         full = [os.path.abspath(user_path(path, key, empty="null means that there is none")) for path in paths]
@@ -124,14 +161,28 @@ def absolute_paths(raw: DictConfig) -> None:
             OmegaConf.update(raw, key, literal(full if OmegaConf.is_list(value) else full[0]))
 
 
-def path_keys() -> list[str]:
-    """Return the keys whose values are paths."""
-    return [key for key, field in walk(Config) if field.metadata["unit"] == "path"]
+def path_keys(config: DictConfig) -> list[str]:
+    """Return the keys of `config` whose values are paths."""
+    names = list(OmegaConf.select(config, "data.mix"))
+    keys = [key for key, _ in walk(Config, entries=True) if is_path(key)]
+    return [key.replace(f".{NAME}.", f".{name}.") for key in keys for name in (names if f".{NAME}." in key else [NAME])]
+
+
+def is_path(key: str) -> bool:
+    """Return True if the value of a key is a path."""
+    field = dict(walk(Config, entries=True)).get(schema_key(key, Config))
+    return field is not None and field.metadata["unit"] == "path"
+
+
+def _paths(config: Any, key: str) -> list[str]:
+    """Return the paths in the value of a key."""
+    paths = path_list(OmegaConf.select(config, key), key)
+    return [path for path in paths if key != FOLDER_OR_NAME or os.path.isdir(os.path.expanduser(path))]
 
 
 def register_schema() -> None:
     """Register the root schema, under which conf/train.yaml names it, with Hydra."""
-    ConfigStore.instance().store(name="train_schema", node=Config)
+    ConfigStore.instance().store(name="train_schema", node=_open_mix(OmegaConf.structured(Config)))
 
 
 def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
@@ -144,7 +195,7 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
 
     register_schema()
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+        return compose("train", overrides=quoted_tags(overrides))
 
 
 def config_dir() -> str:

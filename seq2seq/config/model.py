@@ -151,6 +151,16 @@ class ModelConfig:
         "step by step",
     )
     initialisation: InitialisationConfig = field(InitialisationConfig, "weight initialisation")
+    src_vectors: str | None = field(
+        None,
+        "word vectors that the source embeddings start from: a text file of word2vec, fastText or GloVe, plain or .gz, "
+        "with emb_size numbers per word",
+        unit="path",
+    )
+    tgt_vectors: str | None = field(None, "word vectors that the target embeddings start from", unit="path")
+    freeze_vectors: bool = field(
+        False, "embeddings that start from word vectors are not trained; needs matrices of their own (tie_embeddings)"
+    )
 
     @property
     def encoder_size(self) -> int:
@@ -194,5 +204,22 @@ def check_model(model: ModelConfig) -> None:
     for key, units in (("model.hidden_size", model.hidden_size), ("model.encoder_hidden_size", model.encoder_size)):
         if model.layer_norm and units == 1:
             raise ConfigError(f"model.layer_norm=true needs {key} above 1: a layer of one unit always normalises to 0")
+    _check_vectors(model)
     if model.peephole_candidate and model.cell is not CellName.peephole_lstm:
         raise ConfigError(f"model.peephole_candidate=true needs model.cell=peephole_lstm, not {model.cell}")
+
+
+def _check_vectors(model: ModelConfig) -> None:
+    """Check that no matrix is frozen that is trained as another one.
+
+    Raises:
+        ConfigError: it is.
+    """
+    src, tgt, tied = model.src_vectors is not None, model.tgt_vectors is not None, model.tie_embeddings
+    frozen_output = (tied is not TieName.none and tgt) or (tied is TieName.three_way and src)
+    if model.freeze_vectors and frozen_output:  # without vectors it has no effect: a stranger's model loses its paths
+        allowed = "none" if tgt else "two_way or none"
+        raise ConfigError(
+            f"model.freeze_vectors=true would freeze the output matrix with model.tie_embeddings={tied}: set "
+            f"model.tie_embeddings={allowed}"
+        )

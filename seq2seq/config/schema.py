@@ -8,11 +8,14 @@ converts the result to plain dataclasses once, which runs the checks. Nothing mu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from seq2seq.config.augment import check_augment
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.data import DataConfig, DataName, PieceType
+from seq2seq.config.data import DataConfig, DataName, PieceType, TextNormalization
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
+from seq2seq.config.mix import check_mix, corpus_key
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
@@ -42,22 +45,51 @@ class Config:
 
 
 def _check_data(data: DataConfig) -> None:
-    for part in ("train", "valid", "test"):
-        for name in ("src", "tgt", "tsv", "table"):
-            path_list(getattr(getattr(data, part), name), f"data.{part}.{name}")
+    for corpus, own in data.corpora().items():
+        for part in ("train", "valid", "test"):
+            for name in ("src", "tgt", "tsv", "table"):
+                path_list(getattr(getattr(own, part), name), f"{corpus_key(corpus)}.{part}.{name}")
+        _check_source(own, corpus_key(corpus))
+    check_augment(data.augment)
     if data.fold_of and data.overfit_pairs is not None:
         raise ConfigError(
             f"data.fold={data.fold} and data.overfit_pairs={data.overfit_pairs} validate on different pairs: set one"
         )
     sampled = data.sampling.src is not None or data.sampling.tgt is not None
-    if sampled and data.tokenizer.type is PieceType.char:
+    if sampled and data.tokenizer.type in (PieceType.char, PieceType.word):
         raise ConfigError(
-            "data.sampling needs data.tokenizer.type=unigram or bpe: char has only one segmentation of a text"
+            f"data.sampling needs data.tokenizer.type=unigram or bpe: {data.tokenizer.type} has only one segmentation "
+            "of a text"
+        )
+    rules, name = data.tokenizer.normalization_rules, data.tokenizer.normalization
+    if rules is not None and name is not TextNormalization.identity:
+        raise ConfigError(
+            f"data.tokenizer.normalization={name} and data.tokenizer.normalization_rules={rules} are two sets of "
+            "rules: set one"
         )
     if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
-    if data.src == data.tgt and data.name is not DataName.files:
-        raise ConfigError(f"data.src and data.tgt are both {data.src!r}: set two different languages")
+    check_mix(data)
+
+
+def _check_source(data: DataConfig, group: str) -> None:
+    """Check that no key of another source is set in `group`, where it would be ignored."""
+    key_of_source = "data" if group == "data" else f"{group}.name"
+    name = DataName.mtdata if data.name is DataName.wmt else data.name
+    keys: dict[DataName, dict[str, Any]] = {
+        DataName.mtdata: {"datasets": data.datasets},
+        DataName.opus: {"corpus": data.corpus, "version": data.version},
+        DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
+    }
+    for source, values in keys.items():
+        for key, value in values.items():
+            if value and name is not source:
+                raise ConfigError(
+                    f"{group}.{key} is a key of {key_of_source}={source}, but {group}.name={data.name}: set "
+                    f"{key_of_source}={source}"
+                )
+    if data.valid_datasets and any(vars(data.valid).values()):
+        raise ConfigError("data.valid and data.valid_datasets are both set: set one")
 
 
 def _check_training(training: TrainingConfig) -> None:

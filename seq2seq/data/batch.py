@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor
 
+from seq2seq.data.ragged import RaggedIds
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
 
 
@@ -28,6 +26,8 @@ class Batch:
     src_lengths: Int[Tensor, " batch"]
     tgt_in: Int[Tensor, "batch tgt_len"]
     tgt_out: Int[Tensor, "batch tgt_len"]
+    corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -61,36 +61,23 @@ class Batch:
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
 
 
-@dataclass(frozen=True)
-class RaggedIds:
-    """Lists of ids of unequal length, concatenated into one array."""
-
-    ids: NDArray[np.integer[Any]]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def from_lists(cls, lists: Sequence[Sequence[int]]) -> RaggedIds:
-        """Concatenate lists."""
-        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-        return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
-
-    def padded(self, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
-        """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""
-        longest = int(self.lengths.max())
-        matrix = np.full((len(self.lengths), bos + longest + eos), PAD_ID, np.int64)
-        real = np.arange(longest) < self.lengths[:, None]
-        matrix[:, bos : bos + longest][real] = self.ids
-        if bos:
-            matrix[:, 0] = BOS_ID
-        if eos:
-            matrix[np.arange(len(matrix)), bos + self.lengths] = EOS_ID
-        return torch.from_numpy(matrix)
+def padded(rows: RaggedIds, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:
+    """Return a matrix with one row per list, padded with PAD_ID; optionally with BOS before and EOS after it."""
+    longest = int(rows.lengths.max())
+    matrix = np.full((len(rows.lengths), bos + longest + eos), PAD_ID, np.int64)
+    real = np.arange(longest) < rows.lengths[:, None]
+    matrix[:, bos : bos + longest][real] = rows.ids
+    if bos:
+        matrix[:, 0] = BOS_ID
+    if eos:
+        matrix[np.arange(len(matrix)), bos + rows.lengths] = EOS_ID
+    return torch.from_numpy(matrix)
 
 
 def pad(lists: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch len"], Int[Tensor, " batch"]]:
     """Return id lists as one matrix, padded on the right with PAD_ID, and their lengths."""
     rows = RaggedIds.from_lists(lists)
-    return rows.padded(), torch.from_numpy(rows.lengths)
+    return padded(rows), torch.from_numpy(rows.lengths)
 
 
 def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Batch:
@@ -101,8 +88,8 @@ def make_batch(src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Ba
 def batch_from_ragged(src: RaggedIds, tgt: RaggedIds) -> Batch:
     """Build the batch of `make_batch` without a Python object per id."""
     return Batch(
-        src_ids=src.padded(eos=True),
+        src_ids=padded(src, eos=True),
         src_lengths=torch.from_numpy(src.lengths + 1),
-        tgt_in=tgt.padded(bos=True),
-        tgt_out=tgt.padded(eos=True),
+        tgt_in=padded(tgt, bos=True),
+        tgt_out=padded(tgt, eos=True),
     )

@@ -1,72 +1,84 @@
 """Sentence pairs as token ids, encoded once and memory-mapped.
 
-Flat arrays and offsets on disk: a corpus takes no memory beyond the pages in use, a restarted run does not encode
-again, and the processes of a machine share the pages.
+Flat arrays and offsets on disk, in shards: a restarted run does not encode again, and the processes of a machine share
+the pages. In memory are the offsets, eight bytes for each pair, and the pages in use.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import zlib
-from array import array
+import mmap
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_folder, part_folder, storage_errors
-from seq2seq.data.batch import RaggedIds
-from seq2seq.data.corpus import ParallelText
+from seq2seq.atomic_files import storage_errors
+from seq2seq.data.cached_folders import damaged_file, remove_damaged
+from seq2seq.data.corpus import ParallelText, lines_digest
+from seq2seq.data.ragged import RaggedIds, ragged_positions
+from seq2seq.data.shard_workers import write_shards
+from seq2seq.data.shards import SIDES, PairEncoder, ShardJob
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError, first_line
 from seq2seq.file_locks import locked
+from seq2seq.runtime.control_groups import cores_allowed
+from seq2seq.runtime.cpu_load import allowed_cores
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-CHUNK_PAIRS = 2_000  # a different value changes the sampled segmentations of a seed
-SIDES = ("src", "tgt")
-FILES = (*(f"{side}_{part}.npy" for side in SIDES for part in ("ids", "offsets")), "dropped.npy")
-CHECKSUMS_NAME = "crc32.json"
-READ_BYTES = 1 << 16
-Encode = Callable[[Sequence[str], int], list[list[int]]]
-"""Maps lines and the index of the first one in the text to ids."""
+FORMAT = 2
+RELEASE_READS = 2_000
+Ids = NDArray[np.integer[Any]]
 
 
 class PairedIds:
-    """Encoded pairs in a folder written by `write_pairs`; ids exclude special ids, lengths include EOS."""
+    """Encoded pairs in the folders of `ShardJob`; ids exclude special ids, lengths include EOS."""
 
-    def __init__(self, folder: Path) -> None:
-        """Memory-map the files of `folder`; `dropped` is the number of pairs that were too long.
+    def __init__(self, shards: Sequence[Path], dropped: int = 0) -> None:
+        """Memory-map the files; `dropped` is the number of pairs that were too long, here those left out before.
 
         Raises:
             DataError: a file is missing or damaged.
         """
-        try:
-            self._ids = {side: np.load(folder / f"{side}_ids.npy", mmap_mode="r") for side in SIDES}
-            self._offsets = {side: np.load(folder / f"{side}_offsets.npy") for side in SIDES}
-            self.dropped = int(np.load(folder / "dropped.npy"))
-        except (OSError, EOFError, TypeError, ValueError) as error:
-            raise DataError(f"{folder} is damaged: {first_line(error)}") from error
-        for side, offsets in self._offsets.items():
-            complete = len(offsets) == len(self._offsets["src"]) > 0 and offsets[0] == 0
-            if not complete or offsets[-1] != len(self._ids[side]) or (np.diff(offsets) < 0).any():
-                raise DataError(f"{folder} is damaged: {side}_offsets.npy does not fit {side}_ids.npy")
+        self._ids: dict[str, list[Ids]] = {side: [] for side in SIDES}
+        offsets: dict[str, list[Ids]] = {side: [] for side in SIDES}
+        self._files = tuple(shards), dropped
+        self.dropped = dropped
+        self.folder = shards[0].parent
+        for folder in shards:
+            try:
+                for side in SIDES:
+                    self._ids[side].append(np.load(folder / f"{side}_ids.npy", mmap_mode="r"))
+                    offsets[side].append(np.load(folder / f"{side}_offsets.npy"))
+                self.dropped += int(np.load(folder / "dropped.npy"))
+            except (OSError, EOFError, TypeError, ValueError) as error:
+                raise DataError(f"{folder} is damaged: {first_line(error)}") from error
+            for side in SIDES:
+                own, ids = offsets[side][-1], self._ids[side][-1]
+                complete = len(own) == len(offsets["src"][-1]) > 0 and own[0] == 0
+                if not complete or own[-1] != len(ids) or (own[1:] < own[:-1]).any():
+                    raise DataError(f"{folder} is damaged: {side}_offsets.npy does not fit {side}_ids.npy")
+        sizes = np.array([len(own) for own in offsets["src"]])
+        self._offsets = {side: np.concatenate(offsets[side]) for side in SIDES}
+        self._starts = np.cumsum(sizes) - sizes  # of the shards in these arrays
+        self._firsts = self._starts - np.arange(len(sizes))  # first pair of each shard
+        self._reads = 0
+
+    def __reduce__(self) -> tuple[type[PairedIds], tuple[tuple[Path, ...], int]]:
+        return PairedIds, self._files
 
     def __len__(self) -> int:
-        return len(self._offsets["src"]) - 1
+        return len(self._offsets["src"]) - len(self._starts)
 
-    def src(self, i: int) -> NDArray[np.int32]:
+    def src(self, i: int) -> Ids:
         """Return the source ids of pair `i`."""
         return self._row("src", i)
 
-    def tgt(self, i: int) -> NDArray[np.int32]:
+    def tgt(self, i: int) -> Ids:
         """Return the target ids of pair `i`."""
         return self._row("tgt", i)
 
@@ -78,58 +90,99 @@ class PairedIds:
         """Return the target ids of several pairs."""
         return self._rows("tgt", indices)
 
+    def span(self, side: str, begin: int, end: int) -> RaggedIds:
+        """Return the ids of one side ("src" or "tgt") of the pairs from `begin` to `end`."""
+        return self._rows(side, range(begin, end))
+
     @property
-    def src_lengths(self) -> NDArray[np.int64]:
+    def src_lengths(self) -> NDArray[np.int32]:
         """Source tokens of every pair, EOS included."""
         return self._lengths("src")
 
     @property
-    def tgt_lengths(self) -> NDArray[np.int64]:
+    def tgt_lengths(self) -> NDArray[np.int32]:
         """Target tokens of every pair, EOS included."""
         return self._lengths("tgt")
 
-    def _lengths(self, side: str) -> NDArray[np.int64]:
-        lengths: NDArray[np.int64] = np.diff(self._offsets[side]) + 1
-        return lengths
+    def _lengths(self, side: str) -> NDArray[np.int32]:
+        own = np.split(self._offsets[side], self._starts[1:])
+        return np.concatenate([(offsets[1:] - offsets[:-1]).astype(np.int32) for offsets in own]) + np.int32(1)
 
     def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
         pairs = np.asarray(indices, np.int64)
-        begins = self._offsets[side][pairs]
-        lengths = self._offsets[side][pairs + 1] - begins
-        shifts = begins - (np.cumsum(lengths) - lengths)  # from the position in the result to that in the file
-        return RaggedIds(self._ids[side][np.arange(lengths.sum()) + np.repeat(shifts, lengths)], lengths)
+        shards = self._shard(pairs)
+        begins = self._offsets[side][pairs + shards].astype(np.int64)
+        lengths = self._offsets[side][pairs + shards + 1] - begins
+        places = np.cumsum(lengths) - lengths
+        ids = np.empty(int(lengths.sum()), self._ids[side][0].dtype)
+        for shard in np.unique(shards).tolist():
+            own = shards == shard
+            found = self._ids[side][shard][ragged_positions(begins[own], lengths[own])]
+            ids[ragged_positions(places[own], lengths[own])] = found
+        self._reads += 1
+        if self._reads % RELEASE_READS == 0:
+            self._release()
+        return RaggedIds(ids, lengths)
 
-    def _row(self, side: str, i: int) -> NDArray[np.int32]:
-        offsets = self._offsets[side]
-        row: NDArray[np.int32] = self._ids[side][offsets[i] : offsets[i + 1]]
-        return row
+    def _row(self, side: str, i: int) -> Ids:
+        shard = int(self._shard(np.array([i]))[0])
+        begin, end = self._offsets[side][i + shard : i + shard + 2].tolist()
+        return self._ids[side][shard][begin:end]
+
+    def _shard(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = np.searchsorted(self._firsts, pairs, side="right") - 1
+        return found
+
+    def _release(self) -> None:
+        """Give up the pages that were read: they stay in the system's cache, but count as memory of this process."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for ids in (*self._ids["src"], *self._ids["tgt"]):
+                if isinstance(ids.base, mmap.mmap):
+                    ids.base.madvise(mmap.MADV_DONTNEED)
 
 
-def prepare(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, cache: Path) -> PairedIds:
+def prepare(
+    text: ParallelText,
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PairedIds:
     """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit; logs nothing.
 
-    One process encodes, others wait for it. Damaged files are logged and written again.
+    One process, with its workers, encodes; others wait for it. Shards that exist are used, damaged ones are logged and
+    written again.
 
-    Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all.
+    Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all. `progress` is called
+    with the number of shards that are finished and of all.
 
     Raises:
         DataError: no pair is left.
         StorageError: the cache cannot be written.
     """
     folder = cache / "prepared" / _fingerprint(text, tokenizer, max_length)
-    if _damaged_file(folder):
+    job = ShardJob(text, PairEncoder(tokenizer), max_length, folder)
+    shards = job.shards()
+    if any(map(damaged_file, shards)):
         with storage_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock"), wait=True):
-            _write_if_damaged(text, tokenizer, max_length, folder)
-    pairs = PairedIds(folder)
+            _write_missing(job, progress)
+    pairs = PairedIds(shards)
     check_not_empty(pairs, max_length)
     return pairs
 
 
-def without_position(encode: Callable[[Sequence[str]], list[list[int]]]) -> Encode:
-    """Return `encode` as an `Encode` that ignores the position of the lines."""
-    return lambda lines, start: encode(lines)
+def encode_all(job: ShardJob) -> list[Path]:
+    """Write all shards of `job` and return their folders; raises as `write_shards`."""
+    shards = job.shards()
+    write_shards(job, range(len(shards)), usable_cores())
+    return shards
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return max(1, int(min(len(allowed_cores()), cores_allowed())))
 
 
 def check_not_empty(pairs: PairedIds, max_length: int | None) -> None:
@@ -150,94 +203,25 @@ def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
         )
 
 
-def write_pairs(
-    text: ParallelText,
-    encode_src: Encode,
-    encode_tgt: Encode,
-    max_length: int | None,
-    folder: Path,
-    dropped_before: int = 0,
-) -> None:
-    """Encode `text` into the files of `folder` that `PairedIds` reads, except pairs that are too long.
+def _write_missing(job: ShardJob, progress: Callable[[int, int], None]) -> None:
+    """Write the shards that are missing or damaged; another process may have written them meanwhile."""
+    shards, missing = job.shards(), []
+    for number, shard in enumerate(shards):
+        damaged = damaged_file(shard)
+        if damaged is not None:
+            remove_damaged(shard, damaged, "the text is encoded again")
+            missing.append(number)
+    finished = len(shards) - len(missing)
 
-    `dropped_before` counts the pairs that the caller left out because they are too long.
-    """
-    lengths = {side: array("q") for side in SIDES}
-    with (folder / "src_ids.npy").open("w+b") as src_file, (folder / "tgt_ids.npy").open("w+b") as tgt_file:
-        files = dict(zip(SIDES, (src_file, tgt_file), strict=True))
-        for file in files.values():
-            _write_header(file, 0)
-        for start in range(0, len(text), CHUNK_PAIRS):
-            src = encode_src(text.src[start : start + CHUNK_PAIRS], start)
-            tgt = encode_tgt(text.tgt[start : start + CHUNK_PAIRS], start)
-            kept = [p for p in zip(src, tgt, strict=True) if max_length is None or max(map(len, p)) < max_length]
-            for k, side in enumerate(SIDES):
-                lengths[side].extend(len(pair[k]) for pair in kept)
-                np.fromiter(chain.from_iterable(pair[k] for pair in kept), np.int32).tofile(files[side])
-        for side, file in files.items():
-            file.seek(0)
-            _write_header(file, sum(lengths[side]))
-    for side in SIDES:
-        offsets = np.zeros(len(lengths[side]) + 1, np.int64)
-        np.cumsum(lengths[side], out=offsets[1:])
-        np.save(folder / f"{side}_offsets.npy", offsets)
-    np.save(folder / "dropped.npy", np.int64(dropped_before + len(text) - len(lengths["src"])))
+    def done() -> None:
+        nonlocal finished
+        finished += 1
+        progress(finished, len(shards))
 
-
-def _write_if_damaged(text: ParallelText, tokenizer: Tokenizer, max_length: int | None, folder: Path) -> None:
-    """Encode `text` into `folder`, unless another process did so while this one waited for the lock."""
-    damaged = _damaged_file(folder)
-    if damaged is None:
-        return
-    if folder.is_dir():
-        log.warning("%s is damaged or missing: the text is encoded again", damaged)
-        with storage_errors(folder), part_folder(folder.parent) as removed:  # a process may still read the files
-            folder.rename(removed / folder.name)
-    with new_folder(folder) as temporary:
-        encoders = without_position(tokenizer.encode_src), without_position(tokenizer.encode_tgt)
-        write_pairs(text, *encoders, max_length, temporary)
-        checksums = {name: _crc32(temporary / name) for name in FILES}
-        (temporary / CHECKSUMS_NAME).write_text(json.dumps(checksums), encoding="utf-8")
-        for file in temporary.iterdir():  # runs map them: a file that is cut kills its readers
-            file.chmod(file.stat().st_mode & ~0o222)
-
-
-def _damaged_file(folder: Path) -> Path | None:
-    """Return the first file that is missing, cut or changed since it was written; None: all are intact.
-
-    An older folder has no checksums: a changed byte in it is not found.
-    """
-    stored, checksums = folder / CHECKSUMS_NAME, {}
-    try:
-        if stored.is_file():
-            checksums = dict(json.loads(stored.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return stored
-    for path in (folder / name for name in FILES):
-        try:
-            if checksums and _crc32(path) != checksums.get(path.name):
-                return path
-            np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError, BadZipFile):
-            return path
-    return None
-
-
-def _crc32(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
-
-
-def _write_header(file: BinaryIO, size: int) -> None:
-    """Write the header of an int32 .npy file; NumPy pads it, so the header with the final size has the same length."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (size,)})
+    progress(finished, len(shards))
+    write_shards(job, missing, usable_cores(), done)
 
 
 def _fingerprint(text: ParallelText, tokenizer: Tokenizer, max_length: int | None) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {tokenizer.fingerprint} {max_length}\n".encode())
-    for line in chain(text.src, text.tgt):
-        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
-    return digest.hexdigest()[:32]
+    parts = (FORMAT, tokenizer.fingerprint, max_length, lines_digest(text.src), lines_digest(text.tgt))
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]

@@ -1,17 +1,21 @@
-"""Parallel text in memory, and a corpus: its training, validation and test sets."""
+"""Parallel text, in memory or on disk, and a corpus: its training, validation and test sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+DIGEST_LINES = 1_000
 
 
 @dataclass
 class ParallelText:
-    """Line-aligned sentences of two languages."""
+    """Line-aligned sentences of two languages: lists, or `StoredLines` for text that may be larger than memory."""
 
-    src: list[str]
-    tgt: list[str]
+    src: Sequence[str]
+    tgt: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.src)
@@ -28,9 +32,33 @@ class ParallelText:
         return ParallelText(self.tgt, self.src)
 
     @classmethod
-    def from_pairs(cls, pairs: list[tuple[str, str]]) -> ParallelText:
-        """Build a text from (source, target) pairs."""
+    def from_pairs(cls, pairs: Sequence[tuple[str, str]]) -> ParallelText:
+        """Build a text in memory from (source, target) pairs."""
         return cls([src for src, _ in pairs], [tgt for _, tgt in pairs])
+
+
+def lines_digest(lines: Sequence[str]) -> str:
+    """Return a hash of lines; `StoredLines` of a whole file know theirs."""
+    known = getattr(lines, "digest", None)
+    if known:
+        return str(known)
+    digest = hashlib.sha256()
+    for start in range(0, len(lines), DIGEST_LINES):
+        digest.update(joined(lines[start : start + DIGEST_LINES]))
+    return digest.hexdigest()
+
+
+def text_bytes(lines: Sequence[str]) -> int:
+    """Return the number of bytes of lines, each with a line feed; `StoredLines` of a whole file know theirs."""
+    known = getattr(lines, "bytes", None)
+    if known is not None:
+        return int(known)
+    return sum(len(joined(lines[start : start + DIGEST_LINES])) for start in range(0, len(lines), DIGEST_LINES))
+
+
+def joined(lines: Sequence[str]) -> bytes:
+    """Return lines as bytes, each with a line feed at its end."""
+    return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
 
 
 @dataclass
@@ -46,8 +74,30 @@ class Corpus:
     tests: dict[str, ParallelText]
     tokenizer_text: ParallelText | None = None  # default: `train`
     held_out: frozenset[str] = frozenset()
+    mix: dict[str, Corpus] = field(default_factory=dict)
+    """Further corpora by name; an empty `valid`, and no `tests`, where none is given."""
 
     def held_out_texts(self) -> dict[str, ParallelText]:
-        """Return the sets that `held_out` names."""
+        """Return the sets that `held_out` names, and NAME.SET for those of `mix`."""
+        others = {f"{name}.{part}": text for name, own in self.mix.items() for part, text in own.own_held_out().items()}
+        return self.own_held_out() | others
+
+    def own_held_out(self) -> dict[str, ParallelText]:
+        """Return the sets that `held_out` names, without those of `mix`."""
         sets = {"valid": self.valid, **self.tests}
         return {name: sets[name] for name in sorted(self.held_out)}
+
+    def all_tests(self) -> dict[str, ParallelText]:
+        """Return the test sets by name, NAME.SET for those of `mix`."""
+        others = {f"{name}.{test}": text for name, own in self.mix.items() for test, text in own.tests.items()}
+        return self.tests | others
+
+    def vocabulary_text(self) -> ParallelText:
+        """Return the text that the tokenizer is trained on: that of all corpora."""
+        text = self.tokenizer_text or self.train
+        if not self.mix:
+            return text
+        texts = [text, *(own.train for own in self.mix.values())]
+        from seq2seq.data.text_store import collected  # which imports this module
+
+        return collected(chain.from_iterable(texts), text)

@@ -1,4 +1,4 @@
-"""Download corpora into the cache folder, once, and check them against a pinned SHA-256.
+"""Download corpora into the cache folder, once, and check them against a SHA-256: pinned, or of the first download.
 
 Downloaded code is never executed; archives are only read.
 """
@@ -6,22 +6,26 @@ Downloaded code is never executed; archives are only read.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
+import json
 import logging
 import os
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import part_folder
+from seq2seq.atomic_files import part_folder, write_atomically
 from seq2seq.errors import DownloadError
 from seq2seq.file_locks import locked
+
+if TYPE_CHECKING:
+    from seq2seq.data.http_download import ResumingDownloader
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SEC = 30.0
-RETRIES = 2
+RETRIES = 3
 
 
 def cache_dir(configured: str | None) -> Path:
@@ -77,7 +81,7 @@ def fetch_sdist(
 
 def _download_sdist(project: str, version: str, digest: str, target: Path, index: str | None) -> None:
     import requests
-    from pypi_simple import PyPISimple, tqdm_progress_factory
+    from pypi_simple import PyPISimple
     from urllib3.util import Retry
 
     endpoint = index or os.environ.get("PIP_INDEX_URL")
@@ -94,9 +98,7 @@ def _download_sdist(project: str, version: str, digest: str, target: Path, index
         if not sdists:
             raise ValueError("the index lists no such source distribution")
         part = temporary / "part"
-        # verify=False: the pinned digest, checked below, is stronger than the one that the index states.
-        progress = tqdm_progress_factory(unit="B", unit_scale=True, desc=target.name, disable=not _is_terminal())
-        client.download_package(sdists[0], part, verify=False, progress=progress, timeout=TIMEOUT_SEC)
+        _downloader(temporary)(sdists[0].url, part, None)
         if (actual := sha256(part)) != digest:
             raise ValueError(f"its SHA-256 is {actual}, expected {digest}")
         os.replace(part, target)
@@ -136,13 +138,90 @@ def _download_files(
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
-    store = pooch.create(temporary, base_url, registry=dict(digests), retry_if_failed=RETRIES)
-    downloader = pooch.HTTPDownloader(progressbar=_is_terminal(), timeout=TIMEOUT_SEC)
+    store = pooch.create(temporary, base_url, registry=dict(digests))
+    downloader = _downloader(temporary)
     for name in digests:
         try:
             os.replace(store.fetch(name, downloader=downloader), folder / name)
         except Exception as error:  # as above
             raise _failure(store.get_url(name), error, alternatives) from error
+
+
+def fetch(url: str, target: Path, *, alternatives: str) -> Path:
+    """Return `target`, a file downloaded from `url`; download it if there is no intact copy.
+
+    The first download is recorded in TARGET.json (URL, SHA-256, size, date), and later ones must equal it. A download
+    that was interrupted is continued, also by another process.
+
+    Args:
+        url: of the file.
+        target: where it is kept.
+        alternatives: what the user can do without the download; the end of the error message.
+
+    Raises:
+        DownloadError: the file cannot be downloaded, or is not the recorded one.
+    """
+    from seq2seq.data.http_download import redacted
+
+    record = target.with_name(f"{target.name}.json")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f"{target.name}.lock"), wait=True):
+            known = _recorded(record)
+            if target.is_file():  # a file without a record was put there by the user
+                digest = sha256(target)
+                if digest == known.get("sha256", digest):
+                    _record(record, known, url, digest, target)
+                    return target
+            log.info("downloading %s to %s", redacted(url), target.parent)
+            _download(url, target, record, known)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise _failure(url, error, alternatives) from error
+    return target
+
+
+def _download(url: str, target: Path, record: Path, known: dict[str, str]) -> None:
+    import pooch
+
+    from seq2seq.data.http_download import redacted
+
+    pooch.get_logger().setLevel("ERROR")
+    with part_folder(target.parent) as temporary:
+        downloader = _downloader(target.parent, f".{target.name}.part")
+        new = Path(pooch.retrieve(url, None, fname="file", path=temporary, downloader=downloader))
+        digest = sha256(new)
+        if digest != known.get("sha256", digest):
+            raise DownloadError(
+                f"{redacted(url)} has changed: its SHA-256 is {digest}, it was {known['sha256']} on "
+                f"{known.get('date', 'the first download')}; to use the new file, remove {record}"
+            )
+        _record(record, known, url, digest, new)
+        os.replace(new, target)
+
+
+def _recorded(record: Path) -> dict[str, str]:
+    """Return the record of the first download; {} if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if isinstance(known, dict) and isinstance(known.get("sha256"), str):
+            return known
+    return {}
+
+
+def _record(record: Path, known: dict[str, str], url: str, digest: str, file: Path) -> None:
+    from seq2seq.data.http_download import redacted
+
+    if not known:
+        date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        content = {"url": redacted(url), "sha256": digest, "size": file.stat().st_size, "date": date}
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(record, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _downloader(folder: Path, part: str = "downloading") -> ResumingDownloader:
+    from seq2seq.data.http_download import ResumingDownloader
+
+    return ResumingDownloader(folder / part, retries=RETRIES, timeout_sec=TIMEOUT_SEC)
 
 
 def _intact(path: Path, digest: str) -> bool:
@@ -152,12 +231,10 @@ def _intact(path: Path, digest: str) -> bool:
         return False
 
 
-def _is_terminal() -> bool:
-    return sys.stderr.isatty()
-
-
 def _failure(name: str, error: Exception, alternatives: str) -> DownloadError:
+    from seq2seq.data.http_download import redacted
+
     cause = getattr(error.args[0], "reason", error) if error.args else error  # requests wraps it in three layers
-    reason = " ".join(str(cause).split()) or type(error).__name__
-    reason = re.sub(r"//[^/@\s]*@", "//", reason)  # the URL of a mirror may contain a password
-    return DownloadError(f"could not download {name}: {reason}; {alternatives}")
+    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    reason = " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__
+    return DownloadError(redacted(f"could not download {name}: {place}{reason}; {alternatives}"))

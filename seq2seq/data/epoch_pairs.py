@@ -1,53 +1,57 @@
-"""Encoded training pairs by epoch: the same ones in every epoch, or newly segmented ones (subword sampling)."""
+"""Encoded training pairs by epoch: the same ones in every epoch, or newly edited or segmented ones."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from seq2seq.atomic_files import storage_errors
-from seq2seq.config.data import SamplingConfig
-from seq2seq.data.binarised import (
-    Encode,
-    PairedIds,
-    check_not_empty,
-    log_dropped,
-    prepare,
-    without_position,
-    write_pairs,
-)
+from seq2seq.config.data import DataConfig
+from seq2seq.data.augmentation import Augmenter
+from seq2seq.data.binarised import PairedIds, check_not_empty, encode_all, log_dropped, prepare
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.subword_sampling import Sampler
+from seq2seq.data.edits import Pair
+from seq2seq.data.ragged import RaggedIds
+from seq2seq.data.shards import SIDES, Encoder, PairEncoder, ShardJob
+from seq2seq.data.text_store import taken
 from seq2seq.data.tokenizer import Tokenizer
 
 STALE_SEC = 3600.0
-SRC, TGT = 1, 2  # not 0: NumPy treats the seeds [a, b] and [a, b, 0, 0] as equal
+
+
+def changes_by_epoch(data: DataConfig) -> bool:
+    """Return True if the ids of the training pairs differ between epochs."""
+    return data.sampling.src is not None or data.sampling.tgt is not None or data.augment.active
 
 
 def epoch_pairs(
-    text: ParallelText, tokenizer: Tokenizer, sampling: SamplingConfig, max_length: int, seed: int, cache: Path
+    text: ParallelText, tokenizer: Tokenizer, data: DataConfig, max_length: int, seed: int, cache: Path
 ) -> Callable[[int], PairedIds]:
     """Return a function from the number of an epoch to its pairs.
 
     Pairs with a side of more than `max_length` tokens, EOS included, are dropped.
 
     Raises:
-        DataError: no pair is left. With sampling the returned function raises it, because segmentations differ in
-            length.
+        DataError: no pair is left. If epochs differ, the returned function raises it, because lengths differ, too.
     """
-    if sampling.src is None and sampling.tgt is None:
+    if not changes_by_epoch(data):
         pairs = prepare(text, tokenizer, max_length, cache)
         log_dropped(pairs, max_length)
         return lambda epoch: pairs
-    return SampledEpochs(text, tokenizer, sampling, max_length, seed, cache)
+    return SampledEpochs(text, tokenizer, data, max_length, seed, cache)
 
 
 class SampledEpochs:
-    """Segments the training text for every epoch, as a function of (seed, epoch).
+    """Edits and segments the training text for every epoch, as a function of (seed, epoch).
+
+    Without sampling only the edited lines are segmented: the ids of the others are those of the prepared text.
 
     The files are memory-mapped and deleted at once, so that the operating system frees the disk space when the pairs
     are no longer referenced or the process ends, even by a kill.
@@ -57,7 +61,7 @@ class SampledEpochs:
         self,
         text: ParallelText,
         tokenizer: Tokenizer,
-        sampling: SamplingConfig,
+        data: DataConfig,
         max_length: int,
         seed: int,
         cache: Path,
@@ -68,13 +72,12 @@ class SampledEpochs:
             ConfigError: the tokenizer has one segmentation only.
         """
         self._max_length, self._seed = max_length, seed
-        self._samplers = {
-            SRC: None if sampling.src is None else tokenizer.src_sampler(sampling.src),
-            TGT: None if sampling.tgt is None else tokenizer.tgt_sampler(sampling.tgt),
-        }
+        self._encoder = PairEncoder(tokenizer, data.sampling)
         self._text = self._possible(text)
         self._too_long = len(text) - len(self._text)
-        self._best = {SRC: without_position(tokenizer.encode_src), TGT: without_position(tokenizer.encode_tgt)}
+        self._augmenter = Augmenter(data.augment.probabilities(), seed) if data.augment.active else None
+        # Without a limit, so that a pair has the same index as in the text.
+        self._prepared = functools.cache(functools.partial(prepare, self._text, tokenizer, None, cache))
         self._folder = cache / "sampled"
         self._logged = False
 
@@ -90,9 +93,8 @@ class SampledEpochs:
             remove_stale(self._folder)
             # A mapped file that cannot be deleted (Windows, NFS) is removed later by `remove_stale`.
             with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
-                encoders = self._encoder(SRC, epoch), self._encoder(TGT, epoch)
-                write_pairs(self._text, *encoders, self._max_length, Path(name), self._too_long)
-                pairs = PairedIds(Path(name))
+                shards = encode_all(ShardJob(self._text, self._epoch_encoder(epoch), self._max_length, Path(name)))
+                pairs = PairedIds(shards, self._too_long)
         check_not_empty(pairs, self._max_length)
         if not self._logged:
             log_dropped(pairs, self._max_length)
@@ -101,32 +103,60 @@ class SampledEpochs:
 
     def _possible(self, text: ParallelText) -> ParallelText:
         """Return `text` without the pairs that are too long in every segmentation: sampling one could take minutes."""
-        sides = [(text.src, self._samplers[SRC]), (text.tgt, self._samplers[TGT])]
-        too_long = {
-            i
-            for lines, sampler in sides
-            if sampler is not None
-            for i, line in enumerate(lines)
-            if sampler.always_reaches(line, self._max_length)
-        }
-        if not too_long:
-            return text
-        return ParallelText.from_pairs([pair for i, pair in enumerate(text) if i not in too_long])
+        possible = np.ones(len(text), bool)
+        for lines, sampler in zip((text.src, text.tgt), self._encoder.samplers, strict=True):
+            if sampler is not None:
+                for i, line in enumerate(lines):
+                    if sampler.always_reaches(line, self._max_length):
+                        possible[i] = False
+        return text if possible.all() else taken(text, np.flatnonzero(possible))
 
-    def _encoder(self, side: int, epoch: int) -> Encode:
-        sampler = self._samplers[side]
-        return self._best[side] if sampler is None else _seeded(sampler, [self._seed, epoch, side])
+    def _epoch_encoder(self, epoch: int) -> Encoder:
+        self._encoder.seed = (self._seed, epoch)
+        if self._augmenter is None:
+            return self._encoder
+        prepared = self._prepared() if None in self._encoder.samplers else None
+        return EditedEncoder(self._encoder, self._augmenter, self._text, epoch, prepared)
 
 
-def _seeded(sampler: Sampler, seed: Sequence[int]) -> Encode:
-    return lambda lines, start: sampler.encode(lines, [*seed, start])
+class EditedEncoder:
+    """Encodes the lines of a text as an augmenter edits them; `prepared` are the ids of the unedited lines."""
+
+    def __init__(
+        self, encoder: PairEncoder, augmenter: Augmenter, text: ParallelText, epoch: int, prepared: PairedIds | None
+    ) -> None:
+        self._encoder, self._augmenter, self._text = encoder, augmenter, text
+        self._epoch, self._prepared = epoch, prepared
+        self._last: tuple[tuple[int, int], dict[int, Pair]] = (0, 0), {}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose ids `encode` returns."""
+        return self._encoder.tokenizer
+
+    def encode(self, side: int, lines: Sequence[str], start: int) -> RaggedIds:
+        """See `PairEncoder.encode`; `lines` are those of the text."""
+        end = start + len(lines)
+        new = {i: pair[side] for i, pair in self._edits(start, end).items() if pair[side] != lines[i]}
+        if self._encoder.samplers[side] is not None:
+            return self._encoder.encode(side, [new.get(i, line) for i, line in enumerate(lines)], start)
+        assert self._prepared is not None
+        unedited = self._prepared.span(SIDES[side], start, end)
+        return unedited.replaced(list(new), self._encoder.encode(side, list(new.values()), start))
+
+    def _edits(self, start: int, end: int) -> dict[int, Pair]:
+        """Return the edited pairs of a chunk, both sides of which are edited together."""
+        if self._last[0] != (start, end):
+            src, tgt = (list(lines[start:end]) for lines in (self._text.src, self._text.tgt))
+            self._last = (start, end), self._augmenter.edited(src, tgt, epoch=self._epoch, start=start)
+        return self._last[1]
 
 
 def remove_stale(folder: Path) -> None:
     """Remove the subfolders of killed processes: those in which no file was written for an hour."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process removes it at the same time
-            files = [path, *path.iterdir()]
+            files = [path, *path.rglob("*")]
             in_use = any(file.name.startswith(".nfs") for file in files)  # NFS renames deleted files that are open
             if not in_use and time.time() - max(file.stat().st_mtime for file in files) > STALE_SEC:
                 shutil.rmtree(path, ignore_errors=True)

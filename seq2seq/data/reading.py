@@ -138,9 +138,4 @@ def _tsv(file: str, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
 
 
 def _in_memory(pairs: Iterator[tuple[str, str]]) -> ParallelText:
-    text = ParallelText([], [])
-    add_src, add_tgt = text.src.append, text.tgt.append
-    for src, tgt in pairs:
-        add_src(src)
-        add_tgt(tgt)
-    return text
+    return ParallelText.from_pairs(list(pairs))

@@ -11,14 +11,14 @@ import hashlib
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import sentencepiece
 
 from seq2seq.config.data import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.special_ids import SPECIAL_IDS
+from seq2seq.data.special_ids import SPECIAL_IDS, UNK_ID
 from seq2seq.data.subword_sampling import Sampler
 from seq2seq.data.vocabulary_training import train_model
 from seq2seq.errors import ConfigError
@@ -44,6 +44,10 @@ class Tokenizer:
         self._models = {"src": src} if tgt is None else {"src": src, "tgt": tgt}
         self._src = _load(src, names[0])
         self._tgt = self._src if tgt is None else _load(tgt, names[1])
+        self.threads = -1  # that encode; -1: SentencePiece chooses
+
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, bytes]], Tokenizer], tuple[dict[str, bytes]]]:
+        return Tokenizer.from_bytes, (self.to_bytes(),)
 
     @property
     def joint(self) -> bool:
@@ -72,11 +76,11 @@ class Tokenizer:
 
     def encode_src(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of source lines, without special ids."""
-        return _encode(self._src, lines)
+        return _encode(self._src, lines, self.threads)
 
     def encode_tgt(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of target lines, without special ids."""
-        return _encode(self._tgt, lines)
+        return _encode(self._tgt, lines, self.threads)
 
     def src_sampler(self, alpha: float) -> Sampler:
         """Return a sampler of segmentations of source lines.
@@ -102,6 +106,20 @@ class Tokenizer:
     def tgt_pieces(self, ids: Iterable[int]) -> list[str]:
         """Return the target pieces as readable strings."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
+
+    def src_symbols(self, symbols: Sequence[str]) -> list[int]:
+        """Return the source ids of symbols, each of which is one token.
+
+        Raises:
+            ConfigError: the vocabulary lacks one.
+        """
+        ids = [int(self._src.piece_to_id(symbol)) for symbol in symbols]
+        if UNK_ID in ids:
+            raise ConfigError(
+                f"the vocabulary has no token {symbols[ids.index(UNK_ID)]!r}: a given one must have been trained with "
+                "it (data.tokenizer.user_symbols, or SentencePiece's --user_defined_symbols)"
+            )
+        return ids
 
     def src_words(self, line: str, spans: Spans | None = None) -> list[int | None]:
         """Return for each piece of `encode_src([line])[0]` the index of its word in `spans` (default: `line.split()`).
@@ -163,6 +181,7 @@ class Tokenizer:
             StorageError: the cache cannot be written.
         """
         tokenizer = cls._train(text, config, cache)
+        tokenizer.src_symbols(config.user_symbols)
         tokenizer._log_changed(text.tgt[:CHECKED_LINES])
         return tokenizer
 
@@ -214,10 +233,11 @@ def _load(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     return processor
 
 
-def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str]) -> list[list[int]]:
+def _encode(processor: sentencepiece.SentencePieceProcessor, lines: Sequence[str], threads: int) -> list[list[int]]:
     if len(lines) < FEW_LINES:
         return [processor.encode(_utf8(line)) for line in lines]
-    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines])  # multithreaded, releases the GIL
+    # Multithreaded, releases the GIL.
+    ids: list[list[int]] = processor.encode([_utf8(line) for line in lines], num_threads=threads)
     return ids
 
 

@@ -6,6 +6,7 @@ Chinese and Japanese write none at all.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ _MARKS = "".join(c for c in map(chr, range(0x0E00, 0xAAE0)) if unicodedata.categ
 _WORD = re.compile(f"(?!\\s)[{_CJK}{_SOUTH_EAST}][{_MARKS}]*|[^\\s{_CJK}{_SOUTH_EAST}]+")
 _NO_SPACES = re.compile(f"[{_CJK}{_SOUTH_EAST}]")
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
+_SOUTH_EAST_CHARACTER = re.compile(f"[{_SOUTH_EAST}]")
+_SOUTH_EAST_WORD = 4  # characters of a word, about
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -29,6 +32,41 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     Words are separated by white space; in a script without spaces, every character (with its combining marks) is one.
     """
     return [match.span() for match in _WORD.finditer(text)]
+
+
+def words_of(text: str) -> Sequence[str]:
+    """Return the words of `word_spans`."""
+    words = _split(text)
+    return _WORD.findall(text) if words is None else words
+
+
+def spaced_words(text: str) -> Sequence[str]:
+    """Return the words between spaces, without characters of scripts that write none."""
+    words = _split(text)
+    return _NO_SPACES.sub(" ", text).split() if words is None else words
+
+
+def count_words(text: str) -> int:
+    """Return about how many words a text has.
+
+    A Chinese or Japanese character counts as one word, four characters of Thai, Khmer, … as one.
+    """
+    words = _split(text)
+    if words is not None:
+        return len(words)
+    chinese, south_east = len(_CJK_CHARACTER.findall(text)), len(_SOUTH_EAST_CHARACTER.findall(text))
+    return chinese + -(-south_east // _SOUTH_EAST_WORD) + len(spaced_words(text))
+
+
+@functools.lru_cache(maxsize=4)  # several filters ask for the words of the same two sentences
+def _split(text: str) -> tuple[str, ...] | None:
+    """Return the words between spaces; None if a character is of a script without spaces."""
+    return tuple(text.split()) if text.isascii() or not _NO_SPACES.search(text) else None
+
+
+def ends_without_stop(text: str) -> bool:
+    """Return True if the last character is Thai, Lao, Khmer, …, whose sentences need no full stop."""
+    return _SOUTH_EAST_CHARACTER.match(text[-1:]) is not None
 
 
 def join_sentences(texts: Sequence[str]) -> str:

@@ -58,13 +58,16 @@ class Scores:
         return plain | {"sentences": self.sentences}
 
 
-def score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> Scores:
+def score(
+    hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT, ignore_case: bool = False
+) -> Scores:
     """Compute all metrics of detokenised translations.
 
     Args:
         hypotheses: one per sentence.
         references: one per sentence; several, to compare each hypothesis with all of them.
         tokenize: sacreBLEU's tokenizer of BLEU (`data.bleu_tokenizer`). TER follows the script of the references.
+        ignore_case: compute BLEU and chrF of lower-cased text, too; TER always is.
 
     Raises:
         DataError: the numbers of hypotheses and references differ or are 0.
@@ -72,8 +75,8 @@ def score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str =
     _check(hypotheses, references)
     return Scores(
         sentences=len(hypotheses),
-        bleu=_run(BLEU(tokenize=tokenize), hypotheses, references),
-        chrf=_run(CHRF(), hypotheses, references),
+        bleu=_run(BLEU(lowercase=ignore_case, tokenize=tokenize), hypotheses, references),
+        chrf=_run(CHRF(lowercase=ignore_case), hypotheses, references),
         ter=_ter(hypotheses, references),
         # force: no second warning if the text looks tokenised
         bleu_tok_lc=_run(BLEU(lowercase=True, tokenize=tokenize, force=True), hypotheses, references),

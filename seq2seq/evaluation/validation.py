@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -40,14 +40,20 @@ class Validator:
         text: ParallelText,
         beam_size: int,
         tokenize: str = DEFAULT,
+        tgt_lang: str | None = None,
+        others: Mapping[str, Validator] | None = None,
     ) -> None:
+        """`tgt_lang` is the language of the translations; `others` validate on the sets of other corpora by name."""
         self._translator, self._batches, self._text = translator, batches, text
         self._beam_size, self._tokenize = beam_size, tokenize
+        self._tgt_lang, self._others = tgt_lang, others or {}
 
     def __call__(self) -> Validation:
         """Return loss, perplexity, BLEU and chrF, with the first translations and the attention of the first one."""
         loss = self._loss()
-        n_best = self._translator.translate_n_best(self._text.src, search=SearchName.beam, beam_size=self._beam_size)
+        n_best = self._translator.translate_n_best(
+            self._text.src, tgt_lang=self._tgt_lang, search=SearchName.beam, beam_size=self._beam_size
+        )
         outputs = [best for best, *_ in n_best]
         hypotheses = [output.text for output in outputs]
         perplexity = math.exp(loss) if loss < 700 else math.inf
@@ -55,9 +61,9 @@ class Validator:
         rows = zip(self._text.src[:SAMPLES], hypotheses[:SAMPLES], self._text.tgt[:SAMPLES], strict=True)
         attention = self._attention(self._text.src[0], outputs[0])
         samples = [Sample(*row) for row in rows]
-        return Validation(
-            loss, perplexity, bleu.value, chrf(hypotheses, self._text.tgt), samples, attention, bleu.signature
-        )
+        corpora = {name: validator() for name, validator in self._others.items()}
+        figures = loss, perplexity, bleu.value, chrf(hypotheses, self._text.tgt)
+        return Validation(*figures, samples, attention, bleu.signature, corpora)
 
     def _attention(self, line: str, output: Translation) -> AttentionMap | None:
         """Return the attention weights of `output`, by forced decoding.
@@ -70,6 +76,7 @@ class Validator:
         no_attention = translator.network.config.attention is AttentionName.none
         if no_attention or not target or not 0 < len(source) <= translator.max_part_tokens:
             return None
+        source = translator.tags.ids(self._tgt_lang) + source
         (forced,) = translator.force_decode([source], [target])
         weights = forced.attn_weights[:MAX_TOKENS, :MAX_TOKENS].tolist()
         columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.config.error_messages import unknown_key
-from seq2seq.config.field import Choice, value_range, walk
+from seq2seq.config.field import Choice, schema_key, value_range, walk
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 
@@ -116,7 +116,7 @@ def _distribution(override: Override, groups: Mapping[str, str]) -> Any:
     if value_type not in ("int", "float"):
         raise ValueError(f"{key} is not a number, list its values: {key}=choice(A,B)")
     distribution = _numeric_distribution(override, value, integer=value_type == "int")
-    field = dict(walk(Config))[key]
+    field = dict(walk(Config, entries=True))[schema_key(key, Config)]
     low, high = field.metadata["at_least"], field.metadata["at_most"]
     if (low is not None and distribution.low < low) or (high is not None and distribution.high > high):
         raise ValueError(f"out of range: {value_range(field)}")
@@ -125,10 +125,10 @@ def _distribution(override: Override, groups: Mapping[str, str]) -> Any:
 
 def _type_of(key: str) -> str:
     """Return the type of a key as written in the schema, without `| None`; raise ValueError if it is unknown."""
-    types = {known: str(field.type) for known, field in walk(Config)}
-    if key not in types:
+    types = {known: str(field.type) for known, field in walk(Config, entries=True)}
+    if schema_key(key, Config) not in types:
         raise ValueError(unknown_key(key))
-    return types[key].removesuffix(" | None")
+    return types[schema_key(key, Config)].removesuffix(" | None")
 
 
 def _numeric_distribution(override: Override, value: IntervalSweep | RangeSweep, integer: bool) -> Any:

@@ -45,6 +45,7 @@ def score_pairs(
     sources: Sequence[str],
     targets: Sequence[str],
     batch_tokens: int,
+    tag: Sequence[int] = (),
 ) -> list[PairScore]:
     """Score each line of `targets` as the translation of the same line of `sources`; an empty line is a sentence, too.
 
@@ -57,11 +58,12 @@ def score_pairs(
         sources: source lines.
         targets: target lines.
         batch_tokens: maximum of pairs × longest side in a batch.
+        tag: source ids before every source line.
 
     Raises:
         NotFiniteError: the network computes NaN.
     """
-    src_ids = tokenizer.encode_src([valid_unicode(line) for line in sources])
+    src_ids = [[*tag, *ids] for ids in tokenizer.encode_src([valid_unicode(line) for line in sources])]
     tgt_ids = tokenizer.encode_tgt([valid_unicode(line) for line in targets])
     lengths = [max(len(src), len(tgt)) + 1 for src, tgt in zip(src_ids, tgt_ids, strict=True)]  # EOS included
     scores = [PairScore([*tokenizer.tgt_pieces(ids), EOS_NAME], []) for ids in tgt_ids]

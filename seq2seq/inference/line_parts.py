@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seq2seq.data.special_ids import UNK_ID
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.glossary import Glossary
+from seq2seq.inference.sentences import Splitter
 from seq2seq.inference.text import split_long, valid_unicode, words_before
 from seq2seq.search.batched_search import SearchInput
 
 MAX_PART_TOKENS = 1000
 """Maximum source tokens of one search; a longer line is split (time and memory grow with the square)."""
 
+Segment = tuple[str, str, list[int]]
+"""A part as it is in the line, as it is translated, and its ids."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LinePart:
-    """A line, or a part of a long one, and its search input; `first_word` words of the line come before it."""
+    """A line, or a part of one, and its search input.
+
+    Attributes:
+        text: what is translated; a sentence has no white space around it.
+        first_word: number of the line's words before it.
+        input: of the search.
+        spaced: the part with its white space, as it is in the line.
+        tag_tokens: number of ids at the start of the input that are the tag of the target language.
+    """
 
     text: str
     first_word: int
     input: SearchInput
+    spaced: str
+    tag_tokens: int = 0
 
 
 class LineEncoder:
@@ -45,20 +60,31 @@ class LineEncoder:
         prefixes: Sequence[str],
         terms: Sequence[Sequence[str]],
         glossary: Glossary | None,
+        splitter: Splitter | None = None,
+        tags: Sequence[list[int]] | None = None,
     ) -> list[list[LinePart]]:
         """Return the parts of each line: none if it is blank, one unless it is longer than `max_tokens`.
 
+        With a `splitter`, every sentence of a line is a part, and is split in turn if it is longer than `max_tokens`.
         A line's prefix and terms go to its first part; glossary terms go to the part that contains their source term.
+        Each part begins with the tag of its line, if `tags` are given.
         """
         texts = ["" if line.isspace() else valid_unicode(line) for line in lines]
-        rows = zip(texts, self.tokenizer.encode_src(texts), prefixes, terms, strict=True)
-        lines_parts = [self._parts(text, ids, prefix, line_terms, glossary) for text, ids, prefix, line_terms in rows]
-        if split := [len(parts) for parts in lines_parts if len(parts) > 1]:
+        sentences = [splitter(text) if splitter and text else [text] for text in texts]
+        clean = str.strip if splitter else str
+        whole = iter(self._segments([sentence for row in sentences for sentence in row], clean))
+        segments = [[self._split(next(whole), clean) for _ in row] for row in sentences]
+        if split := [len(parts) for row in segments for parts in row if len(parts) > 1]:
             log.warning(
-                "%d of %d lines have more than %d tokens, more than the sentences of training: translated in %d parts",
-                *(len(split), len(lines_parts), self.max_tokens, sum(split)),
+                "%d of %d %s have more than %d tokens, more than the sentences of training: translated in %d parts",
+                *(len(split), sum(map(len, sentences)), "sentences" if splitter else "lines"),
+                *(self.max_tokens, sum(split)),
             )
-        return lines_parts
+        rows = zip(segments, prefixes, terms, tags or [[]] * len(lines), strict=True)
+        return [
+            [_tagged(part, tag) for part in self._parts([*itertools.chain(*row)], prefix, row_terms, glossary)]
+            for row, prefix, row_terms, tag in rows
+        ]
 
     def banned_sequences(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the id sequences that an output must not contain for it to contain none of these texts."""
@@ -68,25 +94,30 @@ class LineEncoder:
         return sequences + inside
 
     def _parts(
-        self, text: str, ids: list[int], prefix: str, terms: Sequence[str], glossary: Glossary | None
+        self, segments: Sequence[Segment], prefix: str, terms: Sequence[str], glossary: Glossary | None
     ) -> list[LinePart]:
-        segments = [(text, ids)]
-        if len(ids) > self.max_tokens:
-            segments = self._split(text)
-        starts = itertools.accumulate((len(segment) for segment, _ in segments), initial=0)
+        line = "".join(spaced for spaced, _, _ in segments)
+        starts = itertools.accumulate((len(spaced) for spaced, _, _ in segments), initial=0)
         parts: list[LinePart] = []
-        for (segment, ids), first_word in zip(segments, words_before(text, [*starts]), strict=False):
+        for (spaced, text, ids), first_word in zip(segments, words_before(line, [*starts]), strict=False):
             if ids:
-                part_terms = [*(() if parts else terms), *(glossary.terms_for(segment) if glossary else ())]
+                part_terms = [*(() if parts else terms), *(glossary.terms_for(text) if glossary else ())]
                 phrases = [phrase for phrase in map(self._phrase, part_terms) if phrase]
                 search_input = SearchInput(ids, self._target_ids("" if parts else prefix), phrases)
-                parts.append(LinePart(segment, first_word, search_input))
+                parts.append(LinePart(text, first_word, search_input, spaced))
         return parts
 
-    def _split(self, text: str) -> list[tuple[str, list[int]]]:
+    def _split(self, segment: Segment, clean: Callable[[str], str]) -> list[Segment]:
+        text, _, ids = segment
+        if len(ids) <= self.max_tokens:
+            return [segment]
         max_chars = self.max_tokens * self.tokenizer.longest_src_piece
         texts = split_long(text, lambda part: len(self.tokenizer.encode_src([part])[0]), self.max_tokens, max_chars)
-        return list(zip(texts, self.tokenizer.encode_src(texts), strict=True))
+        return self._segments(texts, clean)
+
+    def _segments(self, texts: Sequence[str], clean: Callable[[str], str]) -> list[Segment]:
+        cleaned = [clean(text) for text in texts]
+        return list(zip(texts, cleaned, self.tokenizer.encode_src(cleaned), strict=True))
 
     def _phrase(self, term: str) -> list[int]:
         ids = self._target_ids(term)
@@ -97,3 +128,10 @@ class LineEncoder:
 
     def _target_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode_tgt([valid_unicode(text)])[0]
+
+
+def _tagged(part: LinePart, tag: list[int]) -> LinePart:
+    if not tag:
+        return part
+    search_input = dataclasses.replace(part.input, ids=[*tag, *part.input.ids])
+    return dataclasses.replace(part, input=search_input, tag_tokens=len(tag))

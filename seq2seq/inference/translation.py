@@ -9,6 +9,7 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
 from seq2seq.inference.line_parts import LinePart
+from seq2seq.inference.sentences import join_with_spacing
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
 
@@ -53,7 +54,7 @@ def align(
     `attn_weights` has a row per target token and EOS, and a column per source token and EOS.
     """
     src_spans, tgt_spans = word_spans(part.text), word_spans(output.text)
-    src_words = tokenizer.src_words(part.text, src_spans)
+    src_words = [None] * part.tag_tokens + tokenizer.src_words(part.text, src_spans)
     tgt_words = tokenizer.tgt_words(output.ids, output.text, tgt_spans)
     links = hard_alignment(attn_weights, src_words, tgt_words)
     attention = word_attention(attn_weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))
@@ -63,14 +64,23 @@ def align(
     )
 
 
-def join_parts(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
-    """Return the outputs of a line from those of its parts: outputs of equal rank, joined as their script does."""
+def join_parts(parts: Sequence[Sequence[Translation]], spaced: Sequence[str] | None = None) -> list[Translation]:
+    """Return the outputs of a line from those of its parts: outputs of equal rank.
+
+    Args:
+        parts: the outputs of each part.
+        spaced: the source parts with the white space that joins the outputs; None: as their script does.
+    """
     if not parts:
         return [Translation("", 0.0, 0.0)]
-    return list(parts[0]) if len(parts) == 1 else [_join(equal_rank) for equal_rank in zip(*parts, strict=False)]
+    return [_join(equal_rank, spaced) for equal_rank in zip(*parts, strict=False)]
 
 
-def _join(parts: Sequence[Translation]) -> Translation:
+def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Translation:
+    texts = [part.text for part in parts]
+    text = join_sentences(texts) if spaced is None else join_with_spacing(spaced, texts)
+    if len(parts) == 1:
+        return dataclasses.replace(parts[0], text=text)
     links: list[tuple[int, int]] | None = None if parts[0].alignment is None else []
     words = 0
     for part in parts:
@@ -78,7 +88,7 @@ def _join(parts: Sequence[Translation]) -> Translation:
             links += [(src, words + tgt) for src, tgt in part.alignment or ()]
         words += len(word_spans(part.text))
     return Translation(
-        join_sentences([part.text for part in parts]),
+        text,
         sum(part.score for part in parts),
         sum(part.log_prob for part in parts),
         [token for part in parts for token in part.ids],

@@ -31,6 +31,8 @@ from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
+from seq2seq.inference.sentences import sentence_splitter
+from seq2seq.inference.target_tags import TargetTags
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
@@ -74,7 +76,8 @@ class Translator:
             max_part_tokens: source tokens above which a line is split, at most `MAX_PART_TOKENS`. Lines longer than all
                 training text translate badly: a line of 900 tokens loses nearly all of its content.
             shortlist: candidate target tokens per source token; default: the whole vocabulary.
-            data: settings of the training, whose target language selects the BLEU tokenizer of mbr_utility=bleu.
+            data: settings of the training: target languages with their tags, and the BLEU tokenizer of
+                mbr_utility=bleu.
 
         Raises:
             ConfigError: unknown precision, one that this machine does not have, or int8 with input feeding.
@@ -88,6 +91,7 @@ class Translator:
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self._data = data
+        self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
 
     @property
@@ -132,6 +136,11 @@ class Translator:
         for path, model in zip(paths, models, strict=True):
             if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
                 raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
+            tags = model.config.data.tags(), first.config.data.tags()
+            if tags[0] != tags[1] and any(symbols for own in tags for symbols in own.values()):
+                raise ConfigError(
+                    f"{path} and {paths[0]} have different target languages or tags: they cannot form an ensemble"
+                )
         return cls(
             [model.network for model in models],
             first.tokenizer,
@@ -165,6 +174,8 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        split_sentences: bool = False,
+        tgt_lang: str | Sequence[str | None] | None = None,
         **overrides: Any,
     ) -> list[list[Translation]]:
         """Translate `lines` and return up to `n_best` outputs for each, best first; at least one per line.
@@ -179,6 +190,9 @@ class Translator:
             terms: texts that each line's output must contain.
             glossary: its target terms are forced into the output of a line that contains their source terms.
             alignments: fill in `Translation.alignment` and `attention`.
+            split_sentences: translate each sentence of a line on its own, and join the translations with the white
+                space of the line; needs the extra `data`.
+            tgt_lang: target language of all lines, or of each; default: the only one of the model.
             **overrides: fields of `DecodeConfig` (`length_penalty=0.6`) that replace the model's. If they select the
                 search, stored fields that it ignores return to their defaults.
 
@@ -187,11 +201,25 @@ class Translator:
         """
         if isinstance(lines, str):
             raise TypeError("lines must be a sequence of lines, not one string")
-        decode = self.check_options(n_best, terms=terms, glossary=glossary, alignments=alignments, **overrides)
+        decode = self.check_options(
+            n_best,
+            prefixes=prefixes,
+            terms=terms,
+            glossary=glossary,
+            alignments=alignments,
+            split_sentences=split_sentences,
+            **overrides,
+        )
+        languages = [tgt_lang] * len(lines) if tgt_lang is None or isinstance(tgt_lang, str) else tgt_lang
+        tags = [self.tags.ids(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
-        parts = self._encoder.encode(lines, prefixes, terms, glossary)
+        splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
+        parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
-        return [join_parts([next(outputs) for _ in line_parts]) for line_parts in parts]
+        return [
+            join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None)
+            for row in parts
+        ]
 
     def check_options(
         self,
@@ -201,6 +229,7 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        split_sentences: bool = False,
         **overrides: Any,
     ) -> DecodeConfig:
         """Check the options of `translate_n_best` without translating; return the search settings they result in.
@@ -213,6 +242,10 @@ class Translator:
         if not 1 <= n_best <= limit:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={limit}")
+        if split_sentences:
+            sentence_splitter("en")  # raises if it is not installed
+            if any(prefixes or ()) or any(terms or ()):
+                raise ConfigError("prefixes and terms are those of whole lines: leave them out, or split_sentences")
         if terms is not None or glossary is not None:
             if decode.search is not SearchName.beam:
                 raise ConfigError(f"terms and glossaries need search=beam, not {decode.search}")
@@ -226,7 +259,12 @@ class Translator:
         return decode
 
     def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, batch_tokens: int | None = None
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        batch_tokens: int | None = None,
+        tgt_lang: str | None = None,
     ) -> list[PairScore]:
         """Score each line of `targets` as the translation of the same line of `sources` (forced decoding).
 
@@ -234,13 +272,15 @@ class Translator:
             sources: source lines; an empty line is a sentence, too.
             targets: target lines.
             batch_tokens: maximum of pairs × longest side in a batch; default: the decode setting.
+            tgt_lang: target language; default: the only one of the model.
 
         Raises:
-            ConfigError: `batch_tokens` is out of range.
+            ConfigError: `batch_tokens` is out of range, or the model does not have the target language.
         """
         decode = self.decode if batch_tokens is None else override(self.decode, {"batch_tokens": batch_tokens})
         with self.inference_mode():
-            return score_pairs(self.force_decode, self.tokenizer, sources, targets, decode.batch_tokens)
+            tag = self.tags.ids(tgt_lang)
+            return score_pairs(self.force_decode, self.tokenizer, sources, targets, decode.batch_tokens, tag)
 
     def force_decode(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[ForcedDecoding]:
         """Return log p and attention of given outputs, as one batch; ids without EOS on both sides."""

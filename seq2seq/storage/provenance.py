@@ -126,6 +126,8 @@ def fingerprint(corpus: Corpus) -> str:
     for text in (corpus.train, corpus.valid, *(corpus.tests[name] for name in sorted(corpus.tests))):
         _add(digest, text.src)
         _add(digest, text.tgt)
+    for name, other in corpus.mix.items():
+        _add(digest, [name, fingerprint(other)])
     return digest.hexdigest()
 
 
@@ -153,7 +155,7 @@ def _add(digest: blake2b, lines: Sequence[str]) -> None:
     """Hash the number of lines, their lengths and their text, so that different lists of lines hash differently."""
     digest.update(len(lines).to_bytes(8, "little"))
     for start in range(0, len(lines), LINES):
-        chunk = lines[start : start + LINES]
+        chunk = list(lines[start : start + LINES])
         digest.update(np.fromiter(map(len, chunk), dtype="<i8", count=len(chunk)).tobytes())
         digest.update("".join(chunk).encode("utf-8", "surrogatepass"))
 

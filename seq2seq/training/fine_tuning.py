@@ -171,14 +171,14 @@ def _shapes(network: Seq2Seq) -> dict[str, torch.Size]:
 
 
 def _differences(new: ModelConfig, old: ModelConfig) -> list[str]:
-    """Describe the keys in which two networks differ, except dropout, initialisation and tied embeddings."""
+    """Describe the keys in which two networks differ, except dropout, first values and tied embeddings."""
     differences = []
     for field in dataclasses.fields(ModelConfig):
         new_value, old_value = getattr(new, field.name), getattr(old, field.name)
         same = new_value == old_value
         if field.name == "encoder_hidden_size":  # null means half of hidden_size
             same = same or new.encoder_size == old.encoder_size
-        if not (same or is_group(field) or field.name == "tie_embeddings"):
+        if not (same or is_group(field) or field.name == "tie_embeddings" or "vectors" in field.name):
             differences.append(f"model.{field.name} is {_text(new_value)}, in the file {_text(old_value)}")
     return differences
 

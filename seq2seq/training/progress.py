@@ -100,5 +100,9 @@ def _check_numbers(counters: Progress | Window) -> None:
             raise TypeError(f"{name}={value!r} is not a number")
         if kind == (int,) and not -1 <= value <= 2**62:
             raise ValueError(f"{name}={value} is out of range")
+    if isinstance(counters, Window):
+        for name, count in counters.corpus_tokens.items():
+            if type(name) is not str or type(count) is not int or not 0 <= count <= 2**62:
+                raise ValueError(f"corpus_tokens[{name!r}]={count!r} is not a number of tokens")
     if isinstance(counters, Progress) and not 1 <= counters.splits <= MAX_SPLITS:
         raise ValueError(f"splits={counters.splits} is out of range")

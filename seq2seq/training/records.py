@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,13 @@ class Window:
     slots: int = 0
     """Target tokens with padding."""
     steps: int = 0
+    corpus_tokens: dict[str, int] = field(default_factory=dict)
+    """Target tokens of each corpus of a mix."""
+
+    def count(self, corpus_tokens: Mapping[str, int]) -> None:
+        """Add the target tokens of each corpus in one update."""
+        for name, tokens in corpus_tokens.items():
+            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
 
     def add(self, *, nll: float, norm: float, rate: float, sec: float, tokens: int, slots: int) -> None:
         """Add one update."""
@@ -41,6 +48,11 @@ class Window:
         self.tokens += tokens
         self.slots += slots
         self.steps += 1
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of the target tokens that each corpus of a mix has, rounded."""
+        total = max(1, sum(self.corpus_tokens.values()))
+        return {name: round(count / total, 4) for name, count in sorted(self.corpus_tokens.items())}
 
     def figures(self) -> dict[str, float]:
         """Return what is logged: means per target token or per update, rounded."""
@@ -95,6 +107,8 @@ class Validation:
     samples: list[Sample] = field(default_factory=list)
     attention: AttentionMap | None = None
     bleu_signature: str = ""
+    corpora: dict[str, Validation] = field(default_factory=dict)
+    """Validations on the sets of the other corpora of a mix, by name."""
 
     def figures(self) -> dict[str, float]:
         """Return the figures by the names they are logged under."""

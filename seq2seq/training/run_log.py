@@ -167,8 +167,10 @@ class RunLog:
             eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
             log.info("step %d  epoch %.2f  %s  %.0f s, ETA %.0f s", step, epochs, text, elapsed_sec, max(0.0, eta))
         position = {"step": step, "epoch": round(epochs, 4), "elapsed_sec": round(elapsed_sec, 1)}
-        self.event(EventKind.step, **position, **figures)
+        shares = progress.window.shares()
+        self.event(EventKind.step, **position, **figures, **({"token_shares": shares} if shares else {}))
         self._add_scalars("train", figures, step)
+        self._add_scalars("train/token_share", shares, step)
         if self._diagnosis is not None:
             self._write_diagnosis(step, self._diagnosis)
             self._diagnosis = None
@@ -192,7 +194,12 @@ class RunLog:
         message = "step %d  validation: perplexity %.2f  BLEU %.2f%s  (%.1f min)"
         log.info(message, step, result.perplexity, result.bleu, saved, minutes)
         position = {"step": step, "elapsed_sec": round(elapsed_sec, 1), "best": better}
-        self.event(EventKind.validation, **position, **result.figures(), bleu_signature=result.bleu_signature)
+        for name, other in result.corpora.items():
+            log.info("step %d  validation of %s: perplexity %.2f  BLEU %.2f", step, name, other.perplexity, other.bleu)
+            self._add_scalars(f"valid_{name}", other.figures(), step)
+        corpora = {n: {**r.figures(), "bleu_signature": r.bleu_signature} for n, r in result.corpora.items()}
+        figures = {**result.figures(), "bleu_signature": result.bleu_signature}
+        self.event(EventKind.validation, **position, **figures, **({"corpora": corpora} if corpora else {}))
         self._add_scalars("valid", result.figures(), step)
         with self._board_errors():
             if result.samples:

@@ -176,6 +176,7 @@ class Trainer:
                 self.output.log.event(EventKind.spike, step=progress.step, loss=loss, grad_norm=norm)
             sec, slots = time.monotonic() - began, batch.padded_tokens
             progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
+            progress.window.count(batch.corpus_tokens)
         else:
             self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)
             record_skip(progress, config.max_skipped)

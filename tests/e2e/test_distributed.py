@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).resolve().parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+AUGMENT = ("data.augment.preset=student", "data.augment.upper=0.3")  # both ranks edit the same pairs
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
-    return Process(cache, folder, "hydra.run.dir=run", *arguments, launcher=TORCHRUN)
+    return Process(cache, folder, "hydra.run.dir=run", *AUGMENT, *arguments, launcher=TORCHRUN)
 
 
 def rank_processes(launcher: int) -> dict[int, int]:
@@ -62,10 +63,24 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path
 
 def test_two_ranks_equal_one_rank_with_two_micro_batches(tmp_path: Path, cache: Path, uninterrupted: Path) -> None:
     """Dropout included."""
-    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", "training.micro_batches=2").wait()
+    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", *AUGMENT, "training.micro_batches=2").wait()
     assert status == 0, err
     assert_close_runs(tmp_path / "run", uninterrupted)
     assert (uninterrupted / "train.log").read_text().count("step 24  validation") == 1  # one writer
+
+
+def test_two_ranks_read_the_same_pairs_of_a_mix(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "web.tsv").write_text("".join(f"the dog {i}\tder Hund {i}\n" for i in range(50)))
+    web = f"{{train: {{tsv: {tmp_path}/web.tsv}}, weight: 2, tag: '<web>'}}"
+    settings = ("training.max_steps=5", f"data.mix.web={web}")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    status, _, err = two_ranks(cache, tmp_path / "two", *settings).wait()
+    assert status == 0, err
+    one = Process(cache, tmp_path / "one", "hydra.run.dir=run", "training.micro_batches=2", *settings)
+    status, _, err = one.wait()
+    assert status == 0, err
+    assert_close_runs(tmp_path / "one/run", tmp_path / "two/run")
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
@@ -98,7 +113,7 @@ def test_after_a_signal_the_run_can_be_resumed_with_another_number_of_ranks(
     assert status != 0
     assert err.count("stopped by signal 15; last.pt is saved") == 1
     settings = ("training.resume=auto", "training.micro_batches=2")
-    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", *settings).wait()
+    status, _, err = Process(cache, tmp_path, "hydra.run.dir=run", *AUGMENT, *settings).wait()
     assert status == 0, err
     assert "resumed at step" in err
     assert_close_runs(tmp_path / "run", uninterrupted)

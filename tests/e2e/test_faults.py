@@ -22,6 +22,8 @@ AUTO = ("hydra.run.dir=run", "training.resume=auto")
 EVERYTHING = (
     "data.sampling.src=0.3",
     "data.sampling.tgt=0.3",
+    "data.augment.preset=student",
+    "data.augment.upper=0.3",
     "model.dropout.recurrent=0.2",
     "model.dropout.src_words=0.1",
     "training.scheduled_sampling.schedule=linear",

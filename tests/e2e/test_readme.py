@@ -22,6 +22,7 @@ OVERRIDES = {
     "own-data": 40,
     "fine-tuning": 5,
     "experiments": 30,
+    "mixing-corpora": 20,
 }  # at least this number is found
 SHORT = [
     *("data.valid_pairs=10", "data.test_pairs=10", "data.tokenizer.vocab_size=400", "model.hidden_size=16"),

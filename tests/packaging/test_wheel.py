@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "translate", "evaluate", "score", "shortlist", "average", "curves", "tune"]
+COMMANDS += ["backtranslate", "distill"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -10,8 +10,9 @@ import pytest
 
 from seq2seq.atomic_files import new_folder
 from seq2seq.config.data import TextNormalization, TokenizerConfig
-from seq2seq.data import binarised
+from seq2seq.data import shards
 from seq2seq.data.binarised import prepare
+from seq2seq.data.cached_folders import CHECKSUMS_NAME
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
@@ -33,7 +34,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 def test_pairs_are_the_tokenizers_ids(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, max_length: int | None, chunk: int
 ) -> None:
-    monkeypatch.setattr(binarised, "CHUNK_PAIRS", chunk)
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", chunk)
     pairs = prepare(TEXT, tokenizer, max_length, tmp_path)
     encoded = zip(tokenizer.encode_src(TEXT.src), tokenizer.encode_tgt(TEXT.tgt), strict=True)
     expected = [(s, t) for s, t in encoded if max_length is None or max(len(s), len(t)) + 1 <= max_length]
@@ -109,7 +110,7 @@ def test_no_pair_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer
 def test_memory_grows_with_the_offsets_only(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binarised, "CHUNK_PAIRS", 100)
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", 100)
 
     def peak(pairs: int) -> int:
         text = ParallelText([f"number {i} " + "and so on " * 9 for i in range(pairs)], ["Zahl und so weiter"] * pairs)
@@ -149,7 +150,7 @@ def changed(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-@pytest.mark.parametrize("name", [*binarised.FILES, binarised.CHECKSUMS_NAME])
+@pytest.mark.parametrize("name", [*shards.FILES, CHECKSUMS_NAME])
 @pytest.mark.parametrize("damage", [cut, changed, lambda content: b"", None])
 def test_a_damaged_file_is_written_again(
     tmp_path: Path,
@@ -166,11 +167,9 @@ def test_a_damaged_file_is_written_again(
     else:
         file.write_bytes(damage(before[name]))
     assert len(prepare(TEXT, tokenizer, None, tmp_path)) == len(TEXT)
-    if damage is None and name == binarised.CHECKSUMS_NAME:
-        return  # a cache without checksums, of an older version, is used as it is
     assert caplog.messages == [f"{file} is damaged or missing: the text is encoded again"]
     assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == before
-    assert [path.name for path in (tmp_path / "prepared").iterdir()] == [file.parent.name]
+    assert list((tmp_path / "prepared").glob("*/*")) == [file.parent]
 
 
 def test_a_process_waits_for_the_one_that_encodes(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -182,6 +181,6 @@ def test_a_process_waits_for_the_one_that_encodes(tmp_path: Path, tokenizer: Tok
             waiting = threads.submit(prepare, TEXT, tokenizer, None, tmp_path)
             assert not wait([waiting], timeout=0.2).done
             aside.rename(folder)
-            written = (folder / "dropped.npy").stat().st_mtime_ns
+            written = (folder / "00000" / "dropped.npy").stat().st_mtime_ns
         assert len(waiting.result()) == len(TEXT)
-    assert (folder / "dropped.npy").stat().st_mtime_ns == written
+    assert (folder / "00000" / "dropped.npy").stat().st_mtime_ns == written

@@ -17,7 +17,7 @@ from seq2seq.config.data import DataConfig, PieceType, SamplingConfig, Tokenizer
 from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import binarised
+from seq2seq.data import shards
 from seq2seq.data.batch import Batch
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
@@ -56,13 +56,17 @@ def rows(pairs: PairedIds) -> tuple[list[list[int]], list[list[int]]]:
     return [pairs.src(i).tolist() for i in every], [pairs.tgt(i).tolist() for i in every]
 
 
+def data_of(sampling: SamplingConfig) -> DataConfig:
+    return DataConfig(src="en", tgt="xx", sampling=sampling)
+
+
 def epoch(tokenizer: Tokenizer, cache: Path, number: int = 0, seed: int = 1, **settings: float) -> PairedIds:
     sampling = SamplingConfig(**settings) if settings else BOTH
-    return epoch_pairs(TEXT, tokenizer, sampling, 100, seed, cache)(number)
+    return epoch_pairs(TEXT, tokenizer, data_of(sampling), 100, seed, cache)(number)
 
 
 def test_an_epoch_is_a_function_of_seed_and_number(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    pairs_of = epoch_pairs(TEXT, tokenizer, BOTH, 100, 1, tmp_path)
+    pairs_of = epoch_pairs(TEXT, tokenizer, data_of(BOTH), 100, 1, tmp_path)
     first, second, again = (rows(pairs_of(number)) for number in (0, 1, 0))
     assert first == again == rows(epoch(tokenizer, tmp_path / "other"))
     for other in (second, rows(epoch(tokenizer, tmp_path, seed=2))):
@@ -74,16 +78,16 @@ def test_an_epoch_is_a_function_of_seed_and_number(tmp_path: Path, tokenizer: To
 
 def test_the_same_text_on_both_sides_is_segmented_differently(tmp_path: Path, tokenizer: Tokenizer) -> None:
     same = ParallelText(TEXT.src, TEXT.src)
-    src, tgt = rows(epoch_pairs(same, tokenizer, BOTH, 100, 1, tmp_path)(0))
+    src, tgt = rows(epoch_pairs(same, tokenizer, data_of(BOTH), 100, 1, tmp_path)(0))
     assert src != tgt
 
 
 def test_a_text_that_occurs_twice_is_segmented_differently(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binarised, "CHUNK_PAIRS", len(TEXT))
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", len(TEXT))
     twice = ParallelText(TEXT.src * 2, TEXT.tgt * 2)
-    for side in rows(epoch_pairs(twice, tokenizer, BOTH, 100, 1, tmp_path)(0)):
+    for side in rows(epoch_pairs(twice, tokenizer, data_of(BOTH), 100, 1, tmp_path)(0)):
         assert side[: len(TEXT)] != side[len(TEXT) :]
 
 
@@ -97,7 +101,7 @@ def test_the_other_side_keeps_its_best_segmentation(tmp_path: Path, tokenizer: T
 def test_without_sampling_all_epochs_are_the_prepared_pairs(tmp_path: Path, tokenizer: Tokenizer) -> None:
     prepared = rows(prepare(TEXT, tokenizer, 100, tmp_path))
     files = sorted(tmp_path.rglob("*"))
-    pairs_of = epoch_pairs(TEXT, tokenizer, SamplingConfig(), 100, 1, tmp_path)
+    pairs_of = epoch_pairs(TEXT, tokenizer, data_of(SamplingConfig()), 100, 1, tmp_path)
     assert rows(pairs_of(0)) == rows(pairs_of(7)) == prepared
     assert sorted(tmp_path.rglob("*")) == files
 
@@ -115,12 +119,12 @@ def test_pairs_too_long_in_every_segmentation_are_dropped_before_sampling(
     monkeypatch.setattr(Sampler, "encode", recording)
     long = "black" * 400_000
     text = ParallelText([*TEXT.src, long, "x"], [*TEXT.tgt, "x", long])
-    pairs = epoch_pairs(text, tokenizer, BOTH, 100, 1, tmp_path)(0)
+    pairs = epoch_pairs(text, tokenizer, data_of(BOTH), 100, 1, tmp_path)(0)
     assert rows(pairs) == rows(epoch(tokenizer, tmp_path))
     assert pairs.dropped == 2
     assert max(map(len, sampled)) < 100
     with pytest.raises(DataError, match="all 1 pairs are longer than 100 tokens"):
-        epoch_pairs(ParallelText([long], ["x"]), tokenizer, BOTH, 100, 1, tmp_path)(0)
+        epoch_pairs(ParallelText([long], ["x"]), tokenizer, data_of(BOTH), 100, 1, tmp_path)(0)
 
 
 def test_pairs_too_long_in_their_segmentation_are_dropped_and_logged_once(
@@ -128,8 +132,8 @@ def test_pairs_too_long_in_their_segmentation_are_dropped_and_logged_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     limit = 20
-    pairs_of = epoch_pairs(TEXT, tokenizer, BOTH, limit, 1, tmp_path)
-    unlimited = epoch_pairs(TEXT, tokenizer, BOTH, 10_000, 1, tmp_path)
+    pairs_of = epoch_pairs(TEXT, tokenizer, data_of(BOTH), limit, 1, tmp_path)
+    unlimited = epoch_pairs(TEXT, tokenizer, data_of(BOTH), 10_000, 1, tmp_path)
     dropped = []
     for number in range(4):
         pairs = pairs_of(number)
@@ -145,12 +149,12 @@ def test_pairs_too_long_in_their_segmentation_are_dropped_and_logged_once(
 
 def test_no_pair_left_is_an_error_that_names_the_limit(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match=r"all 150 pairs .* 1 tokens.* data\.max_length"):
-        epoch_pairs(TEXT, tokenizer, BOTH, 1, 1, tmp_path)(0)
+        epoch_pairs(TEXT, tokenizer, data_of(BOTH), 1, 1, tmp_path)(0)
     assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_nothing_accumulates_on_the_disk(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    pairs_of = epoch_pairs(TEXT, tokenizer, BOTH, 100, 1, tmp_path)
+    pairs_of = epoch_pairs(TEXT, tokenizer, data_of(BOTH), 100, 1, tmp_path)
     first = pairs_of(0)
     before = rows(first)
     assert isinstance(first.src(0), np.memmap)

@@ -9,10 +9,9 @@ import pytest
 from seq2seq.evaluation.metrics import Score, Scores
 from seq2seq.evaluation.report import print_scores
 
-RESULTS = {
-    "test": Scores(2, *(Score(value, f"signature {value}") for value in (5.0, 20.125, 131.5, 6.25))),
-    "a longer name": Scores(1000, *(Score(value, "not printed") for value in (34.567, 60.0, 48.0, 100.0))),
-}
+VALUES = (5.0, 20.125, 131.5, 6.25), (34.567, 60.0, 48.0, 100.0)
+SETS = [[Score(value, f"signature {i}") for i, value in enumerate(values, start=1)] for values in VALUES]
+RESULTS = {"test": Scores(2, *SETS[0]), "a longer name": Scores(1000, *SETS[1])}
 
 
 class Terminal(io.StringIO):
@@ -32,10 +31,10 @@ def test_a_pipe_gets_aligned_columns_and_the_signatures_once(monkeypatch: pytest
         "test            5.00  20.12  131.50         6.25          2",
         "a longer name  34.57  60.00   48.00       100.00      1,000",
         "",
-        "BLEU: signature 5.0",
-        "chrF: signature 20.125",
-        "TER: signature 131.5",
-        "BLEU tok lc: signature 6.25",
+        "BLEU: signature 1",
+        "chrF: signature 2",
+        "TER: signature 3",
+        "BLEU tok lc: signature 4",
     ]
 
 

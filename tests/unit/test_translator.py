@@ -484,6 +484,15 @@ def test_models_with_different_vocabularies_are_no_ensemble(model: Model, tmp_pa
         Translator.load(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
 
 
+def test_models_with_different_tags_are_no_ensemble(model: Model, tmp_path: Path) -> None:
+    for name, settings in (("a", {"tag": "a"}), ("b", {}), ("c", {"tgt": "fr-CA"})):
+        data = dataclasses.replace(model.config.data, **settings)
+        save_model(tmp_path / name, dataclasses.replace(model, config=dataclasses.replace(model.config, data=data)))
+    with pytest.raises(ConfigError, match=r"/a and .*/b have different target languages or tags"):
+        Translator.load(tmp_path / "b", tmp_path / "a")
+    Translator.load(tmp_path / "b", tmp_path / "c")  # no tag depends on the name of the language
+
+
 # --- scoring ---------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from seq2seq.cli.data import clean, inspect, prepare, search
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.process_options import CommandParser
 
@@ -21,7 +22,7 @@ class Subcommand(Protocol):
         """Do the work and return the exit status; raises as `exit_status.run` expects."""
 
 
-SUBCOMMANDS: tuple[Subcommand, ...] = ()
+SUBCOMMANDS: tuple[Subcommand, ...] = (search, inspect, clean, prepare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,15 +11,20 @@ from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError
 
 
-def add_pair_inputs(parser: CommandParser) -> None:
-    """Add the positional arguments, and the options that choose columns."""
+def add_pair_inputs(parser: CommandParser, default: str | None = None) -> None:
+    """Add the positional arguments, and the options that choose columns.
+
+    Args:
+        parser: of the command.
+        default: what is read without inputs, for the help; None: at least one input is needed.
+    """
     parser.add_argument(
         "inputs",
         metavar="FILE, KEY=VALUE",
-        nargs="+",
+        nargs="+" if default is None else "*",
         help="two line-aligned files, or one file of columns (CSV, TSV, JSON Lines, TMX or Parquet; -: standard "
         "input), plain or compressed (gz, xz, bz2, zst); or overrides of the data config, for example data=tatoeba "
-        "data.src=en data.tgt=es: its training text",
+        f"data.src=en data.tgt=es: its training text{'' if default is None else f' (default: {default})'}",
     )
     columns = parser.add_argument_group("columns of one file")
     for side, place in (("src", "first"), ("tgt", "second")):
@@ -31,7 +36,9 @@ def add_pair_inputs(parser: CommandParser) -> None:
             f"column named by --{side}-lang, or {side}, or {name}; in CSV and TSV else the {place})",
         )
         columns.add_argument(
-            f"--{side}-lang", metavar="CODE", help=f"{name} language: needed for TMX, and a usual name of columns"
+            f"--{side}-lang",
+            metavar="CODE",
+            help=f"{name} language: needed for TMX and by checks of script and language, and a usual name of columns",
         )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import Protocol
 
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.data.cleaning import clean
-from seq2seq.data.corpora import files, grammar, multi30k, tatoeba
+from seq2seq.data.corpora import files, grammar, huggingface, mtdata, multi30k, opus, tatoeba
+from seq2seq.data.corpora.indexed import joined
+from seq2seq.data.corpora.mix import add_mix, mix_tests
+from seq2seq.data.corpora.named_sets import named_sets
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.reading import is_given
 from seq2seq.data.splitting import fold, remove_overlap
+from seq2seq.data.text_store import collected
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +42,16 @@ SOURCES: dict[DataName, Source] = {
     DataName.grammar: grammar,
     DataName.multi30k: multi30k,
     DataName.files: files,
+    DataName.mtdata: mtdata,
+    DataName.wmt: mtdata,
+    DataName.opus: opus,
+    DataName.huggingface: huggingface,
 }
 
 
 def load_corpus(config: DataConfig) -> Corpus:
     """Load the configured corpus; raises as `Source.load`."""
-    corpus = SOURCES[config.name].load(config)
+    corpus = _with_named_sets(config)
     if config.fold_of is None:
         corpus.train = corpus.train.first(config.train_pairs)
     else:
@@ -54,14 +62,33 @@ def load_corpus(config: DataConfig) -> Corpus:
         "%s %s-%s: train %s pairs, valid %s, %s",
         *(config.name.name, config.src, config.tgt, f"{len(corpus.train):,}", f"{len(corpus.valid):,}", tests),
     )
-    return corpus if config.overfit_pairs is None else overfit(corpus, config.overfit_pairs)
+    if config.overfit_pairs is not None:
+        return overfit(corpus, config.overfit_pairs)
+    if config.mix:
+        add_mix(corpus, config, lambda own: SOURCES[own.name].load(own))
+    return corpus
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     """Load the test sets of `load_corpus`, without its training text where possible."""
     if config.overfit_pairs is not None:
         return load_corpus(config).tests
-    return SOURCES[config.name].load_tests(config)
+    own_tests = SOURCES[config.name].load_tests(config)
+    named = named_sets(config.test_datasets, config, "data.test_datasets")
+    return own_tests | named | mix_tests(config, lambda own: SOURCES[own.name].load_tests(own))
+
+
+def _with_named_sets(config: DataConfig) -> Corpus:
+    """Return the corpus with the sets of `data.valid_datasets`, in place of its own, and `data.test_datasets`."""
+    # Before the training text, so that a wrong name costs no time.
+    valid = named_sets(config.valid_datasets, config, "data.valid_datasets")
+    tests = named_sets(config.test_datasets, config, "data.test_datasets")
+    corpus = SOURCES[config.name].load(config)
+    if valid:
+        corpus.valid = joined([*valid.values()])
+        corpus.held_out -= {"valid"}
+    corpus.tests |= tests
+    return corpus
 
 
 def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
@@ -70,10 +97,10 @@ def cross_validation_text(corpus: Corpus, config: DataConfig) -> ParallelText:
     The test sets stay those of a run without folds, so that scores are comparable. A test set held out of data.train
     may share sentences with a given data.valid; such validation pairs are dropped.
     """
-    text = ParallelText(corpus.train.src + corpus.valid.src, corpus.train.tgt + corpus.valid.tgt)
-    if config.name is DataName.files and not is_given(config.test):
+    text = collected(chain(corpus.train, corpus.valid), corpus.train)
+    if "test" in corpus.held_out:
         text = remove_overlap(text, corpus.tests["test"])
-    return clean(text).first(config.train_pairs)
+    return clean(text, config).first(config.train_pairs)
 
 
 def overfit(corpus: Corpus, limit: int) -> Corpus:

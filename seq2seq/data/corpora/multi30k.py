@@ -47,7 +47,7 @@ SHA256 = {
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    return Corpus(clean(read(config, "train")), read(config, "val"), load_tests(config))
+    return Corpus(clean(read(config, "train"), config), read(config, "val"), load_tests(config))
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

@@ -28,7 +28,7 @@ ALTERNATIVES = (
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    splits = hold_out(clean(_read(config)), config.valid_pairs, config.test_pairs)
+    splits = hold_out(clean(_read(config), config), config.valid_pairs, config.test_pairs)
     return Corpus(splits.train, splits.valid, {"test": splits.test}, held_out=frozenset({"valid", "test"}))
 
 

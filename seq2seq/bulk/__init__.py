@@ -1,0 +1,1 @@
+"""Translation of many large files by several processes, on one machine or on a Ray cluster."""

@@ -1,0 +1,30 @@
+"""What every filter is."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from seq2seq.errors import ConfigError
+
+Pair: TypeAlias = tuple[str, str]
+
+
+class UnknownLanguageError(ConfigError):
+    """A filter by script or language is not told the languages, or does not know them."""
+
+
+@dataclass
+class Filter(abc.ABC):
+    """Decides on one pair at a time.
+
+    Attributes:
+        finding: what is wrong with a pair that the filter drops or changes, as reports and logs say it.
+    """
+
+    finding: ClassVar[str]
+
+    @abc.abstractmethod
+    def __call__(self, pair: Pair) -> Pair | None:
+        """Return the pair, as it is or changed, or None to drop it."""
