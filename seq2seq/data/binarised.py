@@ -106,9 +106,7 @@ class PairedIds:
 
     def _lengths(self, side: str) -> NDArray[np.int32]:
         own = np.split(self._offsets[side], self._starts[1:])
-        lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) for offsets in own]) + np.int32(
-            1
-        )
+        lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) + 1 for offsets in own])
         return lengths
 
     def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
