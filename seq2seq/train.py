@@ -324,7 +324,7 @@ def test_best_model(
     return results
 
 
-def memorised(tokenizer: Tokenizer, hypotheses: list[str], references: list[str]) -> int:
+def memorised(tokenizer: Tokenizer, hypotheses: Sequence[str], references: Sequence[str]) -> int:
     """Count the translations that equal their reference, compared as tokens: a tokenizer normalises the text."""
     rows = zip(tokenizer.encode_tgt(hypotheses), tokenizer.encode_tgt(references), strict=True)
     return sum(hypothesis == reference for hypothesis, reference in rows)
