@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from generated_pairs import write_pairs
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.config.loading import to_config
 from seq2seq.config.training import PrecisionName, TrainingConfig
+from seq2seq.data.batch import Batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
@@ -38,6 +40,7 @@ def prepare_generated(settings: Settings, pairs: int) -> dict[str, float]:
         files = folder / "train.en", folder / "train.de"
         write_pairs(*files, pairs)
         overrides = ["data=files", "data.src=en", "data.tgt=de", f"data.cache_dir={folder}"]
+        overrides.append(f"data.tokenizer.vocab_size={settings.vocab}")
         overrides += [f"data.train.{side}={file}" for side, file in zip(("src", "tgt"), files, strict=True)]
         command = [sys.executable, "-m", "seq2seq.data", "prepare", *overrides, "--json"]
         prepared = json.loads((measured := watched(command))["output"])
@@ -57,18 +60,18 @@ def prepare_generated(settings: Settings, pairs: int) -> dict[str, float]:
 
 def train_on_prepared(settings: Settings, overrides: list[str]) -> dict[str, Any]:
     """Load prepared text as the train command does, and train for some seconds."""
-    start = time.perf_counter()
+    began = time.perf_counter()
     configure(runtime_config(settings))
     config = to_config(composed(overrides))
     corpus = load_corpus(config.data)
     fingerprint(corpus)
-    tokenizer = Tokenizer.train(corpus.train, config.data.tokenizer, cache_dir(config.data.cache_dir))
+    tokenizer = Tokenizer.train(corpus.vocabulary_text(), config.data.vocabulary, cache_dir(config.data.cache_dir))
     data = EpochBatches(config.data, config.training, corpus.train, tokenizer)
     first_batch: list[float] = []
 
-    def timed_data(epoch: int, position: int) -> Any:
-        count, batches = data(epoch, position)
-        first_batch.append(time.perf_counter() - start)
+    def timed_data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
+        count, batches = data(epoch, start)
+        first_batch.append(time.perf_counter() - began)
         return count, batches
 
     stopwatch = Stopwatch(settings)

@@ -75,7 +75,7 @@ def translate_textbook(settings: Settings) -> dict[str, Any]:
 def translation_work(settings: Settings, precision: str) -> tuple[list[str], Translator]:
     """Return the sentences and the given model, or a random one whose outputs are about as long as the source."""
     folder = Path(settings.data)
-    lines = read(folder, "val").src[: settings.sentences]
+    lines = list(read(folder, "val").src[: settings.sentences])
     if settings.model:
         return lines, Translator.load(settings.model, device="cpu", precision=precision)
     tokenizer = make_tokenizer(read(folder, "train"), settings.vocab, settings.cache)

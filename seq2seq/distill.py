@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
 def distill(args: argparse.Namespace) -> None:
     """Make the pairs of the command line."""
     from seq2seq.data.bleu_tokenizer import bleu_tokenizer
+    from seq2seq.data.corpus import ParallelText
     from seq2seq.inference.synthetic_pairs import PairMaker, best_by_reference
     from seq2seq.storage.model_file import read_config
 
@@ -118,17 +119,17 @@ def distill(args: argparse.Namespace) -> None:
         settings,
         lambda pair: (pair.given, pair.generated),
         files=files[:1] if len(files) == 2 else (),
-        total=len(text) if isinstance(text, list) else None,
+        total=len(text) if isinstance(text, ParallelText) else None,
     )
 
 
 def _training_text(args: argparse.Namespace, teacher: str) -> Iterable[tuple[str, str]]:
-    """Return the pairs of the command line, read bit by bit, or a list of those that the teacher learned from."""
+    """Return the pairs of the command line, read bit by bit, or the text that the teacher was trained on."""
     if args.inputs:
         return pairs(args)
     from seq2seq.data.corpora.load import load_corpus
 
-    return list(load_corpus(corpus_config(teacher, "files or overrides of the training text")).train)
+    return load_corpus(corpus_config(teacher, "files or overrides of the training text")).train
 
 
 def _windows(text: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -228,7 +228,7 @@ def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, l
     tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
     if not tests:
         raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
-    return {name: [text.src, text.tgt] for name, text in tests.items()}
+    return {name: [list(text.src), list(text.tgt)] for name, text in tests.items()}
 
 
 def check_held_out(model: str, tests: Mapping[str, ParallelText]) -> None:

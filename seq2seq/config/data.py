@@ -361,7 +361,13 @@ class DataConfig:
         own = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
         own["root"] = entry.root or (self.root if entry.name is self.name else None)
         own |= {"src": entry.src or self.src, "tgt": entry.tgt or self.tgt, "clean": entry.clean or self.clean}
-        none = {"mix": {}, "fold": None, "overfit_pairs": None, "valid_datasets": [], "test_datasets": []}
+        none: dict[str, Any] = {
+            "mix": {},
+            "fold": None,
+            "overfit_pairs": None,
+            "valid_datasets": [],
+            "test_datasets": [],
+        }
         return dataclasses.replace(self, **{**none, **own})
 
     def of_test(self, name: str) -> DataConfig:

@@ -47,8 +47,8 @@ class Config:
 def _check_data(data: DataConfig) -> None:
     for corpus, own in data.corpora().items():
         for part in ("train", "valid", "test"):
-            for name in ("src", "tgt", "tsv", "table"):
-                path_list(getattr(getattr(own, part), name), f"{corpus_key(corpus)}.{part}.{name}")
+            for file in ("src", "tgt", "tsv", "table"):
+                path_list(getattr(getattr(own, part), file), f"{corpus_key(corpus)}.{part}.{file}")
         _check_source(own, corpus_key(corpus))
     check_augment(data.augment)
     if data.fold_of and data.overfit_pairs is not None:
@@ -61,11 +61,11 @@ def _check_data(data: DataConfig) -> None:
             f"data.sampling needs data.tokenizer.type=unigram or bpe: {data.tokenizer.type} has only one segmentation "
             "of a text"
         )
-    rules, name = data.tokenizer.normalization_rules, data.tokenizer.normalization
-    if rules is not None and name is not TextNormalization.identity:
+    tokenizer = data.tokenizer
+    if tokenizer.normalization_rules is not None and tokenizer.normalization is not TextNormalization.identity:
         raise ConfigError(
-            f"data.tokenizer.normalization={name} and data.tokenizer.normalization_rules={rules} are two sets of "
-            "rules: set one"
+            f"data.tokenizer.normalization={tokenizer.normalization} and data.tokenizer.normalization_rules="
+            f"{tokenizer.normalization_rules} are two sets of rules: set one"
         )
     if data.bleu_tokenizer not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(f"data.bleu_tokenizer={data.bleu_tokenizer} is unknown: use {', '.join(BLEU_TOKENIZERS)}")

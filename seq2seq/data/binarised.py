@@ -106,7 +106,8 @@ class PairedIds:
 
     def _lengths(self, side: str) -> NDArray[np.int32]:
         own = np.split(self._offsets[side], self._starts[1:])
-        return np.concatenate([(offsets[1:] - offsets[:-1]).astype(np.int32) for offsets in own]) + np.int32(1)
+        lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) + 1 for offsets in own])
+        return lengths
 
     def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
         pairs = np.asarray(indices, np.int64)

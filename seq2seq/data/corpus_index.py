@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -72,8 +72,8 @@ def _found(first: Language, second: Language) -> tuple[Dataset, ...]:
     return tuple(found.values())
 
 
-def named(names: Iterable[str], src: str, tgt: str, key: str) -> list[Dataset]:
-    """Return the corpora of a language pair with the given names.
+def named(names: Sequence[str], src: str, tgt: str, key: str) -> list[Dataset]:
+    """Return the corpora of a language pair with the given names, each once.
 
     Raises:
         ConfigError: a name is not in the index, or mtdata is not installed; the message begins with `key`.
@@ -87,7 +87,7 @@ def named(names: Iterable[str], src: str, tgt: str, key: str) -> list[Dataset]:
                 f"{key}: {name} is no corpus of {src}-{tgt} in the index{hint}; list them with python -m seq2seq.data "
                 f"search {src}-{tgt}"
             )
-    return [datasets[name.lower()] for name in names]
+    return list({name.lower(): datasets[name.lower()] for name in names}.values())
 
 
 def opus_versions(corpus: str, src: str, tgt: str, key: str) -> list[tuple[str, str]]:

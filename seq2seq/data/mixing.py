@@ -45,12 +45,12 @@ class MixedPairs:
         return int(self._starts[-1])
 
     @property
-    def src_lengths(self) -> NDArray[np.int64]:
+    def src_lengths(self) -> NDArray[np.int32]:
         """Source tokens of every pair, tag and EOS included."""
-        return np.concatenate([part.pairs.src_lengths[part.indices] + len(part.tag) for part in self._parts])
+        return np.concatenate([part.pairs.src_lengths[part.indices] + np.int32(len(part.tag)) for part in self._parts])
 
     @property
-    def tgt_lengths(self) -> NDArray[np.int64]:
+    def tgt_lengths(self) -> NDArray[np.int32]:
         """Target tokens of every pair, EOS included."""
         return np.concatenate([part.pairs.tgt_lengths[part.indices] for part in self._parts])
 

@@ -45,7 +45,8 @@ def write_shards(job: ShardJob, numbers: Sequence[int], cores: int, done: Callab
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(_worker(job)) for _ in range(workers)]
         pool = stack.enter_context(ThreadPoolExecutor(workers))
-        stack.callback(lambda: [process.kill() for process in processes])
+        for process in processes:
+            stack.callback(process.kill)
         waiting = [pool.submit(_feed, process, following, done) for process in processes]
         for future in waiting:
             future.result()

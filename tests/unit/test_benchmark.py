@@ -36,6 +36,7 @@ NO_DROPOUT = DropoutConfig(embedding=0.0, layers=0.0, context=0.0, readout=0.0)
 TINY = ModelConfig(emb_size=2, hidden_size=4, attention_size=3, dropout=NO_DROPOUT)  # 2 units an encoder direction
 FLAGS = "--pairs 1 --seconds 0.1 --warmup 1 --samples 1 --sentences 3 --singles 2 --batch-tokens 200"
 FLAGS += " --grammar-pairs 150 --vocab 400 --hidden 16 --threads 1 --data-pairs 200 400 --busy 0 1 --phase-sec 0.1"
+FLAGS += " --sizes 400 800"
 
 
 def random_ids(rows: int, longest: int, shortest: int = 1, seed: int = 1) -> list[list[int]]:
@@ -248,12 +249,14 @@ KEYS = {
     "translate": "sentences_per_sec tokens_per_sec latency_p50_ms latency_p95_ms share_gemm peak_rss_mb",
     "data": "pairs_per_min peak_rss_mb growth_mb loader_share",
     "load": "auto_tokens_per_sec 1_thread_tokens_per_sec ratio_best_fixed",
+    "prepare": "pairs_per_min parent_peak_mb with_workers_peak_mb training_peak_mb first_batch_sec",
 }
 PARTS = {
     "train": {"batch_200"},
     "translate": {"beam", "greedy"},
     "data": {"pairs_200", "pairs_400", "batch_200"},
     "load": {"0 busy", "1 busy"},
+    "prepare": {"pairs_400", "pairs_800"},
 }
 
 
@@ -264,7 +267,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["translate", "data", "load"])
+@pytest.mark.parametrize("name", ["translate", "data", "load", "prepare"])
 def test_benchmarks_report_all_figures(name: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `configure` then does not change the allocator of this process
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

@@ -75,7 +75,7 @@ def test_an_unknown_language_has_similar_ones(code: str, near: str) -> None:
 def test_a_wrong_name_has_similar_ones() -> None:
     with pytest.raises(ConfigError, match=rf"data\.datasets: OPUS-tatoeba-deu-eng is no corpus of en-de.*{TATOEBA}"):
         named(["OPUS-tatoeba-deu-eng"], "en", "de", "data.datasets")
-    (dataset,) = named([TATOEBA.upper()], "en", "de", "data.datasets")
+    (dataset,) = named([TATOEBA.upper(), TATOEBA], "en", "de", "data.datasets")  # counted once
     assert dataset.name == TATOEBA
 
 

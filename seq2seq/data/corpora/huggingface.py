@@ -28,7 +28,7 @@ def load(config: DataConfig) -> Corpus:
     splits = _splits(config)
     valid = None if config.valid_datasets else _split(config, splits, "valid", VALID)
     train = _rows(config, config.splits.train)
-    return complete(clean(train), valid, _tests(config, splits), config)
+    return complete(clean(train, config), valid, _tests(config, splits), config)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

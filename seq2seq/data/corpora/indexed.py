@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from seq2seq.config.data import DataConfig, FilesConfig
 from seq2seq.data import archives
-from seq2seq.data.corpus import ParallelText
+from seq2seq.data.corpora import files
+from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.corpus_index import Dataset
 from seq2seq.data.download import cache_dir, fetch
 from seq2seq.data.languages import language
@@ -44,6 +46,29 @@ def read(dataset: Dataset, config: DataConfig, key: str) -> ParallelText:
         DataError: a file is missing in `data.root`, damaged or not parallel.
         DownloadError: a file could not be downloaded.
     """
+    text = _parsed(_files(dataset, config, key), dataset, config, f"{key}={dataset.name}")
+    is_by_language = dataset.format == "tmx"
+    return text.swapped() if dataset.is_swapped(config.src, config.tgt) and not is_by_language else text
+
+
+def is_line_aligned(dataset: Dataset) -> bool:
+    """Return True if a corpus is a text file per language."""
+    return dataset.format == "txt" and len(dataset.members or dataset.urls) == 2
+
+
+def line_aligned(dataset: Dataset, config: DataConfig, key: str) -> list[Path]:
+    """Return source and target file of a corpus for which `is_line_aligned`; raises as `read`."""
+    found = _files(dataset, config, key)
+    return found[::-1] if dataset.is_swapped(config.src, config.tgt) else found
+
+
+def load_files(pairs: Sequence[Sequence[Path]], config: DataConfig) -> Corpus:
+    """Return the corpus of line-aligned files, which may be larger than memory; raises as `files.load`."""
+    src, tgt = ([str(pair[side]) for pair in pairs] for side in (0, 1))
+    return files.load(replace(config, train=FilesConfig(src=src, tgt=tgt), valid=FilesConfig(), test=FilesConfig()))
+
+
+def _files(dataset: Dataset, config: DataConfig, key: str) -> list[Path]:
     if dataset.hub:
         raise ConfigError(f"{key}: {dataset.name} is at the Hugging Face Hub: use {' '.join(hub_overrides(dataset))}")
     if dataset.format not in READABLE:
@@ -51,12 +76,8 @@ def read(dataset: Dataset, config: DataConfig, key: str) -> ParallelText:
             f"{key}: {dataset.name} is in the format {dataset.format}, which is not read: download {dataset.urls[0]}, "
             "convert it to text and use data=files"
         )
-    files = [_file(url, config) for url in dataset.urls]
-    if dataset.members:
-        files = archives.extract(files[0], dataset.members, _cache(config))
-    text = _parsed(files, dataset, config, f"{key}={dataset.name}")
-    is_by_language = dataset.format == "tmx"
-    return text.swapped() if dataset.is_swapped(config.src, config.tgt) and not is_by_language else text
+    downloaded = [_file(url, config) for url in dataset.urls]
+    return archives.extract(downloaded[0], dataset.members, _cache(config)) if dataset.members else downloaded
 
 
 def hub_overrides(dataset: Dataset) -> list[str]:
@@ -101,21 +122,21 @@ def _name(url: str) -> str:
     return name.lstrip(".") or "file"
 
 
-def _parsed(files: Sequence[Path], dataset: Dataset, config: DataConfig, key: str) -> ParallelText:
-    if dataset.format == "sgm" and len(files) == 2:
-        return _aligned_segments(files)
-    if dataset.format == "txt" and len(files) == 2:
-        return read_parallel(FilesConfig(src=str(files[0]), tgt=str(files[1])), key)
+def _parsed(paths: Sequence[Path], dataset: Dataset, config: DataConfig, key: str) -> ParallelText:
+    if dataset.format == "sgm" and len(paths) == 2:
+        return _aligned_segments(paths)
+    if dataset.format == "txt" and len(paths) == 2:
+        return read_parallel(FilesConfig(src=str(paths[0]), tgt=str(paths[1])), key)
     if dataset.format in ("txt", "sgm"):
-        raise DataError(f"{key}: the index names {len(files)} files: expected one per language")
+        raise DataError(f"{key}: the index names {len(paths)} files: expected one per language")
     if dataset.format == "tsv" and dataset.columns == (0, 1):
-        texts = [read_parallel(FilesConfig(tsv=str(file)), key) for file in files]
+        texts = [read_parallel(FilesConfig(tsv=str(file)), key) for file in paths]
     else:
         columns = (str(place + 1) for place in dataset.columns)
         if dataset.format == "tmx":
             columns = (language(code).short for code in (config.src, config.tgt))
         src, tgt = columns
-        texts = [read_parallel(FilesConfig(table=str(file), src_column=src, tgt_column=tgt), key) for file in files]
+        texts = [read_parallel(FilesConfig(table=str(file), src_column=src, tgt_column=tgt), key) for file in paths]
     return joined(texts)
 
 
@@ -126,10 +147,10 @@ def joined(texts: Sequence[ParallelText]) -> ParallelText:
     return ParallelText([line for text in texts for line in text.src], [line for text in texts for line in text.tgt])
 
 
-def _aligned_segments(files: Sequence[Path]) -> ParallelText:
-    src, tgt = (list(_segments(file)) for file in files)
+def _aligned_segments(paths: Sequence[Path]) -> ParallelText:
+    src, tgt = (list(_segments(file)) for file in paths)
     if len(src) != len(tgt):
-        raise DataError(f"{files[0]} has {len(src):,} segments but {files[1]} has {len(tgt):,}: they are not parallel")
+        raise DataError(f"{paths[0]} has {len(src):,} segments but {paths[1]} has {len(tgt):,}: they are not parallel")
     return ParallelText(src, tgt)
 
 

@@ -21,8 +21,10 @@ def load(config: DataConfig) -> Corpus:
             f"{config.src}-{config.tgt}"
         )
     datasets = corpus_index.named(config.datasets, config.src, config.tgt, KEY)
+    if all(map(indexed.is_line_aligned, datasets)):
+        return indexed.load_files([indexed.line_aligned(dataset, config, KEY) for dataset in datasets], config)
     train = indexed.joined([indexed.read(dataset, config, KEY) for dataset in datasets])
-    return complete(clean(train), None, {}, config)
+    return complete(clean(train, config), None, {}, config)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path, PurePosixPath
 
-from seq2seq.config.data import DataConfig, FilesConfig
+from seq2seq.config.data import DataConfig
 from seq2seq.data import archives, corpus_index, languages
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import indexed
-from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir
-from seq2seq.data.reading import read_parallel
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -24,7 +21,7 @@ SHOWN = 300
 
 def load(config: DataConfig) -> Corpus:
     """See `load.Source`."""
-    return complete(clean(_read(config)), None, {}, config)
+    return indexed.load_files([_files(config)], config)
 
 
 def load_tests(config: DataConfig) -> dict[str, ParallelText]:
@@ -32,7 +29,8 @@ def load_tests(config: DataConfig) -> dict[str, ParallelText]:
     return {} if config.test_datasets else load(config).tests
 
 
-def _read(config: DataConfig) -> ParallelText:
+def _files(config: DataConfig) -> list[Path]:
+    """Return source and target file."""
     version, url = _address(config)
     log.info("OPUS %s %s: %s", config.corpus, version, url)
     path = indexed.fetch_file(url, config)
@@ -40,9 +38,7 @@ def _read(config: DataConfig) -> ParallelText:
     pair = PurePosixPath(url).name.removesuffix(".txt.zip").split("-")
     members = [f"*.{code}" for code in pair]
     files = archives.extract(path, members, cache_dir(config.cache_dir) / "downloads" / "members")
-    if _is_swapped(pair, config):
-        files.reverse()
-    return read_parallel(FilesConfig(src=str(files[0]), tgt=str(files[1])), f"data.corpus={config.corpus}")
+    return files[::-1] if _is_swapped(pair, config) else files
 
 
 def _is_swapped(pair: list[str], config: DataConfig) -> bool:
