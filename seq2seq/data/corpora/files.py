@@ -110,7 +110,8 @@ def _key(config: DataConfig, sizes: dict[str, int], paths: list[Path]) -> str:
         contents = [sha256(path) for path in paths]
     except OSError as error:
         raise DataError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
-    described = json.dumps([settings, kinds, contents], default=str)
+    endings = [path.suffixes for path in paths]  # they tell CSV from TSV
+    described = json.dumps([settings, kinds, contents, endings], default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
 
