@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, is_override, pairs
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, data_config, is_override, pairs
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs
 from seq2seq.cli.model_corpus import corpus_config
@@ -22,7 +22,6 @@ from seq2seq.cli.process_options import (
     add_ensemble_weights,
     add_process_options,
     add_shortlist,
-    add_tgt_lang,
     load_translator,
     model_list,
     whole_number,
@@ -65,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
     add_pair_inputs(made, default="the training text of the first TEACHER")
     add_ensemble_weights(made)
     add_shortlist(made)
-    add_tgt_lang(made)
     made.add_argument(
         "--best-reference",
         type=whole_number(1, MAX_HYPOTHESES),
@@ -93,12 +91,12 @@ def distill(args: argparse.Namespace) -> None:
     files = [name for name in args.inputs if not is_override(name)]
     check_inputs(files)
     check_outputs(args, [*files, *models, *filter(None, [args.shortlist])])
-    text = _training_text(args, models[0])
+    text, language = _training_text(args, models[0])
     translator = load_translator(args, models)
     options = n_best_options(args, translator.decode, args.best_reference or 1)
     translator.check_options(**options)
-    translator.tags.ids(args.tgt_lang)
-    options["tgt_lang"] = args.tgt_lang
+    translator.tags.ids(language)
+    options["tgt_lang"] = language
     choose: Callable[[Sequence[Translation], str], Translation] | None = None
     if args.best_reference:
         choose = best_by_reference(bleu_tokenizer(read_config(Path(models[0])).data))
@@ -123,13 +121,19 @@ def distill(args: argparse.Namespace) -> None:
     )
 
 
-def _training_text(args: argparse.Namespace, teacher: str) -> Iterable[tuple[str, str]]:
-    """Return the pairs of the command line, read bit by bit, or the text that the teacher was trained on."""
+def _training_text(args: argparse.Namespace, teacher: str) -> tuple[Iterable[tuple[str, str]], str | None]:
+    """Return the pairs of the command line, or those that the teacher was trained on, and their target language.
+
+    The pairs of the command line are read bit by bit.
+    """
+    if overrides := [text for text in args.inputs if is_override(text)]:
+        return pairs(args), data_config(overrides).tgt
     if args.inputs:
-        return pairs(args)
+        return pairs(args), args.tgt_lang
     from seq2seq.data.corpora.load import load_corpus
 
-    return load_corpus(corpus_config(teacher, "files or overrides of the training text")).train
+    data = corpus_config(teacher, "files or overrides of the training text")
+    return load_corpus(data).train, args.tgt_lang or data.tgt
 
 
 def _windows(text: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

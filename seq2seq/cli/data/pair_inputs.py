@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
 
 
 def add_pair_inputs(parser: CommandParser, default: str | None = None) -> None:
@@ -83,15 +87,25 @@ def is_override(text: str) -> bool:
     return "=" in text and not os.path.lexists(text)
 
 
-def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:
+def data_config(overrides: Sequence[str]) -> DataConfig:
+    """Return the data config of a command line.
+
+    Raises:
+        ConfigError: an invalid override.
+    """
     from seq2seq.cli.hydra_errors import composed
     from seq2seq.cli.override_paths import full_paths
-    from seq2seq.config.data import DataName
     from seq2seq.config.loading import to_config
+
+    return to_config(composed(full_paths(overrides))).data
+
+
+def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:
+    from seq2seq.config.data import DataName
     from seq2seq.data.corpora.load import load_corpus
     from seq2seq.data.reading import read_pairs
 
-    data = to_config(composed(full_paths(overrides))).data
+    data = data_config(overrides)
     if data.name is DataName.files:  # all of the text, which may be larger than memory
         return itertools.islice(read_pairs(data.train, "data.train", (data.src, data.tgt)), data.train_pairs)
     return iter(load_corpus(data).train)
