@@ -12,7 +12,7 @@ import pytest
 from seq2seq.config.augment import AugmentConfig, AugmentPreset, check_augment
 from seq2seq.config.data import DataConfig, SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import binarised
+from seq2seq.data import shards
 from seq2seq.data.augmentation import Augmenter, vocabulary_text
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches
@@ -102,7 +102,7 @@ def test_the_student_preset_and_keys_that_replace_its_values() -> None:
 def test_an_epoch_holds_the_ids_of_the_edited_text(
     tmp_path: Path, tokenizer: Tokenizer, sampling: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binarised, "CHUNK_PAIRS", 70)
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", 70)
     pairs_of = epoch_pairs(TEXT, tokenizer, data_of(EVERYTHING, **sampling), 10_000, 1, tmp_path)
     epochs = []
     for epoch in (0, 1, 0):
