@@ -280,6 +280,7 @@ def zip_link() -> bytes:
         (tarred({"a.en": EN, "a.de": DE})[:200], r"damaged archive|cannot read"),
         (b"<html>not found</html>", r"damaged archive"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "archive",  # the bytes hold the time
 )
 def test_a_bad_archive_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
