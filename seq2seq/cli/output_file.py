@@ -104,7 +104,9 @@ def data_files(data: DataConfig) -> list[str]:
         for path in path_list(value, "data")
         for file in [path, *glob.glob(path, recursive=True)]
     ]
-    return [name for name in (*texts, data.tokenizer.src_model, data.tokenizer.tgt_model) if name]
+    vocabulary = data.tokenizer
+    models = (vocabulary.src_model, vocabulary.tgt_model, vocabulary.normalization_rules)
+    return [name for name in (*texts, *models) if name]
 
 
 def _found(name: str, descriptor: int) -> os.stat_result | None:
