@@ -19,7 +19,8 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data.cached_folders import cached_folder
 from seq2seq.data.cleaning import cleaned
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir, sha256
+from seq2seq.data.download import cache_dir
+from seq2seq.data.file_digest import sha256
 from seq2seq.data.filters.presets import PRESETS
 from seq2seq.data.formats.paths import expand
 from seq2seq.data.reading import is_given, read_pairs, read_parallel
