@@ -245,7 +245,7 @@ class Translator:
         if split_sentences:
             sentence_splitter("en")  # raises if it is not installed
             if any(prefixes or ()) or any(terms or ()):
-                raise ConfigError("prefixes and terms are those of whole lines: leave out them or split_sentences")
+                raise ConfigError("prefixes and terms are those of whole lines: give either them or split_sentences")
         if terms is not None or glossary is not None:
             if decode.search is not SearchName.beam:
                 raise ConfigError(f"terms and glossaries need search=beam, not {decode.search}")
