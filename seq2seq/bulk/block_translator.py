@@ -61,7 +61,7 @@ class BlockTranslator:
         texts: list[str] = []
         for chunk in chunks(numbered, WINDOW):
             requests = [self._translator.request(number, line, format=block.kind) for number, line in chunk]
-            texts += self._translator.formatted(requests, block.kind)
+            texts += self._translator.formatted(requests, block.kind, str(block))
         data = "".join(texts).encode()
         write_atomically(Path(block.output), lambda temporary: temporary.write_bytes(data))
         return len(lines)

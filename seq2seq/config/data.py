@@ -371,9 +371,16 @@ class DataConfig:
         return dataclasses.replace(self, **{**none, **own})
 
     def of_test(self, name: str) -> DataConfig:
-        """Return the settings of the corpus of a test set, which is named CORPUS.SET, or SET in the main corpus."""
+        """Return the settings of the corpus of a test set.
+
+        Args:
+            name: CORPUS.SET, or SET in the main corpus; a variant of it ends in the name of the variant (SET.typos).
+        """
         corpora = self.corpora()
-        return corpora.get(name.partition(".")[0], corpora[MAIN])
+        base, _, variant = name.rpartition(".")
+        clean = base if variant in RobustnessName.__members__ else name
+        corpus, dot, _ = clean.partition(".")
+        return corpora[corpus if dot and corpus in self.mix and clean not in self.test_datasets else MAIN]
 
     def tags(self) -> dict[str, list[str]]:
         """Return the symbols that choose a target language, by language; an empty list: none is needed."""
