@@ -190,6 +190,7 @@ def run_training(
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)
+        trainer.progress.keep_order(data.is_order_of)
         trainer.guard_memory(data.worst)
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda

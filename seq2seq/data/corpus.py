@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TypeVar
+
+from seq2seq.config.data import MAIN
 
 DIGEST_LINES = 1_000
+T = TypeVar("T")
 
 
 @dataclass
@@ -59,6 +63,12 @@ def text_bytes(lines: Sequence[str]) -> int:
 def joined(lines: Sequence[str]) -> bytes:
     """Return lines as bytes, each with a line feed at its end."""
     return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
+
+
+def corpus_sets(held_out: Mapping[str, T], corpus: str) -> dict[str, T]:
+    """Return the sets of one corpus, by their names in it, of those that are named as by `Corpus.held_out_texts`."""
+    names = ((name.rpartition("."), value) for name, value in held_out.items())
+    return {part: value for (owner, _, part), value in names if owner == ("" if corpus == MAIN else corpus)}
 
 
 @dataclass

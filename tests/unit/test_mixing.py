@@ -244,6 +244,17 @@ def test_no_corpus_contains_a_held_out_sentence_of_another(tmp_path: Path) -> No
     assert len(corpus.mix["yy"].train) == 200  # the same text in another language is another sentence
 
 
+def test_another_code_of_the_same_language_is_no_other_language(tmp_path: Path) -> None:
+    rows = [(f"a {i}", f"b {i}") for i in range(200)]
+    back = MixConfig(train=write(tmp_path / "back", [(f"synthetic {src}", tgt) for src, tgt in rows]), tgt="de_DE")
+    data = config(tmp_path, {"back": back}, train=write(tmp_path / "train", rows))
+    data.name, data.src, data.tgt = DataName.files, "eng", "deu"
+    corpus = load_corpus(data)
+    held_out = {tgt for text in corpus.held_out_texts().values() for tgt in text.tgt}
+    assert held_out
+    assert not held_out & {*corpus.mix["back"].train.tgt}
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
