@@ -64,7 +64,7 @@ class MixedPairs:
 
     def tgt_tokens(self, indices: Sequence[int]) -> dict[str, int]:
         """Return the target tokens, EOS included, that each corpus has among these pairs."""
-        return {part.name: int((part.pairs.tgt_rows(own).lengths + 1).sum()) for part, own in self._by_corpus(indices)}
+        return {part.name: part.pairs.tgt_tokens(own) for part, own in self._by_corpus(indices)}
 
     def _rows(self, indices: Sequence[int], read: Callable[[Drawn, list[int]], RaggedIds]) -> RaggedIds:
         rows = [read(part, own) for part, own in self._by_corpus(indices)]
