@@ -19,9 +19,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_part_folder, part_folder, storage_errors
+from seq2seq.atomic_files import IN_USE_NAME, new_part_folder, part_folder, storage_errors
 from seq2seq.data.corpus import ParallelText, joined
 from seq2seq.errors import DataError
+from seq2seq.file_locks import hold
 
 BLOCK_LINES = 1_000
 READ_BLOCKS = 16
@@ -31,13 +32,21 @@ Pair = tuple[str, str]
 
 
 class _Folder:
-    """A folder that is removed when nothing refers to this object, at the latest at the end of the process."""
+    """A folder that is removed when nothing refers to this object, at the latest at the end of the process.
+
+    Until then it is locked: to a process on another machine it looks abandoned while it is read only.
+    """
 
     def __init__(self, path: Path) -> None:
-        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        weakref.finalize(self, _remove, path, hold(path / IN_USE_NAME))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()  # another process does not remove it
+
+
+def _remove(folder: Path, release: Callable[[], object]) -> None:
+    release()  # Windows does not remove a file that is open
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

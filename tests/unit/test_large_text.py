@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
 from seq2seq.data import batching, binarised, shards, splitting, text_store
 from seq2seq.data.batching import batch_order
-from seq2seq.data.binarised import PairedIds, prepare
+from seq2seq.data.binarised import PairedIds, encode_all, prepare
+from seq2seq.data.cached_folders import damaged_file
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText, lines_digest, text_bytes
 from seq2seq.data.epoch_pairs import epoch_pairs
@@ -30,10 +33,12 @@ from seq2seq.data.text_store import is_stored, open_text, reordered, write_text
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary_training import _evenly_spaced
 from seq2seq.errors import StorageError
+from seq2seq.file_locks import is_held
 
 Pair = tuple[str, str]
 PAIRS = [(f"line {i % 83} {'so ' * (i % 5)}", f"Zeile {i % 91} {'also ' * (i % 3)}") for i in range(130)]
 TEXT = ParallelText.from_pairs(PAIRS)
+ID_FILES = ("src_ids.npy", "src_offsets.npy", "tgt_ids.npy", "tgt_offsets.npy", "dropped.npy")
 
 
 @pytest.fixture(autouse=True)
@@ -114,10 +119,16 @@ def test_splits_and_folds_are_those_of_text_in_memory(stored: ParallelText) -> N
 
 def test_temporary_texts_are_removed(stored: ParallelText, tmp_path: Path) -> None:
     kept = remove_overlap(stored, TEXT.first(20)).first(5)
-    assert len(list((tmp_path / "texts").iterdir())) == 2
+    (folder,) = (tmp_path / "texts").glob(".part-*")
+    assert is_held(folder / IN_USE_NAME)  # for processes on other machines
     assert len(list(kept)) == 5  # a part keeps the whole
     del kept
     assert [path.name for path in (tmp_path / "texts").iterdir()] == ["text"]
+
+
+def test_a_text_without_overlap_is_not_copied(stored: ParallelText) -> None:
+    for text in (stored, TEXT):
+        assert remove_overlap(text, ParallelText(["another"], ["anderer"])) is text
 
 
 def test_memory_hardly_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +240,7 @@ def test_a_sampled_and_augmented_epoch_does_not_depend_on_the_shards(
     data = DataConfig(src="en", tgt="de", sampling=SamplingConfig(src=0.2), augment=AugmentConfig(upper=0.3))
     found = rows(epoch_pairs(stored, tokenizer, data, 100, 1, tmp_path)(3))
     monkeypatch.setattr(shards, "SHARD_PAIRS", 1000)
-    assert rows(epoch_pairs(TEXT, tokenizer, data, 100, 1, tmp_path)(3)) == found
+    assert rows(epoch_pairs(TEXT, tokenizer, data, 100, 1, tmp_path / "other")(3)) == found
 
 
 def test_a_shard_without_a_pair_is_skipped(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -325,6 +336,56 @@ def test_processes_write_what_one_writes(tmp_path: Path, tokenizer: Tokenizer, s
         write_shards(ShardJob(stored, PairEncoder(tokenizer), None, tmp_path / "file" / "four"), range(4), 2)
 
 
+def test_many_shards_need_few_open_files(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_PAIRS", 1)
+    monkeypatch.setattr(binarised, "MOST_MAPS", 4)
+    pairs = prepare(TEXT, tokenizer, None, tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limits[1]))
+        assert rows(pairs) == rows(prepare(TEXT, tokenizer, None, tmp_path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        with pytest.raises(StorageError, match="too many open files"):
+            PairedIds(pairs.shards)
+        with pytest.raises(StorageError, match="too many open files"):
+            damaged_file(pairs.shards[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not caplog.messages
+
+
+def test_a_temporary_folder_has_few_shards_and_is_not_read_only(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    job = ShardJob.temporary(TEXT, PairEncoder(tokenizer), None, tmp_path)
+    assert len(job.shards()) == 4
+    huge = ShardJob.temporary(ParallelText([""] * 10**5, [""] * 10**5), PairEncoder(tokenizer), None, tmp_path)
+    assert len(huge.shards()) <= shards.MOST_SHARDS
+    assert huge.shard_pairs % shards.SHARD_PAIRS == 0
+    job.write(0)
+    files = list(job.shards()[0].iterdir())
+    assert sorted(file.name for file in files) == sorted(ID_FILES)
+    assert all(file.stat().st_mode & 0o200 for file in files)
+
+
+def test_the_ranks_of_a_machine_share_its_cores(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(binarised, "write_shards", lambda job, numbers, cores: asked.append(cores))
+    monkeypatch.setattr(binarised, "usable_cores", lambda: 8)
+    for ranks in ("1", "4", "16"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        encode_all(ShardJob(TEXT, PairEncoder(tokenizer), None, tmp_path))
+    assert asked == [8, 2, 1]
+
+
+def test_what_processes_that_encode_import_is_free_of_torch() -> None:
+    code = "import sys, seq2seq.data.shard_workers, seq2seq.data.edited_encoder; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 # --- order -----------------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +407,15 @@ def test_a_large_text_is_ordered_window_by_window(monkeypatch: pytest.MonkeyPatc
         assert max(blocks) - min(blocks) > 12
         longest = [max(src[batch]) for batch in order]
         assert np.corrcoef(longest[:-1], longest[1:])[0, 1] < 0.5
+
+
+def test_each_window_has_its_share_of_every_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WINDOW_PAIRS", 600)
+    monkeypatch.setattr(batching, "BLOCK_PAIRS", 10)
+    lengths = np.full(6_000, 5)
+    flat = [i for batch in batch_order(lengths, lengths, 120, 1, 0) for i in batch]
+    shares = [sum(i < 600 for i in flat[start : start + 600]) for start in range(0, 6_000, 600)]
+    assert shares == [60] * 10  # of a corpus of a tenth of the pairs
 
 
 # --- vocabulary and command ------------------------------------------------------------------------------------------
