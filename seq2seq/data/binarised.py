@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from seq2seq.atomic_files import storage_errors
 from seq2seq.data.cached_folders import damaged_file, remove_damaged
-from seq2seq.data.corpus import ParallelText, lines_digest
+from seq2seq.data.corpus import SIDES, ParallelText, lines_digest
 from seq2seq.data.open_files import allow_many, check_limit
 from seq2seq.data.ragged import RaggedIds, ragged_positions
 from seq2seq.data.shard_workers import write_shards
-from seq2seq.data.shards import MOST_SHARDS, SIDES, PairEncoder, ShardJob
+from seq2seq.data.shards import MOST_SHARDS, PairEncoder, ShardJob
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError, first_line
 from seq2seq.file_locks import locked

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from seq2seq.data.augmentation import Augmenter
 from seq2seq.data.binarised import PairedIds
-from seq2seq.data.corpus import ParallelText
-from seq2seq.data.edits import Pair
+from seq2seq.data.corpus import SIDES, Pair, ParallelText
 from seq2seq.data.ragged import RaggedIds
-from seq2seq.data.shards import SIDES, PairEncoder
+from seq2seq.data.shards import PairEncoder
 from seq2seq.data.tokenizer import Tokenizer
 
 

@@ -179,7 +179,8 @@ def draw(count: int, size: int, seed: Sequence[int]) -> Indices:
         count: of indices.
         size: of the corpus.
         seed: seed of the run, epoch, number of the corpus. The random parts of successive epochs divide a permutation,
-            so that a pair returns only after nearly all others.
+            so that a pair returns only after nearly all others. That holds while `size` is the same in all epochs: with
+            sampling or augmentation it varies by the pairs that are too long in some, and a pair may return earlier.
     """
     run, epoch, number = seed
     passes, rest = divmod(count, size)

@@ -16,14 +16,13 @@ import numpy as np
 
 from seq2seq.config.data import SamplingConfig
 from seq2seq.data.cached_folders import write_folder, write_temporary_folder
-from seq2seq.data.corpus import ParallelText
+from seq2seq.data.corpus import SIDES, ParallelText
 from seq2seq.data.ragged import RaggedIds
 from seq2seq.data.tokenizer import Tokenizer
 
 SHARD_PAIRS = 100_000
 MOST_SHARDS = 64  # of a temporary folder
 CHUNK_PAIRS = 2_000  # divides SHARD_PAIRS; a different value changes the sampled segmentations of a seed
-SIDES = ("src", "tgt")
 NUMBERS = (1, 2)  # of the sides in seeds; not 0: NumPy treats the seeds [a, b] and [a, b, 0, 0] as equal
 
 

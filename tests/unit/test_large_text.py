@@ -19,12 +19,13 @@ from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
-from seq2seq.data import batching, binarised, shards, splitting, text_store
+from seq2seq.data import augmentation, batching, binarised, shards, splitting, text_store
+from seq2seq.data.augmentation import Augmenter
 from seq2seq.data.batching import batch_order
 from seq2seq.data.binarised import PairedIds, encode_all, prepare
 from seq2seq.data.cached_folders import damaged_file
 from seq2seq.data.corpora.load import load_corpus
-from seq2seq.data.corpus import ParallelText, lines_digest, text_bytes
+from seq2seq.data.corpus import Corpus, ParallelText, lines_digest, text_bytes
 from seq2seq.data.epoch_pairs import epoch_pairs
 from seq2seq.data.shard_workers import write_shards
 from seq2seq.data.shards import PairEncoder, ShardJob
@@ -427,6 +428,36 @@ def test_a_vocabulary_reads_evenly_spaced_lines_of_both_sides(stored: ParallelTe
     for text in (TEXT, stored):
         chosen = _evenly_spaced({"a": text.src, "b": text.tgt}, total // 4 + 1)
         assert [*chosen["a"], *chosen["b"]] == [*TEXT.src, *TEXT.tgt][::4]
+
+
+PARTS = [slice(None), slice(3, 200), slice(0, 0), slice(None, None, 4), slice(1, 299, 7), slice(250, 3, -3)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_vocabulary_text_of_a_mix_is_no_copy(stored: ParallelText, part: slice) -> None:
+    corpus = Corpus(TEXT, TEXT.first(0), {}, mix={"web": Corpus(stored, TEXT.first(0), {})})
+    text = corpus.vocabulary_text()
+    expected = [*TEXT.src, *TEXT.src], [*TEXT.tgt, *TEXT.tgt]
+    for side, lines in zip((text.src, text.tgt), expected, strict=True):
+        assert list(side) == lines
+        assert (len(side), side[-1], side[part]) == (len(lines), lines[-1], lines[part])
+        assert text_bytes(side) == text_bytes(lines)
+    assert not list(stored.src.folder.parent.glob(".part-*"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_edited_vocabulary_text_is_a_function_of_the_numbers_of_its_pairs(
+    stored: ParallelText, monkeypatch: pytest.MonkeyPatch, part: slice
+) -> None:
+    monkeypatch.setattr(augmentation, "CHUNK_PAIRS", 9)
+    augment = AugmentConfig(upper=0.5, punctuation=0.3)
+    text = augmentation.vocabulary_text(stored, augment)
+    edited = Augmenter({"upper": 0.5, "punctuation": 0.3}, 0).edited(TEXT.src, TEXT.tgt, 0, 0)
+    pairs = [edited.get(i, pair) for i, pair in enumerate(TEXT)]
+    assert len(edited) > 40
+    assert list(text) == pairs
+    assert list(zip(text.src[part], text.tgt[part], strict=True)) == pairs[part]
+    assert not list(stored.src.folder.parent.glob(".part-*"))  # type: ignore[attr-defined]
 
 
 @pytest.fixture
