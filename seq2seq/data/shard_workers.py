@@ -84,6 +84,8 @@ def _feed(process: subprocess.Popen[bytes], following: Callable[[], int | None],
             process.stdin.flush()
             error: Exception | None = pickle.load(process.stdout)
         except Exception:  # unpickling what is no answer may raise anything
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)  # for its status, if it has ended
             process.kill()
             raise StorageError(
                 f"a process that encodes text ended with status {process.wait()}: start again, finished parts are kept"

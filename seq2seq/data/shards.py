@@ -75,7 +75,7 @@ class ShardJob:
     max_length: int | None
     folder: Path
     shard_pairs: int = field(default_factory=lambda: SHARD_PAIRS)
-    write_folder: Callable[[Path, Callable[[Path], object]], None] = write_folder
+    write_folder: Callable[[Path, Callable[[Path], object]], None] = write_folder  # see `temporary`
 
     @classmethod
     def temporary(cls, text: ParallelText, encoder: Encoder, max_length: int | None, folder: Path) -> ShardJob:

@@ -1,8 +1,10 @@
 """Text on disk gives what text in memory gives, with less memory, and a killed preparation goes on where it was."""
 
+import contextlib
 import json
 import logging
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -27,7 +29,7 @@ from seq2seq.data.cached_folders import damaged_file
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus, ParallelText, lines_digest, text_bytes
 from seq2seq.data.epoch_pairs import epoch_pairs
-from seq2seq.data.shard_workers import write_shards
+from seq2seq.data.shard_workers import _feed, write_shards
 from seq2seq.data.shards import PairEncoder, ShardJob
 from seq2seq.data.splitting import fold, held_out_rows, hold_out, remove_overlap
 from seq2seq.data.text_store import is_stored, open_text, reordered, write_text
@@ -288,8 +290,6 @@ prepare(text, tokenizer, None, Path(sys.argv[2]))
 
 
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    import pickle
-
     (tmp_path / "job").write_bytes(pickle.dumps((TEXT, tokenizer)))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "job"), str(tmp_path / "cache"), "100"]  # within shard 2
     assert subprocess.run(command).returncode == -signal.SIGKILL
@@ -316,6 +316,33 @@ def test_two_that_prepare_at_once_write_each_shard_once(
         both = list(threads.map(lambda _: rows(prepare(TEXT, tokenizer, None, tmp_path)), range(2)))
     assert both[0] == both[1]
     assert sorted(written) == [0, 1, 2, 3]
+
+
+class Noise:
+    """Prints when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("noise",)
+
+
+def test_what_a_library_prints_is_no_answer(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    job = ShardJob(TEXT.first(3), PairEncoder(tokenizer), None, tmp_path)
+    job.folder = Noise()  # type: ignore[assignment]
+    command = [sys.executable, "-m", "seq2seq.data.shard_workers"]
+    ended = subprocess.run(command, input=pickle.dumps(job) + pickle.dumps(0), capture_output=True, check=True)
+    assert isinstance(pickle.loads(ended.stdout), TypeError)
+    assert b"noise" in ended.stderr
+
+
+@pytest.mark.parametrize("code", ["print('garbage', flush=True); sys.stdin.read()", "sys.exit(3)"])
+def test_a_process_without_an_answer_is_an_error(code: str) -> None:
+    command = [sys.executable, "-c", f"import sys; {code}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        status = 3 if "exit" in code else -signal.SIGKILL
+        with pytest.raises(StorageError, match=f"ended with status {status}"):
+            _feed(process, lambda: 0, lambda: None)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
