@@ -20,6 +20,8 @@ from pathlib import Path
 from seq2seq.errors import StorageError, first_line
 
 ABANDONED_SEC = 24 * 3600
+IN_USE_NAME = "in-use.lock"
+"""File in a temporary folder that is in use while it does not change: a process holds its lock (`file_locks.hold`)."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -145,7 +147,8 @@ def new_part_folder(parent: Path) -> Path:
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files and folders that killed processes left in `folder`, those of this module only.
 
-    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change.
+    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change,
+    unless it holds the lock IN_USE_NAME.
     """
     with contextlib.suppress(OSError):
         for path in [*folder.glob(".*.tmp"), *folder.glob(".part-*")]:
@@ -217,8 +220,13 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match["place"] == _place():
         return not _is_running(int(match["pid"]))
-    last_change: float = max(file.stat().st_mtime for file in (path, *(path.iterdir() if path.is_dir() else ())))
-    return time.time() - last_change > ABANDONED_SEC
+    last_change: float = max(file.stat().st_mtime for file in (path, *(path.rglob("*") if path.is_dir() else ())))
+    if time.time() - last_change <= ABANDONED_SEC:
+        return False
+    from seq2seq.file_locks import is_held  # slow to import, and rarely needed
+
+    in_use = path / IN_USE_NAME
+    return not (in_use.is_file() and is_held(in_use))
 
 
 def _process_tag() -> str:

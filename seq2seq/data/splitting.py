@@ -16,6 +16,7 @@ import operator
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -146,9 +147,10 @@ def _equal_folds(sizes: Iterable[int], parts: int) -> Iterator[int]:
 
 
 def remove_overlap(text: ParallelText, held_out: ParallelText) -> ParallelText:
-    """Drop the pairs that share a sentence with `held_out`, on either side and ignoring case."""
+    """Drop the pairs that share a sentence with `held_out`, on either side and ignoring case; if none does: `text`."""
     src, tgt = ({line.lower() for line in side} for side in (held_out.src, held_out.tgt))
-    return collected((pair for pair in text if pair[0].lower() not in src and pair[1].lower() not in tgt), text)
+    kept = bytearray(pair[0].lower() not in src and pair[1].lower() not in tgt for pair in text)
+    return text if all(kept) else collected(compress(text, kept), text)
 
 
 def _components(text: ParallelText) -> Components:

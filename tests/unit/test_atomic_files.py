@@ -14,9 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.atomic_files import new_folder, part_folder, remove_abandoned, sync_folder, write_atomically
+from seq2seq.atomic_files import (
+    IN_USE_NAME,
+    new_folder,
+    part_folder,
+    remove_abandoned,
+    sync_folder,
+    write_atomically,
+)
 from seq2seq.data.cached_folders import write_folder
 from seq2seq.errors import StorageError
+from seq2seq.file_locks import hold
 
 
 def test_a_file_is_created_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
@@ -107,6 +115,24 @@ def test_leftovers_are_removed_if_their_process_has_ended_or_is_unknown_for_a_da
         assert {*tmp_path.iterdir()} == {own, *foreign}
     assert {*tmp_path.iterdir()} == {*foreign}
     remove_abandoned(tmp_path / "missing")
+
+
+def test_a_folder_that_a_process_elsewhere_holds_is_not_removed(tmp_path: Path) -> None:
+    folder = tmp_path / f".part-{'0' * 32}.1-00000000.tmp"
+    (folder / "inner").mkdir(parents=True)
+    release = hold(folder / IN_USE_NAME)
+    for path in (folder, *folder.iterdir()):
+        os.utime(path, (1, 1))
+    remove_abandoned(tmp_path)
+    assert folder.is_dir()
+    release()
+    (folder / "inner" / "new").touch()  # written there now
+    remove_abandoned(tmp_path)
+    assert folder.is_dir()
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (1, 1))
+    remove_abandoned(tmp_path)
+    assert not folder.exists()
 
 
 def test_the_new_name_is_synced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,13 @@ def test_epochs_use_up_a_corpus_before_they_repeat_it() -> None:
     assert len(set(three.tolist())) == 39
 
 
+def test_target_tokens_are_counted_by_corpus(tmp_path: Path) -> None:
+    data = epoch_data(config(tmp_path, {"web": MixConfig(weight=2)}))
+    _, batches = data(0, 0)
+    for batch in batches:
+        assert sum(batch.corpus_tokens.values()) == int((batch.tgt_out != PAD_ID).sum())
+
+
 def config(cache: Path, mix: dict[str, MixConfig] | None = None, **settings: Any) -> DataConfig:
     tokenizer = TokenizerConfig(vocab_size=34, byte_fallback=False)
     return DataConfig(src="en", tgt="xx", cache_dir=str(cache), tokenizer=tokenizer, mix=mix or {}, **settings)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
+from seq2seq.data.corpus import Pair
 from seq2seq.errors import ConfigError
-
-Pair: TypeAlias = tuple[str, str]
 
 
 class UnknownLanguageError(ConfigError):
