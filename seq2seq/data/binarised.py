@@ -35,6 +35,7 @@ FORMAT = 2
 RELEASE_READS = 2_000
 MOST_MAPS = 2 * MOST_SHARDS  # all of a temporary folder, whose files are deleted while they are mapped
 Ids = NDArray[np.integer[Any]]
+Places = NDArray[np.int64]
 
 
 class _Maps:
@@ -141,14 +142,11 @@ class PairedIds:
         lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) + 1 for offsets in own])
         return lengths
 
-    def _places(
-        self, side: str, pairs: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def _places(self, side: str, pairs: Places) -> tuple[Places, Places, Places]:
         """Return the shards of these pairs, and where in them and how long the ids of one side are."""
         shards = self._shard(pairs)
-        begins = self._offsets[side][pairs + shards].astype(np.int64)
-        lengths: NDArray[np.int64] = self._offsets[side][pairs + shards + 1] - begins
-        return shards, begins, lengths
+        begins, ends = (self._offsets[side][pairs + shards + end].astype(np.int64) for end in (0, 1))
+        return shards, begins, ends - begins
 
     def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
         shards, begins, lengths = self._places(side, np.asarray(indices, np.int64))
@@ -168,8 +166,8 @@ class PairedIds:
         begin, end = self._offsets[side][i + shard : i + shard + 2].tolist()
         return self._ids[side, shard][begin:end]
 
-    def _shard(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = np.searchsorted(self._firsts, pairs, side="right") - 1
+    def _shard(self, pairs: Places) -> Places:
+        found: Places = np.searchsorted(self._firsts, pairs, side="right") - 1
         return found
 
 

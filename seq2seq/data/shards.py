@@ -75,7 +75,7 @@ class ShardJob:
     max_length: int | None
     folder: Path
     shard_pairs: int = field(default_factory=lambda: SHARD_PAIRS)
-    write_folder: Callable[[Path, Callable[[Path], object]], None] = write_folder  # see `temporary`
+    writer: Callable[[Path, Callable[[Path], object]], None] = write_folder  # see `temporary`
 
     @classmethod
     def temporary(cls, text: ParallelText, encoder: Encoder, max_length: int | None, folder: Path) -> ShardJob:
@@ -94,7 +94,7 @@ class ShardJob:
             StorageError: it cannot be written.
         """
         start = number * self.shard_pairs
-        self.write_folder(self.shards()[number], lambda folder: self._write(folder, start, start + self.shard_pairs))
+        self.writer(self.shards()[number], lambda folder: self._write(folder, start, start + self.shard_pairs))
 
     def _write(self, folder: Path, start: int, stop: int) -> None:
         """Encode the pairs from `start` into the files of `folder`."""
