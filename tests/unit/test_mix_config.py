@@ -40,7 +40,8 @@ def test_a_corpus_is_added_by_naming_its_keys(tmp_path: Path, monkeypatch: pytes
     main, *others = config.data.corpora().values()
     assert [(own.name, own.src, own.tgt, own.mix) for own in others] == [(DataName.files, main.src, main.tgt, {})] * 2
     assert data_files(config.data) == [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert data_files(checked("data.tokenizer.normalization_rules=rules.tsv").data) == ["rules.tsv"]
+    rules = checked("data.tokenizer.normalization=identity", "data.tokenizer.normalization_rules=rules.tsv")
+    assert data_files(rules.data) == ["rules.tsv"]
     assert config.data.vocabulary.user_symbols == ["<B>"]
     opus = checked(
         "data.valid_datasets=[wmt13]", "data.clean=strict", "data.mix.o={name: opus, corpus: X, clean: none}"
