@@ -20,6 +20,8 @@ from pathlib import Path
 from seq2seq.errors import StorageError, first_line
 
 ABANDONED_SEC = 24 * 3600
+IN_USE_NAME = "in-use.lock"
+"""File in a temporary folder that is in use while it does not change: a process holds its lock (`file_locks.hold`)."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -43,8 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             mode = temporary.stat().st_mode
             write(temporary)
             temporary.chmod(mode)  # safetensors creates files with mode 0600
-            with open(temporary, "rb+") as file:  # Windows syncs only files opened for writing
-                os.fsync(file.fileno())
+            sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
@@ -92,10 +93,10 @@ def replaceable(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, read_only: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `path` at the end of the block; if `path` exists then, it is kept.
 
-    For caches, which several processes may fill at the same time.
+    For caches, which several processes may fill at the same time. `read_only` protects its files from being changed.
 
     Raises:
         StorageError: the folder could not be written.
@@ -103,8 +104,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     with storage_errors(path), part_folder(path.parent) as temporary:
         yield temporary
         for file in temporary.iterdir():
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
+            sync_file(file)
+            if read_only:
+                file.chmod(file.stat().st_mode & ~0o222)
         sync_folder(temporary)
         try:
             temporary.rename(path)
@@ -145,13 +147,24 @@ def new_part_folder(parent: Path) -> Path:
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files and folders that killed processes left in `folder`, those of this module only.
 
-    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change.
+    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change,
+    unless it holds the lock IN_USE_NAME.
     """
     with contextlib.suppress(OSError):
         for path in [*folder.glob(".*.tmp"), *folder.glob(".part-*")]:
             with contextlib.suppress(OSError):  # another process removes it at the same time
                 if _is_abandoned(path):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Sync the content of a file to the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "rb+") as file:  # Windows syncs only files opened for writing
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -207,8 +220,13 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match["place"] == _place():
         return not _is_running(int(match["pid"]))
-    last_change: float = max(file.stat().st_mtime for file in (path, *(path.iterdir() if path.is_dir() else ())))
-    return time.time() - last_change > ABANDONED_SEC
+    last_change: float = max(file.stat().st_mtime for file in (path, *(path.rglob("*") if path.is_dir() else ())))
+    if time.time() - last_change <= ABANDONED_SEC:
+        return False
+    from seq2seq.file_locks import is_held  # slow to import, and rarely needed
+
+    in_use = path / IN_USE_NAME
+    return not (in_use.is_file() and is_held(in_use))
 
 
 def _process_tag() -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -51,6 +51,29 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()  # while it is locked: filelock does not lock a file that was removed meanwhile
         lock.release()
+
+
+def hold(path: Path) -> Callable[[], object]:
+    """Lock the new file `path` until the returned function is called, or this process ends.
+
+    If the file system has no locks, nothing is locked.
+    """
+    lock = filelock.FileLock(path, thread_local=False)  # any thread may release it
+    with contextlib.suppress(filelock.Timeout, OSError, NotImplementedError):
+        path.touch()  # as in `locked`
+        lock.acquire(timeout=0)
+    return lock.release
+
+
+def is_held(path: Path) -> bool:
+    """Return True if a process holds the lock file `path`, or if that cannot be found out."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (filelock.Timeout, OSError, NotImplementedError):
+        return True
+    lock.release()
+    return False
 
 
 def _holder(path: Path) -> str:

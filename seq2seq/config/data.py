@@ -19,6 +19,8 @@ MAIN = "main"
 
 
 AUTO = "auto"
+PARTS = ("train", "valid", "test")
+"""Keys of the texts of `data=files`."""
 
 
 class DataName(Choice):
@@ -238,7 +240,7 @@ class MixConfig:
         None, "use only the first N training pairs; null: all", unit="pairs", at_least=1, at_most=MAX_COUNT
     )
     weight: float | None = field(None, WEIGHT, at_least=1e-6, at_most=1e6)
-    tag: str | None = field(None, TAG)
+    tag: str | None = field(None, TAG, effect=Effect.fixed)
 
 
 @dataclass

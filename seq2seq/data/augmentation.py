@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from seq2seq.config.augment import AugmentConfig
-from seq2seq.data.corpus import ParallelText
-from seq2seq.data.edits import Pair, copied, noise, punctuation, spacing, title, typos, upper
-from seq2seq.data.text_store import collected
+from seq2seq.data.corpus import Pair, ParallelText, text_bytes
+from seq2seq.data.edits import copied, noise, punctuation, spacing, title, typos, upper
+from seq2seq.data.line_views import LineView
 
-AUGMENT = 3  # after epoch_pairs.SRC and TGT: seeds of other random numbers of an epoch
+AUGMENT = 3  # after shards.NUMBERS: seeds of other random numbers of an epoch
 CHUNK_PAIRS = 10_000
 KINDS = ("case", "punctuation", "typos", "spacing", "copies", "noise")
 VOCABULARY_EDITS = ("upper", "title", "punctuation")
@@ -27,14 +27,14 @@ class Augmenter:
         case = self._upper + probabilities.get("title", 0.0)
         self._thresholds = np.array([case, *(probabilities.get(kind, 0.0) for kind in KINDS[1:])])
 
-    def edited(self, src: Sequence[str], tgt: Sequence[str], epoch: int, start: int) -> dict[int, Pair]:
+    def edited(self, src: Sequence[str], tgt: Sequence[str], epoch: int, start: int, step: int = 1) -> dict[int, Pair]:
         """Return the pairs that change in `epoch`, by their position in `src` and `tgt`.
 
-        `start` is the index of the first pair in the text.
+        These are every `step`-th pair of the text from number `start`.
         """
         generator = np.random.PCG64([self._seed, epoch, AUGMENT])
         generator.advance(start * (len(KINDS) + 1))  # the numbers of a pair do not depend on the chunk that it is in
-        draws = np.random.Generator(generator).random((len(src), len(KINDS) + 1))
+        draws = np.random.Generator(generator).random((len(src) * step, len(KINDS) + 1))[::step]
         hits = draws[:, :-1] < self._thresholds
         edited = {}
         for i in np.flatnonzero(hits.any(axis=1)).tolist():
@@ -68,11 +68,28 @@ def vocabulary_text(text: ParallelText, augment: AugmentConfig) -> ParallelText:
     chosen = {kind: p for kind, p in augment.probabilities().items() if kind in VOCABULARY_EDITS}
     if not any(chosen.values()):
         return text
-    return collected(_edited(text, Augmenter(chosen, 0)), text)
+    augmenter = Augmenter(chosen, 0)
+    return ParallelText(EditedLines(text, augmenter, 0), EditedLines(text, augmenter, 1))
 
 
-def _edited(text: ParallelText, augmenter: Augmenter) -> Iterator[Pair]:
-    for start in range(0, len(text), CHUNK_PAIRS):
-        src, tgt = (list(side[start : start + CHUNK_PAIRS]) for side in (text.src, text.tgt))
-        edited = augmenter.edited(src, tgt, 0, start)
-        yield from (edited.get(i, pair) for i, pair in enumerate(zip(src, tgt, strict=True)))
+class EditedLines(LineView):
+    """One side (0 for the source) of a text as an augmenter edits it in epoch 0."""
+
+    def __init__(self, text: ParallelText, augmenter: Augmenter, side: int) -> None:
+        self._text, self._augmenter, self._side = text, augmenter, side
+
+    @property
+    def bytes(self) -> int:
+        """About the number that `text_bytes` returns: that of the unedited lines, which is often known."""
+        return text_bytes((self._text.src, self._text.tgt)[self._side])
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def _lines(self, rows: range) -> Iterator[str]:
+        size = rows.step * max(1, CHUNK_PAIRS // rows.step)
+        for start in range(rows.start, rows.stop, size):
+            part = slice(start, min(start + size, rows.stop))
+            lines = [list(side[part])[:: rows.step] for side in (self._text.src, self._text.tgt)]
+            edited = self._augmenter.edited(lines[0], lines[1], 0, start, rows.step)
+            yield from (edited[i][self._side] if i in edited else line for i, line in enumerate(lines[self._side]))

@@ -26,6 +26,8 @@ Cost = Callable[[Lengths, Lengths, Lengths], NDArray[Any]]
 DIFFERENCE_BUCKET = 2  # tokens
 WINDOW_PAIRS = 1_000_000
 BLOCK_PAIRS = 10_000
+ORDER_VERSION = 2
+"""Of the order of an epoch; in version 1, a text of any size was one window."""
 
 
 class BatchOrder(Sequence[list[int]]):
@@ -60,8 +62,9 @@ def batch_order(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, s
     (docs/explanation/performance.md).
 
     That is done with all pairs together if they are at most WINDOW_PAIRS. Otherwise the text is divided into blocks of
-    BLOCK_PAIRS neighbouring pairs, the blocks are shuffled, and each WINDOW_PAIRS / BLOCK_PAIRS of them are a window;
-    the windows follow one another.
+    BLOCK_PAIRS neighbouring pairs, which are dealt out to windows of at most WINDOW_PAIRS like cards: of as many
+    neighbouring blocks as there are windows each gets one, at random. So every window has its share of each part of
+    the text, such as a corpus of a mix. The windows follow one another.
 
     Args:
         src_lengths: source tokens of each pair, EOS included.
@@ -91,14 +94,22 @@ def batch_order(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, s
     return BatchOrder(order, np.cumsum(rows) - rows)
 
 
+def is_order_of(version: int, pairs: int) -> bool:
+    """Return True if `batch_order` gives the order that it gave in `version`, for a text of `pairs` pairs."""
+    return version == ORDER_VERSION or pairs <= WINDOW_PAIRS
+
+
 def _windows(pairs: int, rng: np.random.Generator) -> Iterator[Lengths]:
     """Yield the pairs of each window; only a text of several windows draws from `rng`."""
     if pairs <= WINDOW_PAIRS:
         yield np.arange(pairs)
         return
-    blocks = rng.permutation(-(-pairs // BLOCK_PAIRS))
-    for window in np.array_split(blocks, -(-pairs // WINDOW_PAIRS)):
-        yield np.concatenate([np.arange(i * BLOCK_PAIRS, min(pairs, (i + 1) * BLOCK_PAIRS)) for i in window.tolist()])
+    windows, blocks = -(-pairs // WINDOW_PAIRS), -(-pairs // BLOCK_PAIRS)
+    hands = np.tile(np.arange(windows), (-(-blocks // windows), 1))
+    window_of = rng.permuted(hands, axis=1).ravel()[:blocks]
+    by_window = np.argsort(window_of, kind="stable")
+    for own in np.split(by_window, np.cumsum(np.bincount(window_of, minlength=windows))[:-1]):
+        yield np.concatenate([np.arange(i * BLOCK_PAIRS, min(pairs, (i + 1) * BLOCK_PAIRS)) for i in own.tolist()])
 
 
 def fixed_batches(pairs: Pairs, batch_tokens: int) -> Iterator[Batch]:

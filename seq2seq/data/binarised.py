@@ -9,30 +9,61 @@ from __future__ import annotations
 import hashlib
 import logging
 import mmap
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.atomic_files import storage_errors
 from seq2seq.data.cached_folders import damaged_file, remove_damaged
-from seq2seq.data.corpus import ParallelText, lines_digest
+from seq2seq.data.corpus import SIDES, ParallelText, lines_digest
+from seq2seq.data.open_files import allow_many, check_limit
 from seq2seq.data.ragged import RaggedIds, ragged_positions
 from seq2seq.data.shard_workers import write_shards
-from seq2seq.data.shards import SIDES, PairEncoder, ShardJob
+from seq2seq.data.shards import MOST_SHARDS, PairEncoder, ShardJob
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError, first_line
 from seq2seq.file_locks import locked
-from seq2seq.runtime.control_groups import cores_allowed
-from seq2seq.runtime.cpu_load import allowed_cores
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
 RELEASE_READS = 2_000
+MOST_MAPS = 2 * MOST_SHARDS  # all of a temporary folder, whose files are deleted while they are mapped
 Ids = NDArray[np.integer[Any]]
+Places = NDArray[np.int64]
+
+
+class _Maps:
+    """The id files of shards, mapped when they are used: the MOST_MAPS last used ones stay open."""
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self._shards, self._lock = shards, Lock()
+        self._open: dict[tuple[str, int], Ids] = {}  # the last one used is last
+
+    def __getitem__(self, key: tuple[str, int]) -> Ids:
+        """Return the ids of a side of the shard with this number."""
+        side, shard = key
+        with self._lock:
+            ids = self._open.pop(key, None)
+            if ids is None:
+                ids = _load(self._shards[shard] / f"{side}_ids.npy", mmap_mode="r")
+            self._open[key] = ids
+            if len(self._open) > MOST_MAPS:
+                del self._open[next(iter(self._open))]
+        return ids
+
+    def release(self) -> None:
+        """Give up the pages that were read: they stay in the system's cache, but count as memory of this process."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            with self._lock:
+                for ids in self._open.values():
+                    if isinstance(ids.base, mmap.mmap):
+                        ids.base.madvise(mmap.MADV_DONTNEED)
 
 
 class PairedIds:
@@ -43,22 +74,20 @@ class PairedIds:
 
         Raises:
             DataError: a file is missing or damaged.
+            StorageError: too many files are open.
         """
-        self._ids: dict[str, list[Ids]] = {side: [] for side in SIDES}
+        allow_many()
+        self._ids = _Maps(shards)
         offsets: dict[str, list[Ids]] = {side: [] for side in SIDES}
-        self._files = tuple(shards), dropped
-        self.dropped = dropped
+        self.shards = tuple(shards)
+        self._before, self.dropped = dropped, dropped
         self.folder = shards[0].parent
-        for folder in shards:
-            try:
-                for side in SIDES:
-                    self._ids[side].append(np.load(folder / f"{side}_ids.npy", mmap_mode="r"))
-                    offsets[side].append(np.load(folder / f"{side}_offsets.npy"))
-                self.dropped += int(np.load(folder / "dropped.npy"))
-            except (OSError, EOFError, TypeError, ValueError) as error:
-                raise DataError(f"{folder} is damaged: {first_line(error)}") from error
+        for number, folder in enumerate(shards):
             for side in SIDES:
-                own, ids = offsets[side][-1], self._ids[side][-1]
+                offsets[side].append(_load(folder / f"{side}_offsets.npy"))
+            self.dropped += int(_load(folder / "dropped.npy"))
+            for side in SIDES:
+                own, ids = offsets[side][-1], self._ids[side, number]
                 complete = len(own) == len(offsets["src"][-1]) > 0 and own[0] == 0
                 if not complete or own[-1] != len(ids) or (own[1:] < own[:-1]).any():
                     raise DataError(f"{folder} is damaged: {side}_offsets.npy does not fit {side}_ids.npy")
@@ -69,7 +98,7 @@ class PairedIds:
         self._reads = 0
 
     def __reduce__(self) -> tuple[type[PairedIds], tuple[tuple[Path, ...], int]]:
-        return PairedIds, self._files
+        return PairedIds, (self.shards, self._before)
 
     def __len__(self) -> int:
         return len(self._offsets["src"]) - len(self._starts)
@@ -104,42 +133,42 @@ class PairedIds:
         """Target tokens of every pair, EOS included."""
         return self._lengths("tgt")
 
+    def tgt_tokens(self, indices: Sequence[int]) -> int:
+        """Return the target tokens of several pairs, EOS included."""
+        return int(self._places("tgt", np.asarray(indices, np.int64))[2].sum()) + len(indices)
+
     def _lengths(self, side: str) -> NDArray[np.int32]:
         own = np.split(self._offsets[side], self._starts[1:])
         lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) + 1 for offsets in own])
         return lengths
 
-    def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
-        pairs = np.asarray(indices, np.int64)
+    def _places(self, side: str, pairs: Places) -> tuple[Places, Places, Places]:
+        """Return the shards of these pairs, and where in them and how long the ids of one side are."""
         shards = self._shard(pairs)
-        begins = self._offsets[side][pairs + shards].astype(np.int64)
-        lengths = self._offsets[side][pairs + shards + 1] - begins
+        begins, ends = (self._offsets[side][pairs + shards + end].astype(np.int64) for end in (0, 1))
+        return shards, begins, ends - begins
+
+    def _rows(self, side: str, indices: Sequence[int]) -> RaggedIds:
+        shards, begins, lengths = self._places(side, np.asarray(indices, np.int64))
         places = np.cumsum(lengths) - lengths
-        ids = np.empty(int(lengths.sum()), self._ids[side][0].dtype)
+        ids = np.empty(int(lengths.sum()), self._ids[side, 0].dtype)
         for shard in np.unique(shards).tolist():
             own = shards == shard
-            found = self._ids[side][shard][ragged_positions(begins[own], lengths[own])]
+            found = self._ids[side, shard][ragged_positions(begins[own], lengths[own])]
             ids[ragged_positions(places[own], lengths[own])] = found
         self._reads += 1
         if self._reads % RELEASE_READS == 0:
-            self._release()
+            self._ids.release()
         return RaggedIds(ids, lengths)
 
     def _row(self, side: str, i: int) -> Ids:
         shard = int(self._shard(np.array([i]))[0])
         begin, end = self._offsets[side][i + shard : i + shard + 2].tolist()
-        return self._ids[side][shard][begin:end]
+        return self._ids[side, shard][begin:end]
 
-    def _shard(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = np.searchsorted(self._firsts, pairs, side="right") - 1
+    def _shard(self, pairs: Places) -> Places:
+        found: Places = np.searchsorted(self._firsts, pairs, side="right") - 1
         return found
-
-    def _release(self) -> None:
-        """Give up the pages that were read: they stay in the system's cache, but count as memory of this process."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for ids in (*self._ids["src"], *self._ids["tgt"]):
-                if isinstance(ids.base, mmap.mmap):
-                    ids.base.madvise(mmap.MADV_DONTNEED)
 
 
 def prepare(
@@ -175,14 +204,21 @@ def prepare(
 
 
 def encode_all(job: ShardJob) -> list[Path]:
-    """Write all shards of `job` and return their folders; raises as `write_shards`."""
+    """Write all shards of `job` and return their folders; raises as `write_shards`.
+
+    Every rank of a run writes its own at the same time: those of this machine share its cores.
+    """
     shards = job.shards()
-    write_shards(job, range(len(shards)), usable_cores())
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+    write_shards(job, range(len(shards)), max(1, usable_cores() // ranks))
     return shards
 
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
+    from seq2seq.runtime.control_groups import cores_allowed  # imports torch, which processes that encode do without
+    from seq2seq.runtime.cpu_load import allowed_cores
+
     return max(1, int(min(len(allowed_cores()), cores_allowed())))
 
 
@@ -221,6 +257,15 @@ def _write_missing(job: ShardJob, progress: Callable[[int, int], None]) -> None:
 
     progress(finished, len(shards))
     write_shards(job, missing, usable_cores(), done)
+
+
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+    """Return an array of a shard; raises as `PairedIds`."""
+    try:
+        return np.load(path, mmap_mode=mmap_mode)
+    except (OSError, EOFError, TypeError, ValueError) as error:
+        check_limit(error, path)
+        raise DataError(f"{path.parent} is damaged: {first_line(error)}") from error
 
 
 def _fingerprint(text: ParallelText, tokenizer: Tokenizer, max_length: int | None) -> str:

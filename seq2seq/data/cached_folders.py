@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seq2seq.atomic_files import new_folder, part_folder, storage_errors
+from seq2seq.data.open_files import check_limit
 from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,21 @@ def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    with new_folder(folder) as temporary:
+    with new_folder(folder, read_only=True) as temporary:  # runs map them: a file that is cut kills its readers
         write(temporary)
         checksums = {file.name: _crc32(file) for file in sorted(temporary.iterdir())}
         (temporary / CHECKSUMS_NAME).write_text(json.dumps(checksums), encoding="utf-8")
-        for file in temporary.iterdir():  # runs map them: a file that is cut kills its readers
-            file.chmod(file.stat().st_mode & ~0o222)
+
+
+def write_temporary_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill `folder`, which this process alone reads and soon removes: without checksums and sync.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True)
+        write(folder)
 
 
 def remove_damaged(folder: Path, damaged: Path, again: str) -> None:
@@ -65,17 +75,23 @@ def remove_damaged(folder: Path, damaged: Path, again: str) -> None:
 
 
 def damaged_file(folder: Path) -> Path | None:
-    """Return the first file that is missing, cut or changed since it was written; None: all are intact."""
+    """Return the first file that is missing, cut or changed since it was written; None: all are intact.
+
+    Raises:
+        StorageError: too many files are open.
+    """
     stored = folder / CHECKSUMS_NAME
     try:
         checksums: dict[str, int] = dict(json.loads(stored.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError) as error:
+        check_limit(error, stored)
         return stored
     for name, checksum in checksums.items():
         try:
             if _crc32(folder / name) != checksum:
                 return folder / name
-        except OSError:
+        except OSError as error:
+            check_limit(error, folder / name)
             return folder / name
     return None if checksums else stored
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from typing import TypeAlias, TypeVar
+
+from seq2seq.config.data import MAIN
+from seq2seq.data.line_views import LineView
 
 DIGEST_LINES = 1_000
+SIDES = ("src", "tgt")
+Pair: TypeAlias = tuple[str, str]
+T = TypeVar("T")
 
 
 @dataclass
@@ -44,7 +50,7 @@ def lines_digest(lines: Sequence[str]) -> str:
         return str(known)
     digest = hashlib.sha256()
     for start in range(0, len(lines), DIGEST_LINES):
-        digest.update(joined(lines[start : start + DIGEST_LINES]))
+        digest.update(line_bytes(lines[start : start + DIGEST_LINES]))
     return digest.hexdigest()
 
 
@@ -53,12 +59,41 @@ def text_bytes(lines: Sequence[str]) -> int:
     known = getattr(lines, "bytes", None)
     if known is not None:
         return int(known)
-    return sum(len(joined(lines[start : start + DIGEST_LINES])) for start in range(0, len(lines), DIGEST_LINES))
+    return sum(len(line_bytes(lines[start : start + DIGEST_LINES])) for start in range(0, len(lines), DIGEST_LINES))
 
 
-def joined(lines: Sequence[str]) -> bytes:
+def line_bytes(lines: Sequence[str]) -> bytes:
     """Return lines as bytes, each with a line feed at its end."""
     return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
+
+
+def corpus_sets(held_out: Mapping[str, T], corpus: str) -> dict[str, T]:
+    """Return the sets of one corpus, by their names in it, of those that are named as by `Corpus.held_out_texts`."""
+    names = ((name.rpartition("."), value) for name, value in held_out.items())
+    return {part: value for (owner, _, part), value in names if owner == ("" if corpus == MAIN else corpus)}
+
+
+class ChainedLines(LineView):
+    """The lines of several texts, one text after the other, without a copy of them."""
+
+    def __init__(self, parts: Sequence[Sequence[str]]) -> None:
+        self._parts = parts
+
+    @property
+    def bytes(self) -> int:
+        """The number that `text_bytes` returns."""
+        return sum(map(text_bytes, self._parts))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def _lines(self, rows: range) -> Iterator[str]:
+        before = 0
+        for part in self._parts:
+            start = rows.start - before
+            first = start if start > 0 else start % rows.step
+            yield from part[first : max(0, rows.stop - before) : rows.step]
+            before += len(part)
 
 
 @dataclass
@@ -98,6 +133,4 @@ class Corpus:
         if not self.mix:
             return text
         texts = [text, *(own.train for own in self.mix.values())]
-        from seq2seq.data.text_store import collected  # which imports this module
-
-        return collected(chain.from_iterable(texts), text)
+        return ParallelText(ChainedLines([own.src for own in texts]), ChainedLines([own.tgt for own in texts]))

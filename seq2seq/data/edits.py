@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from seq2seq.data.corpus import Pair
 from seq2seq.data.writing import word_spans
 
 WORDS_PER_TYPO = 8
@@ -35,8 +36,6 @@ _SCRIPTS = (
     (0x41, 0x250), (0x370, 0x400), (0x400, 0x530), (0x5D0, 0x5EB), (0x620, 0x64B), (0x905, 0x93A), (0xE01, 0xE31),
     (0x10D0, 0x10FB), (0x2190, 0x2300), (0x3041, 0x3097), (0x4E00, 0x9FA6), (0xAC00, 0xD7A4),
 )  # fmt: skip
-
-Pair = tuple[str, str]
 
 
 def upper(src: str, tgt: str) -> Pair:

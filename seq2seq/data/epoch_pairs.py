@@ -7,19 +7,19 @@ import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from seq2seq.atomic_files import storage_errors
 from seq2seq.config.data import DataConfig
+from seq2seq.data import shards
 from seq2seq.data.augmentation import Augmenter
 from seq2seq.data.binarised import PairedIds, check_not_empty, encode_all, log_dropped, prepare
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.edits import Pair
-from seq2seq.data.ragged import RaggedIds
-from seq2seq.data.shards import SIDES, Encoder, PairEncoder, ShardJob
+from seq2seq.data.edited_encoder import EditedEncoder, Prepared
+from seq2seq.data.shards import Encoder, PairEncoder, ShardJob
 from seq2seq.data.text_store import taken
 from seq2seq.data.tokenizer import Tokenizer
 
@@ -76,8 +76,7 @@ class SampledEpochs:
         self._text = self._possible(text)
         self._too_long = len(text) - len(self._text)
         self._augmenter = Augmenter(data.augment.probabilities(), seed) if data.augment.active else None
-        # Without a limit, so that a pair has the same index as in the text.
-        self._prepared = functools.cache(functools.partial(prepare, self._text, tokenizer, None, cache))
+        self._prepared = functools.cache(functools.partial(_prepared, self._text, tokenizer, cache))
         self._folder = cache / "sampled"
         self._logged = False
 
@@ -93,8 +92,8 @@ class SampledEpochs:
             remove_stale(self._folder)
             # A mapped file that cannot be deleted (Windows, NFS) is removed later by `remove_stale`.
             with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
-                shards = encode_all(ShardJob(self._text, self._epoch_encoder(epoch), self._max_length, Path(name)))
-                pairs = PairedIds(shards, self._too_long)
+                job = ShardJob.temporary(self._text, self._epoch_encoder(epoch), self._max_length, Path(name))
+                pairs = PairedIds(encode_all(job), self._too_long)
         check_not_empty(pairs, self._max_length)
         if not self._logged:
             log_dropped(pairs, self._max_length)
@@ -119,37 +118,9 @@ class SampledEpochs:
         return EditedEncoder(self._encoder, self._augmenter, self._text, epoch, prepared)
 
 
-class EditedEncoder:
-    """Encodes the lines of a text as an augmenter edits them; `prepared` are the ids of the unedited lines."""
-
-    def __init__(
-        self, encoder: PairEncoder, augmenter: Augmenter, text: ParallelText, epoch: int, prepared: PairedIds | None
-    ) -> None:
-        self._encoder, self._augmenter, self._text = encoder, augmenter, text
-        self._epoch, self._prepared = epoch, prepared
-        self._last: tuple[tuple[int, int], dict[int, Pair]] = (0, 0), {}
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer whose ids `encode` returns."""
-        return self._encoder.tokenizer
-
-    def encode(self, side: int, lines: Sequence[str], start: int) -> RaggedIds:
-        """See `PairEncoder.encode`; `lines` are those of the text."""
-        end = start + len(lines)
-        new = {i: pair[side] for i, pair in self._edits(start, end).items() if pair[side] != lines[i]}
-        if self._encoder.samplers[side] is not None:
-            return self._encoder.encode(side, [new.get(i, line) for i, line in enumerate(lines)], start)
-        assert self._prepared is not None
-        unedited = self._prepared.span(SIDES[side], start, end)
-        return unedited.replaced(list(new), self._encoder.encode(side, list(new.values()), start))
-
-    def _edits(self, start: int, end: int) -> dict[int, Pair]:
-        """Return the edited pairs of a chunk, both sides of which are edited together."""
-        if self._last[0] != (start, end):
-            src, tgt = (list(lines[start:end]) for lines in (self._text.src, self._text.tgt))
-            self._last = (start, end), self._augmenter.edited(src, tgt, epoch=self._epoch, start=start)
-        return self._last[1]
+def _prepared(text: ParallelText, tokenizer: Tokenizer, cache: Path) -> Prepared:
+    # Without a limit, so that a pair has the same index as in the text.
+    return Prepared(prepare(text, tokenizer, None, cache).shards, shards.SHARD_PAIRS)
 
 
 def remove_stale(folder: Path) -> None:

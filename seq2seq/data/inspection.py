@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from dataclasses import field as plain_field
 from typing import Any
 
+from seq2seq.data.corpus import Pair
 from seq2seq.data.digests import DigestSet
-from seq2seq.data.filters.base import Filter, Pair
+from seq2seq.data.filters.base import Filter
 from seq2seq.data.filters.language import identified
 from seq2seq.data.filters.pipeline import Example
 from seq2seq.data.filters.vocabulary import Unwritable

@@ -64,7 +64,7 @@ class MixedPairs:
 
     def tgt_tokens(self, indices: Sequence[int]) -> dict[str, int]:
         """Return the target tokens, EOS included, that each corpus has among these pairs."""
-        return {part.name: int((part.pairs.tgt_rows(own).lengths + 1).sum()) for part, own in self._by_corpus(indices)}
+        return {part.name: part.pairs.tgt_tokens(own) for part, own in self._by_corpus(indices)}
 
     def _rows(self, indices: Sequence[int], read: Callable[[Drawn, list[int]], RaggedIds]) -> RaggedIds:
         rows = [read(part, own) for part, own in self._by_corpus(indices)]
@@ -179,7 +179,8 @@ def draw(count: int, size: int, seed: Sequence[int]) -> Indices:
         count: of indices.
         size: of the corpus.
         seed: seed of the run, epoch, number of the corpus. The random parts of successive epochs divide a permutation,
-            so that a pair returns only after nearly all others.
+            so that a pair returns only after nearly all others. That holds while `size` is the same in all epochs: with
+            sampling or augmentation it varies by the pairs that are too long in some, and a pair may return earlier.
     """
     run, epoch, number = seed
     passes, rest = divmod(count, size)

@@ -83,7 +83,10 @@ def _feed(process: subprocess.Popen[bytes], following: Callable[[], int | None],
             pickle.dump(number, process.stdin)
             process.stdin.flush()
             error: Exception | None = pickle.load(process.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except Exception:  # unpickling what is no answer may raise anything
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)  # for its status, if it has ended
+            process.kill()
             raise StorageError(
                 f"a process that encodes text ended with status {process.wait()}: start again, finished parts are kept"
             ) from None
@@ -96,6 +99,7 @@ def main() -> None:
     """Read a job and numbers of shards from stdin and write these shards; answer with None or an exception."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     job: ShardJob = pickle.load(requests)
     job.encoder.tokenizer.threads = 1
     with contextlib.suppress(EOFError):  # the parent has ended

@@ -1,4 +1,4 @@
-"""Write encoded sentence pairs in shards of SHARD_PAIRS, each a folder that is written atomically.
+"""Write encoded sentence pairs in shards, each a folder: of SHARD_PAIRS and written atomically, if it is to be kept.
 
 A killed process loses the shards that it was writing, and damage to a file costs its shard alone. Shards of a text on
 disk are written by several processes (`shard_workers`), which import this module: it does not import torch.
@@ -7,7 +7,7 @@ disk are written by several processes (`shard_workers`), which import this modul
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -15,15 +15,14 @@ from typing import BinaryIO, Protocol, runtime_checkable
 import numpy as np
 
 from seq2seq.config.data import SamplingConfig
-from seq2seq.data.cached_folders import write_folder
-from seq2seq.data.corpus import ParallelText
+from seq2seq.data.cached_folders import write_folder, write_temporary_folder
+from seq2seq.data.corpus import SIDES, ParallelText
 from seq2seq.data.ragged import RaggedIds
 from seq2seq.data.tokenizer import Tokenizer
 
 SHARD_PAIRS = 100_000
+MOST_SHARDS = 64  # of a temporary folder
 CHUNK_PAIRS = 2_000  # divides SHARD_PAIRS; a different value changes the sampled segmentations of a seed
-SIDES = ("src", "tgt")
-FILES = (*(f"{side}_{part}.npy" for side in SIDES for part in ("ids", "offsets")), "dropped.npy")
 NUMBERS = (1, 2)  # of the sides in seeds; not 0: NumPy treats the seeds [a, b] and [a, b, 0, 0] as equal
 
 
@@ -76,6 +75,13 @@ class ShardJob:
     max_length: int | None
     folder: Path
     shard_pairs: int = field(default_factory=lambda: SHARD_PAIRS)
+    writer: Callable[[Path, Callable[[Path], object]], None] = write_folder  # see `temporary`
+
+    @classmethod
+    def temporary(cls, text: ParallelText, encoder: Encoder, max_length: int | None, folder: Path) -> ShardJob:
+        """Return a job for files that this process alone reads and soon removes: at most MOST_SHARDS shards."""
+        size = SHARD_PAIRS * (-(-len(text) // (SHARD_PAIRS * MOST_SHARDS)) or 1)
+        return cls(text, encoder, max_length, folder, size, write_temporary_folder)
 
     def shards(self) -> list[Path]:
         """Return the folders of all shards; an empty text has one."""
@@ -88,7 +94,7 @@ class ShardJob:
             StorageError: it cannot be written.
         """
         start = number * self.shard_pairs
-        write_folder(self.shards()[number], lambda folder: self._write(folder, start, start + self.shard_pairs))
+        self.writer(self.shards()[number], lambda folder: self._write(folder, start, start + self.shard_pairs))
 
     def _write(self, folder: Path, start: int, stop: int) -> None:
         """Encode the pairs from `start` into the files of `folder`."""

@@ -16,6 +16,7 @@ import operator
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ def held_out_rows(text: ParallelText, valid: int, test: int) -> Rows:
     if len(groups.firsts) <= sets or len(small) < sets:
         raise DataError(
             f"{len(text):,} pairs in {len(groups.firsts):,} unrelated groups of sentences are too few to hold out "
-            "validation and test pairs; give data.valid and data.test"
+            "validation and test pairs; give data.valid and data.test, or data.valid_datasets and data.test_datasets "
+            "if the corpus is not data=files"
         )
     if valid + test > len(small) // 10:
         limit = max(1, len(small) // 20)
@@ -145,9 +147,10 @@ def _equal_folds(sizes: Iterable[int], parts: int) -> Iterator[int]:
 
 
 def remove_overlap(text: ParallelText, held_out: ParallelText) -> ParallelText:
-    """Drop the pairs that share a sentence with `held_out`, on either side and ignoring case."""
+    """Drop the pairs that share a sentence with `held_out`, on either side and ignoring case; if none does: `text`."""
     src, tgt = ({line.lower() for line in side} for side in (held_out.src, held_out.tgt))
-    return collected((pair for pair in text if pair[0].lower() not in src and pair[1].lower() not in tgt), text)
+    kept = bytearray(pair[0].lower() not in src and pair[1].lower() not in tgt for pair in text)
+    return text if all(kept) else collected(compress(text, kept), text)
 
 
 def _components(text: ParallelText) -> Components:

@@ -19,25 +19,33 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_part_folder, part_folder, storage_errors
-from seq2seq.data.corpus import ParallelText, joined
+from seq2seq.atomic_files import IN_USE_NAME, new_part_folder, part_folder, storage_errors
+from seq2seq.data.chunks import chunks
+from seq2seq.data.corpus import SIDES, Pair, ParallelText, line_bytes
 from seq2seq.errors import DataError
+from seq2seq.file_locks import hold
 
 BLOCK_LINES = 1_000
 READ_BLOCKS = 16
 BUCKET_PAIRS = 200_000
-SIDES = ("src", "tgt")
-Pair = tuple[str, str]
 
 
 class _Folder:
-    """A folder that is removed when nothing refers to this object, at the latest at the end of the process."""
+    """A folder that is removed when nothing refers to this object, at the latest at the end of the process.
+
+    Until then it is locked: to a process on another machine it looks abandoned while it is read only.
+    """
 
     def __init__(self, path: Path) -> None:
-        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        weakref.finalize(self, _remove, path, hold(path / IN_USE_NAME))
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()  # another process does not remove it
+
+
+def _remove(folder: Path, release: Callable[[], object]) -> None:
+    release()  # Windows does not remove a file that is open
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -122,15 +130,15 @@ class StoredLines(Sequence[str]):
 
 def write_text(folder: Path, name: str, pairs: Iterable[Pair]) -> int:
     """Write the text `name` into `folder` and return its number of pairs; a line feed in a sentence becomes a space."""
-    total, iterator = 0, iter(pairs)
+    total = 0
     offsets, digests = {side: [0] for side in SIDES}, {side: hashlib.sha256() for side in SIDES}
     with (folder / f"{name}.src").open("wb") as src_file, (folder / f"{name}.tgt").open("wb") as tgt_file:
-        while block := list(islice(iterator, BLOCK_LINES)):
+        for block in chunks(pairs, BLOCK_LINES):
             total += len(block)
             for side, file, lines in zip(SIDES, (src_file, tgt_file), zip(*block, strict=True), strict=True):
-                content = joined(lines)
+                content = line_bytes(lines)
                 if content.count(b"\n") != len(lines):
-                    content = joined([line.replace("\n", " ") for line in lines])
+                    content = line_bytes([line.replace("\n", " ") for line in lines])
                 file.write(content)
                 digests[side].update(content)
                 offsets[side].append(offsets[side][-1] + len(content))
@@ -212,7 +220,7 @@ def _sorted_buckets(text: ParallelText, rows: NDArray[np.integer[Any]], folder: 
         chosen = by_bucket.tolist()
         for path, begin, end in zip(paths, bounds, bounds[1:], strict=False):
             with path.open("ab") as file:
-                file.write(joined([chunk[i] for i in chosen[begin:end]]))
+                file.write(line_bytes([chunk[i] for i in chosen[begin:end]]))
     for path, part in zip(paths, parts, strict=True):
         lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")
         path.unlink()

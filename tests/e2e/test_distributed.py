@@ -77,7 +77,7 @@ def test_two_ranks_read_the_same_pairs_of_a_mix(tmp_path: Path, cache: Path) -> 
         (tmp_path / name).mkdir()
     status, _, err = two_ranks(cache, tmp_path / "two", *settings).wait()
     assert status == 0, err
-    one = Process(cache, tmp_path / "one", "hydra.run.dir=run", "training.micro_batches=2", *settings)
+    one = Process(cache, tmp_path / "one", "hydra.run.dir=run", *AUGMENT, "training.micro_batches=2", *settings)
     status, _, err = one.wait()
     assert status == 0, err
     assert_close_runs(tmp_path / "one/run", tmp_path / "two/run")

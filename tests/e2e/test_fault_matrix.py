@@ -48,14 +48,19 @@ class Command(NamedTuple):
     writes: str | None = None
 
 
+DECODING = ("--device", "cpu", "--max-length-ratio", "0.2")
 COMMANDS = {
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
+    "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "curves": Command(("RUN", "--output", "OUT"), writes="."),
+    "data": Command(("inspect", "SRC", "tgt")),
+    "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),
+    "distill": Command(("MODEL", "SRC", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "evaluate": Command(("--hyp", "HYP", "--ref", "tgt")),
     "score": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu")),
     "shortlist": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--output", "OUT"), prints=False, writes="."),
     "train": Command((*TRAINING, "model.hidden_size=4", "hydra.run.dir=OUT"), writes="best.safetensors"),
-    "translate": Command(("MODEL", "SRC", "--device", "cpu", "--max-length-ratio", "0.2")),
+    "translate": Command(("MODEL", "SRC", *DECODING)),
     "translate to a file": Command(("MODEL", "SRC", "--device", "cpu", "--output", "OUT"), prints=False, writes="."),
     "tune": Command(
         (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_0000/best.safetensors"
@@ -65,7 +70,8 @@ PATHS = {"MODEL": "model.safetensors", "SRC": "src", "HYP": "src", "RUN": "run",
 
 
 def module_of(command: str) -> str:
-    return f"seq2seq.{command.partition(' ')[0]}"
+    module = command.partition(" ")[0]
+    return "seq2seq.cli.data.app" if module == "data" else f"seq2seq.{module}"
 
 
 def test_every_command_has_a_row() -> None:
@@ -73,6 +79,7 @@ def test_every_command_has_a_row() -> None:
     modules = {path.stem for path in (REPOSITORY / "seq2seq").glob("*.py") if "__main__" in path.read_text("utf-8")}
     scripts = (REPOSITORY / "pyproject.toml").read_text("utf-8").partition("[project.scripts]")[2].partition("\n\n")[0]
     modules |= {line.partition('"seq2seq.')[2].partition(":")[0] for line in scripts.strip().splitlines()}
+    modules = {name.replace("cli.data.app", "data") for name in modules}
     missing = modules - {name.partition(" ")[0] for name in COMMANDS}
     assert not missing, f"add a working command line for {', '.join(sorted(missing))} to COMMANDS"
 
@@ -301,15 +308,16 @@ def test_no_output_replaces_an_input(name: str, word: str, link: Callable[[Path,
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
+REGULAR = ("data", "distill", "train", "tune")  # commands that refuse named pipes
 SIGNALS = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGHUP: (129, -signal.SIGHUP)}
 
 
 @pytest.mark.parametrize("number", list(SIGNALS))
 @pytest.mark.parametrize(
-    "name", [name for name, word in CELLS if word in ("SRC", "HYP") and name not in ("train", "tune")]
+    "name", [name for name, word in CELLS if word in ("SRC", "HYP") and name.partition(" ")[0] not in REGULAR]
 )
 def test_signals_while_the_input_is_read(name: str, number: int, here: Path) -> None:
-    """The old output stays. train and tune refuse named pipes; test_training.py sends them signals."""
+    """The old output stays. Commands that refuse named pipes get their signals in other tests."""
     (here / "out.svg").write_text("old")
     os.mkfifo(here / "pipe")
     arguments = arguments_of(COMMANDS[name], {**PATHS, "SRC": "pipe", "HYP": "pipe"})

@@ -14,8 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.atomic_files import new_folder, part_folder, remove_abandoned, sync_folder, write_atomically
+from seq2seq.atomic_files import (
+    IN_USE_NAME,
+    new_folder,
+    part_folder,
+    remove_abandoned,
+    sync_folder,
+    write_atomically,
+)
+from seq2seq.data.cached_folders import write_folder
 from seq2seq.errors import StorageError
+from seq2seq.file_locks import hold
 
 
 def test_a_file_is_created_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
@@ -36,6 +45,26 @@ def test_the_old_file_exists_until_the_new_one_is_complete(tmp_path: Path) -> No
 
     write_atomically(path, write)
     assert path.read_text() == "half"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the descriptor for its mode")
+def test_files_are_synced_by_descriptors_that_may_write_and_protected_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to sync a file that is open for reading, and to open a protected file for writing."""
+    import fcntl
+
+    synced = []
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            writable = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            synced.append((writable, bool(os.fstat(handle).st_mode & 0o200)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_folder(tmp_path / "folder", lambda folder: (folder / "a").write_text("b"))
+    assert synced == [(True, True)] * 2  # with the checksums
+    assert not any(file.stat().st_mode & 0o222 for file in (tmp_path / "folder").iterdir())
 
 
 DIE_WHILE_WRITING = """
@@ -86,6 +115,24 @@ def test_leftovers_are_removed_if_their_process_has_ended_or_is_unknown_for_a_da
         assert {*tmp_path.iterdir()} == {own, *foreign}
     assert {*tmp_path.iterdir()} == {*foreign}
     remove_abandoned(tmp_path / "missing")
+
+
+def test_a_folder_that_a_process_elsewhere_holds_is_not_removed(tmp_path: Path) -> None:
+    folder = tmp_path / f".part-{'0' * 32}.1-00000000.tmp"
+    (folder / "inner").mkdir(parents=True)
+    release = hold(folder / IN_USE_NAME)
+    for path in (folder, *folder.iterdir()):
+        os.utime(path, (1, 1))
+    remove_abandoned(tmp_path)
+    assert folder.is_dir()
+    release()
+    (folder / "inner" / "new").touch()  # written there now
+    remove_abandoned(tmp_path)
+    assert folder.is_dir()
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (1, 1))
+    remove_abandoned(tmp_path)
+    assert not folder.exists()
 
 
 def test_the_new_name_is_synced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

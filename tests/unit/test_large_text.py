@@ -1,39 +1,54 @@
 """Text on disk gives what text in memory gives, with less memory, and a killed preparation goes on where it was."""
 
+import contextlib
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
-from seq2seq.data import batching, binarised, shards, splitting, text_store
+from seq2seq.config.training import TrainingConfig
+from seq2seq.data import augmentation, batching, binarised, shards, splitting, text_store
+from seq2seq.data.augmentation import Augmenter
 from seq2seq.data.batching import batch_order
-from seq2seq.data.binarised import PairedIds, prepare
+from seq2seq.data.binarised import PairedIds, encode_all, prepare
+from seq2seq.data.cached_folders import damaged_file
+from seq2seq.data.corpora import files
 from seq2seq.data.corpora.load import load_corpus
-from seq2seq.data.corpus import ParallelText, lines_digest, text_bytes
+from seq2seq.data.corpus import Corpus, ParallelText, lines_digest, text_bytes
+from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.epoch_pairs import epoch_pairs
-from seq2seq.data.shard_workers import write_shards
+from seq2seq.data.filters.presets import PRESETS
+from seq2seq.data.filters.registry import complete_spec
+from seq2seq.data.shard_workers import _feed, write_shards
 from seq2seq.data.shards import PairEncoder, ShardJob
 from seq2seq.data.splitting import fold, held_out_rows, hold_out, remove_overlap
 from seq2seq.data.text_store import is_stored, open_text, reordered, write_text
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary_training import _evenly_spaced
-from seq2seq.errors import StorageError
+from seq2seq.errors import DataError, StorageError
+from seq2seq.file_locks import is_held
+from seq2seq.training.progress import Progress
 
 Pair = tuple[str, str]
 PAIRS = [(f"line {i % 83} {'so ' * (i % 5)}", f"Zeile {i % 91} {'also ' * (i % 3)}") for i in range(130)]
 TEXT = ParallelText.from_pairs(PAIRS)
+ID_FILES = ("src_ids.npy", "src_offsets.npy", "tgt_ids.npy", "tgt_offsets.npy", "dropped.npy")
 
 
 @pytest.fixture(autouse=True)
@@ -114,10 +129,16 @@ def test_splits_and_folds_are_those_of_text_in_memory(stored: ParallelText) -> N
 
 def test_temporary_texts_are_removed(stored: ParallelText, tmp_path: Path) -> None:
     kept = remove_overlap(stored, TEXT.first(20)).first(5)
-    assert len(list((tmp_path / "texts").iterdir())) == 2
+    (folder,) = (tmp_path / "texts").glob(".part-*")
+    assert is_held(folder / IN_USE_NAME)  # for processes on other machines
     assert len(list(kept)) == 5  # a part keeps the whole
     del kept
     assert [path.name for path in (tmp_path / "texts").iterdir()] == ["text"]
+
+
+def test_a_text_without_overlap_is_not_copied(stored: ParallelText) -> None:
+    for text in (stored, TEXT):
+        assert remove_overlap(text, ParallelText(["another"], ["anderer"])) is text
 
 
 def test_memory_hardly_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +200,40 @@ def test_another_content_or_setting_is_another_text(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache" / "text").iterdir())) == 2
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = files_config(tmp_path, PAIRS), tmp_path / "pairs.tsv"
+    cleaned = files.cleaned
+
+    def changing(pairs: Iterable[Pair], data: DataConfig) -> Iterator[Pair]:
+        yield from cleaned(pairs, data)
+        path.write_bytes(path.read_bytes()[:-1] + b" more\n")
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "cleaned", changing)
+        with pytest.raises(DataError, match=rf"^{path} changed while it was read: start again when it is complete$"):
+            load_corpus(config)
+    assert not [folder for folder in (tmp_path / "cache" / "text").iterdir() if folder.is_dir()]
+    corpus = load_corpus(config)
+    assert sum(" more" in tgt for text in (corpus.train, corpus.valid, corpus.tests["test"]) for _, tgt in text) == 1
+
+
+def test_text_is_filtered_again_by_another_version_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert complete_spec("length_ratio:max=9") == "length_ratio:max=9 (max=3.0,words=8)"
+    assert complete_spec("empty") == "empty ()"
+    before = {name: [complete_spec(spec) for spec in specs] for name, specs in PRESETS.items()}
+    monkeypatch.setattr(metadata, "version", lambda name: f"99 of {name}")
+    changed = {
+        name: [spec for spec in map(complete_spec, specs) if spec not in before[name]]
+        for name, specs in PRESETS.items()
+    }
+    assert {name: [spec.rpartition("; ")[2] for spec in specs] for name, specs in changed.items()} == {
+        "none": [], "harmless": [], "light": ["ftfy 99 of ftfy)"],
+        "strict": ["ftfy 99 of ftfy)", "py3langid 99 of py3langid)"],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["train.src", "train.json", "messages.json"])
 def test_a_damaged_text_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
     config = files_config(tmp_path, PAIRS)
@@ -229,7 +284,7 @@ def test_a_sampled_and_augmented_epoch_does_not_depend_on_the_shards(
     data = DataConfig(src="en", tgt="de", sampling=SamplingConfig(src=0.2), augment=AugmentConfig(upper=0.3))
     found = rows(epoch_pairs(stored, tokenizer, data, 100, 1, tmp_path)(3))
     monkeypatch.setattr(shards, "SHARD_PAIRS", 1000)
-    assert rows(epoch_pairs(TEXT, tokenizer, data, 100, 1, tmp_path)(3)) == found
+    assert rows(epoch_pairs(TEXT, tokenizer, data, 100, 1, tmp_path / "other")(3)) == found
 
 
 def test_a_shard_without_a_pair_is_skipped(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -276,8 +331,6 @@ prepare(text, tokenizer, None, Path(sys.argv[2]))
 
 
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    import pickle
-
     (tmp_path / "job").write_bytes(pickle.dumps((TEXT, tokenizer)))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "job"), str(tmp_path / "cache"), "100"]  # within shard 2
     assert subprocess.run(command).returncode == -signal.SIGKILL
@@ -306,6 +359,33 @@ def test_two_that_prepare_at_once_write_each_shard_once(
     assert sorted(written) == [0, 1, 2, 3]
 
 
+class Noise:
+    """Prints when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("noise",)
+
+
+def test_what_a_library_prints_is_no_answer(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    job = ShardJob(TEXT.first(3), PairEncoder(tokenizer), None, tmp_path)
+    job.folder = Noise()  # type: ignore[assignment]
+    command = [sys.executable, "-m", "seq2seq.data.shard_workers"]
+    ended = subprocess.run(command, input=pickle.dumps(job) + pickle.dumps(0), capture_output=True, check=True)
+    assert isinstance(pickle.loads(ended.stdout), TypeError)
+    assert b"noise" in ended.stderr
+
+
+@pytest.mark.parametrize("code", ["print('garbage', flush=True); sys.stdin.read()", "sys.exit(3)"])
+def test_a_process_without_an_answer_is_an_error(code: str) -> None:
+    command = [sys.executable, "-c", f"import sys; {code}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        status = 3 if "exit" in code else -signal.SIGKILL
+        with pytest.raises(StorageError, match=f"ended with status {status}"):
+            _feed(process, lambda: 0, lambda: None)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
+
+
 @pytest.mark.slow
 def test_processes_write_what_one_writes(tmp_path: Path, tokenizer: Tokenizer, stored: ParallelText) -> None:
     jobs = [
@@ -325,7 +405,83 @@ def test_processes_write_what_one_writes(tmp_path: Path, tokenizer: Tokenizer, s
         write_shards(ShardJob(stored, PairEncoder(tokenizer), None, tmp_path / "file" / "four"), range(4), 2)
 
 
+def test_many_shards_need_few_open_files(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_PAIRS", 1)
+    monkeypatch.setattr(binarised, "MOST_MAPS", 4)
+    text = TEXT.first(30)
+    pairs = prepare(text, tokenizer, None, tmp_path)
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/dev/fd"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limits[1]))
+        assert rows(pairs) == rows(prepare(text, tokenizer, None, tmp_path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        with pytest.raises(StorageError, match="too many open files"):
+            PairedIds(pairs.shards)
+        with pytest.raises(StorageError, match="too many open files"):
+            damaged_file(pairs.shards[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not caplog.messages
+
+
+def test_a_temporary_folder_has_few_shards_and_is_not_read_only(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    job = ShardJob.temporary(TEXT, PairEncoder(tokenizer), None, tmp_path)
+    assert len(job.shards()) == 4
+    huge = ShardJob.temporary(ParallelText([""] * 10**5, [""] * 10**5), PairEncoder(tokenizer), None, tmp_path)
+    assert len(huge.shards()) <= shards.MOST_SHARDS
+    assert huge.shard_pairs % shards.SHARD_PAIRS == 0
+    job.write(0)
+    files = list(job.shards()[0].iterdir())
+    assert sorted(file.name for file in files) == sorted(ID_FILES)
+    assert all(file.stat().st_mode & 0o200 for file in files)
+
+
+def test_the_ranks_of_a_machine_share_its_cores(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(binarised, "write_shards", lambda job, numbers, cores: asked.append(cores))
+    monkeypatch.setattr(binarised, "usable_cores", lambda: 8)
+    for ranks in ("1", "4", "16"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        encode_all(ShardJob(TEXT, PairEncoder(tokenizer), None, tmp_path))
+    assert asked == [8, 2, 1]
+
+
+def test_what_processes_that_encode_import_is_free_of_torch() -> None:
+    code = "import sys, seq2seq.data.shard_workers, seq2seq.data.edited_encoder; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 # --- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_position_in_the_order_of_an_older_version_counts_only_where_that_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = DataConfig(src="en", tgt="de", cache_dir=str(tmp_path))
+    data = EpochBatches(config, TrainingConfig(max_steps=1), TEXT, tokenizer)
+    stored = Progress(epoch=1, position=3).state_dict()
+    older = {key: value for key, value in stored.items() if key != "order_version"}
+
+    def resumed(state: dict[str, Any]) -> tuple[int, int, int]:
+        progress = Progress()
+        progress.load_state_dict(state)
+        progress.keep_order(data.is_order_of)
+        assert progress.state_dict()["order_version"] == batching.ORDER_VERSION
+        return progress.epoch, progress.position, len(caplog.messages)
+
+    caplog.set_level(logging.WARNING)
+    assert resumed(stored) == resumed(older) == (1, 3, 0)
+    monkeypatch.setattr(batching, "WINDOW_PAIRS", 100)
+    assert resumed(stored) == (1, 3, 0)
+    assert resumed({**older, "position": 0}) == (1, 0, 0)
+    assert resumed(older) == (1, 0, 1)
+    assert "which had another order of batches: epoch 2 begins anew" in caplog.text
 
 
 def test_a_large_text_is_ordered_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,6 +504,15 @@ def test_a_large_text_is_ordered_window_by_window(monkeypatch: pytest.MonkeyPatc
         assert np.corrcoef(longest[:-1], longest[1:])[0, 1] < 0.5
 
 
+def test_each_window_has_its_share_of_every_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WINDOW_PAIRS", 600)
+    monkeypatch.setattr(batching, "BLOCK_PAIRS", 10)
+    lengths = np.full(6_000, 5)
+    flat = [i for batch in batch_order(lengths, lengths, 120, 1, 0) for i in batch]
+    shares = [sum(i < 600 for i in flat[start : start + 600]) for start in range(0, 6_000, 600)]
+    assert shares == [60] * 10  # of a corpus of a tenth of the pairs
+
+
 # --- vocabulary and command ------------------------------------------------------------------------------------------
 
 
@@ -357,6 +522,36 @@ def test_a_vocabulary_reads_evenly_spaced_lines_of_both_sides(stored: ParallelTe
     for text in (TEXT, stored):
         chosen = _evenly_spaced({"a": text.src, "b": text.tgt}, total // 4 + 1)
         assert [*chosen["a"], *chosen["b"]] == [*TEXT.src, *TEXT.tgt][::4]
+
+
+PARTS = [slice(None), slice(3, 200), slice(0, 0), slice(None, None, 4), slice(1, 299, 7), slice(250, 3, -3)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_vocabulary_text_of_a_mix_is_no_copy(stored: ParallelText, part: slice) -> None:
+    corpus = Corpus(TEXT, TEXT.first(0), {}, mix={"web": Corpus(stored, TEXT.first(0), {})})
+    text = corpus.vocabulary_text()
+    expected = [*TEXT.src, *TEXT.src], [*TEXT.tgt, *TEXT.tgt]
+    for side, lines in zip((text.src, text.tgt), expected, strict=True):
+        assert list(side) == lines
+        assert (len(side), side[-1], side[part]) == (len(lines), lines[-1], lines[part])
+        assert text_bytes(side) == text_bytes(lines)
+    assert not list(stored.src.folder.parent.glob(".part-*"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_edited_vocabulary_text_is_a_function_of_the_numbers_of_its_pairs(
+    stored: ParallelText, monkeypatch: pytest.MonkeyPatch, part: slice
+) -> None:
+    monkeypatch.setattr(augmentation, "CHUNK_PAIRS", 9)
+    augment = AugmentConfig(upper=0.5, punctuation=0.3)
+    text = augmentation.vocabulary_text(stored, augment)
+    edited = Augmenter({"upper": 0.5, "punctuation": 0.3}, 0).edited(TEXT.src, TEXT.tgt, 0, 0)
+    pairs = [edited.get(i, pair) for i, pair in enumerate(TEXT)]
+    assert len(edited) > 40
+    assert list(text) == pairs
+    assert list(zip(text.src[part], text.tgt[part], strict=True)) == pairs[part]
+    assert not list(stored.src.folder.parent.glob(".part-*"))  # type: ignore[attr-defined]
 
 
 @pytest.fixture

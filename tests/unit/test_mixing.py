@@ -62,6 +62,13 @@ def test_epochs_use_up_a_corpus_before_they_repeat_it() -> None:
     assert len(set(three.tolist())) == 39
 
 
+def test_target_tokens_are_counted_by_corpus(tmp_path: Path) -> None:
+    data = epoch_data(config(tmp_path, {"web": MixConfig(weight=2)}))
+    _, batches = data(0, 0)
+    for batch in batches:
+        assert sum(batch.corpus_tokens.values()) == int((batch.tgt_out != PAD_ID).sum())
+
+
 def config(cache: Path, mix: dict[str, MixConfig] | None = None, **settings: Any) -> DataConfig:
     tokenizer = TokenizerConfig(vocab_size=34, byte_fallback=False)
     return DataConfig(src="en", tgt="xx", cache_dir=str(cache), tokenizer=tokenizer, mix=mix or {}, **settings)
@@ -242,6 +249,17 @@ def test_no_corpus_contains_a_held_out_sentence_of_another(tmp_path: Path) -> No
     assert len(held_out) == 20
     assert {*corpus.mix["back"].train.tgt} == {tgt for _, tgt in rows} - held_out
     assert len(corpus.mix["yy"].train) == 200  # the same text in another language is another sentence
+
+
+def test_another_code_of_the_same_language_is_no_other_language(tmp_path: Path) -> None:
+    rows = [(f"a {i}", f"b {i}") for i in range(200)]
+    back = MixConfig(train=write(tmp_path / "back", [(f"synthetic {src}", tgt) for src, tgt in rows]), tgt="de_DE")
+    data = config(tmp_path, {"back": back}, train=write(tmp_path / "train", rows))
+    data.name, data.src, data.tgt = DataName.files, "eng", "deu"
+    corpus = load_corpus(data)
+    held_out = {tgt for text in corpus.held_out_texts().values() for tgt in text.tgt}
+    assert held_out
+    assert not held_out & {*corpus.mix["back"].train.tgt}
 
 
 @pytest.mark.parametrize(

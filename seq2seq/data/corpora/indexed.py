@@ -76,8 +76,8 @@ def _files(dataset: Dataset, config: DataConfig, key: str) -> list[Path]:
             f"{key}: {dataset.name} is in the format {dataset.format}, which is not read: download {dataset.urls[0]}, "
             "convert it to text and use data=files"
         )
-    downloaded = [_file(url, config) for url in dataset.urls]
-    return archives.extract(downloaded[0], dataset.members, _cache(config)) if dataset.members else downloaded
+    downloaded = [fetch_file(url, config) for url in dataset.urls]
+    return archives.extract(downloaded[0], dataset.members, members_folder(config)) if dataset.members else downloaded
 
 
 def hub_overrides(dataset: Dataset) -> list[str]:
@@ -87,18 +87,14 @@ def hub_overrides(dataset: Dataset) -> list[str]:
     return ["data=huggingface", *(f"data.{key}={value}" for key, value in settings if value)]
 
 
-def fetch_file(url: str, config: DataConfig) -> Path:
-    """Return a downloaded file, or the one of the same name in `data.root`; raises as `read`."""
-    return _file(url, config)
-
-
 def cached_size(dataset: Dataset, cache: Path) -> int | None:
     """Return the size of a corpus that was downloaded before; None if it was not."""
     files = [_target(url, cache) for url in dataset.urls]
     return sum(file.stat().st_size for file in files) if files and all(file.is_file() for file in files) else None
 
 
-def _file(url: str, config: DataConfig) -> Path:
+def fetch_file(url: str, config: DataConfig) -> Path:
+    """Return a downloaded file, or the one of the same name in `data.root`; raises as `read`."""
     if config.root:
         path = archives.root_folder(config.root) / _name(url)
         if not path.is_file():
@@ -113,7 +109,8 @@ def _target(url: str, cache: Path) -> Path:
     return cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:12] / _name(url)
 
 
-def _cache(config: DataConfig) -> Path:
+def members_folder(config: DataConfig) -> Path:
+    """Return the folder of the members of archives."""
     return cache_dir(config.cache_dir) / "downloads" / "members"
 
 

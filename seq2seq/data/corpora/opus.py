@@ -9,7 +9,6 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data import archives, corpus_index, languages
 from seq2seq.data.corpora import indexed
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def _files(config: DataConfig) -> list[Path]:
     _log_licence(path, f"{config.corpus} {version}")
     pair = PurePosixPath(url).name.removesuffix(".txt.zip").split("-")
     members = [f"*.{code}" for code in pair]
-    files = archives.extract(path, members, cache_dir(config.cache_dir) / "downloads" / "members")
+    files = archives.extract(path, members, indexed.members_folder(config))
     return files[::-1] if _is_swapped(pair, config) else files
 
 

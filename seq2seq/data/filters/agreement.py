@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seq2seq.config.field import field
-from seq2seq.data.filters.base import Filter, Pair
+from seq2seq.data.corpus import Pair
+from seq2seq.data.filters.base import Filter
 from seq2seq.data.writing import count_words, ends_without_stop
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
+from seq2seq.data.corpus import Pair
 from seq2seq.errors import ConfigError
-
-Pair: TypeAlias = tuple[str, str]
 
 
 class UnknownLanguageError(ConfigError):
@@ -21,9 +20,11 @@ class Filter(abc.ABC):
 
     Attributes:
         finding: what is wrong with a pair that the filter drops or changes, as reports and logs say it.
+        package: distribution that decides in its place; empty: none.
     """
 
     finding: ClassVar[str]
+    package: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __call__(self, pair: Pair) -> Pair | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seq2seq.config.field import Choice, field
-from seq2seq.data.filters.base import Filter, Pair
+from seq2seq.data.corpus import Pair
+from seq2seq.data.filters.base import Filter
 from seq2seq.data.scripts import letters_of
 from seq2seq.errors import ConfigError
 
@@ -83,6 +84,7 @@ class Mojibake(Filter):
     """
 
     finding: ClassVar[str] = "wrongly decoded characters"
+    package: ClassVar[str] = "ftfy"
     action: Action = field(Action.fix, "fix or drop")
 
     def __post_init__(self) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as plain_field
 
-from seq2seq.data.filters.base import Filter, Pair
+from seq2seq.data.corpus import Pair
+from seq2seq.data.filters.base import Filter
 
 
 @dataclass(frozen=True)

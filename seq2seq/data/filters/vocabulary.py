@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from seq2seq.data.filters.base import Filter, Pair
+from seq2seq.data.corpus import Pair
+from seq2seq.data.filters.base import Filter
 from seq2seq.data.tokenizer import Tokenizer
 
 _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
