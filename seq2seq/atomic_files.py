@@ -45,8 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             mode = temporary.stat().st_mode
             write(temporary)
             temporary.chmod(mode)  # safetensors creates files with mode 0600
-            with open(temporary, "rb+") as file:  # Windows syncs only files opened for writing
-                os.fsync(file.fileno())
+            sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
@@ -94,10 +93,10 @@ def replaceable(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, read_only: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `path` at the end of the block; if `path` exists then, it is kept.
 
-    For caches, which several processes may fill at the same time.
+    For caches, which several processes may fill at the same time. `read_only` protects its files from being changed.
 
     Raises:
         StorageError: the folder could not be written.
@@ -105,8 +104,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     with storage_errors(path), part_folder(path.parent) as temporary:
         yield temporary
         for file in temporary.iterdir():
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
+            sync_file(file)
+            if read_only:
+                file.chmod(file.stat().st_mode & ~0o222)
         sync_folder(temporary)
         try:
             temporary.rename(path)
@@ -155,6 +155,16 @@ def remove_abandoned(folder: Path) -> None:
             with contextlib.suppress(OSError):  # another process removes it at the same time
                 if _is_abandoned(path):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Sync the content of a file to the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "rb+") as file:  # Windows syncs only files opened for writing
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -35,6 +35,7 @@ from seq2seq.cli.synthesis import (
     make_pairs,
     model_digests,
     pair_filter,
+    text_digests,
 )
 from seq2seq.config.decode import SearchName
 from seq2seq.config.paths import user_path
@@ -135,6 +136,7 @@ def backtranslate(args: argparse.Namespace) -> None:
     rule = pair_filter(args, translator)
     settings = {
         "models": model_digests([*models, *forward, *filter(None, [args.shortlist])]),
+        "text": text_digests(files),
         "weights": args.weights,
         "forward_tgt_lang": args.forward_tgt_lang,
         "options": options,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, data_config, is_override, pairs
+from seq2seq.cli.data.named_corpus import named_data
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, is_override, pairs
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs
 from seq2seq.cli.model_corpus import corpus_config
@@ -35,10 +36,15 @@ from seq2seq.cli.synthesis import (
     make_pairs,
     model_digests,
     pair_filter,
+    text_digests,
 )
 from seq2seq.config.decode import MAX_HYPOTHESES
+from seq2seq.data.chunks import chunks
+from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
+    from seq2seq.config.data import DataConfig
+    from seq2seq.data.corpus import ParallelText
     from seq2seq.inference.translation import Translation
 
 DESCRIPTION = """\
@@ -61,7 +67,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", metavar="TEACHER", help="model file or run folder; several, comma-separated, form an ensemble"
     )
-    add_pair_inputs(made, default="the training text of the first TEACHER")
+    add_pair_inputs(
+        made,
+        default="the training text of the first TEACHER",
+        tgt_lang="it is also the language that a TEACHER with several translates into; of a training text with "
+        "several, its corpora with this target language are read (default: that of the main corpus)",
+    )
     add_ensemble_weights(made)
     add_shortlist(made)
     made.add_argument(
@@ -81,30 +92,33 @@ def parser() -> argparse.ArgumentParser:
 def distill(args: argparse.Namespace) -> None:
     """Make the pairs of the command line."""
     from seq2seq.data.bleu_tokenizer import bleu_tokenizer
-    from seq2seq.data.corpus import ParallelText
     from seq2seq.inference.synthetic_pairs import PairMaker, best_by_reference
     from seq2seq.storage.model_file import read_config
+    from seq2seq.storage.provenance import text_fingerprint
 
     logging.basicConfig(format="warning: %(message)s")
     models = model_list(args.model)
     search_overrides(args)
     files = [name for name in args.inputs if not is_override(name)]
     check_inputs(files)
-    check_outputs(args, [*files, *models, *filter(None, [args.shortlist])])
-    text, language = _training_text(args, models[0])
+    data = named_data(args) if args.inputs else corpus_config(models[0], "files or overrides of the training text")
+    check_outputs(args, [*input_files(args, data), *models, *filter(None, [args.shortlist])])
+    given = pairs(args, tgt_lang_alone=True) if data is None else None
     translator = load_translator(args, models)
     options = n_best_options(args, translator.decode, args.best_reference or 1)
     translator.check_options(**options)
-    translator.tags.ids(language)
-    options["tgt_lang"] = language
+    options["tgt_lang"] = args.tgt_lang or (data and data.tgt)
+    translator.tags.ids(options["tgt_lang"])
     choose: Callable[[Sequence[Translation], str], Translation] | None = None
     if args.best_reference:
         choose = best_by_reference(bleu_tokenizer(read_config(Path(models[0])).data))
     rule = pair_filter(args, translator)
+    texts = [] if data is None else _training_texts(args, data)
     settings = {
         "models": model_digests([*models, *filter(None, [args.shortlist])]),
         "weights": args.weights,
-        "inputs": args.inputs,
+        "text": [*map(text_fingerprint, texts)] if texts else text_digests(files),
+        "columns": [args.src_column, args.tgt_column, args.src_lang],
         "options": options,
         "best_reference": args.best_reference,
         "filter": vars(rule),
@@ -113,33 +127,35 @@ def distill(args: argparse.Namespace) -> None:
     make_pairs(
         args,
         PairMaker(translator, options, rule, choose=choose),
-        _windows(text),
+        chunks(given or chain.from_iterable(texts), WINDOW),
         settings,
         lambda pair: (pair.given, pair.generated),
         files=files[:1] if len(files) == 2 else (),
-        total=len(text) if isinstance(text, ParallelText) else None,
+        total=sum(map(len, texts)) if texts else None,
     )
 
 
-def _training_text(args: argparse.Namespace, teacher: str) -> tuple[Iterable[tuple[str, str]], str | None]:
-    """Return the pairs of the command line, or those that the teacher was trained on, and their target language.
+def _training_texts(args: argparse.Namespace, data: DataConfig) -> list[ParallelText]:
+    """Return what a training run reads of the corpora that have the target language of the command line.
 
-    The pairs of the command line are read bit by bit.
+    Raises:
+        ConfigError: no corpus has it, or an option has no effect.
+        DataError, DownloadError: as `load_corpus`.
     """
-    if overrides := [text for text in args.inputs if is_override(text)]:
-        return pairs(args), data_config(overrides).tgt
-    if args.inputs:
-        return pairs(args), args.tgt_lang
+    from seq2seq.config.data import MAIN
     from seq2seq.data.corpora.load import load_corpus
 
-    data = corpus_config(teacher, "files or overrides of the training text")
-    return load_corpus(data).train, args.tgt_lang or data.tgt
-
-
-def _windows(text: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    rows = iter(text)
-    while window := list(islice(rows, WINDOW)):
-        yield window
+    for option in ("src_column", "tgt_column", "src_lang"):
+        if getattr(args, option) is not None:
+            raise ConfigError(f"--{option.replace('_', '-')} needs files: with overrides, give it as an override, too")
+    corpus, languages = load_corpus(data), {name: own.tgt for name, own in data.corpora().items()}
+    wanted = args.tgt_lang or data.tgt
+    parts = {MAIN: corpus, **corpus.mix}
+    texts = [part.train for name, part in parts.items() if languages[name] == wanted]
+    if not texts:
+        known = ", ".join(dict.fromkeys(languages[name] for name in parts))
+        raise ConfigError(f"--tgt-lang {wanted} is not a target language of the training text, which has {known}")
+    return texts
 
 
 if __name__ == "__main__":

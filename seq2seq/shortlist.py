@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         required=True,
         metavar="FILE",
-        help="source text, a sentence a line (plain or compressed)",
+        help="source text, a sentence a line (plain or compressed); for a model of several target languages: pairs of "
+        "all of them",
     )
     made.add_argument(
         "--tgt",

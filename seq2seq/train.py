@@ -19,14 +19,13 @@ from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import check_not_input, data_files
+from seq2seq.cli.override_paths import full_paths
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
 from seq2seq.config.data import AUTO, MAIN, DataConfig
-from seq2seq.config.literal import quoted_tags
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
-from seq2seq.data.augmentation import vocabulary_text
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
@@ -35,9 +34,9 @@ from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.mixing import tagged
+from seq2seq.data.new_tokenizer import new_tokenizer
 from seq2seq.data.robustness import clean_name, ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.vocabulary_size import resolve_size
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
@@ -112,7 +111,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
-    overrides = quoted_tags(overrides)
+    overrides = full_paths(overrides)
     raw = composed(overrides)
     resume = raw.training.resume
     if folder is None:
@@ -191,6 +190,7 @@ def run_training(
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)
+        trainer.progress.keep_order(data.is_order_of)
         trainer.guard_memory(data.worst)
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
@@ -248,14 +248,11 @@ def make_tokenizer(config: Config, corpus: Corpus, pretrained: Pretrained) -> tu
     """Return the tokenizer, and the config with the size of its vocabulary as a number.
 
     Raises:
-        ConfigError, DataError, StorageError: as `Tokenizer.train`.
+        ConfigError, DataError, StorageError: as `new_tokenizer`.
     """
     settings, tokenizer = config.data.vocabulary, pretrained.tokenizer
     if tokenizer is None:
-        text = vocabulary_text(corpus.vocabulary_text(), config.data.augment)
-        cache = cache_dir(config.data.cache_dir)
-        settings = resolve_size(text, settings, cache)
-        tokenizer = Tokenizer.train(text, settings, cache)
+        tokenizer, settings = new_tokenizer(corpus, config.data)
     size = tokenizer.tgt_size if settings.vocab_size == AUTO else settings.vocab_size
     stored = dataclasses.replace(config.data.tokenizer, vocab_size=size)
     return tokenizer, dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=stored))

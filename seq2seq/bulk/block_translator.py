@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.bulk.blocks import PARQUET, Block, chunks, read_lines, read_table, write_table
+from seq2seq.bulk.blocks import PARQUET, Block, read_lines, read_table, write_table
 from seq2seq.bulk.options import COLUMN
+from seq2seq.cli.line_reader import warn
 from seq2seq.cli.line_translation import LineTranslator
+from seq2seq.data.chunks import chunks
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.inference.alignment import pharaoh
 
@@ -55,12 +56,12 @@ class BlockTranslator:
         return BlockResult(lines, time.perf_counter() - start)
 
     def _translate_lines(self, block: Block) -> int:
-        lines = read_lines(block, None if self._args.strict else _warn)
+        lines = read_lines(block, None if self._args.strict else warn)
         numbered = list(enumerate(lines, start=1))
         texts: list[str] = []
         for chunk in chunks(numbered, WINDOW):
             requests = [self._translator.request(number, line, format=block.kind) for number, line in chunk]
-            texts += self._translator.formatted(requests, block.kind)
+            texts += self._translator.formatted(requests, block.kind, str(block))
         data = "".join(texts).encode()
         write_atomically(Path(block.output), lambda temporary: temporary.write_bytes(data))
         return len(lines)
@@ -86,7 +87,3 @@ class BlockTranslator:
             table = table.append_column(name, pa.array(values, kind))
         write_atomically(Path(block.output), lambda temporary: write_table(temporary, table))
         return len(texts)
-
-
-def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}; read as U+FFFD\n")

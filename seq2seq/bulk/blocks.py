@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.line_reader import check_inputs
-from seq2seq.data.formats.compression import COMPRESSIONS
+from seq2seq.data.formats.compression import COMPRESSIONS, ENDINGS
 from seq2seq.data.text_file import decoded, text_lines
 from seq2seq.errors import ConfigError, DataError, first_line
 
 PARQUET, JSONL, TEXT = "parquet", "jsonl", "text"
 SUFFIXES = {PARQUET: ".parquet", JSONL: ".jsonl", TEXT: ".txt"}
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _kind(name: str) -> str:
 
 def _uncompressed(name: str) -> str:
     stem, suffix = os.path.splitext(name)
-    return stem if suffix in COMPRESSED else name
+    return stem if suffix in ENDINGS else name
 
 
 def _ranges(file: str, kind: str, block_bytes: int) -> Iterator[tuple[int, int | None]]:
@@ -171,13 +169,6 @@ def _parquet(file: str) -> Iterator[Any]:
             yield content
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {file}: {first_line(error)}") from error
-
-
-def chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    """Yield the items in lists of `size`."""
-    rows = iter(items)
-    while chunk := list(itertools.islice(rows, size)):
-        yield chunk
 
 
 def write_table(path: Path, table: Any) -> None:

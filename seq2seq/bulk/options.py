@@ -70,6 +70,11 @@ def check_bulk(args: argparse.Namespace, files: Sequence[str]) -> None:
     ):
         if given:
             raise ConfigError(f"{name} has no effect with --engine ray")
+    if args.device and ":" in args.device:
+        raise ConfigError(
+            f"--device {args.device} has no effect with --engine ray, which chooses the GPU of each process: give "
+            f"--device {args.device.partition(':')[0]}"
+        )
     if not args.input:
         raise ConfigError("--engine ray needs --input GLOB")
     if args.output == "-" or (os.path.exists(args.output) and not os.path.isdir(args.output)):

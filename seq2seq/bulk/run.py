@@ -39,8 +39,8 @@ def translate_files(args: argparse.Namespace, models: Sequence[str]) -> None:
     blocks = list_blocks(files, args.output, (args.block_kib or BLOCK_KIB) * 1024)
     if args.n_best > 1 and any(block.kind == PARQUET for block in blocks):
         raise ConfigError("--n-best has no effect for Parquet files, which have one translation in a row")
-    translator = LineTranslator(args, models)  # an invalid option fails here, in one line, before Ray starts
-    translator.check_language(JSONL if all(block.kind == JSONL for block in blocks) else TEXT)
+    check = LineTranslator(_on_cpu(args), models)  # an invalid option fails here, in one line, before Ray starts
+    check.check_language(JSONL if all(block.kind == JSONL for block in blocks) else TEXT)
     open_folder(Path(args.output), _settings(args, models, files))
     waiting = [block for block in blocks if not os.path.exists(block.output)]
     start = time.perf_counter()
@@ -70,9 +70,25 @@ def _absolute(args: argparse.Namespace) -> argparse.Namespace:
     return args
 
 
+def _on_cpu(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the command line for this process, which checks the options: it may be on a machine without a GPU.
+
+    Raises:
+        ConfigError: `--precision int8` for a GPU.
+    """
+    here: dict[str, Any] = {}
+    if args.device in (None, "auto"):
+        here = {"device": "cpu"}
+    elif args.device == "cuda":
+        if args.precision == "int8":
+            raise ConfigError("precision int8 runs on a CPU, not on cuda: add --device cpu, or use fp32 or bf16")
+        here = {"device": "cpu", "precision": "fp32"}
+    return argparse.Namespace(**{**vars(args), **here})
+
+
 def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
     """Return all that the outputs depend on, by the names that errors use."""
-    from seq2seq.storage.file_digest import file_digest
+    from seq2seq.data.file_digest import file_digest
 
     named = {name: getattr(args, name) for name in ("glossary", "shortlist")}
     return {

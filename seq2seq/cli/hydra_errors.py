@@ -54,7 +54,8 @@ def composing(composition: Composition) -> Iterator[None]:
     try:
         yield
     except Seq2SeqError as error:
-        raise type(error)(composition.locate(str(error))) from error
+        error.args = (composition.locate(str(error)),)  # not a new one: a subclass may need more than a message
+        raise
     except (
         HydraException,
         OmegaConfBaseException,

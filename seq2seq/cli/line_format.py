@@ -82,13 +82,17 @@ def _finite(text: str) -> float:
 def text_answer(
     request: Request, outputs: Sequence[Translation], n_best: bool, scores: bool = False, alignments: bool = False
 ) -> str:
-    """Return one line per output: optionally the input line's number, score and alignment, then the text."""
+    """Return one line per output: optionally the input line's number, score and alignment, then the text.
+
+    A tab in the text is kept if the text is the only column.
+    """
     lines = []
     for translation in outputs:
         columns = [str(request.number)] if n_best else []
         columns += [f"{translation.score:.4f}"] if n_best or scores else []
         columns += [pharaoh(translation.alignment or ())] if alignments else []
-        lines.append("\t".join([*columns, translation.text]) + "\n")
+        text = translation.text.replace("\t", " ") if columns else translation.text
+        lines.append("\t".join([*columns, text]) + "\n")
     return "".join(lines)
 
 

@@ -80,7 +80,12 @@ def lines_of(name: str, strict: bool = False) -> Iterator[str]:
         DataError: the input cannot be read, is not text, or is not UTF-8 and `strict` is set.
     """
     file, shown = (0, "standard input") if name == "-" else (name, name)
-    return text_lines(file, shown, None if strict else _warn)
+    return text_lines(file, shown, None if strict else warn)
+
+
+def warn(message: str) -> None:
+    """Print a warning about bytes that are not text."""
+    sys.stderr.write(f"warning: {message}; read as U+FFFD\n")
 
 
 def count_lines(names: Sequence[str]) -> int | None:
@@ -140,7 +145,3 @@ def _fill(lines: queue.Queue[str | BaseException | None], names: Sequence[str], 
         lines.put(None)
     except BaseException as error:
         lines.put(error)
-
-
-def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}; read as U+FFFD\n")

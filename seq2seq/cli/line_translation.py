@@ -48,7 +48,7 @@ class LineTranslator:
         """Return what an input line asks for; `error` says what prevents it."""
         request = self._with_language(parse_json(number, line) if format == JSONL else Request(number, line, prefix))
         if self._args.split_sentences and request.error is None and (request.prefix or request.terms):
-            error = '"prefix" and "terms" are those of a whole line: leave them out, or --split-sentences'
+            error = '"prefix" and "terms" are those of a whole line: leave out either them or --split-sentences'
             return dataclasses.replace(request, error=error)
         return request
 
@@ -91,14 +91,20 @@ class LineTranslator:
         rows = iter(outputs)
         return [(request, next(rows) if request.error is None else []) for request in requests]
 
-    def formatted(self, requests: Sequence[Request], format: str) -> list[str]:
-        """Translate the requests and return the output lines of each; its error is also logged."""
-        return [self._formatted(request, outputs, format) for request, outputs in self.answers(requests)]
+    def formatted(self, requests: Sequence[Request], format: str, source: str = "") -> list[str]:
+        """Translate the requests and return the output lines of each; its error is also logged.
 
-    def _formatted(self, request: Request, outputs: Sequence[Translation], format: str) -> str:
+        Args:
+            requests: lines of `source`.
+            format: of the output.
+            source: the file or block in which lines are numbered; empty: the input as a whole.
+        """
+        return [self._formatted(request, outputs, format, source) for request, outputs in self.answers(requests)]
+
+    def _formatted(self, request: Request, outputs: Sequence[Translation], format: str, source: str) -> str:
         args = self._args
         if request.error is not None:
-            sys.stderr.write(f"warning: line {request.number}: {request.error}\n")
+            sys.stderr.write(f"warning: {source and f'{source}, '}line {request.number}: {request.error}\n")
         if format == JSONL:
             return json_answer(request, outputs, self._translator.tokenizer, args.n_best > 1, args.alignments)
         return text_answer(request, outputs, args.n_best > 1, args.scores, args.alignments)

@@ -1,4 +1,4 @@
-"""What an output file may not be: an input of the same command, a model, or a folder.
+"""What an output file may not be: an input of the same command, a model, a folder, or compressed by its name alone.
 
 `atomic_files` and `line_writer` write; both leave the old file until the new one is complete.
 """
@@ -9,10 +9,11 @@ import glob
 import os
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from seq2seq.config.paths import path_list
+from seq2seq.data.formats.compression import ENDINGS
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.run_folder import BEST_NAME
 
@@ -20,28 +21,57 @@ if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
 
 
-def check_output(name: str, inputs: Iterable[str], force: bool | None = None) -> None:
+def check_output(
+    name: str,
+    inputs: Iterable[str],
+    force: bool | None = None,
+    *,
+    option: str = "--output",
+    compresses: Collection[str] = (),
+) -> None:
     """Check, before any work, that writing a file destroys nothing that the user wants to keep.
 
     Args:
         name: the output; -: standard output.
         inputs: every file that the command reads; a run folder stands for the model in it; -: standard input.
         force: value of the command's --force, without which it overwrites no file; None: it has no such option.
+        option: that names the output, for the message.
+        compresses: the endings of compressed files that the command can write.
 
     Raises:
-        ConfigError: the output is a folder; or a model, or any file, and `force` is not given.
+        ConfigError: the output is a folder; has the ending of a compressed file that the command cannot write; or is a
+            model, or any file, and `force` is not given.
         DataError: the output is also an input, whatever its name, and `force` is not given.
     """
     found = _found(name, 1)
     if found is not None and stat.S_ISDIR(found.st_mode):
-        raise ConfigError(f"--output {name} is a folder: name a file")
+        raise ConfigError(f"{option} {name} is a folder: name a file")
+    ending = os.path.splitext(name)[1].lower()
+    if ending in ENDINGS and ending not in compresses:
+        written = " or ".join(["without this ending", *(f"in {known}" for known in compresses)])
+        raise ConfigError(f"{option} {name}: {ending} cannot be written: end the name {written}")
     if found is None or not stat.S_ISREG(found.st_mode) or force:  # a device or a pipe is not replaced
         return
     if force is False:
-        raise ConfigError(f"--output {name} exists: name another file, or overwrite it with --force")
+        raise ConfigError(f"{option} {name} exists: name another file, or overwrite it with --force")
     check_not_input(name, inputs)
     if name != "-" and _is_model(name):
-        raise ConfigError(f"--output {name} is a model or checkpoint: name another file, or remove it first")
+        raise ConfigError(f"{option} {name} is a model or checkpoint: name another file, or remove it first")
+
+
+def check_outputs(named: Mapping[str, str], inputs: Iterable[str], compresses: Collection[str] = ()) -> None:
+    """Check the outputs of a command, by the options that name them.
+
+    Raises:
+        ConfigError, DataError: as `check_output`; or two outputs are the same file.
+    """
+    inputs, files = list(inputs), set()
+    for option, name in named.items():
+        check_output(name, inputs, option=option, compresses=compresses)
+        file = os.path.realpath(name)
+        if file in files:
+            raise ConfigError(f"{name} is named twice as output: name different files")
+        files.add(file)
 
 
 def check_not_input(name: str, inputs: Iterable[str]) -> None:
@@ -74,7 +104,9 @@ def data_files(data: DataConfig) -> list[str]:
         for path in path_list(value, "data")
         for file in [path, *glob.glob(path, recursive=True)]
     ]
-    return [name for name in (*texts, data.tokenizer.src_model, data.tokenizer.tgt_model) if name]
+    vocabulary = data.tokenizer
+    models = (vocabulary.src_model, vocabulary.tgt_model, vocabulary.normalization_rules)
+    return [name for name in (*texts, *models) if name]
 
 
 def _found(name: str, descriptor: int) -> os.stat_result | None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from seq2seq.config.data import AUTO
 from seq2seq.config.field import Effect, effects
 from seq2seq.config.literal import quoted
-from seq2seq.config.loading import OLDER, absolute_paths, from_yaml, to_config
+from seq2seq.config.loading import OLDER, absolute_paths, from_yaml, named_keys, to_config
 from seq2seq.config.schema import Config
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import task_overrides
@@ -143,7 +143,9 @@ def _resumed_config(raw: DictConfig, folder: Path, overrides: list[str]) -> Conf
             raise ConfigError(f"{key}={override.value()} cannot change on resume: override single keys, not a group")
     absolute_paths(config)
     _settle(config, stored)
-    refused = _differences(config, stored, _keys_with(Effect.fixed))
+    refused = _differences(config, stored, named_keys(_keys_with(Effect.fixed), config))
+    if {*config.data.mix} != {*stored.data.mix}:
+        refused.append("data.mix")
     if (config.training.init_from is None) != (stored.training.init_from is None):  # another path to it is accepted
         refused.append("training.init_from")
     if refused:
@@ -194,8 +196,13 @@ def _differences(one: DictConfig, other: DictConfig, keys: Collection[str]) -> l
 
 
 def _keys_with(effect: Effect) -> list[str]:
-    return [key for key, declared in effects(Config).items() if declared is effect]
+    return [key for key, declared in effects(Config, entries=True).items() if declared is effect]
 
 
 def _with_stored_values(keys: Collection[str], stored: DictConfig) -> str:
-    return ", ".join(f"{key} (was {OmegaConf.select(stored, key)})" for key in keys)
+    """Return each key with its stored value, of a dictionary the names in it."""
+
+    def shown(value: object) -> object:
+        return (", ".join(map(str, value)) or "empty") if isinstance(value, DictConfig) else value
+
+    return ", ".join(f"{key} (was {shown(OmegaConf.select(stored, key))})" for key in keys)

@@ -16,10 +16,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import is_stream
+from seq2seq.cli import output_file
 from seq2seq.cli.line_writer import Written, output, part_name, written
-from seq2seq.cli.output_file import check_not_input, check_output
 from seq2seq.cli.process_options import path_type, whole_number
 from seq2seq.cli.progress import progress
+from seq2seq.cli.text_outputs import COMPRESSES, write_texts
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,19 +121,18 @@ def check_outputs(args: argparse.Namespace, inputs: Sequence[str]) -> None:
     if bool(args.output_src) != bool(args.output_tgt) or bool(args.output) == bool(args.output_src):
         raise ConfigError("give --output FILE, or --output-src FILE with --output-tgt FILE")
     work = work_file(args)
-    names = [*_pair_files(args), *([args.rejects] if args.rejects else [])]
-    for i, name in enumerate(names):
+    options = {"--output": args.output, "--output-src": args.output_src, "--output-tgt": args.output_tgt}
+    named = {option: name for option, name in (options | {"--rejects": args.rejects}).items() if name}
+    for name in named.values():
         if name == "-" or is_stream(name):
             raise ConfigError(f"{name} is not a file: the pairs are filtered after the last line, so name a file")
-        check_output(name, inputs)
         if not os.path.isdir(os.path.dirname(os.path.realpath(name))):
             raise ConfigError(f"cannot write {name}: its folder does not exist")
-        if os.path.realpath(name) in map(os.path.realpath, names[:i]):
-            raise ConfigError(f"{name} is named twice as output: name different files")
         if os.path.realpath(name) == os.path.realpath(work):
             raise ConfigError(f"{name} is the work file of this command: name another output")
+    output_file.check_outputs(named, inputs, COMPRESSES)
     for name in (work, part_name(work)):
-        check_not_input(name, inputs)
+        output_file.check_not_input(name, inputs)
 
 
 def work_file(args: argparse.Namespace) -> str:
@@ -196,7 +196,8 @@ def _done(work: str, header: str) -> Written:
         with open(name, encoding="utf-8", errors="replace") as content:
             if content.readline() != header:
                 raise ConfigError(
-                    f"{name} was made with another model or other options: give them again, or leave out --resume"
+                    f"{name} was made with another model or other options, or of another text: give them again, or "
+                    "leave out --resume"
                 )
     return before
 
@@ -226,27 +227,23 @@ def _write_outputs(
     kept = iter(best_share(passed, 1.0 if args.keep_best is None else args.keep_best).tolist())
     dropped: Counter[str] = Counter({reason.name: 0 for reason in Reason})
     total = 0.0
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(output(name)) for name in _pair_files(args)]
-        reject = stack.enter_context(output(args.rejects)) if args.rejects else None
-        numbered = enumerate(_records(work), start=1)
-        while chunk := list(islice(numbered, WINDOW)):
-            rows: list[tuple[str, ...]] = []
-            rejects: list[str] = []
-            for number, pair in chunk:
-                reason = pair.dropped or (None if next(kept) else Reason.not_best)
-                if reason is None:
-                    rows.append(place(pair))
-                    total += pair.score or 0.0
-                else:
-                    dropped[reason.name] += 1
-                    score = "" if pair.score is None else f"{pair.score:.4f}"
-                    rejects.append(_columns(reason.name, str(number), score, *place(pair)))
-            lines = [[_columns(*row) for row in rows]] if args.output else list(zip(*rows, strict=True))
-            for write, column in zip(writers, lines, strict=False):
-                write("".join(f"{text}\n" for text in column))
-            if reject:
-                reject("".join(f"{line}\n" for line in rejects))
+
+    def write(files: Sequence[Any]) -> None:
+        nonlocal total
+        for number, pair in enumerate(_records(work), start=1):
+            reason = pair.dropped or (None if next(kept) else Reason.not_best)
+            if reason is None:
+                row = (_columns(*place(pair)),) if args.output else place(pair)
+                for file, text in zip(files, row, strict=False):
+                    file.write(f"{text}\n")
+                total += pair.score or 0.0
+                continue
+            dropped[reason.name] += 1
+            if args.rejects:
+                score = "" if pair.score is None else f"{pair.score:.4f}"
+                files[-1].write(_columns(reason.name, str(number), score, *place(pair)) + "\n")
+
+    write_texts([*_pair_files(args), *filter(None, [args.rejects])], write)
     pairs = len(passed) - dropped[Reason.not_best.name]
     mean = total / pairs if pairs else None
     return {"lines": pairs + dropped.total(), "pairs": pairs, "dropped": dict(dropped), "mean_score": mean}
@@ -270,6 +267,20 @@ def _print(args: argparse.Namespace, summary: dict[str, Any]) -> None:
     )
 
 
+def text_digests(files: Sequence[str]) -> list[str]:
+    """Return the digests of input files, in order; of a pipe or device its name.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    from seq2seq.data.file_digest import file_digest
+
+    return [
+        file_digest(name) if os.path.isfile(name) and not name.startswith("/dev/") else name  # /dev/stdin would be read
+        for name in files
+    ]
+
+
 def model_digests(models: Sequence[str]) -> list[str]:
     """Return the digests of models, in order.
 
@@ -279,7 +290,7 @@ def model_digests(models: Sequence[str]) -> list[str]:
     """
     from pathlib import Path
 
-    from seq2seq.storage.file_digest import file_digest
+    from seq2seq.data.file_digest import file_digest
     from seq2seq.storage.model_file import find_model
 
     return [file_digest(find_model(Path(name))) for name in models]

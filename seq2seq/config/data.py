@@ -19,6 +19,8 @@ MAIN = "main"
 
 
 AUTO = "auto"
+PARTS = ("train", "valid", "test")
+"""Keys of the texts of `data=files`."""
 
 
 class DataName(Choice):
@@ -238,7 +240,7 @@ class MixConfig:
         None, "use only the first N training pairs; null: all", unit="pairs", at_least=1, at_most=MAX_COUNT
     )
     weight: float | None = field(None, WEIGHT, at_least=1e-6, at_most=1e6)
-    tag: str | None = field(None, TAG)
+    tag: str | None = field(None, TAG, effect=Effect.fixed)
 
 
 @dataclass
@@ -371,9 +373,16 @@ class DataConfig:
         return dataclasses.replace(self, **{**none, **own})
 
     def of_test(self, name: str) -> DataConfig:
-        """Return the settings of the corpus of a test set, which is named CORPUS.SET, or SET in the main corpus."""
+        """Return the settings of the corpus of a test set.
+
+        Args:
+            name: CORPUS.SET, or SET in the main corpus; a variant of it ends in the name of the variant (SET.typos).
+        """
         corpora = self.corpora()
-        return corpora.get(name.partition(".")[0], corpora[MAIN])
+        base, _, variant = name.rpartition(".")
+        clean = base if variant in RobustnessName.__members__ else name
+        corpus, dot, _ = clean.partition(".")
+        return corpora[corpus if dot and corpus in self.mix and clean not in self.test_datasets else MAIN]
 
     def tags(self) -> dict[str, list[str]]:
         """Return the symbols that choose a target language, by language; an empty list: none is needed."""

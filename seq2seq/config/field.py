@@ -107,12 +107,13 @@ def is_group(field: dataclasses.Field[Any]) -> bool:
     return dataclasses.is_dataclass(field.default_factory)
 
 
-def effects(group: type) -> dict[str, Effect]:
-    """Return the effect of every key in `group`; a field without one inherits its group's."""
+def effects(group: type, *, entries: bool = False) -> dict[str, Effect]:
+    """Return the effect of every key in `group`, as `walk` yields them; a field without one inherits its group's."""
     declared: dict[str, Effect] = {}
-    for key, field in walk(group):
-        declared[key] = field.metadata["effect"] or declared.get(key.rpartition(".")[0], Effect.result)
-    return {key: declared[key] for key, field in walk(group) if not is_group(field)}
+    for key, field in walk(group, entries=entries):
+        above = key.rpartition(".")[0].removesuffix(f".{NAME}")
+        declared[key] = field.metadata["effect"] or declared.get(above, Effect.result)
+    return {key: declared[key] for key, field in walk(group, entries=entries) if not is_group(field)}
 
 
 def check_ranges(group: Any, prefix: str = "") -> None:

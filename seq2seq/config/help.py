@@ -29,7 +29,7 @@ def help_text(intro: str = TRAIN_INTRO) -> str:
     lines = [intro, "Groups"]
     for group, choices in groups().items():
         lines.append(f"  {group}={'|'.join(choices)}")
-    defaults, changes = default_values(), effects(Config)
+    defaults, changes = default_values(), effects(Config, entries=True)
     for key, field in walk(Config, entries=True):
         if is_group(field):
             lines.append(f"\n{key}: {field.metadata['doc']}" if "." not in key else f"  {key}: {field.metadata['doc']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.config.data import MixConfig
+from seq2seq.config.data import PARTS, DataName, FilesConfig, MixConfig
 from seq2seq.config.error_messages import explain
 from seq2seq.config.field import NAME, Choice, schema_key, walk
 from seq2seq.config.literal import literal, quoted_tags
@@ -29,8 +29,8 @@ OLDER = {
 }
 """Values of the keys that files of older versions lack and that now have another default."""
 
-FOLDER_OR_NAME = "data.dataset"
-"""A key whose value is a path only if there is such a folder."""
+FOLDERS_OR_NAMES = ("data.dataset", f"data.mix.{NAME}.dataset")
+"""Keys whose values are paths only if there is such a folder."""
 
 
 def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
@@ -44,6 +44,8 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
         plain = OmegaConf.to_container(raw, resolve=True) if OmegaConf.is_config(raw) else raw
         merged = OmegaConf.merge(stored_defaults(), literal(plain))
         complete_mix(merged)
+        if not OmegaConf.is_config(raw):
+            _forget_unused_files(merged)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"set {' and '.join(missing)}: there is no default")
@@ -89,6 +91,14 @@ def complete_mix(config: DictConfig | ListConfig) -> None:
             raise ConfigError(f"{key} is not a corpus: set its keys, for example {key}.train.tsv=FILE") from error
 
 
+def _forget_unused_files(config: DictConfig | ListConfig) -> None:
+    """Remove the files of corpora that are not `files` from a stored config: older versions ignored them."""
+    for group in (config.data, *config.data.mix.values()):
+        if group.name is not DataName.files:
+            for part in PARTS:
+                group[part] = FilesConfig()
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Return nested plain values (enums as their names), ready for YAML or JSON; `to_config` reads them back."""
 
@@ -117,6 +127,7 @@ def from_yaml(path: Path) -> DictConfig:
     try:
         config.merge_with(literal(yaml.safe_load(path.read_text(encoding="utf-8"))))
         complete_mix(config)
+        _forget_unused_files(config)
     except Exception as error:  # YAML, OmegaConf and the file system have no common base class
         raise ConfigError(f"{path}: {first_line(error)}") from error
     return config
@@ -135,7 +146,7 @@ def with_known_paths(config: Config, folder: Path, run_config: Path | None) -> C
     """
     run = OmegaConf.structured(Config) if run_config is None else from_yaml(run_config)
     known = OmegaConf.create(literal(to_dict(config)))
-    for key in (*path_keys(known), FOLDER_OR_NAME):
+    for key in path_keys(known):
         paths = _paths(known, key)
         if not all(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for path in paths):
             value = OmegaConf.select(run, key)
@@ -150,7 +161,7 @@ def absolute_paths(raw: DictConfig) -> None:
         ConfigError: a path is empty or impossible, or its interpolation cannot be resolved; names the key.
     """
     complete_mix(raw)
-    for key in (*path_keys(raw), FOLDER_OR_NAME):
+    for key in path_keys(raw):
         try:
             value = OmegaConf.select(raw, key)
             paths = _paths(raw, key)
@@ -162,9 +173,13 @@ def absolute_paths(raw: DictConfig) -> None:
 
 
 def path_keys(config: DictConfig) -> list[str]:
-    """Return the keys of `config` whose values are paths."""
+    """Return the keys of `config` whose values are paths, or may be."""
+    return named_keys((key for key, _ in walk(Config, entries=True) if is_path(key) or key in FOLDERS_OR_NAMES), config)
+
+
+def named_keys(keys: Iterable[str], config: DictConfig) -> list[str]:
+    """Return `keys`, those of `data.mix.NAME` once for each corpus that `config` mixes."""
     names = list(OmegaConf.select(config, "data.mix"))
-    keys = [key for key, _ in walk(Config, entries=True) if is_path(key)]
     return [key.replace(f".{NAME}.", f".{name}.") for key in keys for name in (names if f".{NAME}." in key else [NAME])]
 
 
@@ -177,7 +192,8 @@ def is_path(key: str) -> bool:
 def _paths(config: Any, key: str) -> list[str]:
     """Return the paths in the value of a key."""
     paths = path_list(OmegaConf.select(config, key), key)
-    return [path for path in paths if key != FOLDER_OR_NAME or os.path.isdir(os.path.expanduser(path))]
+    may_be_name = schema_key(key, Config) in FOLDERS_OR_NAMES
+    return [path for path in paths if not may_be_name or os.path.isdir(os.path.expanduser(path))]
 
 
 def register_schema() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from seq2seq.config.augment import check_augment
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.data import DataConfig, DataName, PieceType, TextNormalization
+from seq2seq.config.data import PARTS, DataConfig, DataName, PieceType, TextNormalization
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
 from seq2seq.config.mix import check_mix, corpus_key
@@ -46,7 +46,7 @@ class Config:
 
 def _check_data(data: DataConfig) -> None:
     for corpus, own in data.corpora().items():
-        for part in ("train", "valid", "test"):
+        for part in PARTS:
             for file in ("src", "tgt", "tsv", "table"):
                 path_list(getattr(getattr(own, part), file), f"{corpus_key(corpus)}.{part}.{file}")
         _check_source(own, corpus_key(corpus))
@@ -77,6 +77,7 @@ def _check_source(data: DataConfig, group: str) -> None:
     key_of_source = "data" if group == "data" else f"{group}.name"
     name = DataName.mtdata if data.name is DataName.wmt else data.name
     keys: dict[DataName, dict[str, Any]] = {
+        DataName.files: {part: any(vars(getattr(data, part)).values()) for part in PARTS},
         DataName.mtdata: {"datasets": data.datasets},
         DataName.opus: {"corpus": data.corpus, "version": data.version},
         DataName.huggingface: {"dataset": data.dataset, "subset": data.subset},
@@ -84,9 +85,10 @@ def _check_source(data: DataConfig, group: str) -> None:
     for source, values in keys.items():
         for key, value in values.items():
             if value and name is not source:
+                instead = f" or, for sets of any corpus, data.{key}_datasets" if key in ("valid", "test") else ""
                 raise ConfigError(
                     f"{group}.{key} is a key of {key_of_source}={source}, but {group}.name={data.name}: set "
-                    f"{key_of_source}={source}"
+                    f"{key_of_source}={source}{instead if group == 'data' else ''}"
                 )
     if data.valid_datasets and any(vars(data.valid).values()):
         raise ConfigError("data.valid and data.valid_datasets are both set: set one")

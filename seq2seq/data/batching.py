@@ -26,6 +26,8 @@ Cost = Callable[[Lengths, Lengths, Lengths], NDArray[Any]]
 DIFFERENCE_BUCKET = 2  # tokens
 WINDOW_PAIRS = 1_000_000
 BLOCK_PAIRS = 10_000
+ORDER_VERSION = 2
+"""Of the order of an epoch; in version 1, a text of any size was one window."""
 
 
 class BatchOrder(Sequence[list[int]]):
@@ -90,6 +92,11 @@ def batch_order(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, s
         filled += len(window)
     rows = np.concatenate(sizes)
     return BatchOrder(order, np.cumsum(rows) - rows)
+
+
+def is_order_of(version: int, pairs: int) -> bool:
+    """Return True if `batch_order` gives the order that it gave in `version`, for a text of `pairs` pairs."""
+    return version == ORDER_VERSION or pairs <= WINDOW_PAIRS
 
 
 def _windows(pairs: int, rng: np.random.Generator) -> Iterator[Lengths]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+from seq2seq.config.data import MAIN
 from seq2seq.data.line_views import LineView
 
 DIGEST_LINES = 1_000
 SIDES = ("src", "tgt")
 Pair: TypeAlias = tuple[str, str]
+T = TypeVar("T")
 
 
 @dataclass
@@ -63,6 +65,12 @@ def text_bytes(lines: Sequence[str]) -> int:
 def line_bytes(lines: Sequence[str]) -> bytes:
     """Return lines as bytes, each with a line feed at its end."""
     return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
+
+
+def corpus_sets(held_out: Mapping[str, T], corpus: str) -> dict[str, T]:
+    """Return the sets of one corpus, by their names in it, of those that are named as by `Corpus.held_out_texts`."""
+    names = ((name.rpartition("."), value) for name, value in held_out.items())
+    return {part: value for (owner, _, part), value in names if owner == ("" if corpus == MAIN else corpus)}
 
 
 class ChainedLines(LineView):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.atomic_files import part_folder, write_atomically
+from seq2seq.data.file_digest import sha256
 from seq2seq.errors import DownloadError
 from seq2seq.file_locks import locked
 
@@ -38,15 +38,6 @@ def cache_dir(configured: str | None) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("seq2seq"))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fetch_sdist(

@@ -10,7 +10,7 @@ import numpy as np
 from seq2seq.config.data import MAIN, DataConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
-from seq2seq.data.batching import BatchOrder, Cost, batch_order, batches, costliest
+from seq2seq.data.batching import BatchOrder, Cost, batch_order, batches, costliest, is_order_of
 from seq2seq.data.binarised import PairedIds, prepare
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.download import cache_dir
@@ -83,6 +83,10 @@ class EpochBatches:
         """Return the number of batches of `epoch` and an iterator over them, from number `start`."""
         order, pairs = self._order_of(epoch), self._pairs_of(epoch)
         return len(order), counted(batches(pairs, order, start), pairs, order, start)
+
+    def is_order_of(self, version: int, epoch: int) -> bool:
+        """Return True if the batches of `epoch` are in the order that they had in `version` (`ORDER_VERSION`)."""
+        return is_order_of(version, len(self._pairs_of(epoch)))
 
     def longest_src(self) -> int:
         """Return the source tokens, without tag and EOS, of the longest training sentence in its best segmentation."""

@@ -10,31 +10,8 @@ import logging
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from seq2seq.data.language_codes import BIBLIOGRAPHIC
 from seq2seq.errors import ConfigError
-
-BIBLIOGRAPHIC = {
-    "alb": "sqi",
-    "arm": "hye",
-    "baq": "eus",
-    "bur": "mya",
-    "chi": "zho",
-    "cze": "ces",
-    "dut": "nld",
-    "fre": "fra",
-    "geo": "kat",
-    "ger": "deu",
-    "gre": "ell",
-    "ice": "isl",
-    "mac": "mkd",
-    "mao": "mri",
-    "may": "msa",
-    "per": "fas",
-    "rum": "ron",
-    "slo": "slk",
-    "tib": "bod",
-    "wel": "cym",
-}
-"""ISO 639-2 codes for use in libraries, which mtdata does not know."""
 
 
 class Language(NamedTuple):

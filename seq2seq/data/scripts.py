@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from seq2seq.data.language_codes import base_code
+
 BEYOND_LATIN = "\u0250"
 """Every letter before it is Latin; most lines of Latin text have no other character than those."""
 _OTHER = "\0"
@@ -112,6 +114,6 @@ _SUBTAGS = {"latn": ("LATIN",), "cyrl": ("CYRILLIC",), "arab": ("ARABIC",), "dev
 
 def expected_scripts(language: str) -> tuple[str, ...] | None:
     """Return the scripts of a language code, whose subtags may name one (sr-Latn); None if it is not known."""
-    code, *subtags = language.lower().replace("_", "-").split("-")
+    subtags = language.lower().replace("_", "-").split("-")[1:]
     named = [_SUBTAGS[subtag] for subtag in subtags if subtag in _SUBTAGS]
-    return named[0] if named else _SCRIPTS_OF.get(code)
+    return named[0] if named else _SCRIPTS_OF.get(base_code(language))

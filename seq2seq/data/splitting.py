@@ -90,7 +90,8 @@ def held_out_rows(text: ParallelText, valid: int, test: int) -> Rows:
     if len(groups.firsts) <= sets or len(small) < sets:
         raise DataError(
             f"{len(text):,} pairs in {len(groups.firsts):,} unrelated groups of sentences are too few to hold out "
-            "validation and test pairs; give data.valid and data.test"
+            "validation and test pairs; give data.valid and data.test, or data.valid_datasets and data.test_datasets "
+            "if the corpus is not data=files"
         )
     if valid + test > len(small) // 10:
         limit = max(1, len(small) // 20)

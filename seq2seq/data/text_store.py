@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.atomic_files import IN_USE_NAME, new_part_folder, part_folder, storage_errors
+from seq2seq.data.chunks import chunks
 from seq2seq.data.corpus import SIDES, Pair, ParallelText, line_bytes
 from seq2seq.errors import DataError
 from seq2seq.file_locks import hold
@@ -130,10 +131,10 @@ class StoredLines(Sequence[str]):
 
 def write_text(folder: Path, name: str, pairs: Iterable[Pair]) -> int:
     """Write the text `name` into `folder` and return its number of pairs; a line feed in a sentence becomes a space."""
-    total, iterator = 0, iter(pairs)
+    total = 0
     offsets, digests = {side: [0] for side in SIDES}, {side: hashlib.sha256() for side in SIDES}
     with (folder / f"{name}.src").open("wb") as src_file, (folder / f"{name}.tgt").open("wb") as tgt_file:
-        while block := list(islice(iterator, BLOCK_LINES)):
+        for block in chunks(pairs, BLOCK_LINES):
             total += len(block)
             for side, file, lines in zip(SIDES, (src_file, tgt_file), zip(*block, strict=True), strict=True):
                 content = line_bytes(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -68,20 +69,31 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
     if path.is_file():
         return path.read_bytes()
     log.info("training a %s vocabulary of %s pieces on %d lines", config.type.name, config.vocab_size, len(lines))
-    writer = io.BytesIO()
-    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as file:
+    with contextlib.ExitStack() as stack:
         if rules is not None:
-            file.write(rules)
-            file.flush()
-            options["normalization_rule_tsv"] = file.name
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
-            )
-        except RuntimeError as error:
-            raise _explain(str(error), config.vocab_size) from error
-    with new_folder(path.parent) as folder:
-        (folder / path.name).write_bytes(writer.getvalue())
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            options["normalization_rule_tsv"] = str(_closed_file(Path(folder, "rules.tsv"), rules))
+        model = _trained(lines, options)
+    with new_folder(path.parent) as folder_of_model:
+        (folder_of_model / path.name).write_bytes(model)
+    return model
+
+
+def _closed_file(path: Path, text: str) -> Path:
+    """Write `text` as it is: another reader cannot open a file that is open on Windows, nor reads its line ends."""
+    path.write_bytes(text.encode("utf-8"))
+    return path
+
+
+def _trained(lines: Iterable[str], options: Mapping[str, Any]) -> bytes:
+    """Return a serialised model that SentencePiece trains; raises as `train_model`."""
+    writer = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
+        )
+    except RuntimeError as error:
+        raise _explain(str(error), options["vocab_size"]) from error
     return writer.getvalue()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from seq2seq.data.writing import join_sentences
 from seq2seq.errors import ConfigError
+from seq2seq.inference.text import one_line
 
 Splitter = Callable[[str], list[str]]
 """Returns the sentences of a text; they concatenate to the text, each with the white space after it."""
@@ -40,12 +41,14 @@ def join_with_spacing(sources: Sequence[str], outputs: Sequence[str]) -> str:
     """Join translated sentences with the white space that the sources have around and between them.
 
     A single space, or none, between two sentences is written as the script of the outputs does: "你好。再见。" has no
-    space between its sentences, and its English translation has one.
+    space between its sentences, and its English translation has one. A line break is a space, so that the result is
+    one line.
 
     Args:
         sources: the sentences; they concatenate to the line.
         outputs: their translations.
     """
+    sources = [one_line(source) for source in sources]
     text = sources[0][: len(sources[0]) - len(sources[0].lstrip())] if sources else ""
     for i, output in enumerate(outputs):
         text += output

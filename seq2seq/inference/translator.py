@@ -191,7 +191,7 @@ class Translator:
             glossary: its target terms are forced into the output of a line that contains their source terms.
             alignments: fill in `Translation.alignment` and `attention`.
             split_sentences: translate each sentence of a line on its own, and join the translations with the white
-                space of the line; needs the extra `data`.
+                space of the line, line breaks as spaces; needs the extra `data`.
             tgt_lang: target language of all lines, or of each; default: the only one of the model.
             **overrides: fields of `DecodeConfig` (`length_penalty=0.6`) that replace the model's. If they select the
                 search, stored fields that it ignores return to their defaults.
@@ -245,7 +245,7 @@ class Translator:
         if split_sentences:
             sentence_splitter("en")  # raises if it is not installed
             if any(prefixes or ()) or any(terms or ()):
-                raise ConfigError("prefixes and terms are those of whole lines: leave them out, or split_sentences")
+                raise ConfigError("prefixes and terms are those of whole lines: give either them or split_sentences")
         if terms is not None or glossary is not None:
             if decode.search is not SearchName.beam:
                 raise ConfigError(f"terms and glossaries need search=beam, not {decode.search}")

@@ -70,10 +70,10 @@ def check_held_out(folder: Path, held_out: dict[str, str]) -> None:
         held_out: fingerprints of the sets that are drawn from the training text now.
 
     Raises:
-        ConfigError: another set is drawn, which contains sentences that the first part was trained on.
+        ConfigError: another set or one more is drawn, with sentences that the first part was trained on.
     """
-    recorded = first_part(folder).get("held_out", {})
-    changed = [name for name, digest in held_out.items() if recorded.get(name, digest) != digest]
+    recorded = first_part(folder).get("held_out")
+    changed = [name for name, digest in held_out.items() if recorded is not None and recorded.get(name) != digest]
     if changed:
         raise ConfigError(
             f"{folder} cannot be resumed: the {' and '.join(changed)} pairs held out of the training text are not "

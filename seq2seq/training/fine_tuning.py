@@ -12,10 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seq2seq.config.data import MAIN, DataConfig, DataName
 from seq2seq.config.field import is_group
 from seq2seq.config.model import ModelConfig, TieName
+from seq2seq.config.paths import path_list
 from seq2seq.config.schema import Config
 from seq2seq.config.training import VocabularyName
+from seq2seq.data.corpus import corpus_sets
+from seq2seq.data.language_codes import base_code
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
@@ -104,14 +108,36 @@ def warn_if_seen(parent: Model, config: Config, held_out: Mapping[str, str]) -> 
         config: of the run.
         held_out: fingerprints of the run's held-out sets.
     """
-    new, old = config.data, parent.config.data
-    same_text = (new.name, new.train, {new.src, new.tgt}) == (old.name, old.train, {old.src, old.tgt})
-    changed = [name for name, digest in held_out.items() if parent.text.held_out.get(name, digest) != digest]
-    if same_text and changed:
+    changed, seen = [], parent.config.data.corpora().items()
+    for name, new in config.data.corpora().items():
+        sets = [corpus_sets(parent.text.held_out, old_name) for old_name, old in seen if _shares_text(new, old)]
+        for part, digest in corpus_sets(held_out, name).items():
+            known = [old[part] for old in sets if part in old]
+            if known and digest not in known:  # the model was not trained on what any of its corpora held out
+                changed.append(part if name == MAIN else f"{name}.{part}")
+    if changed:
         log.warning(
             "training.init_from: the %s pairs held out of the training text are not those that the model held out, and "
-            "may contain pairs that it was trained on: give data.valid and data.test", " and ".join(changed)
+            "may contain pairs that it was trained on: give validation and test text of its own (data.valid and "
+            "data.test, or data.valid_datasets and data.test_datasets)", " and ".join(changed)
         )  # fmt: skip
+
+
+def _shares_text(one: DataConfig, other: DataConfig) -> bool:
+    """Return True if two corpora have a file or a data set of training text in common, in either direction."""
+    languages = [{base_code(data.src), base_code(data.tgt)} for data in (one, other)]
+    return one.name is other.name and languages[0] == languages[1] and bool(_texts(one) & _texts(other))
+
+
+def _texts(data: DataConfig) -> set[tuple[str | None, ...]]:
+    """Return what names the training texts of a corpus; a slice of a split may have pairs of another slice."""
+    if data.name is DataName.files:
+        files = (path_list(getattr(data.train, key), f"data.train.{key}") for key in ("src", "tgt", "tsv", "table"))
+        return {(path,) for paths in files for path in paths}
+    if data.datasets:
+        return {(name,) for name in data.datasets}
+    place = data.dataset or (data.root if data.name is DataName.huggingface else None)
+    return {(data.corpus, data.version, place, data.subset, data.splits.train.partition("[")[0])}
 
 
 def copy_weights(parent: Model, child: Model) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from seq2seq.config.training import ScheduleName, TrainingConfig
+from seq2seq.data.batching import ORDER_VERSION
 from seq2seq.training.records import Window
+
+log = logging.getLogger(__name__)
 
 MAX_SPLITS = 2**20
 """Upper bound of `Progress.splits`, which doubles."""
@@ -25,6 +30,8 @@ class Progress:
     """Completed passes over the data."""
     position: int = 0
     """Batches of the current epoch already used; their order is a function of (seed, epoch)."""
+    order_version: int = ORDER_VERSION
+    """Version of that order; last.pt of an older program lacks it: 1."""
     elapsed_sec: float = 0.0
     """Training time over all parts of the run."""
     best: tuple[float, float] | None = None
@@ -65,7 +72,7 @@ class Progress:
             TypeError: a field is unknown or has a value of another type.
             ValueError: a number is out of range.
         """
-        loaded = Progress(**{**state, "window": Window(**state.get("window", {}))})
+        loaded = Progress(**{"order_version": 1, **state, "window": Window(**state.get("window", {}))})
         _check_numbers(loaded)
         _check_numbers(loaded.window)
         for values in (*loaded.kept, *filter(None, [loaded.best])):
@@ -73,6 +80,19 @@ class Progress:
                 raise TypeError(f"{values!r} are not numbers")
         loaded.kept = [(step, score, tie) for step, score, tie in loaded.kept]
         vars(self).update(vars(loaded))
+
+    def keep_order(self, is_order_of: Callable[[int, int], bool]) -> None:
+        """Begin the epoch anew if its batches are in another order than when the checkpoint was written.
+
+        `is_order_of` returns True if an epoch, the second argument, has the order of a version, the first one.
+        """
+        if self.position and not is_order_of(self.order_version, self.epoch):
+            log.warning(
+                "the checkpoint is of another version, which had another order of batches: epoch %d begins anew",
+                self.epoch + 1,
+            )
+            self.position = 0
+        self.order_version = ORDER_VERSION
 
     def record_validation(self, score: tuple[float, float], config: TrainingConfig) -> bool:
         """Count a validation at the current step; return True if its score is the best so far.

@@ -77,7 +77,8 @@ def test_keep_starts_with_the_weights_and_tokenizer_of_the_model(start: Callable
     validation = next(event for event in events if event["event"] == "validation")
     config = read_config(Path("run"))
     model = load_model(parent, CPU)
-    expected = make_validator(config, load_corpus(config.data), Translator(model.network, model.tokenizer), "13a")()
+    translator = Translator(model.network, model.tokenizer, data=config.data)
+    expected = make_validator(config, load_corpus(config.data), translator, "13a")()
     assert (validation["loss"], validation["bleu"]) == pytest.approx((expected.loss, expected.bleu), rel=1e-5)
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq import evaluate, score, translate
+from seq2seq import backtranslate, distill, evaluate, score, shortlist, translate
+from seq2seq.bulk.block_translator import BlockTranslator
+from seq2seq.bulk.blocks import find_files, list_blocks
 from seq2seq.data.corpus import ParallelText
+from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.metrics_file import EventKind, read_events
 from seq2seq.train import Run, train
@@ -180,6 +183,105 @@ def test_score_and_evaluate_take_the_language(run: Run, capfd: pytest.CaptureFix
     assert command(capfd, evaluate.main, model, *given)[0] == 2
     status, out, _ = command(capfd, evaluate.main, model, *given, "--tgt-lang", "back")
     assert json.loads(out)["test"]["chrf"] > 70
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def test_every_sentence_of_a_line_gets_the_tag(
+    run: Run, translator: Translator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sentences = ["a b c!", "d e", ""]
+    outputs = []
+    for language in ("same", "back"):
+        options = ["--tgt-lang", language, "--split-sentences", "--alignments", "--device", "cpu"]
+        status, out, _ = command(capfd, translate.main, str(run.folder), f"--text={' '.join(sentences)}", *options)
+        assert status == 0
+        first, second, _ = (
+            row[0] for row in translator.translate_n_best(sentences, tgt_lang=language, alignments=True)
+        )
+        words = len(first.text.split())
+        links = [*(first.alignment or ()), *((src + 3, tgt + words) for src, tgt in second.alignment or ())]
+        assert out == f"{pharaoh(links)}\t{first.text} {second.text} \n"
+        outputs.append(out)
+    assert outputs[0] != outputs[1]
+
+
+def test_synthetic_pairs_are_in_the_language(
+    run: Run, translator: Translator, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model, lines = str(run.folder), SOURCES[:8]
+    text, out = write_lines(tmp_path / "text", lines), tmp_path / "pairs.tsv"
+    reference = write_lines(tmp_path / "reference", lines)
+    every = ["--max-ratio", "1000", "--max-pieces", "1000", "--device", "cpu", "--output", str(out)]
+    expected = translator.translate(lines, tgt_lang="back")
+    back = ["--tgt-lang", "back", "--forward-model", model]
+    status, _, err = command(
+        capfd, backtranslate.main, model, text, *every, "--no-tag", *back, "--forward-tgt-lang", "same"
+    )
+    assert status == 0, err
+    assert out.read_text() == "".join(f"{src}\t{tgt}\n" for src, tgt in zip(expected, lines, strict=True))
+    out.unlink()
+    languages = ["--src-lang", "xx", "--tgt-lang", "back"]
+    status, _, err = command(capfd, distill.main, model, text, reference, *every, *languages)
+    assert status == 0, err
+    assert out.read_text() == "".join(f"{src}\t{tgt}\n" for src, tgt in zip(lines, expected, strict=True))
+    out.unlink()
+    for main, arguments in (
+        (backtranslate.main, [text]),
+        (backtranslate.main, [text, *back]),  # the forward model has several, too
+        (distill.main, [text, reference]),
+    ):
+        status, _, err = command(capfd, main, model, *arguments, *every)
+        assert status == 2
+        assert "tgt-lang is missing" in err
+        assert not out.exists()
+
+
+def test_a_shortlist_of_all_languages_serves_each(
+    run: Run, translator: Translator, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pairs = ParallelText.from_pairs([*rows(3, 200, copied), *rows(4, 200, reversed_)])
+    made, model = str(tmp_path / "made.safetensors"), str(run.folder)
+    files = [
+        "--src",
+        write_lines(tmp_path / "src", pairs.src),
+        "--tgt",
+        write_lines(tmp_path / "tgt", pairs.tgt),
+    ]
+    assert command(capfd, shortlist.main, model, *files, "--output", made, "--best", "6", "--frequent", "1")[0] == 0
+    text = write_lines(tmp_path / "text", SOURCES)
+    for language in ("same", "back"):
+        options = ["--tgt-lang", language, "--shortlist", made, "--device", "cpu"]
+        status, out, _ = command(capfd, translate.main, model, text, *options)
+        assert status == 0
+        same = map(str.__eq__, out.split("\n")[:-1], translator.translate(SOURCES, tgt_lang=language))
+        assert sum(same) > 0.9 * len(SOURCES)
+
+
+def test_many_files_are_translated_into_the_language(
+    run: Run,
+    translator: Translator,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    text, out = write_lines(tmp_path / "text", SOURCES), tmp_path / "out"
+    given = [str(run.folder), "--engine", "ray", "--input", text, "--output", str(out), "--device", "cpu"]
+    args = translate.parser().parse_intermixed_args([*given, "--threads", "1", "--tgt-lang", "back"])
+    (block,) = list_blocks(find_files(args.input), args.output, 10_000)
+    monkeypatch.setitem(sys.modules, "ray", None)  # the command ends where it would start Ray
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    assert "--engine ray needs Ray" in command(capfd, translate.main, *given, "--tgt-lang", "back")[2]
+    assert json.loads((out / "manifest.json").read_text())["options"]["tgt_lang"] == "back"
+    for options, message in ((["--tgt-lang", "same"], "made with other options"), ([], "--tgt-lang is missing")):
+        status, _, err = command(capfd, translate.main, *given, *options)
+        assert status == 2
+        assert message in err
+    assert BlockTranslator(args, [str(run.folder)]).translate(block).lines == len(SOURCES)
+    assert Path(block.output).read_text().split("\n")[:-1] == translator.translate(SOURCES, tgt_lang="back")
 
 
 def test_a_resumed_run_equals_one_without_a_stop(tmp_path: Path, arguments: list[str]) -> None:

@@ -94,7 +94,11 @@ def test_files_of_two_folders_keep_theirs_and_equal_outputs_are_refused(tmp_path
 
 
 def test_every_format_is_translated_as_its_lines(
-    folder: Path, tmp_path: Path, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(block_translator, "WINDOW", 5)
@@ -106,7 +110,9 @@ def test_every_format_is_translated_as_its_lines(
     pq.write_table(table, tmp_path / "in/c.parquet", row_group_size=6)
     blocks = list_blocks(find_files([str(tmp_path / "in/*")]), str(tmp_path / "out"), 10_000)
     worker = BlockTranslator(arguments(folder, tmp_path, "--scores"), [str(folder)])
+    capsys.readouterr()
     assert [worker.translate(block).lines for block in blocks] == [12, 13, 6, 6, 1]
+    assert f"warning: {blocks[1].source}, from byte 0, line 13: not JSON" in capsys.readouterr().err
     out = tmp_path / "out"
     assert [line.split("\t")[1] for line in (out / "a-000000.txt").read_text().split("\n")[:-1]] == expected
     answers: list[dict[str, Any]] = [json.loads(line) for line in (out / "b-000000.jsonl").read_text().splitlines()]
@@ -135,6 +141,8 @@ def test_every_format_is_translated_as_its_lines(
         (["--engine", "ray", "--input", "x", "--output", "new", "FILE"], "FILE has no effect with --engine ray"),
         (["--engine", "ray", "--input", "x", "--output", "new", "--resume"], "--resume has no effect"),
         (["--engine", "ray", "--input", "x", "--output", "new", "--format", "jsonl"], "--format has no effect"),
+        (["--engine", "ray", "--input", "x", "--output", "new", "--device", "cuda:1"], "give --device cuda\n"),
+        (["--engine", "ray", "--input", "FILE", "--output", "new", "--device", "cuda", "--precision", "int8"], "int8"),
         (["--engine", "ray", "--input", "no-such-*", "--output", "new"], "--input no-such-*: no such file"),
     ],
 )
@@ -152,12 +160,14 @@ def test_user_error_is_one_line(
 def test_missing_ray_is_one_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # the command sets it
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_bytes(b"x\n")
     given = [folder, "--engine", "ray", "--input", tmp_path / "in/*", "--output", tmp_path / "out"]
-    assert main([*map(str, given), *FAST]) == 2
-    assert "--engine ray needs Ray: pip install 'seq2seq-lstm[ray]'" in capsys.readouterr().err
+    for device in ("cpu", "cuda"):  # this machine needs no GPU: its processes have them
+        assert main([*map(str, given), *[device if option == "cpu" else option for option in FAST]]) == 2
+        assert "--engine ray needs Ray: pip install 'seq2seq-lstm[ray]'" in capsys.readouterr().err
 
 
 # --- a local cluster --------------------------------------------------------------------------------------------------
@@ -165,13 +175,17 @@ def test_missing_ray_is_one_line(
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "SEQ2SEQ_TEST": MARK}
-    with warnings.catch_warnings():
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("SEQ2SEQ_TEST", MARK)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         warnings.simplefilter("ignore")  # of Ray's own code
         module = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seq2seq-lstm[ray]'")
         module.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
         yield module
         module.shutdown()
+        for name in os.environ.keys() - before.keys():  # those of Ray, too
+            del os.environ[name]
 
 
 @pytest.mark.slow
@@ -181,7 +195,7 @@ def test_a_killed_worker_and_a_restart_lose_and_repeat_nothing(
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
         (tmp_path / f"in/{name}.txt").write_bytes(text_of(LINES * 50))
-    given = [folder, "--engine", "ray", "--input", tmp_path / "in/*", "--output", tmp_path / "out", "--block-kib", 4]
+    given = [folder, "--engine", "ray", "--input", tmp_path / "in/*", "--output", tmp_path / "out", "--block-kib", 1]
     command = [*map(str, given), *FAST]
     killed: list[int] = []
     killer = threading.Thread(target=lambda: killed.extend(kill_one(tmp_path / "out")))
@@ -215,5 +229,5 @@ def kill_one(out: Path) -> list[int]:
                 if worker and MARK.encode() in (process / "environ").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
                     return [int(process.name)]
-        time.sleep(0.05)
+        time.sleep(0.005)
     return []

@@ -22,6 +22,7 @@ from seq2seq.atomic_files import (
     sync_folder,
     write_atomically,
 )
+from seq2seq.data.cached_folders import write_folder
 from seq2seq.errors import StorageError
 from seq2seq.file_locks import hold
 
@@ -44,6 +45,26 @@ def test_the_old_file_exists_until_the_new_one_is_complete(tmp_path: Path) -> No
 
     write_atomically(path, write)
     assert path.read_text() == "half"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the descriptor for its mode")
+def test_files_are_synced_by_descriptors_that_may_write_and_protected_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to sync a file that is open for reading, and to open a protected file for writing."""
+    import fcntl
+
+    synced = []
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            writable = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            synced.append((writable, bool(os.fstat(handle).st_mode & 0o200)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_folder(tmp_path / "folder", lambda folder: (folder / "a").write_text("b"))
+    assert synced == [(True, True)] * 2  # with the checksums
+    assert not any(file.stat().st_mode & 0o222 for file in (tmp_path / "folder").iterdir())
 
 
 DIE_WHILE_WRITING = """

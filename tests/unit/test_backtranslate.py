@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -11,10 +13,14 @@ from typing import Any
 import pytest
 
 from seq2seq import backtranslate, distill
-from seq2seq.config.data import DataName
+from seq2seq.cli.data.pair_inputs import data_config
+from seq2seq.config.data import DataName, FilesConfig, MixConfig
+from seq2seq.data.corpora.load import load_corpus
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, save_model
-from tiny_model import SENTENCES, make_model
+from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from tiny_model import SENTENCES, make_model, make_network
 
 LINES = [*SENTENCES, "a fox", "", "x", "a\tlazy dog", "jugs", "five dozen", "over the box"]
 SHORT = ["--precision", "fp32", "--device", "cpu", "--max-length-ratio", "0.3", "--max-length-extra", "4"]
@@ -134,6 +140,9 @@ def test_resumed_pairs_equal_uninterrupted_ones(
     capsys.readouterr()
     assert backtranslate.main([*changed, "--resume"]) == 2
     assert "was made with another model or other options" in capsys.readouterr().err
+    text.write_text(text.read_text(encoding="utf-8") + "more\n", encoding="utf-8")
+    assert backtranslate.main([*map(str, arguments), "--resume"]) == 2
+    assert "or of another text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,6 +154,7 @@ def test_resumed_pairs_equal_uninterrupted_ones(
         (["--output", "/dev/null"], "/dev/null is not a file"),
         (["--output", "OUT", "--rejects", "OUT/x"], "cannot write OUT/x: its folder does not exist"),
         (["--output-src", "OUT", "--output-tgt", "OUT"], "OUT is named twice as output"),
+        (["--output", "OUT.xz"], "--output OUT.xz: .xz cannot be written"),
         (["--output", "OUT", "--rejects", "MONO"], "MONO is both input and output"),
         (["--output", "OUT", "--method", "sample", "--search", "sample"], "--method sample and --search sample"),
         (["--output", "OUT", "--method", "beam", "--top-k", "5"], "--top-k needs --search sample or mbr, not beam"),
@@ -215,6 +225,9 @@ def test_without_inputs_the_teacher_s_training_text_is_translated(
         results.append((summary(distill.main, capsys, *arguments), lines_of(tmp_path / "o.tsv")))
     assert results[0] == results[1]
     assert [line.split("\t")[0] for line in results[0][1]] == ["a fox", "the box"]
+    for name in ("train.tsv", "teacher.safetensors"):
+        assert distill.main([str(tmp_path / "teacher.safetensors"), "--output", str(tmp_path / name)]) == 2
+        assert f"{name} is both input and output" in capsys.readouterr().err
 
 
 def test_a_teacher_without_its_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,3 +236,64 @@ def test_a_teacher_without_its_text_is_one_line(tmp_path: Path, capsys: pytest.C
     save_model(tmp_path / "teacher.safetensors", model)
     assert distill.main([str(tmp_path / "teacher.safetensors"), "--output", str(tmp_path / "o.tsv")]) == 2
     assert "give files or overrides of the training text" in capsys.readouterr().err
+
+
+@pytest.fixture
+def multilingual(tmp_path: Path) -> Path:
+    """A teacher of two target languages, fr in the main corpus and de in another, with their texts."""
+    model = make_model(tmp_path)
+    files = {}
+    for name, source in (("fr", "a fox"), ("de", "the box"), ("held-out", "jugs")):
+        (tmp_path / f"{name}.tsv").write_text(f"{source}\t{name}\n", encoding="utf-8")
+        files[name] = FilesConfig(tsv=str(tmp_path / f"{name}.tsv"))
+    data = dataclasses.replace(
+        model.config.data,
+        name=DataName.files,
+        tag="<2fr>",
+        train=files["fr"],
+        valid=files["held-out"],
+        test=files["held-out"],
+        mix={"web": MixConfig(tgt="de", tag="<2de>", train=files["de"])},
+    )
+    data.tokenizer.vocab_size = 33
+    tokenizer = Tokenizer.train(ParallelText(SENTENCES, SENTENCES), data.vocabulary, tmp_path)
+    config = dataclasses.replace(model.config, data=data)
+    save_model(tmp_path / "teacher.safetensors", Model(make_network(tokenizer.src_size).eval(), tokenizer, config))
+    return tmp_path / "teacher.safetensors"
+
+
+def test_a_target_language_chooses_its_corpora(
+    multilingual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = [tmp_path / name for name in ("src", "tgt")]
+    for file in pair:
+        file.write_text("how\n", encoding="utf-8")
+    for options, sources in (
+        ([], ["a fox"]),
+        (["--tgt-lang", "fr"], ["a fox"]),
+        (["--tgt-lang", "de"], ["the box"]),
+        ([*pair, "--tgt-lang", "de"], ["how"]),
+    ):
+        summary(distill.main, capsys, multilingual, *options, "--output", tmp_path / "o.tsv.gz", *FAST, *LENIENT)
+        lines = gzip.decompress((tmp_path / "o.tsv.gz").read_bytes()).decode().splitlines()
+        assert [line.split("\t")[0] for line in lines] == sources
+    for arguments, message in (
+        (["--tgt-lang", "zz"], "--tgt-lang zz is not a language of the model: its target languages are fr, de"),
+        ([*map(str, pair)], "--tgt-lang is missing"),
+        (["--src-column", "1"], "--src-column needs files"),
+    ):
+        assert distill.main([str(multilingual), *arguments, "--output", str(tmp_path / "o.tsv")]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_overrides_are_what_a_training_run_reads(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{a} {b}" for a in ("pack", "my", "box", "with") for b in ("five", "dozen", "jugs")]
+    (tmp_path / "train.tsv").write_text("".join(f"{line}\t{line[::-1]}\n" for line in lines), encoding="utf-8")
+    data = {"src": "en", "tgt": "fr", "train.tsv": tmp_path / "train.tsv", "cache_dir": tmp_path}
+    overrides = ["data=files", *(f"data.{key}={value}" for key, value in data.items())]
+    summary(distill.main, capsys, folder, *overrides, "--output", tmp_path / "o.tsv", *FAST, *LENIENT)
+    given = [line.split("\t")[0] for line in lines_of(tmp_path / "o.tsv")]
+    assert given == load_corpus(data_config(overrides)).train.src
+    assert 0 < len(given) < len(lines)

@@ -102,7 +102,7 @@ def test_the_schema_has_the_defaults_of_the_default_run(start: Launcher) -> None
 
 
 def test_paths_are_kept_in_full(start: Launcher, tmp_path: Path) -> None:
-    config = composed(start, "data.root=here", "data.train.tsv='~/x.tsv'")
+    config = composed(start, "data=files", *LANGUAGES["files"], "data.root=here", "data.train.tsv='~/x.tsv'")
     assert (config.data.root, config.data.train.tsv) == (str(tmp_path / "here"), str(Path("~/x.tsv").expanduser()))
 
 
@@ -115,7 +115,7 @@ def test_lists_and_patterns_of_paths_are_kept_in_full(start: Launcher, tmp_path:
 
 def test_lists_of_paths_of_a_model_are_used_only_inside_its_folder(tmp_path: Path) -> None:
     inside, outside = [f"{tmp_path}/a", f"{tmp_path}/${{oc.env:HOME}}"], [f"{tmp_path}/a", "/etc/passwd"]
-    files = {"train": {"src": inside, "tgt": outside}, "test": {"table": outside}}
+    files = {"name": "files", "train": {"src": inside, "tgt": outside}, "test": {"table": outside}}
     config = to_config({**LEAST, "data": {**LEAST["data"], **files}})
     assert to_dict(to_config(to_dict(config))) == to_dict(config)
     known = with_known_paths(config, tmp_path, None).data
@@ -128,7 +128,7 @@ def test_lists_of_paths_of_a_model_are_used_only_inside_its_folder(tmp_path: Pat
 @pytest.mark.parametrize("name", ["src", "table"])
 def test_a_path_is_text_or_a_list(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"^data\.valid\.{name}=.*: give a file, or a list of files"):
-        to_config({**LEAST, "data": {**LEAST["data"], "valid": {name: value}}})
+        to_config({**LEAST, "data": {**LEAST["data"], "name": "files", "valid": {name: value}}})
 
 
 def test_the_run_folder_is_named_after_the_corpus(start: Launcher) -> None:

@@ -7,13 +7,14 @@ import itertools
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
 import torch
 from torch import Tensor
 
-from seq2seq.config.data import DataConfig, FilesConfig, PieceType, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName, FilesConfig, MixConfig, PieceType, SplitsConfig, TokenizerConfig
 from seq2seq.config.model import (
     AttentionName,
     CellName,
@@ -314,13 +315,73 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 def test_other_held_out_pairs_of_the_same_text_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True))
-    parent = dataclasses.replace(model, text=TrainingText(9, {"test": "a", "valid": "b"}))
+    data = dataclasses.replace(model.config.data, name=DataName.files, train=FilesConfig(tsv="one"))
+    config = dataclasses.replace(model.config, data=data)
+    parent = dataclasses.replace(model, config=config, text=TrainingText(9, {"test": "a", "valid": "b"}))
     warn_if_seen(parent, parent.config, {"test": "a", "valid": "b"})
     other_text = dataclasses.replace(parent.config.data, train=FilesConfig(tsv="other"))
     warn_if_seen(parent, dataclasses.replace(parent.config, data=other_text), {"test": "c"})
     assert not caplog.messages
     warn_if_seen(parent, parent.config, {"test": "c", "valid": "b"})
     assert "the test pairs held out of the training text are not those that the model held out" in caplog.text
+
+
+def files(*paths: str) -> DataConfig:
+    return DataConfig(name=DataName.files, src="en", tgt="de", train=FilesConfig(tsv=list(paths)))
+
+
+def named(name: str, **settings: Any) -> DataConfig:
+    return DataConfig(name=DataName[name], src="en", tgt="de", **settings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "warns"),
+    [
+        (named("mtdata", datasets=["a", "b"]), named("mtdata", datasets=["b", "c"]), True),
+        (named("mtdata", datasets=["a"]), named("mtdata", datasets=["b"]), False),
+        (named("opus", corpus="A", version="1"), named("opus", corpus="A", version="1"), True),
+        (named("opus", corpus="A"), named("opus", corpus="B"), False),
+        (named("opus", corpus="A", version="1"), named("opus", corpus="A", version="2"), False),
+        (named("huggingface", dataset="a", subset="x"), named("huggingface", dataset="a", subset="y"), False),
+        (
+            named("huggingface", dataset="a", splits=SplitsConfig(train="train[:9]")),
+            named("huggingface", dataset="a", splits=SplitsConfig(train="train[:99]")),
+            True,
+        ),
+        (named("huggingface", dataset="a"), named("huggingface", dataset="b"), False),
+        (files("one"), files("one", "more"), True),
+        (files("one"), files("two"), False),
+        (files("one"), dataclasses.replace(files("one"), src="deu", tgt="eng"), True),
+    ],
+)
+def test_text_is_the_same_by_what_names_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, old: DataConfig, new: DataConfig, warns: bool
+) -> None:
+    model = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True))
+    parent = dataclasses.replace(
+        model, config=dataclasses.replace(model.config, data=old), text=TrainingText(9, {"test": "a"})
+    )
+    warn_if_seen(parent, dataclasses.replace(model.config, data=new), {"test": "b"})
+    assert bool(caplog.messages) is warns
+
+
+def test_every_corpus_of_a_mix_is_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = make(letter_tokenizer(tmp_path, *PARENT_TEXT, joint=True))
+    web = MixConfig(train=FilesConfig(tsv=["one"]))
+    mixed = dataclasses.replace(model.config, data=dataclasses.replace(named("grammar"), mix={"web": web}))
+    parent = dataclasses.replace(model, config=mixed, text=TrainingText(9, {"valid": "a", "web.valid": "b"}))
+    warn_if_seen(parent, mixed, {"valid": "a", "web.valid": "b"})
+    warn_if_seen(parent, dataclasses.replace(model.config, data=files("one")), {"valid": "b"})
+    two = dataclasses.replace(mixed, data=dataclasses.replace(named("opus", corpus="A"), mix={"web": MixConfig(
+        name=DataName.opus, corpus="A", tag="<web>"
+    )}))  # fmt: skip
+    both = dataclasses.replace(parent, config=two)
+    warn_if_seen(both, two, {"valid": "a", "web.valid": "b"})
+    assert not caplog.messages
+    warn_if_seen(parent, mixed, {"valid": "a", "web.valid": "c"})
+    assert "the web.valid pairs" in caplog.messages.pop()
+    warn_if_seen(parent, dataclasses.replace(model.config, data=files("one")), {"valid": "a"})
+    assert "the valid pairs" in caplog.text
 
 
 def test_the_longest_sentence_of_the_parent_counts_if_its_vocabulary_is_kept(file: Path, tmp_path: Path) -> None:

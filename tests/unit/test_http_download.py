@@ -31,12 +31,16 @@ def site() -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def set_timeout(monkeypatch: pytest.MonkeyPatch, timeout_sec: float) -> None:
     def downloader(folder: Path, part: str = "part") -> ResumingDownloader:
-        return ResumingDownloader(folder / part, retries=2, timeout_sec=0.3, backoff_sec=0.01)
+        return ResumingDownloader(folder / part, retries=2, timeout_sec=timeout_sec, backoff_sec=0.01)
 
     monkeypatch.setattr(download, "_downloader", downloader)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    set_timeout(monkeypatch, 5.0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -129,7 +133,10 @@ def test_an_error_status_is_named(site: Site, tmp_path: Path, status: int, reque
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stalled_connection_times_out_and_is_continued(site: Site, tmp_path: Path) -> None:
+def test_a_stalled_connection_times_out_and_is_continued(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_timeout(monkeypatch, 0.3)
     site.pages["/file.gz"] = [
         Reply(A, headers=ETAG, cut=HALF, stall_sec=1),
         Reply(A, headers=ETAG, ranges=True),
@@ -226,7 +233,7 @@ def test_a_full_disk_and_a_folder_without_permission_are_one_line(site: Site, tm
 
 def test_the_size_is_asked_for_without_a_download(site: Site) -> None:
     site.pages |= {"/a": [Reply(A)], "/r": [Reply(status=302, headers={"Location": "/a"})]}
-    assert content_length(f"{site.url}/r", 1.0) == len(A)
-    assert content_length(f"{site.url}/missing", 1.0) is None
+    assert content_length(f"{site.url}/r", 5.0) == len(A)
+    assert content_length(f"{site.url}/missing", 5.0) is None
     assert content_length("http://127.0.0.1:9/", 1.0) is None
     assert {method for method, *_ in site.requests} == {"HEAD"}

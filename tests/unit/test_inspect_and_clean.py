@@ -234,7 +234,7 @@ def test_clean_says_what_it_left_out_for_want_of_languages(
         (["--output-src", "x"], "--output-tgt"),
         (["--output", "x", "--output-src", "y", "--output-tgt", "z"], "--output"),
         (["--json"], "--output FILE"),
-        (["--output", "x", "--rejects", "x"], "same name"),
+        (["--output", "x", "--rejects", "x"], "x is named twice as output"),
         (["--examples", "-1"], "at least 0"),
     ],
 )
@@ -254,6 +254,28 @@ def test_an_output_may_not_be_an_input(files: list[str], capsys: pytest.CaptureF
     assert main(["clean", *files, "--output", files[0]]) == 2
     assert "both input and output" in capsys.readouterr().err
     assert Path(files[0]).read_bytes() == before
+
+
+def test_an_output_may_not_be_a_text_that_overrides_name_nor_a_model(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path(files[0]).read_bytes()
+    model = tmp_path / "best.safetensors"
+    model.write_bytes((Path(__file__).parents[1] / "model_files" / "version_2.safetensors").read_bytes())
+    corpus = ["data=files", "data.src=en", "data.tgt=de", f"data.train.src={files[0]}", f"data.train.tgt={files[1]}"]
+    for inputs, output, words in (
+        (corpus, ["--output", files[0]], "both input and output"),
+        (files, ["--output", str(tmp_path / "x"), "--rejects", str(model)], f"--rejects {model} is a model"),
+    ):
+        assert main(["clean", *inputs, *output]) == 2
+        assert words in capsys.readouterr().err
+    for options in (["--html", files[0]], ["--against", str(model), "--html", str(model)]):
+        assert main(["inspect", *files, *options]) == 2
+        assert "both input and output" in capsys.readouterr().err
+    assert main(["inspect", *files, "--html", str(tmp_path)]) == 2
+    assert f"--html {tmp_path} is a folder" in capsys.readouterr().err
+    assert Path(files[0]).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en", "best.safetensors"]
 
 
 def test_tabs_and_line_breaks_of_a_sentence_become_spaces_and_are_counted(

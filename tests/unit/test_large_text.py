@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,22 +22,28 @@ from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
+from seq2seq.config.training import TrainingConfig
 from seq2seq.data import augmentation, batching, binarised, shards, splitting, text_store
 from seq2seq.data.augmentation import Augmenter
 from seq2seq.data.batching import batch_order
 from seq2seq.data.binarised import PairedIds, encode_all, prepare
 from seq2seq.data.cached_folders import damaged_file
+from seq2seq.data.corpora import files
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus, ParallelText, lines_digest, text_bytes
+from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.epoch_pairs import epoch_pairs
+from seq2seq.data.filters.presets import PRESETS
+from seq2seq.data.filters.registry import complete_spec
 from seq2seq.data.shard_workers import _feed, write_shards
 from seq2seq.data.shards import PairEncoder, ShardJob
 from seq2seq.data.splitting import fold, held_out_rows, hold_out, remove_overlap
 from seq2seq.data.text_store import is_stored, open_text, reordered, write_text
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.vocabulary_training import _evenly_spaced
-from seq2seq.errors import StorageError
+from seq2seq.errors import DataError, StorageError
 from seq2seq.file_locks import is_held
+from seq2seq.training.progress import Progress
 
 Pair = tuple[str, str]
 PAIRS = [(f"line {i % 83} {'so ' * (i % 5)}", f"Zeile {i % 91} {'also ' * (i % 3)}") for i in range(130)]
@@ -190,6 +198,40 @@ def test_another_content_or_setting_is_another_text(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1]
     load_corpus(files_config(tmp_path, PAIRS[:110], train_pairs=5, max_length=9))
     assert len(list((tmp_path / "cache" / "text").iterdir())) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = files_config(tmp_path, PAIRS), tmp_path / "pairs.tsv"
+    cleaned = files.cleaned
+
+    def changing(pairs: Iterable[Pair], data: DataConfig) -> Iterator[Pair]:
+        yield from cleaned(pairs, data)
+        path.write_bytes(path.read_bytes()[:-1] + b" more\n")
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "cleaned", changing)
+        with pytest.raises(DataError, match=rf"^{path} changed while it was read: start again when it is complete$"):
+            load_corpus(config)
+    assert not [folder for folder in (tmp_path / "cache" / "text").iterdir() if folder.is_dir()]
+    corpus = load_corpus(config)
+    assert sum(" more" in tgt for text in (corpus.train, corpus.valid, corpus.tests["test"]) for _, tgt in text) == 1
+
+
+def test_text_is_filtered_again_by_another_version_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert complete_spec("length_ratio:max=9") == "length_ratio:max=9 (max=3.0,words=8)"
+    assert complete_spec("empty") == "empty ()"
+    before = {name: [complete_spec(spec) for spec in specs] for name, specs in PRESETS.items()}
+    monkeypatch.setattr(metadata, "version", lambda name: f"99 of {name}")
+    changed = {
+        name: [spec for spec in map(complete_spec, specs) if spec not in before[name]]
+        for name, specs in PRESETS.items()
+    }
+    assert {name: [spec.rpartition("; ")[2] for spec in specs] for name, specs in changed.items()} == {
+        "none": [], "harmless": [], "light": ["ftfy 99 of ftfy)"],
+        "strict": ["ftfy 99 of ftfy)", "py3langid 99 of py3langid)"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["train.src", "train.json", "messages.json"])
@@ -416,6 +458,30 @@ def test_what_processes_that_encode_import_is_free_of_torch() -> None:
 
 
 # --- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_position_in_the_order_of_an_older_version_counts_only_where_that_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    config = DataConfig(src="en", tgt="de", cache_dir=str(tmp_path))
+    data = EpochBatches(config, TrainingConfig(max_steps=1), TEXT, tokenizer)
+    stored = Progress(epoch=1, position=3).state_dict()
+    older = {key: value for key, value in stored.items() if key != "order_version"}
+
+    def resumed(state: dict[str, Any]) -> tuple[int, int, int]:
+        progress = Progress()
+        progress.load_state_dict(state)
+        progress.keep_order(data.is_order_of)
+        assert progress.state_dict()["order_version"] == batching.ORDER_VERSION
+        return progress.epoch, progress.position, len(caplog.messages)
+
+    caplog.set_level(logging.WARNING)
+    assert resumed(stored) == resumed(older) == (1, 3, 0)
+    monkeypatch.setattr(batching, "WINDOW_PAIRS", 100)
+    assert resumed(stored) == (1, 3, 0)
+    assert resumed({**older, "position": 0}) == (1, 0, 0)
+    assert resumed(older) == (1, 0, 1)
+    assert "which had another order of batches: epoch 2 begins anew" in caplog.text
 
 
 def test_a_large_text_is_ordered_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import data_files
 from seq2seq.cli.override_paths import full_paths
+from seq2seq.cli.resume import prepare_run
 from seq2seq.config.data import DataName, MixConfig
 from seq2seq.config.loading import absolute_paths, from_yaml, to_config, to_dict, to_yaml, with_known_paths
 from seq2seq.config.schema import Config
@@ -39,6 +40,8 @@ def test_a_corpus_is_added_by_naming_its_keys(tmp_path: Path, monkeypatch: pytes
     main, *others = config.data.corpora().values()
     assert [(own.name, own.src, own.tgt, own.mix) for own in others] == [(DataName.files, main.src, main.tgt, {})] * 2
     assert data_files(config.data) == [str(tmp_path / "a"), str(tmp_path / "b")]
+    rules = checked("data.tokenizer.normalization=identity", "data.tokenizer.normalization_rules=rules.tsv")
+    assert data_files(rules.data) == ["rules.tsv"]
     assert config.data.vocabulary.user_symbols == ["<B>"]
     opus = checked(
         "data.valid_datasets=[wmt13]", "data.clean=strict", "data.mix.o={name: opus, corpus: X, clean: none}"
@@ -68,6 +71,69 @@ def test_paths_of_a_strangers_model_are_not_read(tmp_path: Path) -> None:
     config = made("data.mix.web.train.tsv=/etc/passwd", f"data.mix.web.test.tsv={tmp_path}/test.tsv")
     known = with_known_paths(config, tmp_path, None).data.mix["web"]
     assert (known.train.tsv, known.test.tsv) == (None, f"{tmp_path}/test.tsv")
+
+
+def test_a_folder_of_a_mixed_dataset_is_a_path_and_its_name_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    config = checked(
+        "data.mix.web={name: huggingface, dataset: own}", "data.mix.hub={name: huggingface, dataset: a/b}",
+        "data.mix.etc={name: huggingface, dataset: /etc}",
+    )  # fmt: skip
+    raw = OmegaConf.structured(config)
+    absolute_paths(raw)
+    config = to_config(raw)
+    assert [entry.dataset for entry in config.data.mix.values()] == [f"{tmp_path}/own", "a/b", "/etc"]
+    known = with_known_paths(config, tmp_path, None).data.mix
+    assert [entry.dataset for entry in known.values()] == [f"{tmp_path}/own", "a/b", None]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mix.new.train.tsv=a", r"data\.mix \(was web\)"),
+        ("data.mix.web.tag='<other>'", r"data\.mix\.web\.tag \(was <web>\)"),
+        ("~data.mix.web", r"data\.mix"),
+        ("data.mix.web.weight=2", None),
+    ],
+)
+def test_corpora_and_tags_of_a_mix_cannot_change_on_resume(tmp_path: Path, override: str, message: str | None) -> None:
+    settings = checked("data.mix.web={train: {tsv: /x}, tag: <web>}")
+    (tmp_path / "config.yaml").write_text(to_yaml(settings))
+    (tmp_path / "last.pt").touch()
+    raw = OmegaConf.structured(settings)
+    raw.training.resume = "auto"
+    if message is None:
+        config, _ = prepare_run(raw, tmp_path, [override])
+        assert config.data.mix["web"].weight == 2
+        return
+    with pytest.raises(ConfigError, match=message):
+        prepare_run(raw, tmp_path, [override])
+
+
+NOT_FILES = ("grammar", "tatoeba", "multi30k", "huggingface", "opus", "mtdata", "wmt")
+
+
+@pytest.mark.parametrize("name", NOT_FILES)
+def test_files_of_a_corpus_that_is_not_files_are_refused(name: str) -> None:
+    for part in ("train", "valid", "test"):
+        with pytest.raises(ConfigError, match=rf"^data\.{part} is a key of data=files, but data\.name={name}: set .*"):
+            checked(f"data.name={name}", f"data.{part}.tsv=x")
+        with pytest.raises(ConfigError, match=rf"^data\.mix\.web\.{part} is a key of data\.mix\.web\.name=files, but "):
+            checked(f"data.mix.web={{name: {name}, {part}: {{tsv: x}}}}")
+    with pytest.raises(ConfigError, match=r"set data=files or, for sets of any corpus, data\.valid_datasets$"):
+        checked(f"data.name={name}", "data.valid.tsv=x")
+
+
+def test_stored_configs_with_ignored_files_load_without_them(tmp_path: Path) -> None:
+    stored = to_dict(checked("data.name=grammar", "data.mix.web={name: multi30k}"))
+    stored["data"]["valid"]["tsv"] = stored["data"]["mix"]["web"]["test"]["src"] = "x"
+    assert to_config(stored).data.valid.tsv is None
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(stored)))
+    config = to_config(from_yaml(tmp_path / "config.yaml"))
+    assert (config.data.valid.tsv, config.data.mix["web"].test.src) == (None, None)
 
 
 MULTI = ("data.name=multi30k", "data.tgt=de", "data.tag=<2de>")

@@ -227,6 +227,15 @@ def test_each_corpus_has_its_own_sets(tmp_path: Path) -> None:
     assert data.of_test("test").train is train
 
 
+def test_a_corpus_that_is_named_as_a_test_set_of_the_main_one_has_its_own_sets_only() -> None:
+    mix = {name: MixConfig(tgt=f"language of {name}") for name in ("test", "wmt14", "a")}
+    data = DataConfig(src="xx", tgt="main", mix=mix, test_datasets=["wmt14", "wmt14/full", "a.b-c"])
+    for name in ("test", "test.upper", "wmt14", "wmt14.typos", "wmt14/full", "a.b-c", "a.b-c.title"):
+        assert data.of_test(name).tgt == "main", name
+    for name in ("test.test", "test.test.upper", "wmt14.test", "wmt14.test.nopunct", "a.test"):
+        assert data.of_test(name).tgt == f"language of {name.partition('.')[0]}", name
+
+
 def test_no_corpus_contains_a_held_out_sentence_of_another(tmp_path: Path) -> None:
     rows = [(f"a {i}", f"b {i}") for i in range(200)]
     random.Random(1).shuffle(rows)
@@ -240,6 +249,17 @@ def test_no_corpus_contains_a_held_out_sentence_of_another(tmp_path: Path) -> No
     assert len(held_out) == 20
     assert {*corpus.mix["back"].train.tgt} == {tgt for _, tgt in rows} - held_out
     assert len(corpus.mix["yy"].train) == 200  # the same text in another language is another sentence
+
+
+def test_another_code_of_the_same_language_is_no_other_language(tmp_path: Path) -> None:
+    rows = [(f"a {i}", f"b {i}") for i in range(200)]
+    back = MixConfig(train=write(tmp_path / "back", [(f"synthetic {src}", tgt) for src, tgt in rows]), tgt="de_DE")
+    data = config(tmp_path, {"back": back}, train=write(tmp_path / "train", rows))
+    data.name, data.src, data.tgt = DataName.files, "eng", "deu"
+    corpus = load_corpus(data)
+    held_out = {tgt for text in corpus.held_out_texts().values() for tgt in text.tgt}
+    assert held_out
+    assert not held_out & {*corpus.mix["back"].train.tgt}
 
 
 @pytest.mark.parametrize(

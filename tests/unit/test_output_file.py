@@ -10,7 +10,7 @@ import pytest
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.line_writer import output, part_name, written
-from seq2seq.cli.output_file import check_output
+from seq2seq.cli.output_file import check_output, check_outputs
 from seq2seq.errors import ConfigError, DataError, StorageError
 
 MODEL_FILES = Path(__file__).parents[1] / "model_files"
@@ -113,14 +113,32 @@ def test_folders_and_protected_files_are_refused(monkeypatch: pytest.MonkeyPatch
         write_atomically(Path("folder"), lambda file: file.write_text("new"))
     with pytest.raises(DataError, match="Is a directory"), output("folder"):
         pass
-    with pytest.raises(ConfigError, match="is a folder"):
+    with pytest.raises(ConfigError, match=r"^--output folder is a folder"):
         check_output("folder", [])
+    with pytest.raises(ConfigError, match=r"^--rejects folder is a folder"):
+        check_outputs({"--output": "new", "--rejects": "folder"}, [])
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everything
     with pytest.raises(StorageError, match="Permission denied"):
         write_atomically(Path("file"), lambda file: file.write_text("new"))
     with pytest.raises(DataError, match="Permission denied"), output("file"):
         pass
     assert Path("file").read_text() == "kept"
+
+
+def test_two_outputs_may_not_be_one_file() -> None:
+    Path("link").symlink_to("new")
+    with pytest.raises(ConfigError, match=r"^link is named twice as output"):
+        check_outputs({"--output-src": "new", "--output-tgt": "link"}, [])
+    check_outputs({"--output-src": "new", "--output-tgt": "other"}, [])
+
+
+def test_the_ending_of_a_compressed_file_is_refused_unless_it_is_written() -> None:
+    for ending in (".gz", ".xz", ".bz2", ".ZST"):
+        with pytest.raises(ConfigError, match=rf"^--output new{ending}: .* cannot be written: end the name without"):
+            check_output(f"new{ending}", [])
+    check_output("new.tsv.gz", [], compresses=(".gz",))
+    with pytest.raises(ConfigError, match=r"end the name without this ending or in \.gz$"):
+        check_output("new.xz", [], compresses=(".gz",))
 
 
 def test_an_interrupted_output_keeps_the_old_file_and_resumes() -> None:

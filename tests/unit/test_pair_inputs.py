@@ -77,6 +77,15 @@ def test_pairs_of_an_open_pipe_arrive(stdin: io.FileIO) -> None:
     assert next(arriving) == ("2", "y")
 
 
+def test_a_target_language_with_a_meaning_of_its_own_needs_no_source_language() -> None:
+    parser = CommandParser(prog="data")
+    add_pair_inputs(parser)
+    for arguments in (["a", "b", "--tgt-lang", "de"], ["t.tsv", "--tgt-lang", "de"]):
+        assert list(pairs(parser.parse_args(arguments), tgt_lang_alone=True)) == [("1", "x"), ("2", "y")]
+    with pytest.raises(ConfigError, match="give both of --src-lang and --tgt-lang"):
+        pairs(parser.parse_args(["a", "b", "--src-lang", "en"]), tgt_lang_alone=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -140,6 +140,11 @@ def test_another_held_out_set_is_refused_on_resume(tmp_path: Path) -> None:
     provenance.check_held_out(tmp_path, {"valid": "b"})
     with pytest.raises(ConfigError, match="the valid pairs held out of the training text are not those"):
         provenance.check_held_out(tmp_path, {"test": "a", "valid": "c"})
+    with pytest.raises(ConfigError, match=r"the web.valid pairs held out of the training text are not those"):
+        provenance.check_held_out(tmp_path, {"test": "a", "web.valid": "c"})  # a corpus that the run did not know
+    record(tmp_path, {"step": 0, "data": "x", "held_out": {}}, resumes=False)
+    with pytest.raises(ConfigError, match="the test pairs held out"):
+        provenance.check_held_out(tmp_path, {"test": "a"})
     lines = ["a", "b"]
     texts = ParallelText(lines, ["x", "y"]), ParallelText(lines, ["y", "x"]), ParallelText(["x", "y"], lines)
     assert len({provenance.text_fingerprint(text) for text in texts}) == 3

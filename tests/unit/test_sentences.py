@@ -80,6 +80,8 @@ def test_any_text_of_any_language_is_kept(text: str, language: str) -> None:
         (["One.  ", "Two."], ["一。", "二。"], "一。  二。"),
         (["One. ", "Two. ", "Three."], ["Eins.", "", "Drei."], "Eins.Drei."),
         (["One."], ["Eins."], "Eins."),
+        (["\nOne.\n", "Two.\r\v", "Three.\x85\u2028"], ["Eins.", "Zwei.", "Drei."], " Eins. Zwei.  Drei.  "),
+        (["一。\n", "二。"], ["One.", "Two."], "One. Two."),
         ([], [], ""),
     ],
 )
@@ -139,7 +141,14 @@ def test_command_in_both_formats(
     assert main([str(tmp_path), str(tmp_path / "jsonl"), "--format", "jsonl", *fast]) == 0
     first, *refused = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["text"] == expected[0]
-    assert ["leave them out, or --split-sentences" in answer["error"] for answer in refused] == [True, True]
+    assert ["leave out either them or --split-sentences" in answer["error"] for answer in refused] == [True, True]
+    broken = DOCUMENT.replace(" ", "\n").replace("\t", "\u2028")  # gives one line, and the columns that are asked for
+    texts = ["--text", broken, "--text", DOCUMENT]
+    assert main([str(tmp_path), *texts, *fast, "--scores", "--alignments"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.split("\n")[:-1]]
+    assert [len(row) for row in rows] == [3, 3]
+    assert rows[1][2] == expected[0].replace("\t", " ")
+    assert translator.translate([broken], beam_size=1, split_sentences=True)[0].splitlines() == [rows[0][2]]
     assert main([str(tmp_path), str(tmp_path / "text"), "--prefix", str(tmp_path / "text"), *fast]) == 2
     assert "--prefix has no effect with --split-sentences" in capsys.readouterr().err
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
+import sentencepiece
 
 from seq2seq.config.data import AUTO, DataConfig, PieceType, TokenizerConfig
 from seq2seq.config.loading import to_config, to_dict
@@ -109,6 +112,27 @@ def test_own_rules_replace_characters_in_both_languages(tmp_path: Path) -> None:
     rules.write_text("2019\t22\n", encoding="utf-8")  # the content decides, not the name
     other = Tokenizer.train(TEXT, settings, tmp_path)
     assert other.decode(other.encode_tgt([line])) == ['ﬁne ab don"t so\u00adft ²']
+
+
+def test_sentencepiece_gets_rules_in_a_closed_file_with_their_line_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, seen = sentencepiece.SentencePieceTrainer.train, []
+
+    def recorded(**options: object) -> None:
+        if "normalization_rule_tsv" in options:
+            path = Path(str(options["normalization_rule_tsv"]))
+            handles = [os.path.realpath(handle) for handle in Path("/proc/self/fd").glob("*")]
+            seen.append((path.read_bytes(), str(path) in handles))
+        train(**options)
+
+    monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "train", recorded)
+    rules = tmp_path / "rules.tsv"
+    rules.write_bytes(RULES.encode())
+    Tokenizer.train(TEXT, TokenizerConfig(vocab_size=285, normalization_rules=str(rules)), tmp_path)
+    assert seen == [(RULES.encode(), False)]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))  # without rules there is no temporary file
+    Tokenizer.train(TEXT, TokenizerConfig(vocab_size=285), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gzip
-import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.data.named_corpus import languages, named_data
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, pairs
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.visible import visible
 from seq2seq.cli.data.watched import watched
-from seq2seq.cli.output_file import check_not_input
+from seq2seq.cli.output_file import check_outputs
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
+from seq2seq.cli.text_outputs import COMPRESSES, STDOUT, write_texts
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from seq2seq.data.filters.pipeline import Pipeline
 
-STDOUT = "-"
+REJECTS = "--rejects"
 DESCRIPTION = """\
 Drop the pairs that a filter objects to, keep the order of the others, and say how many pairs each filter removed. The
 filters are those of a preset, changed by --filter and --without; --list describes them.
@@ -52,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
     parser.add_argument("--output-src", metavar="FILE", type=path_type, help="source sentences, with --output-tgt")
     parser.add_argument("--output-tgt", metavar="FILE", type=path_type, help="target sentences, with --output-src")
     parser.add_argument(
-        "--rejects", metavar="FILE", type=path_type, help="dropped pairs: filter, line number, source, target"
+        REJECTS, metavar="FILE", type=path_type, help="dropped pairs: filter, line number, source, target"
     )
     parser.add_argument(
         "--examples", metavar="N", type=whole_number(0, 1000), default=3, help="examples of each filter (default: 3)"
@@ -78,13 +75,15 @@ def main(args: argparse.Namespace) -> int | None:
     """Do the work; raises as `exit_status.run` expects."""
     from seq2seq.data.filters.presets import combined, pipeline, preset
 
-    outputs = _outputs(args)
+    named = _outputs(args)
+    data = named_data(args)
+    check_outputs(named, input_files(args, data), COMPRESSES)
+    outputs = [name for option, name in named.items() if option != REJECTS]
     base = [] if args.filter and not args.preset else preset(args.preset or "light")
     specs = combined(base, args.filter, args.without)
-    filters = pipeline(specs, languages(args, named_data(args)), required=args.filter, examples=args.examples)
+    filters = pipeline(specs, languages(args, data), required=args.filter, examples=args.examples)
     text = watched(pairs(args), args)
-    with_rejects = [*outputs, args.rejects] if args.rejects else outputs
-    rewritten = _write(with_rejects, lambda files: _filter(text, filters, files, len(outputs)))
+    rewritten = write_texts([*named.values()], lambda files: _filter(text, filters, files, len(outputs)))
     if args.json:
         sys.stdout.write(json.dumps(report(filters) | {"rewritten": rewritten}) + "\n")
     else:
@@ -92,26 +91,21 @@ def main(args: argparse.Namespace) -> int | None:
     return None
 
 
-def _outputs(args: argparse.Namespace) -> list[str]:
-    """Return the names of one or two output files.
+def _outputs(args: argparse.Namespace) -> dict[str, str]:
+    """Return the names of one or two output files, and that of the rejects, by their options.
 
     Raises:
         ConfigError: options that contradict each other.
-        DataError: an output is also an input.
     """
     if bool(args.output_src) != bool(args.output_tgt):
         raise ConfigError("--output-src, --output-tgt: give both, or --output")
     if args.output and args.output_src:
         raise ConfigError("--output, --output-src: give one file of pairs, or one for each side")
-    outputs = [args.output_src, args.output_tgt] if args.output_src else [args.output or STDOUT]
-    if args.json and STDOUT in outputs:
+    two = {"--output-src": args.output_src, "--output-tgt": args.output_tgt}
+    named = two if args.output_src else {"--output": args.output or STDOUT}
+    if args.json and STDOUT in named.values():
         raise ConfigError("--json prints on stdout: give --output FILE for the pairs")
-    names = [name for name in (*outputs, args.rejects) if name]
-    if len(set(names)) < len(names):
-        raise ConfigError("two outputs have the same name: give each a file of its own")
-    for name in names:
-        check_not_input(name, args.inputs)
-    return outputs
+    return named | ({REJECTS: args.rejects} if args.rejects else {})
 
 
 def _filter(text: Iterator[tuple[str, str]], filters: Pipeline, files: Sequence[Any], outputs: int) -> int:
@@ -149,38 +143,6 @@ def _one_line(line: str) -> str:
 
 def _one_field(line: str) -> str:
     return _one_line(line).replace("\t", " ")
-
-
-def _write(names: Sequence[str], work: Callable[[list[Any]], int], opened: Sequence[Any] = ()) -> int:
-    """Open every file and do the work; the files appear under their names when all of it is done.
-
-    Raises:
-        StorageError: a file cannot be written.
-    """
-    from seq2seq.atomic_files import write_atomically
-
-    if not names:
-        return work(list(opened))
-    if names[0] == STDOUT:
-        return _write(names[1:], work, [*opened, sys.stdout])
-    results: list[int] = []
-
-    def fill(path: Path) -> None:
-        with _text_file(path, names[0]) as file:
-            results.append(_write(names[1:], work, [*opened, file]))
-
-    write_atomically(Path(names[0]), fill)
-    return results[0]
-
-
-@contextlib.contextmanager
-def _text_file(path: Path, name: str) -> Iterator[io.TextIOWrapper]:
-    """Open `path`, the temporary form of the file `name`; that name tells whether it is compressed."""
-    with contextlib.ExitStack() as stack:
-        raw: Any = stack.enter_context(open(path, "wb"))
-        if name.endswith(".gz"):
-            raw = stack.enter_context(gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0))
-        yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
 
 
 def report(filters: Pipeline) -> dict[str, Any]:

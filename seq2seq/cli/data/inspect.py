@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.data.named_corpus import held_out_sets, languages, named_data
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, pairs
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.visible import visible
 from seq2seq.cli.data.watched import watched
+from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.errors import ConfigError
 
@@ -93,6 +94,8 @@ def main(args: argparse.Namespace) -> int | None:
 
     notes: list[str] = []
     data = named_data(args)
+    if args.html:
+        check_output(args.html, [*input_files(args, data), *args.against, *filter(None, [args.model])], option="--html")
     src, tgt = languages(args, data)
     filters = _filters((src, tgt), notes)
     lang_id = make_filter("lang_id", (src, tgt)) if args.lang_id != 0 and src and tgt else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.data.pair_inputs import is_override
+from seq2seq.cli.data.pair_inputs import data_config, is_override
 
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
@@ -18,13 +18,7 @@ def named_data(args: argparse.Namespace) -> DataConfig | None:
     Raises:
         ConfigError: an invalid override.
     """
-    from seq2seq.cli.hydra_errors import composed
-    from seq2seq.cli.override_paths import full_paths
-    from seq2seq.config.loading import to_config
-
-    if not all(map(is_override, args.inputs)):
-        return None
-    return to_config(composed(full_paths(args.inputs))).data
+    return data_config(args.inputs) if all(map(is_override, args.inputs)) else None
 
 
 def languages(args: argparse.Namespace, data: DataConfig | None) -> tuple[str, str]:
@@ -35,13 +29,15 @@ def languages(args: argparse.Namespace, data: DataConfig | None) -> tuple[str, s
 
 
 def held_out_sets(data: DataConfig) -> dict[str, ParallelText]:
-    """Return the validation and test sets by name; of data=files those that are files of their own.
+    """Return the validation and test sets by name; of data=files those that are not drawn from its training text.
 
     Raises:
+        ConfigError: a set of `data.valid_datasets` or `data.test_datasets` does not exist.
         DataError, DownloadError: a file is missing or damaged.
     """
     from seq2seq.config.data import DataName
     from seq2seq.data.corpora.load import load_corpus
+    from seq2seq.data.corpora.named_sets import named_sets
     from seq2seq.data.reading import is_given, read_parallel
 
     if data.name is not DataName.files:
@@ -49,4 +45,7 @@ def held_out_sets(data: DataConfig) -> dict[str, ParallelText]:
         return {"valid": corpus.valid, **corpus.tests}
     parts = {name: getattr(data, name) for name in ("valid", "test")}
     pair = (data.src, data.tgt)
-    return {name: read_parallel(files, f"data.{name}", pair) for name, files in parts.items() if is_given(files)}
+    given = {name: read_parallel(files, f"data.{name}", pair) for name, files in parts.items() if is_given(files)}
+    for key in ("valid_datasets", "test_datasets"):
+        given |= named_sets(getattr(data, key), data, f"data.{key}")
+    return given

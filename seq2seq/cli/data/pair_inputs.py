@@ -13,14 +13,16 @@ from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
+    from seq2seq.config.schema import Config
 
 
-def add_pair_inputs(parser: CommandParser, default: str | None = None) -> None:
+def add_pair_inputs(parser: CommandParser, default: str | None = None, tgt_lang: str = "") -> None:
     """Add the positional arguments, and the options that choose columns.
 
     Args:
         parser: of the command.
         default: what is read without inputs, for the help; None: at least one input is needed.
+        tgt_lang: what else --tgt-lang means, for the help.
     """
     parser.add_argument(
         "inputs",
@@ -39,15 +41,21 @@ def add_pair_inputs(parser: CommandParser, default: str | None = None) -> None:
             help=f"{name} column: its name, its place (from 1), or a dotted path in JSON and Parquet (default: the "
             f"column named by --{side}-lang, or {side}, or {name}; in CSV and TSV else the {place})",
         )
+        also = f"; {tgt_lang}" if tgt_lang and side == "tgt" else ""
         columns.add_argument(
             f"--{side}-lang",
             metavar="CODE",
-            help=f"{name} language: needed for TMX and by checks of script and language, and a usual name of columns",
+            help=f"{name} language: needed for TMX and by checks of script and language, and a usual name of columns"
+            + also,
         )
 
 
-def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def pairs(args: argparse.Namespace, *, tgt_lang_alone: bool = False) -> Iterator[tuple[str, str]]:
     """Return an iterator over the sentence pairs of the inputs, as they are in the files, which it reads bit by bit.
+
+    Args:
+        args: the command line.
+        tgt_lang_alone: --tgt-lang has a meaning of its own; without --src-lang it says nothing about the files.
 
     Raises:
         ConfigError: files and overrides are mixed, too many files, options without their partner, or an invalid
@@ -63,7 +71,7 @@ def pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     files = [text for text in args.inputs if not is_override(text)]
     if overrides and files:
         raise ConfigError(f"{files[0]}, {overrides[0]}: give either files or overrides")
-    if (args.src_lang is None) != (args.tgt_lang is None):
+    if (args.src_lang is None) != (args.tgt_lang is None) and not (tgt_lang_alone and args.tgt_lang):
         raise ConfigError("give both of --src-lang and --tgt-lang, or neither")
     languages = None if args.src_lang is None else (args.src_lang, args.tgt_lang)
     columns = Columns(args.src_column, args.tgt_column, languages)
@@ -87,8 +95,15 @@ def is_override(text: str) -> bool:
     return "=" in text and not os.path.lexists(text)
 
 
-def data_config(overrides: Sequence[str]) -> DataConfig:
-    """Return the data config of a command line.
+def input_files(args: argparse.Namespace, data: DataConfig | None) -> list[str]:
+    """Return every file that the inputs name; `data` is the config that overrides describe."""
+    from seq2seq.cli.output_file import data_files
+
+    return [*args.inputs] if data is None else data_files(data)
+
+
+def run_config(overrides: Sequence[str]) -> Config:
+    """Return the config of a command line.
 
     Raises:
         ConfigError: an invalid override.
@@ -97,7 +112,12 @@ def data_config(overrides: Sequence[str]) -> DataConfig:
     from seq2seq.cli.override_paths import full_paths
     from seq2seq.config.loading import to_config
 
-    return to_config(composed(full_paths(overrides))).data
+    return to_config(composed(full_paths(overrides)))
+
+
+def data_config(overrides: Sequence[str]) -> DataConfig:
+    """Return the data config of a command line; raises as `run_config`."""
+    return run_config(overrides).data
 
 
 def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:

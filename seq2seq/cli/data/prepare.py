@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.cli.data.pair_inputs import run_config
 from seq2seq.cli.process_options import CommandParser
 
 if TYPE_CHECKING:
@@ -41,12 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
 
 def main(args: argparse.Namespace) -> int | None:
     """Do the work; raises as `exit_status.run` expects."""
-    from seq2seq.cli.hydra_errors import composed
-    from seq2seq.config.loading import to_config
-
     logging.basicConfig(format="%(message)s")
     logging.getLogger("seq2seq").setLevel(logging.INFO)
-    result = prepared(to_config(composed(args.overrides)))
+    result = prepared(run_config(args.overrides))
     if args.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
@@ -58,22 +56,17 @@ def main(args: argparse.Namespace) -> int | None:
 def prepared(config: Config) -> dict[str, Any]:
     """Prepare the data of a run and return what was prepared; raises as `train`."""
     from seq2seq.config.data import MAIN
-    from seq2seq.data.augmentation import vocabulary_text
     from seq2seq.data.corpora.load import load_corpus
-    from seq2seq.data.download import cache_dir
-    from seq2seq.data.tokenizer import Tokenizer
-    from seq2seq.data.vocabulary_size import resolve_size
+    from seq2seq.data.new_tokenizer import new_tokenizer
     from seq2seq.training.fine_tuning import load_pretrained
 
     seconds: dict[str, float] = {}
-    cache = cache_dir(config.data.cache_dir)
     with _timed(seconds, "text"):
         corpus = load_corpus(config.data)
     with _timed(seconds, "vocabulary"):
         tokenizer = load_pretrained(config, None).tokenizer
         if tokenizer is None:
-            text = vocabulary_text(corpus.vocabulary_text(), config.data.augment)
-            tokenizer = Tokenizer.train(text, resolve_size(text, config.data.vocabulary, cache), cache)
+            tokenizer, _ = new_tokenizer(corpus, config.data)
     with _timed(seconds, "encoding"):
         corpora = {
             name: _encoded(part, config.data.corpora()[name], config.training.batch_tokens, tokenizer)

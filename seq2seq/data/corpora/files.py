@@ -19,8 +19,10 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data.cached_folders import cached_folder
 from seq2seq.data.cleaning import cleaned
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir, sha256
+from seq2seq.data.download import cache_dir
+from seq2seq.data.file_digest import sha256
 from seq2seq.data.filters.presets import PRESETS
+from seq2seq.data.filters.registry import complete_spec
 from seq2seq.data.formats.paths import expand
 from seq2seq.data.reading import is_given, read_pairs, read_parallel
 from seq2seq.data.splitting import held_out_rows
@@ -78,8 +80,15 @@ def _stored(config: DataConfig, key: str, sizes: dict[str, int]) -> dict[str, Pa
     paths = [Path(path).expanduser() for name, value in values.items() for path in expand(value, f"{key}.train.{name}")]
     if not all(path.is_file() for path in paths):
         return temporary_text(cache, lambda folder: _write(config, key, sizes, folder), names)
+    before = _states(paths)
     folder = cache / _key(config, sizes, paths)
-    if not cached_folder(folder, lambda temporary: _write(config, key, sizes, temporary), "the text is read again"):
+
+    def write(temporary: Path) -> None:
+        _write(config, key, sizes, temporary)
+        if changed := [str(path) for path, old, new in zip(paths, before, _states(paths), strict=True) if old != new]:
+            raise DataError(f"{changed[0]} changed while it was read: start again when it is complete")
+
+    if not cached_folder(folder, write, "the text is read again"):
         for level, message in json.loads((folder / MESSAGES_NAME).read_text(encoding="utf-8")):
             log.log(level, "%s", message)
     return {name: open_text(folder, name) for name in names}
@@ -101,10 +110,23 @@ def _write(config: DataConfig, key: str, sizes: dict[str, int], folder: Path) ->
     (folder / MESSAGES_NAME).write_text(json.dumps(messages), encoding="utf-8")
 
 
+def _states(paths: list[Path]) -> list[tuple[int, int] | None]:
+    """Return size and time of the last change of each file; None of one that is gone."""
+    states: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            state = path.stat()
+            states.append((state.st_size, state.st_mtime_ns))
+        except OSError:
+            states.append(None)
+    return states
+
+
 def _key(config: DataConfig, sizes: dict[str, int], paths: list[Path]) -> str:
     """Return the name of the folder of the text: a hash of the content of the files and of what changes the text."""
     files = {name: value for name, value in asdict(config.train).items() if name not in FILE_KEYS}
-    settings = [FORMAT, config.src, config.tgt, str(config.clean), PRESETS[str(config.clean)], sizes, files]
+    filters = [complete_spec(spec) for spec in PRESETS[str(config.clean)]]
+    settings = [FORMAT, config.src, config.tgt, str(config.clean), filters, sizes, files]
     kinds = [bool(getattr(config.train, name)) for name in FILE_KEYS]
     try:
         contents = [sha256(path) for path in paths]

@@ -9,6 +9,7 @@ from seq2seq.config.data import MAIN, DataConfig, DataName
 from seq2seq.config.mix import corpus_key
 from seq2seq.data.corpora import files
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.language_codes import base_code
 from seq2seq.data.splitting import remove_overlap
 from seq2seq.errors import ConfigError
 
@@ -67,11 +68,13 @@ def _load(own: DataConfig, key: str, load: Callable[[DataConfig], Corpus]) -> Co
 def _known(settings: dict[str, DataConfig], held_out: dict[str, list[ParallelText]], name: str) -> ParallelText:
     """Return the sentences of the sets that the other corpora hold out, in the languages of corpus `name`."""
     sides = [
-        (language, lines)
+        (base_code(language), lines)
         for other, texts in held_out.items()
         if other != name
         for text in texts
         for language, lines in ((settings[other].src, text.src), (settings[other].tgt, text.tgt))
     ]
     own = settings[name].src, settings[name].tgt
-    return ParallelText(*([line for language, lines in sides if language == side for line in lines] for side in own))
+    return ParallelText(
+        *([line for language, lines in sides if language == base_code(side) for line in lines] for side in own)
+    )

@@ -12,7 +12,8 @@ from seq2seq.config.data import DataConfig
 from seq2seq.data.archives import root_folder
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir, fetch_files, sha256
+from seq2seq.data.download import cache_dir, fetch_files
+from seq2seq.data.file_digest import sha256
 from seq2seq.data.reading import read_pair
 from seq2seq.errors import ConfigError, DataError
 

@@ -20,9 +20,11 @@ class Filter(abc.ABC):
 
     Attributes:
         finding: what is wrong with a pair that the filter drops or changes, as reports and logs say it.
+        package: distribution that decides in its place; empty: none.
     """
 
     finding: ClassVar[str]
+    package: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __call__(self, pair: Pair) -> Pair | None:

@@ -84,6 +84,7 @@ class Mojibake(Filter):
     """
 
     finding: ClassVar[str] = "wrongly decoded characters"
+    package: ClassVar[str] = "ftfy"
     action: Action = field(Action.fix, "fix or drop")
 
     def __post_init__(self) -> None:

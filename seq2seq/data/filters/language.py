@@ -11,6 +11,7 @@ import numpy as np
 from seq2seq.config.field import field
 from seq2seq.data.corpus import Pair
 from seq2seq.data.filters.base import Filter, UnknownLanguageError
+from seq2seq.data.language_codes import base_code
 from seq2seq.data.scripts import BEYOND_LATIN, expected_scripts, letter_counts
 from seq2seq.errors import ConfigError
 
@@ -59,6 +60,7 @@ class LangId(Filter):
     """
 
     finding: ClassVar[str] = "another language"
+    package: ClassVar[str] = "py3langid"
     min: float = field(0.05, "probability of the expected language", at_least=0, at_most=1)
     characters: int = field(20, "characters that a side must have to be judged", at_least=1, at_most=100_000)
     src: str = field("", "language code of the source")
@@ -78,12 +80,6 @@ class LangId(Filter):
             if len(line) >= self.characters and language_probability(line, code) < self.min:
                 return None
         return pair
-
-
-def base_code(language: str) -> str:
-    """Return the code without region and script (pt_BR, zh-Hant), as py3langid names the language."""
-    code = language.replace("_", "-").split("-")[0].lower()
-    return {"nb": "no", "iw": "he", "in": "id", "cmn": "zh"}.get(code, code)
 
 
 def language_probability(line: str, code: str) -> float:

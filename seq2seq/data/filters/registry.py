@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from importlib import metadata
 from typing import Any
 
 from seq2seq.config.field import Choice, check_ranges
@@ -81,6 +82,19 @@ def make_filter(spec: str, languages: tuple[str, str] = ("", "")) -> Filter:
 def parameters(kind: type[Filter]) -> dict[str, dataclasses.Field[Any]]:
     """Return the fields of a filter that a spec may set."""
     return {field.name: field for field in dataclasses.fields(kind)}
+
+
+def complete_spec(spec: str) -> str:
+    """Return a spec with all that decides what the filter does: defaults that it leaves out, version of the package."""
+    kind, fields = FILTERS[name_of(spec)], parameters(FILTERS[name_of(spec)])
+    defaults = ",".join(f"{key}={field.default}" for key, field in fields.items())
+    if not kind.package:
+        return f"{spec} ({defaults})"
+    try:
+        version = metadata.version(kind.package)
+    except metadata.PackageNotFoundError:
+        version = "none"
+    return f"{spec} ({defaults}; {kind.package} {version})"
 
 
 def described(name: str) -> str:

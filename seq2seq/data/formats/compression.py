@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from seq2seq.errors import DataError
 
+ENDINGS = (".gz", ".xz", ".bz2", ".zst")
 CHUNK = 1 << 16  # bytes read, and at most decompressed, at once
 ZSTD_CHUNK = 1 << 12
 """Compressed bytes given to zstd at once: its decoder returns all they stand for, at most 32,768 times as many."""

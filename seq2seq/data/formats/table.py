@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2seq.data.formats.columns import Columns
+from seq2seq.data.formats.compression import ENDINGS
 from seq2seq.data.formats.delimited import csv_delimiter, csv_pairs, tsv_pairs
 from seq2seq.data.formats.json_lines import is_json_object, json_pairs
 from seq2seq.data.formats.parquet import parquet_pairs
@@ -19,7 +20,6 @@ HEAD_BYTES = 1 << 20  # of the first line that are looked at
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".tmx": "tmx", ".xml": "tmx"} | dict.fromkeys(
     (".jsonl", ".ndjson", ".json"), "json"
 )
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 
 def table_pairs(file: str | Path | int, name: str, columns: Columns) -> Iterator[tuple[str, str]]:
@@ -93,4 +93,4 @@ def _is_surely_csv(line: str, delimiter: str, columns: Columns) -> bool:
 
 def _ending(name: str) -> str:
     path = Path(name.lower())
-    return KINDS.get((path.with_suffix("") if path.suffix in COMPRESSED else path).suffix, "")
+    return KINDS.get((path.with_suffix("") if path.suffix in ENDINGS else path).suffix, "")
