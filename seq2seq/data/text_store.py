@@ -11,7 +11,7 @@ import json
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -57,6 +57,7 @@ class _File:
     offsets: tuple[int, ...]  # of every BLOCK_LINES-th line, and the end
     digest: str
     owner: _Folder | None = None  # of a temporary file
+    block_lines: int = field(default_factory=lambda: BLOCK_LINES)  # here, so that another process has the same
 
     def read(self, first: int, last: int) -> list[str]:
         """Return the lines of blocks `first` to `last` - 1."""
@@ -105,7 +106,7 @@ class StoredLines(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         """Return one line, a view of neighbouring lines, or a list of lines that are not neighbours."""
         if isinstance(index, int):
-            block, line = divmod(self._view[index], BLOCK_LINES)
+            block, line = divmod(self._view[index], self._file.block_lines)
             return self._file.read(block, block + 1)[line]
         view = self._view[index]
         if view.step == 1:
@@ -113,10 +114,10 @@ class StoredLines(Sequence[str]):
         return list(islice(self, *index.indices(len(self)))) if view.step > 0 else list(self)[index]
 
     def __iter__(self) -> Iterator[str]:
-        start, stop = self._view.start, self._view.stop
-        for first in range(start - start % BLOCK_LINES, stop, READ_BLOCKS * BLOCK_LINES):
-            last = min(first + READ_BLOCKS * BLOCK_LINES, stop)
-            lines = self._file.read(first // BLOCK_LINES, -(-last // BLOCK_LINES))
+        start, stop, block = self._view.start, self._view.stop, self._file.block_lines
+        for first in range(start - start % block, stop, READ_BLOCKS * block):
+            last = min(first + READ_BLOCKS * block, stop)
+            lines = self._file.read(first // block, -(-last // block))
             yield from lines[max(0, start - first) : last - first]
 
     def __eq__(self, other: object) -> bool:

@@ -387,7 +387,10 @@ def test_a_process_without_an_answer_is_an_error(code: str) -> None:
 
 
 @pytest.mark.slow
-def test_processes_write_what_one_writes(tmp_path: Path, tokenizer: Tokenizer, stored: ParallelText) -> None:
+def test_processes_write_what_one_writes(
+    tmp_path: Path, tokenizer: Tokenizer, stored: ParallelText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "CHUNK_PAIRS", 2_000)  # as in the other processes
     jobs = [
         ShardJob(text, PairEncoder(tokenizer, SamplingConfig(src=0.3), (1, 2)), None, tmp_path / name)
         for name, text in (("two", stored), ("one", TEXT))

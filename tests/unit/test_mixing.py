@@ -63,7 +63,7 @@ def test_epochs_use_up_a_corpus_before_they_repeat_it() -> None:
 
 
 def test_target_tokens_are_counted_by_corpus(tmp_path: Path) -> None:
-    data = epoch_data(config(tmp_path, {"web": MixConfig(weight=2)}))
+    data = epoch_data(config(tmp_path, {"web": MixConfig(weight=2.0)}))
     _, batches = data(0, 0)
     for batch in batches:
         assert sum(batch.corpus_tokens.values()) == int((batch.tgt_out != PAD_ID).sum())
