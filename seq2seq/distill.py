@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.cli.data.named_corpus import named_data
-from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, is_override, pairs
+from seq2seq.cli.data.overrides import is_override
+from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs
 from seq2seq.cli.model_corpus import corpus_config

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from seq2seq import backtranslate, distill
-from seq2seq.cli.data.pair_inputs import data_config
+from seq2seq.cli.data.overrides import data_config
 from seq2seq.config.data import DataName, FilesConfig, MixConfig
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText

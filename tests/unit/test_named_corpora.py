@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local_server import Reply, Site, serving
-from seq2seq.cli.data.named_corpus import held_out_sets
+from seq2seq.cli.data.named_corpus import NamedCorpus
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.loading import compose_config, to_config
 from seq2seq.data import archives, corpus_index, download
@@ -162,7 +162,9 @@ def test_named_sets_are_held_out_of_text_files(site: Site, tmp_path: Path) -> No
     site.pages["http://data.statmt.org/wmt20/translation-task/dev.tgz"] = [Reply(tarred(members))]
     for key in ("valid_datasets", "test_datasets"):
         data = DataConfig(name=DataName.files, src="en", tgt="de", cache_dir=str(tmp_path), **{key: [name]})
-        assert {found: list(text) for found, text in held_out_sets(data).items()} == {name: [("a", "c"), ("b", "d")]}
+        assert {found: list(text) for found, text in NamedCorpus(data).held_out_sets().items()} == {
+            name: [("a", "c"), ("b", "d")]
+        }
 
 
 def test_files_in_a_folder_need_no_network(tmp_path: Path) -> None:

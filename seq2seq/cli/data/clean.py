@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.data.named_corpus import languages, named_data
+from seq2seq.cli.data.named_corpus import NamedCorpus, languages, named_data
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.visible import visible
 from seq2seq.cli.data.watched import watched
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> int | None:
     base = [] if args.filter and not args.preset else preset(args.preset or "light")
     specs = combined(base, args.filter, args.without)
     filters = pipeline(specs, languages(args, data), required=args.filter, examples=args.examples)
-    text = watched(pairs(args), args)
+    text = watched(pairs(args, None if data is None else NamedCorpus(data)), args)
     rewritten = write_texts([*named.values()], lambda files: _filter(text, filters, files, len(outputs)))
     if args.json:
         sys.stdout.write(json.dumps(report(filters) | {"rewritten": rewritten}) + "\n")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.data.named_corpus import held_out_sets, languages, named_data
+from seq2seq.cli.data.named_corpus import NamedCorpus, languages, named_data
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.visible import visible
 from seq2seq.cli.data.watched import watched
@@ -94,6 +94,7 @@ def main(args: argparse.Namespace) -> int | None:
 
     notes: list[str] = []
     data = named_data(args)
+    corpus = None if data is None else NamedCorpus(data)
     if args.html:
         check_output(args.html, [*input_files(args, data), *args.against, *filter(None, [args.model])], option="--html")
     src, tgt = languages(args, data)
@@ -106,10 +107,10 @@ def main(args: argparse.Namespace) -> int | None:
         filters["vocabulary"] = unwritable
     inspection = Inspection(filters, args.examples, args.lang_id, lang_id)
     held_out: dict[str, Iterable[str]] = {name: _sentences(name) for name in args.against}
-    if data is not None:
-        held_out |= {f"data: {name}": [*text.src, *text.tgt] for name, text in held_out_sets(data).items()}
+    if corpus is not None:
+        held_out |= {f"data: {name}": [*text.src, *text.tgt] for name, text in corpus.held_out_sets().items()}
     leaks = LeakCheck(held_out, args.examples)
-    for number, pair in enumerate(watched(pairs(args), args), start=1):
+    for number, pair in enumerate(watched(pairs(args, corpus), args), start=1):
         inspection.add(pair)
         leaks.add(number, pair)
     inspection.finish()

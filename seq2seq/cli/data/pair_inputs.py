@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from seq2seq.cli.data.named_corpus import NamedCorpus
+from seq2seq.cli.data.overrides import data_config, is_override
 from seq2seq.cli.process_options import CommandParser
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
-    from seq2seq.config.schema import Config
 
 
 def add_pair_inputs(parser: CommandParser, default: str | None = None, tgt_lang: str = "") -> None:
@@ -50,11 +49,14 @@ def add_pair_inputs(parser: CommandParser, default: str | None = None, tgt_lang:
         )
 
 
-def pairs(args: argparse.Namespace, *, tgt_lang_alone: bool = False) -> Iterator[tuple[str, str]]:
+def pairs(
+    args: argparse.Namespace, corpus: NamedCorpus | None = None, *, tgt_lang_alone: bool = False
+) -> Iterator[tuple[str, str]]:
     """Return an iterator over the sentence pairs of the inputs, as they are in the files, which it reads bit by bit.
 
     Args:
         args: the command line.
+        corpus: that of the overrides, if it is known already.
         tgt_lang_alone: --tgt-lang has a meaning of its own; without --src-lang it says nothing about the files.
 
     Raises:
@@ -78,7 +80,7 @@ def pairs(args: argparse.Namespace, *, tgt_lang_alone: bool = False) -> Iterator
     if overrides:
         if columns.given or languages:
             raise ConfigError(f"{overrides[0]}: with overrides, give columns and languages as overrides, too")
-        return _corpus(overrides)
+        return (corpus or NamedCorpus(data_config(overrides))).pairs()
     if len(files) > 2:
         raise ConfigError(f"{len(files)} files: give two line-aligned files, or one file of columns")
     if files == ["-"]:
@@ -90,42 +92,8 @@ def pairs(args: argparse.Namespace, *, tgt_lang_alone: bool = False) -> Iterator
     return read_pairs(names, "FILE", languages, columns.options)
 
 
-def is_override(text: str) -> bool:
-    """Return True for KEY=VALUE; a file may have such a name, too."""
-    return "=" in text and not os.path.lexists(text)
-
-
 def input_files(args: argparse.Namespace, data: DataConfig | None) -> list[str]:
     """Return every file that the inputs name; `data` is the config that overrides describe."""
     from seq2seq.cli.output_file import data_files
 
     return [*args.inputs] if data is None else data_files(data)
-
-
-def run_config(overrides: Sequence[str]) -> Config:
-    """Return the config of a command line.
-
-    Raises:
-        ConfigError: an invalid override.
-    """
-    from seq2seq.cli.hydra_errors import composed
-    from seq2seq.cli.override_paths import full_paths
-    from seq2seq.config.loading import to_config
-
-    return to_config(composed(full_paths(overrides)))
-
-
-def data_config(overrides: Sequence[str]) -> DataConfig:
-    """Return the data config of a command line; raises as `run_config`."""
-    return run_config(overrides).data
-
-
-def _corpus(overrides: list[str]) -> Iterator[tuple[str, str]]:
-    from seq2seq.config.data import DataName
-    from seq2seq.data.corpora.load import load_corpus
-    from seq2seq.data.reading import read_pairs
-
-    data = data_config(overrides)
-    if data.name is DataName.files:  # all of the text, which may be larger than memory
-        return itertools.islice(read_pairs(data.train, "data.train", (data.src, data.tgt)), data.train_pairs)
-    return iter(load_corpus(data).train)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.data.pair_inputs import run_config
+from seq2seq.cli.data.overrides import run_config
 from seq2seq.cli.process_options import CommandParser
 
 if TYPE_CHECKING:

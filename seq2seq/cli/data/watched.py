@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 
-from seq2seq.cli.data.pair_inputs import is_override
+from seq2seq.cli.data.overrides import is_override
 from seq2seq.cli.progress import progress
 
 ADVANCED = 1000  # pairs between two updates
