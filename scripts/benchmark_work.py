@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.atomic_files import new_folder
-from seq2seq.config.data import FilesConfig, TokenizerConfig
 from seq2seq.config.model import DropoutConfig, ModelConfig
+from seq2seq.config.text_files import FilesConfig
+from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.grammar import splits
 from seq2seq.data.corpus import ParallelText

@@ -22,10 +22,11 @@ from seq2seq.cli.output_file import check_not_input, data_files
 from seq2seq.cli.override_paths import full_paths
 from seq2seq.cli.resume import RunContext, prepare_run, relative_path
 from seq2seq.cli.signals import stop_on_signal
-from seq2seq.config.data import AUTO, MAIN, DataConfig
+from seq2seq.config.data import MAIN, DataConfig
 from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import AUTO
 from seq2seq.data.batching import fixed_batches
 from seq2seq.data.binarised import prepare
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
@@ -179,12 +180,7 @@ def run_training(
     group.check_same(tokenizer.fingerprint, "tokenizer")
     group.check_same(texts, "corpus")
     group.check_same(str(dtype), "precision (set training.precision)")
-    counts = network.parameter_counts()
-    log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
-    problem = kernels_problem(device)
-    kernels = f"{problem} (up to 1.5 times slower), " if problem else ""
-    log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, run.folder)
-
+    log_start(network, device, dtype, run.folder)
     with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:
         callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
@@ -199,6 +195,15 @@ def run_training(
         with stop_on_signal(trainer):
             trainer.fit()
         return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
+
+
+def log_start(network: Seq2Seq, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
+    """Log the size of the network and where it is trained."""
+    counts = network.parameter_counts()
+    log.info("%s parameters: %s", f"{sum(counts.values()):,}", ", ".join(f"{k} {v:,}" for k, v in counts.items()))
+    problem = kernels_problem(device)
+    kernels = f"{problem} (up to 1.5 times slower), " if problem else ""
+    log.info("device %s, precision %s, %srun folder %s", device, str(dtype).removeprefix("torch."), kernels, folder)
 
 
 def check_run_files(folder: Path, config: Config) -> None:

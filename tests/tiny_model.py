@@ -35,8 +35,9 @@ def make_network(vocab: int, seed: int = 1, layers: int = 1, attention: Attentio
 
 def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     """Return a random network with a tokenizer of single characters, and of bytes with `byte_fallback`."""
-    from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
+    from seq2seq.config.data import DataConfig
     from seq2seq.config.schema import Config
+    from seq2seq.config.tokenizer import PieceType, TokenizerConfig
     from seq2seq.config.training import TrainingConfig
     from seq2seq.data.corpus import ParallelText
     from seq2seq.data.tokenizer import Tokenizer

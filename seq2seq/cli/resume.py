@@ -10,11 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from seq2seq.config.data import AUTO
 from seq2seq.config.field import Effect, effects
 from seq2seq.config.literal import quoted
 from seq2seq.config.loading import OLDER, absolute_paths, from_yaml, named_keys, to_config
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import AUTO
 from seq2seq.errors import ConfigError
 from seq2seq.experiments.sweep_points import task_overrides
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME

@@ -1,4 +1,4 @@
-"""Schema of the data settings: corpus, checks, tokenizer, subword sampling."""
+"""Schema of the data settings: corpora and their mix, held-out sets, filters."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from omegaconf import MISSING
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.field import MAX_COUNT, Choice, Effect, field
+from seq2seq.config.text_files import ColumnsConfig, FilesConfig, SplitsConfig
+from seq2seq.config.tokenizer import SamplingConfig, TokenizerConfig
 from seq2seq.errors import ConfigError
 
 MAIN = "main"
 """Name of the main corpus among those of a mix."""
-
-
-AUTO = "auto"
-PARTS = ("train", "valid", "test")
-"""Keys of the texts of `data=files`."""
 
 
 class DataName(Choice):
@@ -36,15 +33,6 @@ class DataName(Choice):
     huggingface = "huggingface"
 
 
-class PieceType(Choice):
-    """SentencePiece's segmentation model (unigram: Kudo 2018; bpe: Sennrich et al. 2016)."""
-
-    unigram = "unigram"
-    bpe = "bpe"
-    char = "char"
-    word = "word"
-
-
 class Clean(Choice):
     """Filters of the training text: `PRESETS` in data/filters/presets.py."""
 
@@ -52,16 +40,6 @@ class Clean(Choice):
     harmless = "harmless"
     light = "light"
     strict = "strict"
-
-
-class TextNormalization(Choice):
-    """SentencePiece's rules by which characters are replaced before text is segmented."""
-
-    identity = "identity"
-    nfkc = "nfkc"
-    nmt_nfkc = "nmt_nfkc"
-    nfkc_cf = "nfkc_cf"
-    nmt_nfkc_cf = "nmt_nfkc_cf"
 
 
 WEIGHT = (
@@ -81,140 +59,6 @@ class RobustnessName(Choice):
     title = "title"
     nopunct = "nopunct"
     typos = "typos"
-
-
-@dataclass
-class FilesConfig:
-    """One parallel text: line-aligned files, or files of columns.
-
-    The paths are of type Any because OmegaConf has no union of a string and a list; `config.paths.path_list` gives
-    the list.
-    """
-
-    src: Any = field(
-        None,
-        "source file, one sentence per line, plain or compressed (gz, xz, bz2, zst); several: a list, or a pattern "
-        "with * ? [ ], whose matches are sorted",
-        unit="path",
-    )
-    tgt: Any = field(
-        None, "target file, line-aligned with src; of several, each belongs to the src file at its place", unit="path"
-    )
-    tsv: Any = field(
-        None, "instead of src and tgt: source, tab, target in each line; further columns are ignored", unit="path"
-    )
-    table: Any = field(
-        None,
-        "instead of src and tgt: file of columns, CSV, TSV, JSON Lines, TMX or Parquet, recognised by its content",
-        unit="path",
-    )
-    src_column: str | None = field(
-        None,
-        "source column: name, place (from 1), dotted path in JSON and Parquet (translation.de), language in TMX; null: "
-        "language code data.src, translation.CODE, src or source, else the first",
-    )
-    tgt_column: str | None = field(None, "target column, as src_column; null: as there, else the second")
-
-
-@dataclass
-class SplitsConfig:
-    """Names of the splits of a dataset at the Hugging Face Hub or in a folder."""
-
-    train: str = field("train", "split of the training text; slices such as train[:10%] are possible")
-    valid: str | None = field(
-        None,
-        "split of the validation text; null: validation, valid, val or dev if there is one, else held out of train",
-    )
-    test: str | None = field(None, "split of the test text; null: test if there is one, else held out of train")
-
-
-@dataclass
-class ColumnsConfig:
-    """Names of the columns of a dataset at the Hugging Face Hub or in a folder."""
-
-    src: str | None = field(
-        None,
-        "source column, with dots for nested ones (translation.en); null: the code data.src, translation.CODE, src or "
-        "source",
-    )
-    tgt: str | None = field(None, "target column, as src")
-
-
-@dataclass
-class TokenizerConfig:
-    """SentencePiece model, trained on the training text unless a model file is given."""
-
-    type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe, char or word (words between spaces)")
-    vocab_size: int | str = field(
-        4000,
-        "pieces per vocabulary, special ids included; auto: by the number of training pairs, 1,000 × (pairs / "
-        "30,000)^0.7, stored as a number with the run",
-        unit="pieces",
-        at_least=8,
-        at_most=1_000_000,
-        word=AUTO,
-    )
-    joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
-    byte_fallback: bool = field(
-        True,
-        "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces); no effect with "
-        "type=word, where a word outside the vocabulary is unknown",
-    )
-    character_coverage: float = field(
-        0.9995, "share of character occurrences that the vocabulary covers", at_least=0.98, at_most=1.0
-    )
-    normalization: TextNormalization = field(
-        TextNormalization.identity,
-        "characters replaced in the text of both languages, and so in every translation: identity (none), nfkc (2 for "
-        "², ? for ？, 1⁄2 for ½), nmt_nfkc (also: a space for zero-width and unusual spaces, nothing for control "
-        "characters), nfkc_cf and nmt_nfkc_cf (also: lower case); a given model has its own rules",
-    )
-    normalization_rules: str | None = field(
-        None,
-        "your own replacements instead of normalization: SentencePiece's table of hexadecimal code points, source, "
-        "tab, target",
-        unit="path",
-    )
-    max_line_bytes: int = field(
-        65_536,
-        "training lines with more bytes are not used to learn the vocabulary; the log has their number",
-        unit="bytes",
-        at_least=1,
-        at_most=1_000_000,
-    )
-    max_training_bytes: int = field(
-        30_000_000,
-        "the vocabulary is learned from at most this much text of both sides, evenly spaced lines; learning a unigram "
-        "vocabulary takes about 30 times as much memory",
-        unit="bytes",
-        at_least=1_000_000,
-        at_most=1_000_000_000_000,
-    )
-    src_model: str | None = field(
-        None, "SentencePiece .model file for the source (both sides if joint) instead of training one", unit="path"
-    )
-    tgt_model: str | None = field(None, "SentencePiece .model file for the target; leave null if joint", unit="path")
-    user_symbols: list[str] = field(
-        list,
-        "texts that are one token each wherever they occur, which no segmentation splits, for example <url>; the tags "
-        "of corpora are added to them",
-    )
-
-
-@dataclass
-class SamplingConfig:
-    """Subword sampling: a new segmentation of the training text in every epoch, per side.
-
-    unigram: segmentations are drawn with p^alpha (Kudo 2018; 0.1 to 0.5, smaller varies more). bpe: alpha is the
-    probability of skipping a merge (BPE-dropout, Provilkov et al. 2020; 0.1).
-    """
-
-    src: float | None = field(
-        None, "alpha of the source side; null: always the best segmentation", at_least=0, at_most=1
-    )
-    tgt: float | None = field(
-        None, "alpha of the target side; null: always the best segmentation", at_least=0, at_most=1
-    )
 
 
 @dataclass

@@ -13,12 +13,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.config.data import PARTS, DataName, FilesConfig, MixConfig
+from seq2seq.config.data import DataName, MixConfig
 from seq2seq.config.error_messages import explain
 from seq2seq.config.field import NAME, Choice, schema_key, walk
 from seq2seq.config.literal import literal, quoted_tags
 from seq2seq.config.paths import path_list, user_path
 from seq2seq.config.schema import Config
+from seq2seq.config.text_files import PARTS, FilesConfig
 from seq2seq.errors import ConfigError, first_line
 
 OLDER = {

@@ -12,13 +12,15 @@ from typing import Any
 
 from seq2seq.config.augment import check_augment
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.data import PARTS, DataConfig, DataName, PieceType, TextNormalization
+from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.decode import DecodeConfig, check_decode
 from seq2seq.config.field import Effect, check_ranges, field
 from seq2seq.config.mix import check_mix, corpus_key
 from seq2seq.config.model import AttentionName, ModelConfig, TieName, check_model
 from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
+from seq2seq.config.text_files import PARTS
+from seq2seq.config.tokenizer import PieceType, TextNormalization
 from seq2seq.config.training import SamplingScheduleName, TrainingConfig, VocabularyName
 from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from seq2seq.config.data import DataConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig
+from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.augmentation import vocabulary_text
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.download import cache_dir

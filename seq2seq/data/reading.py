@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from seq2seq.config.data import FilesConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.formats.columns import Columns
 from seq2seq.data.formats.delimited import tsv_pairs

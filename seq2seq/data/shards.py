@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
-from seq2seq.config.data import SamplingConfig
+from seq2seq.config.tokenizer import SamplingConfig
 from seq2seq.data.cached_folders import write_folder, write_temporary_folder
 from seq2seq.data.corpus import SIDES, ParallelText
 from seq2seq.data.ragged import RaggedIds

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from seq2seq.config.data import TokenizerConfig
+from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS, UNK_ID
 from seq2seq.data.subword_sampling import Sampler

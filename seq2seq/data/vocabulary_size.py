@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seq2seq.config.data import AUTO, PieceType, TokenizerConfig
+from seq2seq.config.tokenizer import AUTO, PieceType, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.vocabulary_training import VocabularySizeError, train_model
 

@@ -16,7 +16,7 @@ from typing import Any
 import sentencepiece
 
 from seq2seq.atomic_files import new_folder
-from seq2seq.config.data import PieceType, TokenizerConfig
+from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.data.corpus import text_bytes
 from seq2seq.data.normalization_rules import read_rules
 from seq2seq.data.special_ids import SPECIAL_IDS

@@ -15,7 +15,7 @@ import torch
 
 from hydra_cli import Launched, Launcher
 from run_folder import environment
-from seq2seq.config.data import TextNormalization
+from seq2seq.config.tokenizer import TextNormalization
 from seq2seq.storage.run_folder import LAST_NAME
 from seq2seq.train import run_training
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config.data import DataConfig, DataName, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.batch import Batch, make_batch, pad
 from seq2seq.data.batching import batch_order, batches, costliest, fixed_batches
 from seq2seq.data.binarised import PairedIds, prepare

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from scaling import scaled
-from seq2seq.config.data import FilesConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.reading import read_pairs
 
 Pairs = list[tuple[str, str]]

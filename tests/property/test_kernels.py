@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from covering import covering_set, name_of
 from scaling import scaled
-from seq2seq.config.data import DataConfig, DataName, PieceType, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig, TieName
+from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.corpora import multi30k

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from seq2seq.config.augment import AugmentConfig, AugmentPreset, check_augment
-from seq2seq.config.data import DataConfig, SamplingConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig
+from seq2seq.config.tokenizer import SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data import shards
 from seq2seq.data.augmentation import Augmenter, vocabulary_text

@@ -14,7 +14,8 @@ import pytest
 
 from seq2seq import backtranslate, distill
 from seq2seq.cli.data.overrides import data_config
-from seq2seq.config.data import DataName, FilesConfig, MixConfig
+from seq2seq.config.data import DataName, MixConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seq2seq.atomic_files import new_folder
-from seq2seq.config.data import TextNormalization, TokenizerConfig
+from seq2seq.config.tokenizer import TextNormalization, TokenizerConfig
 from seq2seq.data import shards
 from seq2seq.data.binarised import prepare
 from seq2seq.data.cached_folders import CHECKSUMS_NAME

@@ -15,11 +15,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from hydra_cli import Launcher
-from seq2seq.config.data import DataConfig, DataName, TextNormalization
+from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.error_messages import nearest_key
 from seq2seq.config.field import Effect, effects, is_group, walk
 from seq2seq.config.loading import config_dir, to_config, to_dict, to_yaml, with_known_paths
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import TextNormalization
 from seq2seq.config.training import PrecisionName, TrainingConfig
 from seq2seq.errors import ConfigError
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq.config.data import DataConfig, PieceType, SamplingConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig
 from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import PieceType, SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data import shards
 from seq2seq.data.batch import Batch

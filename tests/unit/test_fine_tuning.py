@@ -14,7 +14,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from seq2seq.config.data import DataConfig, DataName, FilesConfig, MixConfig, PieceType, SplitsConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName, MixConfig
 from seq2seq.config.model import (
     AttentionName,
     CellName,
@@ -25,6 +25,8 @@ from seq2seq.config.model import (
     TieName,
 )
 from seq2seq.config.schema import Config
+from seq2seq.config.text_files import FilesConfig, SplitsConfig
+from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig, VocabularyName
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import ParallelText

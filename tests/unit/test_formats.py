@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from seq2seq.config.data import FilesConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.reading import read_pairs
 from seq2seq.data.text_file import MAX_LINE_BYTES
 from seq2seq.errors import ConfigError, DataError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config.data import ColumnsConfig, DataConfig, DataName, SplitsConfig
+from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.text_files import ColumnsConfig, SplitsConfig
 from seq2seq.data.corpora.load import load_corpus, load_tests
 from seq2seq.errors import ConfigError, DataError
 

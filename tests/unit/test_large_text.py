@@ -21,7 +21,9 @@ import pytest
 from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
-from seq2seq.config.data import DataConfig, DataName, FilesConfig, SamplingConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.text_files import FilesConfig
+from seq2seq.config.tokenizer import SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data import augmentation, batching, binarised, shards, splitting, text_store
 from seq2seq.data.augmentation import Augmenter

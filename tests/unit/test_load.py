@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config.data import DataConfig, DataName, FilesConfig
+from seq2seq.config.data import DataConfig, DataName
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data import archives
 from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpora.load import load_corpus, load_tests

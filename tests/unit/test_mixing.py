@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seq2seq.config.data import DataConfig, DataName, FilesConfig, MixConfig, PieceType, SamplingConfig, TokenizerConfig
+from seq2seq.config.data import DataConfig, DataName, MixConfig
+from seq2seq.config.text_files import FilesConfig
+from seq2seq.config.tokenizer import PieceType, SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpora.load import load_corpus, load_tests

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from seq2seq.cli.line_reader import count_lines, lines_of
-from seq2seq.config.data import FilesConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.cleaning import clean
 from seq2seq.data.reading import read_lines, read_parallel
 from seq2seq.data.text_file import text_lines

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.config.data import PieceType, TextNormalization, TokenizerConfig
+from seq2seq.config.tokenizer import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data import bpe_dropout, unigram_sampling
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.config.data import PieceType, TextNormalization, TokenizerConfig
+from seq2seq.config.tokenizer import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, SPECIAL_IDS, UNK_ID
 from seq2seq.data.tokenizer import Tokenizer

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from seq2seq.cli.signals import stop_on_signal
-from seq2seq.config.data import DataConfig, PieceType
+from seq2seq.config.data import DataConfig
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import PieceType
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.epoch_batches import EpochBatches

@@ -17,9 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config.data import PieceType, TokenizerConfig
 from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
+from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import ParallelText

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from seq2seq.config.data import AUTO, DataConfig, PieceType, TokenizerConfig
+from seq2seq.config.data import DataConfig
 from seq2seq.config.loading import to_config, to_dict
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import AUTO, PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer

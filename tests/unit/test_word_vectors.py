@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.config.data import DataConfig, PieceType, TokenizerConfig
+from seq2seq.config.data import DataConfig
 from seq2seq.config.model import ModelConfig, TieName
 from seq2seq.config.schema import Config
+from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer

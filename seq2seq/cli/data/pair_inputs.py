@@ -64,7 +64,7 @@ def pairs(
             override.
         DataError: a file is missing or damaged; maybe only when the iterator comes to it.
     """
-    from seq2seq.config.data import FilesConfig
+    from seq2seq.config.text_files import FilesConfig
     from seq2seq.data.formats.columns import Columns
     from seq2seq.data.formats.table import table_pairs
     from seq2seq.data.reading import read_pairs, with_text

@@ -14,7 +14,8 @@ from html import unescape
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from seq2seq.config.data import DataConfig, FilesConfig
+from seq2seq.config.data import DataConfig
+from seq2seq.config.text_files import FilesConfig
 from seq2seq.data import archives
 from seq2seq.data.corpora import files
 from seq2seq.data.corpus import Corpus, ParallelText
