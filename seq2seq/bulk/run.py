@@ -1,4 +1,4 @@
-"""`translate --engine ray`: find the blocks, skip those that are finished, translate the others."""
+"""`translate --engine ray`: find the blocks, skip those that are finished, translate what is left."""
 
 from __future__ import annotations
 

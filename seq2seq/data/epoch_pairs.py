@@ -51,7 +51,7 @@ def epoch_pairs(
 class SampledEpochs:
     """Edits and segments the training text for every epoch, as a function of (seed, epoch).
 
-    Without sampling only the edited lines are segmented: the ids of the others are those of the prepared text.
+    Without sampling only the edited lines are segmented: unedited lines keep the ids of the prepared text.
 
     The files are memory-mapped and deleted at once, so that the operating system frees the disk space when the pairs
     are no longer referenced or the process ends, even by a kill.

@@ -5,6 +5,7 @@ No code of a dataset is run: `datasets` 3 and later refuses scripts unless they 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ def _splits(config: DataConfig) -> list[str]:
     datasets = _library()
     if not _place(config):
         raise ConfigError("data=huggingface: set data.dataset=OWNER/NAME, or a folder of Parquet or JSON Lines")
-    with _Failure(config):
+    with _errors(config):
         splits = list(map(str, datasets.get_dataset_split_names(_place(config), config.subset)))
     for part in ("train", "valid", "test"):
         name = (getattr(config.splits, part) or "").split("[")[0]
@@ -73,7 +74,7 @@ def _rows(config: DataConfig, split: str) -> ParallelText:
     where = f"{_place(config)}, {split}"
     options = ("data.columns.src", "data.columns.tgt")
     columns = Columns(config.columns.src, config.columns.tgt, (config.src, config.tgt), options)
-    with _Failure(config):
+    with _errors(config):
         rows: Iterator[dict[str, Any]] = iter(_open(config, split))
         src = tgt = ""
         for number, row in enumerate(rows, start=1):
@@ -128,23 +129,19 @@ def _library() -> Any:
     return datasets
 
 
-class _Failure:
-    """A context in which every exception of `datasets`, whose classes have no common base, becomes one line."""
-
-    def __init__(self, config: DataConfig) -> None:
-        self._config = config
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, Seq2SeqError):
-            return
-        name = f"data.dataset={_place(self._config)}"
+@contextlib.contextmanager
+def _errors(config: DataConfig) -> Iterator[None]:
+    """Turn every exception of `datasets`, whose classes have no common base, into one line."""
+    try:
+        yield
+    except Seq2SeqError:
+        raise
+    except Exception as error:
+        name = f"data.dataset={_place(config)}"
         reason = first_line(error)
         if "BuilderConfig" in reason or "Config name is missing" in reason:
             found = " ".join(str(error).split())
-            raise ConfigError(f"data.subset={self._config.subset or 'null'}: {found[:400]}") from error
-        if os.path.isdir(_place(self._config)):
+            raise ConfigError(f"data.subset={config.subset or 'null'}: {found[:400]}") from error
+        if os.path.isdir(_place(config)):
             raise DataError(f"{name}: {reason}") from error
         raise DownloadError(f"could not load {name}: {reason}; {ALTERNATIVES}") from error
