@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 REJECTS = "--rejects"
 DESCRIPTION = """\
-Drop the pairs that a filter objects to, keep the order of the remaining pairs, and say how many pairs each filter removed. The
-filters are those of a preset, changed by --filter and --without; --list describes them.
+Drop the pairs that a filter objects to, keep the order of the remaining pairs, and say how many pairs each filter
+removed. The filters are those of a preset, changed by --filter and --without; --list describes them.
 """
 
 

@@ -14,7 +14,7 @@ from seq2seq.errors import DataError
 
 CHUNK = 1 << 16
 CODES = {"bpt", "ept", "it", "ph", "ut"}
-"""Inline elements whose text is markup of another program, not of the sentence; `hi` and `sub` hold text of the sentence."""
+"""Inline elements whose text is markup of another program; `hi` and `sub` hold text of the sentence."""
 log = logging.getLogger(__name__)
 
 
