@@ -105,7 +105,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Write the seconds of the block into `seconds`."""
     start = time.monotonic()
     yield
-    seconds[name] = round(time.monotonic() - start, 1)
+    seconds[name] = round(time.monotonic() - start, 3)
 
 
 @contextmanager
