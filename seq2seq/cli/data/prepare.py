@@ -17,6 +17,7 @@ from seq2seq.cli.process_options import CommandParser
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
     from seq2seq.config.schema import Config
+    from seq2seq.data.binarised import ShardWriter
     from seq2seq.data.corpus import Corpus
     from seq2seq.data.tokenizer import Tokenizer
 
@@ -95,9 +96,11 @@ def _encoded(
     max_length = None if data.augment.active else min(data.max_length, batch_tokens)
     if len(corpus.valid):
         prepare(corpus.valid, tokenizer, None, cache)
-    write = None
+    write: ShardWriter | None = None
     if engine == "ray":
-        from seq2seq.data.ray_shards import write_shards as write
+        from seq2seq.data import ray_shards
+
+        write = ray_shards.write_shards
     with _progress(len(corpus.train)) as progress:
         pairs = prepare(corpus.train, tokenizer, max_length, cache, progress, write)
     log_dropped(pairs, max_length)
