@@ -43,7 +43,7 @@ class Scores:
     ("l' homme"): for languages with many apostrophes the figures differ.
 
     Attributes:
-        exact_match: % of the hypotheses that equal a reference, compared in NFC with each run of white space as a space.
+        exact_match: % of the hypotheses that equal a reference, after NFC and with white space normalised.
         length_ratio: tokens of the hypotheses divided by those of the references, as BLEU counts them.
         perplexity: of the references under the model, EOS included; None if no model is known.
     """
@@ -109,7 +109,7 @@ def score(
 
 
 def exact_match(hypotheses: Sequence[str], *references: Sequence[str], ignore_case: bool = False) -> float:
-    """Return the percentage of hypotheses that equal one of their references, after NFC and with white space normalised.
+    """Return the percentage of hypotheses that equal a reference, after NFC and with white space normalised.
 
     Raises:
         DataError: the numbers of hypotheses and references differ or are 0.
