@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import logging
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.aligned_files import read_aligned
+from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
+from seq2seq.cli.evaluation.hypothesis_files import read_outputs
+from seq2seq.cli.evaluation.systems import NamedSystem, check_distinct, files_of, model_systems, output_systems
+from seq2seq.cli.evaluation.texts import MOSES, Evaluated, add_comet, check_groups, read_groups
+from seq2seq.cli.evaluation.translations import translate_all
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
@@ -21,18 +22,17 @@ from seq2seq.cli.process_options import (
     add_process_options,
     add_shortlist,
     add_tgt_lang,
-    load_translator,
     model_list,
     path_type,
+    whole_number,
 )
-from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
+from seq2seq.cli.search_options import add_search_options
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import RobustnessName
-from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.data.corpus import ParallelText
+    from seq2seq.evaluation.comparison import Comparison
     from seq2seq.evaluation.metrics import Scores
 
 DESCRIPTION = """\
@@ -41,10 +41,9 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL                     translate and score the test sets of the model's corpus
   %(prog)s MODEL --src F --ref F     translate and score your own test set
   %(prog)s --hyp F --ref F           score existing translations, by any program (-: standard input)
+  %(prog)s MODEL MODEL               compare systems with the first one: is the difference significant?
+  %(prog)s --hyp F --hyp F --ref F
 """
-WITH_MODEL = (*FIELDS, "weights", "shortlist", "tgt_lang", "device", "precision", "threads", "output", "robustness")
-OPTION = "--tokenize"
-WITH_CORPUS = ("data_root", "cache_dir")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,9 +58,19 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "model",
-        nargs="?",
-        metavar="MODEL",
-        help="model file or run folder; several, comma-separated, form an ensemble",
+        nargs="*",
+        type=path_type,
+        metavar="[NAME=]MODEL",
+        help="model file or run folder; several, comma-separated, form an ensemble; several, separated by spaces, are "
+        "compared with the first one",
+    )
+    made.add_argument(
+        "--runs",
+        action="append",
+        type=path_type,
+        metavar="NAME=RUN,RUN",
+        help="models of one configuration that differ in their seed: one system, with mean and standard deviation over "
+        "the runs; repeatable",
     )
     add_ensemble_weights(made)
     add_shortlist(made)
@@ -69,7 +78,12 @@ def parser() -> argparse.ArgumentParser:
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
-        "--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed; -: standard input"
+        "--hyp",
+        action="append",
+        type=path_type,
+        metavar="[NAME=]FILE",
+        help="score this file; no model is needed; -: standard input; repeatable: every system is compared with the "
+        "first; NAME=FILE,FILE: runs of one system",
     )
     text.add_argument(
         "--ref",
@@ -77,6 +91,23 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         metavar="FILE",
         help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
+    )
+    text.add_argument(
+        "--test-set",
+        metavar="NAME,NAME",
+        help="score a test set of sacreBLEU, such as wmt14, which is downloaded; with --hyp several are joined",
+    )
+    text.add_argument(
+        "--langpair",
+        metavar="SRC-TGT",
+        help="languages of --test-set, and of --hyp, whose BLEU tokenizer follows the target language (default: those "
+        "of the model)",
+    )
+    text.add_argument(
+        "--groups",
+        type=path_type,
+        metavar="FILE",
+        help="also score every group of sentences; FILE has the group of each sentence, for example its domain, a line",
     )
     text.add_argument(
         "--data-root",
@@ -94,15 +125,45 @@ def parser() -> argparse.ArgumentParser:
     )
     add_search_options(made)
     add_process_options(made)
+    tests = made.add_argument_group("significance (of differences from the first system)")
+    tests.add_argument(
+        "--confidence-intervals",
+        action="store_true",
+        help="print 95 %% confidence intervals of one system; of several systems they are always printed",
+    )
+    tests.add_argument(
+        "--bootstrap",
+        type=whole_number(100, 100_000),
+        metavar="N",
+        help="bootstrap resamples of intervals and paired tests, which --seed seeds, too [100 ≤ N ≤ 100000] (default: "
+        "1000)",
+    )
+    tests.add_argument(
+        "--randomization",
+        type=whole_number(100, 1_000_000),
+        metavar="N",
+        help="trials of paired approximate randomisation [100 ≤ N ≤ 1000000] (default: 10000)",
+    )
     output = made.add_argument_group("output")
     output.add_argument(
         "--tokenize",
-        choices=BLEU_TOKENIZERS,
-        help="sacreBLEU's tokenizer (default: that of the model's data.bleu_tokenizer or target language; with --hyp "
-        "13a)",
+        choices=(*BLEU_TOKENIZERS, MOSES),
+        help="tokenizer of BLEU: sacreBLEU's, or moses, with which older papers report lower-cased BLEU (default: that "
+        "of the model's data.bleu_tokenizer or target language; with --hyp that of --langpair, else 13a)",
+    )
+    output.add_argument(
+        "--comet",
+        type=path_type,
+        metavar="FILE",
+        help="also compute COMET with this checkpoint; needs the package unbabel-comet and the sources",
     )
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    output.add_argument("--output", metavar="DIR", type=path_type, help="write the translations to DIR/TEST-SET.hyp")
+    output.add_argument(
+        "--output",
+        metavar="DIR",
+        type=path_type,
+        help="write the translations to DIR/TEST-SET.hyp, those of several systems to DIR/NAME.TEST-SET.hyp",
+    )
     return made
 
 
@@ -122,165 +183,64 @@ def evaluate(args: argparse.Namespace) -> None:
         ConfigError: options that contradict each other.
     """
     logging.basicConfig(format="warning: %(message)s")
-    check(args)
-    check_output("-", inputs(args))
-    results = score_model(args) if args.hyp is None else {"test": score_file(args.hyp, args.ref, args.tokenize)}
+    check_options(args)
+    systems = output_systems(args.hyp) if args.hyp else model_systems(args.model, args.runs or ())
+    check_distinct(args.ref or (), "--ref")
+    args.compares = compares(args, systems)
+    check_effects(args, systems)
+    check_output("-", inputs(args, systems))
+    groups = None if args.groups is None else read_groups(args.groups)
+    evaluated = read_outputs(args, systems) if args.hyp else translate_all(args, systems, inputs(args, systems))
+    results = {name: result(args, name, test, groups) for name, test in evaluated.items()}
     if args.json:
         from seq2seq.storage.metrics_file import to_json
 
-        print(to_json({name: scores.to_dict() for name, scores in results.items()}))
+        print(to_json({name: found.to_dict() for name, found in results.items()}))
+    elif args.compares:
+        from seq2seq.evaluation.comparison_report import print_comparison
+
+        for name, comparison in results.items():
+            print_comparison(name, comparison)
     else:
         from seq2seq.evaluation.report import print_scores
 
         print_scores(results)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Check that no option contradicts another or would be ignored.
+def result(args: argparse.Namespace, name: str, test: Evaluated, groups: Sequence[str] | None) -> Scores | Comparison:
+    """Score the systems on a test set.
 
     Raises:
-        ConfigError: names the options.
+        ConfigError: the package of COMET or of the tokenizer is not installed.
+        DataError: there is nothing to score, or the file of groups has another number of lines.
     """
-    hyp, src, ref = (value is not None for value in (args.hyp, args.src, args.ref))  # an empty name counts as given
-    if hyp and (args.model or src):
-        raise ConfigError("--hyp scores existing translations: give it with --ref only, without MODEL and --src")
-    if hyp and not ref:
-        raise ConfigError("--hyp needs --ref FILE, the reference translations")
-    if not hyp and not args.model:
-        raise ConfigError("nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE")
-    if not hyp and src != ref:
-        raise ConfigError("--src and --ref need each other: the text to translate and its reference translations")
-    ignored = (*WITH_MODEL, *WITH_CORPUS) if hyp else WITH_CORPUS if src else ()
-    for name in ignored:
-        if getattr(args, name) is not None:
-            raise ConfigError(f"{flag_of(name)} has no effect with {'--hyp' if hyp else '--src'}")
-    search_overrides(args)
-
-
-def score_file(hyp: str, refs: Sequence[str], tokenize: str | None) -> Scores:
-    """Score one file against the references."""
-    from seq2seq.data.bleu_tokenizer import DEFAULT, check_tokenizer, warn_if_meaningless
     from seq2seq.evaluation.metrics import score
+    from seq2seq.evaluation.significance import BOOTSTRAP, RANDOMIZATION, compare
 
-    tokenize = tokenize or DEFAULT
-    check_tokenizer(tokenize, OPTION)
-    hypotheses, *references = read_aligned([hyp, *refs])
-    warn_if_meaningless(tokenize, references[0], OPTION)
-    return score(hypotheses, *references, tokenize=tokenize)
-
-
-def score_model(args: argparse.Namespace) -> dict[str, Scores]:
-    """Translate and score every test set; log each on stderr."""
-    from seq2seq.data.bleu_tokenizer import bleu_tokenizer, warn_if_meaningless
-    from seq2seq.data.robustness import ignores_case, with_variants
-    from seq2seq.evaluation.metrics import score
-    from seq2seq.storage.model_file import read_config
-
-    if args.output:
-        make_folder(Path(args.output))
-    given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
-    models = model_list(args.model)
-    data = read_config(Path(models[0])).data
-    option = OPTION if args.tokenize else "data.bleu_tokenizer"
-    bleu_tokenizer(data, args.tokenize, option)  # before the model is loaded
-    translator = load_translator(args, models)
-    overrides = search_overrides(args, translator.decode)
-    if args.tgt_lang is not None or given is not None:
-        translator.tags.ids(args.tgt_lang)
-    clean = {"test": given} if given is not None else corpus_tests(args, models)
-    tests = with_variants(clean, args.robustness or ())
-    if args.output:
-        check_outputs(args, tests)
-    results = {}
-    for name, (sources, *references) in tests.items():
-        language = data.of_test(name).tgt if given is None else args.tgt_lang or data.tgt
-        tokenize = bleu_tokenizer(dataclasses.replace(data, tgt=language), args.tokenize, option)
-        warn_if_meaningless(tokenize, references[0], OPTION)
-        start = time.perf_counter()
-        hypotheses = translator.translate(sources, tgt_lang=language, **overrides)
-        seconds = time.perf_counter() - start
-        print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
-        if args.output:
-            write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
-        results[name] = score(hypotheses, *references, tokenize=tokenize, ignore_case=ignores_case(name))
-    return results
+    if groups is not None:
+        check_groups(args.groups, groups, name, len(test.text.references[0]))
+    if args.comet is not None:
+        add_comet(args.comet, test)
+    options = {"tokenize": test.tokenize, "ignore_case": test.ignore_case}
+    if not args.compares:
+        ((run,),) = test.systems.values()
+        return dataclasses.replace(score(run.lines, *test.text.references, **options), **run.known)
+    return compare(
+        test.text.references,
+        {system: [run.lines for run in runs] for system, runs in test.systems.items()},
+        bootstrap=args.bootstrap or BOOTSTRAP,
+        randomization=args.randomization or RANDOMIZATION,
+        seed=args.seed,
+        groups=groups,
+        known={system: [run.known for run in runs] for system, runs in test.systems.items()},
+        **options,
+    )
 
 
-def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Return the test sets, sources and references, of the corpus that the first model was trained on.
-
-    Raises:
-        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
-        DataError: a test set is drawn from training text that changed.
-    """
-    from seq2seq.cli.model_corpus import corpus_config
-    from seq2seq.config.data import DataName
-    from seq2seq.data.corpora.load import load_tests
-
-    data = corpus_config(models[0], "--src FILE --ref FILE")
-    if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
-        raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    given = {"root": args.data_root, "cache_dir": args.cache_dir}
-    data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
-    tests = load_tests(data)
-    for name in models:
-        check_held_out(name, tests)
-    tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
-    if not tests:
-        raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
-    return {name: [list(text.src), list(text.tgt)] for name, text in tests.items()}
-
-
-def check_held_out(model: str, tests: Mapping[str, ParallelText]) -> None:
-    """Check that the test sets drawn from the training text are those that the model did not see in training.
-
-    Raises:
-        DataError: another set is drawn, which may contain training pairs of the model.
-    """
-    from seq2seq.storage.model_file import read_training_text
-    from seq2seq.storage.provenance import text_fingerprint
-
-    held_out = read_training_text(Path(model)).held_out
-    for name, text in tests.items():
-        if held_out.get(name, "") not in ("", text_fingerprint(text)):
-            raise DataError(
-                f"{model}: the {name} set drawn from the training text now is not the one that the model held out, so "
-                "it may contain training pairs: restore the text as it was, or give --src FILE --ref FILE"
-            )
-
-
-def make_folder(folder: Path) -> None:
-    """Create the output folder before the work, so that an error costs no time.
-
-    Raises:
-        DataError: the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"--output {folder}: {error.strerror}") from None
-
-
-def check_outputs(args: argparse.Namespace, tests: Iterable[str]) -> None:
-    """Check that no file of --output is read by this command; raises as `check_output`."""
-    for name in tests:
-        check_output(str(Path(args.output, f"{name}.hyp")), inputs(args))
-
-
-def inputs(args: argparse.Namespace) -> list[str]:
+def inputs(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> list[str]:
     """Return the files that the command line names as inputs."""
-    models = model_list(args.model) if args.model else []
-    return [*models, *filter(None, (args.src, args.hyp, *(args.ref or ()), args.shortlist))]
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    """Write the lines to a file.
-
-    Raises:
-        StorageError: writing fails; an old file is unchanged.
-    """
-    text = "".join(f"{line}\n" for line in lines).encode()
-    write_atomically(path, lambda temporary: temporary.write_bytes(text))
+    files = [name for run in files_of(systems) for name in ([run] if args.hyp else model_list(run))]
+    return [*files, *filter(None, (args.src, *(args.ref or ()), args.shortlist, args.groups))]
 
 
 if __name__ == "__main__":
