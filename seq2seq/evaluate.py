@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
 from seq2seq.cli.evaluation.hypothesis_files import read_outputs
@@ -34,6 +34,8 @@ from seq2seq.config.data import RobustnessName
 if TYPE_CHECKING:
     from seq2seq.evaluation.comparison import Comparison
     from seq2seq.evaluation.metrics import Scores
+
+Result = TypeVar("Result", "Scores", "Comparison")
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
@@ -191,49 +193,64 @@ def evaluate(args: argparse.Namespace) -> None:
     check_output("-", inputs(args, systems))
     groups = None if args.groups is None else read_groups(args.groups)
     evaluated = read_outputs(args, systems) if args.hyp else translate_all(args, systems, inputs(args, systems))
-    results = {name: result(args, name, test, groups) for name, test in evaluated.items()}
-    if args.json:
-        from seq2seq.storage.metrics_file import to_json
+    for name, test in evaluated.items():
+        if groups is not None:
+            check_groups(args.groups, groups, name, len(test.text.references[0]))
+        if args.comet is not None:
+            add_comet(args.comet, test)
+    if args.compares:
+        from seq2seq.evaluation.comparison_report import print_comparisons
 
-        print(to_json({name: found.to_dict() for name, found in results.items()}))
-    elif args.compares:
-        from seq2seq.evaluation.comparison_report import print_comparison
-
-        for name, comparison in results.items():
-            print_comparison(name, comparison)
+        show(args, {name: comparison(args, test, groups) for name, test in evaluated.items()}, print_comparisons)
     else:
         from seq2seq.evaluation.report import print_scores
 
-        print_scores(results)
+        show(args, {name: scores(test) for name, test in evaluated.items()}, print_scores)
 
 
-def result(args: argparse.Namespace, name: str, test: Evaluated, groups: Sequence[str] | None) -> Scores | Comparison:
-    """Score the systems on a test set.
+def show(
+    args: argparse.Namespace, results: dict[str, Result], print_table: Callable[[dict[str, Result]], None]
+) -> None:
+    """Print the results of all test sets: one line of JSON, or a table."""
+    if args.json:
+        from seq2seq.storage.metrics_file import to_json
+
+        print(to_json({name: result.to_dict() for name, result in results.items()}))
+    else:
+        print_table(results)
+
+
+def scores(test: Evaluated) -> Scores:
+    """Score the only run on a test set.
 
     Raises:
-        ConfigError: the package of COMET or of the tokenizer is not installed.
-        DataError: there is nothing to score, or the file of groups has another number of lines.
+        DataError: there is nothing to score.
     """
     from seq2seq.evaluation.metrics import score
+
+    ((run,),) = test.systems.values()
+    found = score(run.lines, *test.text.references, tokenize=test.tokenize, ignore_case=test.ignore_case)
+    return dataclasses.replace(found, **run.known)
+
+
+def comparison(args: argparse.Namespace, test: Evaluated, groups: Sequence[str] | None) -> Comparison:
+    """Compare the systems on a test set.
+
+    Raises:
+        DataError: there is nothing to score.
+    """
     from seq2seq.evaluation.significance import BOOTSTRAP, RANDOMIZATION, compare
 
-    if groups is not None:
-        check_groups(args.groups, groups, name, len(test.text.references[0]))
-    if args.comet is not None:
-        add_comet(args.comet, test)
-    options = {"tokenize": test.tokenize, "ignore_case": test.ignore_case}
-    if not args.compares:
-        ((run,),) = test.systems.values()
-        return dataclasses.replace(score(run.lines, *test.text.references, **options), **run.known)
     return compare(
         test.text.references,
         {system: [run.lines for run in runs] for system, runs in test.systems.items()},
+        tokenize=test.tokenize,
+        ignore_case=test.ignore_case,
         bootstrap=args.bootstrap or BOOTSTRAP,
         randomization=args.randomization or RANDOMIZATION,
         seed=args.seed,
         groups=groups,
         known={system: [run.known for run in runs] for system, runs in test.systems.items()},
-        **options,
     )
 
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, is_better, mean_figures
 from seq2seq.evaluation.metrics import DECIMALS
 from seq2seq.evaluation.report import FIGURES, TITLES, print_table
 
+P_VALUES = ("p bootstrap", "p randomization", "p runs")
 
-def print_comparison(test: str, comparison: Comparison) -> None:
-    """Print the tables, and the signatures of metrics and tests."""
+
+def print_comparisons(results: Mapping[str, Comparison]) -> None:
+    """Print for each test set its tables, and the signatures of metrics and tests."""
+    for i, (test, comparison) in enumerate(results.items()):
+        sys.stdout.write("\n" if i else "")
+        _print(test, comparison)
+
+
+def _print(test: str, comparison: Comparison) -> None:
     names = list(comparison.baseline.figures)
     _heading(f"{test}: {comparison.sentences:,} sentences")
     head = ["system", *map(_title, names), "±"]
     print_table(head, [[s.name, *(_value(s, name) for name in names), _spread(s)] for s in comparison.systems])
     if len(comparison.systems) > 1:
         _heading(f"\ndifferences from {comparison.baseline.name}")
-        print_table(
-            ["system", "metric", "difference", "p bootstrap", "p randomization", "p runs", ""], _tests(comparison)
-        )
+        print_table(["system", "metric", "difference", *P_VALUES, ""], _tests(comparison))
     if comparison.groups:
         _heading("\ngroups")
         print_table(["group", "system", *map(_title, names), "sentences"], _groups(comparison, names))
@@ -27,10 +34,7 @@ def print_comparison(test: str, comparison: Comparison) -> None:
     for name, signature in comparison.signatures().items():
         sys.stdout.write(f"{TITLES.get(name, name)}: {signature}\n")
     if len(comparison.systems) > 1:
-        sys.stdout.write(
-            f"better, worse: every test rejects equality at {ALPHA:g}, corrected for the number of scores compared (Holm)\n"
-        )
-    sys.stdout.write("\n")
+        sys.stdout.write(f"better, worse: all tests reject equality at {ALPHA:g}, corrected for their number (Holm)\n")
 
 
 def _heading(text: str) -> None:
@@ -69,7 +73,7 @@ def _tests(comparison: Comparison) -> list[list[str]]:
         ]
         for system in comparison.systems
         for name, figure in system.figures.items()
-        if figure.difference is not None
+        if figure.difference is not None and name in TITLES
     ]
 
 

@@ -49,7 +49,7 @@ def _with_references(args: argparse.Namespace, files: Sequence[str]) -> tuple[li
 
 
 def _with_test_set(args: argparse.Namespace, files: Sequence[str]) -> tuple[list[list[str]], ScoredText]:
-    text = joined(named_test_sets(args.test_set, args.langpair))
+    text = joined(named_test_sets(args.test_set, args.langpair, "--ref FILE"))
     outputs = read_aligned(files)
     given, expected = len(outputs[0]), len(text.references[0])
     if given != expected:

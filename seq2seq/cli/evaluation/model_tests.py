@@ -50,7 +50,8 @@ def model_tests(args: argparse.Namespace, given: ScoredText | None, models: Sequ
     if given is not None:
         clean = {"test": given}
     elif args.test_set is not None:
-        clean = named_test_sets(args.test_set, args.langpair or f"{data.src}-{args.tgt_lang or data.tgt}")
+        pair = args.langpair or f"{data.src}-{args.tgt_lang or data.tgt}"
+        clean = named_test_sets(args.test_set, pair, "--src FILE --ref FILE")
     else:
         clean = corpus_tests(args, models)
     is_own = given is None and args.test_set is None

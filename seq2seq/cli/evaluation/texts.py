@@ -96,7 +96,7 @@ def check_groups(name: str, groups: Sequence[str], test: str, sentences: int) ->
     """
     if len(groups) != sentences:
         raise DataError(
-            f"--groups {name} has {len(groups):,} lines but {test} has {sentences:,} sentences: give a line per sentence"
+            f"--groups {name} has {len(groups):,} lines but {test} has {sentences:,} sentences: give one line for each"
         )
 
 
@@ -114,8 +114,13 @@ def add_comet(checkpoint: str, test: Evaluated) -> None:
         run.known["comet"] = comet(test.text.sources or [], run.lines, test.text.references[0])
 
 
-def named_test_sets(names: str, pair: str | None) -> dict[str, ScoredText]:
+def named_test_sets(names: str, pair: str | None, own_files: str) -> dict[str, ScoredText]:
     """Return the test sets of `--test-set`, by name.
+
+    Args:
+        names: separated by commas.
+        pair: of languages: en-de.
+        own_files: options that the user can give in place of a test set.
 
     Raises:
         ConfigError: sacreBLEU does not have one of them, or not for the language pair.
@@ -133,7 +138,7 @@ def named_test_sets(names: str, pair: str | None) -> dict[str, ScoredText]:
         sacrebleu_sets.check_known(name, pair, option)
     sets = {}
     for name in chosen:
-        sources, *references = sacrebleu_sets.read(name, pair, option, "--src FILE --ref FILE")
+        sources, *references = sacrebleu_sets.read(name, pair, option, own_files)
         sets[name] = ScoredText(references, sources)
     return sets
 

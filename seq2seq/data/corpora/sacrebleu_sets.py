@@ -7,6 +7,7 @@ import difflib
 import logging
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from seq2seq.data.reading import read_lines
 from seq2seq.errors import ConfigError, DataError, DownloadError, first_line
@@ -57,8 +58,9 @@ def read(name: str, pair: str, key: str, own_files: str) -> list[list[str]]:
     check_known(name, pair, key)
     try:
         with _quietly():
-            references = DATASETS[name].get_reference_files(pair)
-            files = [DATASETS[name].get_source_file(pair), *references]
+            dataset: Any = DATASETS[name]
+            references: list[str] = dataset.get_reference_files(pair)
+            files = [dataset.get_source_file(pair), *references]
     except (Exception, SystemExit) as error:  # of urllib, tarfile, portalocker; it exits if a digest is wrong
         reason = "its MD5 is wrong, or no secure connection" if isinstance(error, SystemExit) else first_line(error)
         raise DownloadError(
