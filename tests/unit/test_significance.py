@@ -1,11 +1,12 @@
 """Comparing systems: the tests of the sacreBLEU command, runs of a system, and which differences are significant."""
 
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,41 +45,43 @@ def write(path: Path, lines: list[str]) -> Path:
     return path
 
 
+def sacrebleu(folder: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-m", "bleu", "chrf", "ter", "-w", "6", *options]
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    process = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, encoding="utf-8")
+    return process.stdout
+
+
 def test_scores_intervals_and_p_values_are_those_of_the_sacrebleu_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references = sentences(60)
-    outputs = {
-        name: output(references, rate, i) for i, (name, rate) in enumerate([("a", 0.4), ("b", 0.35), ("c", 0.2)])
-    }
+    outputs = {name: output(references, rate, seed) for name, rate, seed in (("a", 0.4, 1), ("b", 0.35, 2))}
     for name, lines in {"ref": references, **outputs}.items():
         write(tmp_path / name, lines)
     monkeypatch.setenv("SACREBLEU_SEED", "7")
     comparison = compare(references, outputs, bootstrap=300, randomization=400)
-    systems = {name: figures(comparison, i) for i, name in enumerate(outputs)}
-
-    def sacrebleu(*options: str) -> list[Any]:
-        command = [sys.executable, "-m", "sacrebleu", "ref", "-m", "bleu", "chrf", "ter", "-f", "json", *options]
-        parsed = json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout)
-        assert isinstance(parsed, list)
-        return parsed
-
     names = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
-    resampled = sacrebleu("-i", *outputs, "--paired-bs", "--paired-bs-n", "300")
-    shuffled = sacrebleu("-i", *outputs, "--paired-ar", "--paired-ar-n", "400")
-    for (name, found), bootstrap, trials in zip(systems.items(), resampled, shuffled, strict=True):
-        assert bootstrap["system"].endswith(name)
-        for metric, theirs in names.items():
-            figure, expected = found[metric], bootstrap[theirs]
-            assert (figure.value, figure.mean, figure.ci) == (expected["score"], expected["mean"], expected["ci"])
-            assert figure.p_bootstrap == expected["p_value"]
-            assert figure.p_randomization == trials[theirs]["p_value"]
-    assert systems["b"]["bleu"].p_bootstrap != systems["b"]["chrf"].p_bootstrap
+
+    # -f json fails for the bootstrap test of sacreBLEU 2.6.
+    table = sacrebleu(tmp_path, "-i", *outputs, "--paired-bs", "--paired-bs-n", "300", "-f", "latex")
+    rows = [line.rstrip("\\ ").split("&")[1:] for line in table.splitlines() if " & " in line][1:]
+    shuffled = json.loads(sacrebleu(tmp_path, "-i", *outputs, "--paired-ar", "--paired-ar-n", "400", "-f", "json"))
+    for i, (cells, trials) in enumerate(zip(rows, shuffled, strict=True)):
+        for cell, (metric, theirs) in zip(cells, names.items(), strict=True):
+            figure = figures(comparison, i)[metric]
+            score, mean, interval, *p_value = re.findall(r"\d+\.\d+", cell)
+            assert [f"{number:.6f}" for number in (figure.value, figure.mean, figure.ci)] == [score, mean, interval]
+            assert p_value == ([] if figure.p_bootstrap is None else [f"{figure.p_bootstrap:.4f}"])
+            assert (figure.value, figure.p_randomization) == (trials[theirs]["score"], trials[theirs]["p_value"])
+    assert len({figure.p_bootstrap for figure in figures(comparison).values()}) > 2
+
     (alone,) = compare(references, {"a": outputs["a"]}, bootstrap=300).systems
-    for metric in sacrebleu("-i", "a", "-ci", "-cin", "300", "-w", "6"):
-        found = alone.figures[{value: key for key, value in names.items()}[metric["name"]]]
-        rounded = [round(value or 0, 6) for value in (found.value, found.mean, found.ci)]
-        assert rounded == pytest.approx([metric[key] for key in ("score", "confidence_mean", "confidence_var")])
+    by_title = {title: alone.figures[name] for name, title in names.items()}
+    for found in json.loads(sacrebleu(tmp_path, "-i", "a", "-ci", "-cin", "300", "-f", "json")):
+        figure = by_title[found["name"]]
+        numbers = [found[key] for key in ("score", "confidence_mean", "confidence_var")]
+        assert [figure.value, figure.mean, figure.ci] == pytest.approx(numbers, abs=1e-6)
 
 
 def test_a_real_difference_is_significant_and_has_its_sign() -> None:
@@ -91,8 +94,9 @@ def test_a_real_difference_is_significant_and_has_its_sign() -> None:
         assert [(found[metric].difference or 0) * sign > 0 for metric in ("bleu", "chrf", "ter")] == [True, True, False]
 
 
-def test_two_seeds_of_one_system_differ_significantly_once_in_twenty_pairs_at_most() -> None:
-    """The probability of at least one verdict is 5 % in each pair, however many scores are compared."""
+@pytest.mark.slow
+def test_two_seeds_of_one_system_differ_significantly_in_no_more_than_5_percent_of_pairs() -> None:
+    """The probability of at least one verdict is at most 5 % in each pair, however many scores are compared."""
     flagged = 0
     pairs = scaled(20, 100)
     for pair in range(pairs):
@@ -100,7 +104,8 @@ def test_two_seeds_of_one_system_differ_significantly_once_in_twenty_pairs_at_mo
         systems = {name: output(references, 0.3, seed) for name, seed in (("a", 100 + pair), ("b", 200 + pair))}
         found = figures(compare(references, systems, **QUICK))
         flagged += any(figure.significant for figure in found.values())
-    assert flagged <= pairs / 20
+    expected = 0.05 * pairs
+    assert flagged <= expected + 2 * (expected * 0.95) ** 0.5
 
 
 def test_an_output_does_not_differ_from_itself() -> None:
@@ -169,8 +174,6 @@ def test_several_references_and_what_is_known_of_a_run() -> None:
 
 
 def test_the_seed_decides_and_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     references = sentences(20)
     systems = {"a": output(references, 0.3, 1), "b": output(references, 0.25, 2)}
     monkeypatch.delenv("SACREBLEU_SEED", raising=False)
@@ -202,18 +205,20 @@ def test_the_procedure_of_holm(p_values: list[float], expected: list[bool]) -> N
     assert rejected(p_values) == expected
 
 
-@pytest.mark.parametrize(("t", "freedom"), [(12.706, 1), (4.303, 2), (2.776, 4), (2.228, 10), (1.984, 100)])
-def test_students_distribution_has_the_quantiles_of_the_tables(t: float, freedom: int) -> None:
+@pytest.mark.parametrize(("t", "freedom"), [(12.706, 1.0), (4.303, 2.0), (2.776, 4.0), (2.228, 10.0), (1.984, 100.0)])
+def test_students_distribution_has_the_quantiles_of_the_tables(t: float, freedom: float) -> None:
     assert two_sided_p_value(t, freedom) == pytest.approx(0.05, abs=1e-4)
-    assert two_sided_p_value(0, freedom) == pytest.approx(1, abs=1e-6)
+    assert two_sided_p_value(0.0, freedom) == pytest.approx(1, abs=1e-6)
 
 
 def test_welchs_test_of_samples_worked_out_by_hand() -> None:
     # Means 2 and 5, variances 1 and 4, of three values each: t = 3 / √(1/3 + 4/3), (5/3)² / (1/18 + 16/18) degrees.
     freedom = (5 / 3) ** 2 / (17 / 18)
-    assert welch_p_value([1, 2, 3], [3, 5, 7]) == pytest.approx(two_sided_p_value(3 / (5 / 3) ** 0.5, freedom))
-    assert welch_p_value([1], [1, 2]) is None
-    assert welch_p_value([1, 1], [2, 2]) is None
+    assert welch_p_value([1.0, 2.0, 3.0], [3.0, 5.0, 7.0]) == pytest.approx(
+        two_sided_p_value(3 / (5 / 3) ** 0.5, freedom)
+    )
+    assert welch_p_value([1.0], [1.0, 2.0]) is None
+    assert welch_p_value([1.0, 1.0], [2.0, 2.0]) is None
 
 
 def test_tables_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
