@@ -393,8 +393,8 @@ def test_one_system_has_intervals(texts: Path) -> None:
         ("--hyp a --ref empty", "a has 40 lines but empty has 0: they are not parallel"),
         (
             "--hyp a --ref blank",
-            "blank, line 8 is empty, but that line of a is not: give every sentence a reference, or remove its line from "
-            "all files",
+            "blank, line 8 is empty, but that line of a is not: give every sentence a reference, or remove its line "
+            "from all files",
         ),
         (
             "--hyp a --ref ref --groups short",
@@ -419,8 +419,8 @@ def test_one_system_has_intervals(texts: Path) -> None:
         ("--hyp a --test-set wmt14 --ref ref", "--test-set has sources and references: leave out --src and --ref"),
         (
             "--hyp a --test-set wmt144 --langpair en-de",
-            "--test-set: sacreBLEU has no test set wmt144: did you mean wmt14, wmt14/full, wmt24? sacrebleu --list names "
-            "all",
+            "--test-set: sacreBLEU has no test set wmt144: did you mean wmt14, wmt14/full, wmt24? sacrebleu --list "
+            "names all",
         ),
         (
             "--hyp a --test-set wmt14,wmt14 --langpair en-de",
