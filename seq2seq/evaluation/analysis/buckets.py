@@ -27,8 +27,8 @@ def overall(texts: Texts) -> Section:
         for name in texts.systems
     ]
     note = (
-        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}; chrF, here and below, is the mean "
-        "over the sentences; length: words of the output minus words of the reference, mean."
+        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}; chrF, here and below, is the "
+        "mean over the sentences; length: words of the output minus words of the reference, mean."
     )
     return Section("Scores", note, ["system", "BLEU", "chrF", "length"], rows)
 
@@ -49,8 +49,8 @@ def by_entropy(texts: Texts, entropy: Mapping[str, Sequence[float]]) -> Iterator
         for label, lines in _grouped(values, edges, _span(known, edges)):
             rows.append([label, len(lines), *_sentence_scores(texts, lines, [name])])
         note = (
-            "Mean entropy of the attention of each output word, divided by its maximum: 0 looks at one source word, 1 at "
-            "all equally. Scores that fall as it rises show that attention is lost in hard sentences."
+            "Mean entropy of the attention of each output word, divided by its maximum: 0 looks at one source word, 1 "
+            "at all equally. Scores that fall as it rises show that attention is lost in hard sentences."
         )
         yield Section(f"Attention entropy: {name}", note, ["entropy", "sentences", *_titles([name])], rows)
 
