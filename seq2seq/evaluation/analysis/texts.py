@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sacrebleu.metrics.bleu import BLEUScore
+
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
-from seq2seq.evaluation.analysis.sentence_bleu import BLEUScore, sentence_bleu
+from seq2seq.evaluation.analysis.sentence_bleu import sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words
 from seq2seq.evaluation.metrics import sentence_scores
 
