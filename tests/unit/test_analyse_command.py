@@ -62,8 +62,8 @@ ERRORS = {
     "no references": (("M", "--src", "src"), BOTH),
     "not parallel": ((*TEXT, "--hyp", "short"), "src has 2 lines but short has 1: they are not parallel"),
     "missing": ((*TEXT, "--hyp", "C"), "C: no such file or directory"),
-    "empty": (("--src", "empty", "--ref", "empty", "--hyp", "empty"), "--ref: "),
-    "empty files": (
+    "empty": (("--src", "empty", "--ref", "empty", "--hyp", "empty"), "empty is empty: there are no"),
+    "one is empty": (
         ("--src", "empty", "--ref", "short", "--hyp", "A"),
         "empty has 0 lines but short has 1: they are not parallel",
     ),
@@ -135,7 +135,7 @@ def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
         return attention_entropy(Translation("x", 0.0, 0.0, attention=list(rows)))
 
     assert entropy([0.25] * 4) == pytest.approx(1)
-    assert entropy([1.0, 0, 0, 0], [0.1] * 4) == pytest.approx(0.5)
+    assert entropy([1.0, 0.0, 0.0, 0.0], [0.1] * 4) == pytest.approx(0.5)
     assert entropy([0.2, 0.2, 0.0, 0.0]) == pytest.approx(0.5)
     assert entropy([1.0]) != entropy([1.0]), "one source word: not known"
 
