@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seq2seq.cli.data.visible import visible
+from seq2seq.data.visible import visible
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --faint: #5b6470; --line: #d5dae0; --back: #fff; --bar: #3f6fb5; }
