@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from sacrebleu.metrics.base import Metric
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
 from seq2seq.errors import DataError
+
+DECIMALS = {"exact_match": 2, "length_ratio": 3, "perplexity": 2}
+"""Digits after the point of the numbers without signature."""
 
 # The last line of sacreBLEU's warning about text that looks tokenised names a parameter that no command here has.
 logging.getLogger("sacrebleu").addFilter(lambda record: "`force`" not in record.getMessage())
@@ -37,6 +41,11 @@ class Scores:
     Report `bleu`, which is computed on cased text as it is. `bleu_tok_lc`, on lower-cased text with the same tokenizer,
     is for comparison with older papers. Most of them used the Moses tokeniser, which also splits apostrophes
     ("l' homme"): for languages with many apostrophes the figures differ.
+
+    Attributes:
+        exact_match: % of the hypotheses that equal a reference, after NFC and with white space normalised.
+        length_ratio: tokens of the hypotheses divided by those of the references, as BLEU counts them.
+        perplexity: of the references under the model, EOS included; None if no model is known.
     """
 
     sentences: int
@@ -44,18 +53,30 @@ class Scores:
     chrf: Score
     ter: Score
     bleu_tok_lc: Score
+    exact_match: float | None = None
+    length_ratio: float | None = None
+    perplexity: float | None = None
 
     def metrics(self) -> dict[str, Score]:
-        """Return the scores by name, in the order of the fields."""
+        """Return the scores of sacreBLEU by name, in the order of the fields."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Score)}
 
+    def figures(self) -> dict[str, float]:
+        """Return by name the numbers without signature that are known."""
+        values = {name: getattr(self, name) for name in DECIMALS}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: `name` (two decimals) and `name_signature` of each metric, and `sentences`."""
+        """Return plain values for JSON: `name` (two decimals) and `name_signature` of each metric, and what is known.
+
+        The length ratio has three decimals.
+        """
         plain: dict[str, Any] = {}
         for name, metric in self.metrics().items():
             plain |= {name: round(metric.value, 2), f"{name}_signature": metric.signature}
-        return plain | {"sentences": self.sentences}
+        figures = {name: round(value, DECIMALS[name]) for name, value in self.figures().items()}
+        return plain | figures | {"sentences": self.sentences}
 
 
 def score(
@@ -73,14 +94,49 @@ def score(
         DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
+    metric = BLEU(lowercase=ignore_case, tokenize=tokenize)
+    counts = metric.corpus_score(hypotheses, references)
     return Scores(
         sentences=len(hypotheses),
-        bleu=_run(BLEU(lowercase=ignore_case, tokenize=tokenize), hypotheses, references),
+        bleu=Score(counts.score, str(metric.get_signature())),
         chrf=_run(CHRF(lowercase=ignore_case), hypotheses, references),
         ter=_ter(hypotheses, references),
         # force: no second warning if the text looks tokenised
         bleu_tok_lc=_run(BLEU(lowercase=True, tokenize=tokenize, force=True), hypotheses, references),
+        exact_match=exact_match(hypotheses, *references, ignore_case=ignore_case),
+        length_ratio=counts.ratio,
     )
+
+
+def exact_match(hypotheses: Sequence[str], *references: Sequence[str], ignore_case: bool = False) -> float:
+    """Return the percentage of hypotheses that equal a reference, after NFC and with white space normalised.
+
+    Raises:
+        DataError: the numbers of hypotheses and references differ or are 0.
+    """
+    _check(hypotheses, references)
+    right = 0
+    for hypothesis, *accepted in zip(hypotheses, *references, strict=True):
+        right += _plain(hypothesis, ignore_case) in {_plain(reference, ignore_case) for reference in accepted}
+    return 100 * right / len(hypotheses)
+
+
+def _plain(line: str, ignore_case: bool) -> str:
+    text = " ".join(unicodedata.normalize("NFC", line).split())
+    return text.lower() if ignore_case else text
+
+
+def sentence_scores(hypotheses: Sequence[str], *references: Sequence[str]) -> list[float]:
+    """Return the chrF of each sentence, from 0 to 100: sentence BLEU is 0 for most short sentences.
+
+    Raises:
+        DataError: the numbers of hypotheses and references differ or are 0.
+    """
+    _check(hypotheses, references)
+    metric = CHRF()
+    return [
+        metric.sentence_score(line, accepted).score for line, *accepted in zip(hypotheses, *references, strict=True)
+    ]
 
 
 def bleu_score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> Score:
