@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.data.named_corpus import NamedCorpus, languages, named_data
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
-from seq2seq.cli.data.visible import visible
 from seq2seq.cli.data.watched import watched
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
+from seq2seq.data.visible import visible
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:

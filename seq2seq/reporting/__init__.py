@@ -1,0 +1,1 @@
+"""What is shown of a run: the page that explains it, its model card, and the HTML that every page is made of."""
