@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="another run of the same languages: its curves, scores and translations are shown beside; repeatable",
     )
-    made.add_argument("--card", action="store_true", help="print the model card, as Markdown, instead of writing a page")
+    made.add_argument(
+        "--card", action="store_true", help="print the model card, as Markdown, instead of writing a page"
+    )
     add_text_options(made)
     add_search_options(made)
     add_process_options(made)
@@ -176,7 +178,9 @@ def print_card(args: argparse.Namespace) -> None:
     from seq2seq.reporting.model_card import model_card
     from seq2seq.storage.model_file import read_card
 
-    card = read_card(Path(args.run)) or model_card(facts_of(args.run, load(args, args.run)[0], model_names([args.run])[0]))
+    card = read_card(Path(args.run)) or model_card(
+        facts_of(args.run, load(args, args.run)[0], model_names([args.run])[0])
+    )
     sys.stdout.write(card)
 
 
@@ -234,3 +238,82 @@ def text_of(args: argparse.Namespace, models: Sequence[str]) -> tuple[dict[str, 
             raise
         log.warning("no test set, so the page has no translations: %s", error)
         return {}, [f"Nothing was translated: {error}"]
+
+
+def load(args: argparse.Namespace, path: str) -> tuple[Config, Translator]:
+    """Load one model, and its settings."""
+    from seq2seq.storage.model_file import read_config
+
+    return read_config(Path(path)), load_translator(args, [path])
+
+
+def facts_of(path: str, config: Config, translator: Translator, name: str) -> RunFacts:
+    """Return what is known of a run."""
+    from seq2seq.reporting.run_facts import read_facts
+
+    return read_facts(name, Path(path), config, translator.network, translator.tokenizer)
+
+
+def check_languages(configs: Mapping[str, Config]) -> None:
+    """Check that all models translate between the same languages.
+
+    Raises:
+        ConfigError: names the first that does not.
+    """
+    from seq2seq.data.language_codes import base_code
+
+    (first, config), *others = configs.items()
+    pair = languages(config)
+    for path, other in others:
+        if [list(map(base_code, side)) for side in languages(other)] != [list(map(base_code, side)) for side in pair]:
+            theirs, ours = (" → ".join(",".join(side) for side in each) for each in (languages(other), pair))
+            raise ConfigError(
+                f"--against {path} translates {theirs}, but {first} translates {ours}: compare runs of the same languages"
+            )
+
+
+def languages(config: Config) -> tuple[list[str], list[str]]:
+    """Return the source language and the target languages of a model."""
+    return [config.data.src], sorted(config.data.tags())
+
+
+def translated(
+    args: argparse.Namespace, text: Mapping[str, Sequence[list[str]]], systems: Mapping[str, tuple[Config, Translator]]
+) -> list[TestSet]:
+    """Translate every test set by every system and compare the systems."""
+    from seq2seq.cli.progress import progress
+    from seq2seq.data.bleu_tokenizer import bleu_tokenizer
+    from seq2seq.reporting.sentences import compared
+
+    config = next(iter(systems.values()))[0]
+    total = len(systems) * sum(len(sources) for sources, _ in text.values())
+    tests = []
+    with progress([], args.output or "", 0, total) as advance:
+        for name, (sources, references) in text.items():
+            language = config.data.of_test(name).tgt if args.src is None else args.tgt_lang or config.data.tgt
+            outputs = {
+                system: list(translations(args, translator, sources, language, advance))
+                for system, (_, translator) in systems.items()
+            }
+            tokenize = bleu_tokenizer(dataclasses.replace(config.data, tgt=language))
+            tests.append(compared(name, sources, references, outputs, tgt_lang=language, tokenize=tokenize))
+    return tests
+
+
+def translations(
+    args: argparse.Namespace,
+    translator: Translator,
+    sources: Sequence[str],
+    language: str,
+    advance: Callable[[int], None],
+) -> Iterator[Translation]:
+    """Yield the translation of each line."""
+    overrides = search_overrides(args, translator.decode)
+    for start in range(0, len(sources), WINDOW):
+        lines = sources[start : start + WINDOW]
+        yield from (best for best, *_ in translator.translate_n_best(lines, tgt_lang=language, **overrides))
+        advance(len(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

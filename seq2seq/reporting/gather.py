@@ -48,10 +48,11 @@ def gather(
         "runs": [{"name": run.name, "groups": run.groups()} for run in runs],
         "curves": curves(runs),
         "scores": [row for test in tests for row in scores(test)] or recorded(first),
+        "comparisons": [{"set": test.name, **test.comparison.to_dict()} for test in tests],
         "tests": [
             {
                 "name": test.name,
-                "tgt_lang": test.tgt_lang or first.languages[1][0],
+                "tgt_lang": test.tgt_lang,
                 "sentences": len(test.sources),
                 "analysis": analysed(test, training_words),
                 **shown(test, translator, share),
@@ -77,13 +78,15 @@ def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
             if xs:
                 drawn.append({"name": run.name, "xs": xs, "ys": [None if y != y else y for y in ys]})
         if drawn:
-            charts.append({"title": metric.title, "across": "updates", "logarithmic": metric.logarithmic, "lines": drawn})
+            charts.append(
+                {"title": metric.title, "across": "updates", "logarithmic": metric.logarithmic, "lines": drawn}
+            )
     return charts
 
 
 def scores(test: TestSet) -> list[dict[str, Any]]:
     """Return the scores of each system on a test set."""
-    return [{"set": test.name, "system": system, **own.to_dict()} for system, own in test.scores.items()]
+    return [{"set": test.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems]
 
 
 def recorded(run: RunFacts) -> list[dict[str, Any]]:

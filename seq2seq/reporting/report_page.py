@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from seq2seq.atomic_files import write_atomically
 from seq2seq.data.visible import visible
 from seq2seq.evaluation.report import FIGURES, TITLES
 from seq2seq.reporting import markup
@@ -24,6 +26,7 @@ def page(result: Mapping[str, Any]) -> str:
     """Return the HTML of `gather`."""
     parts = {
         "Scores": scores(result),
+        "Comparison": [part for one in result["comparisons"] for part in comparison(one)],
         "Learning curves": curves(result["curves"]),
         "What was trained": facts(result["runs"]),
         **{title: content for test in result["tests"] for title, content in test_parts(test, result)},
@@ -40,6 +43,16 @@ def page(result: Mapping[str, Any]) -> str:
     return markup.page(title, ["<main>", *body, "</main>"], markup.own_file("report.css"), markup.own_file("report.js"))
 
 
+def write_page(path: Path, result: Mapping[str, Any]) -> None:
+    """Write the page of `gather`.
+
+    Raises:
+        StorageError: it cannot be written; an old file is unchanged.
+    """
+    content = page(result).encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
 def contents(titles: Iterable[str]) -> str:
     """Return links to the parts of the page."""
     links = "".join(f'<li><a href="#s{place}">{escaped(title)}</a></li>' for place, title in enumerate(titles))
@@ -53,7 +66,9 @@ def scores(result: Mapping[str, Any]) -> list[str]:
         return []
     names = {name: title for name, title in {**TITLES, **FIGURES}.items() if any(name in row for row in rows)}
     cells = [
-        named_cell(row["set"]) + value_cell(row["system"]) + "".join(value_cell(row.get(name)) for name in names)
+        named_cell(row["set"])
+        + value_cell(row["system"])
+        + "".join(value_cell(row.get(name)) for name in names)
         + value_cell(row.get("sentences"))
         for row in rows
     ]
@@ -71,6 +86,41 @@ def scores(result: Mapping[str, Any]) -> list[str]:
         "<h3>Signatures</h3>" if signatures else "",
         table(["score", "sacreBLEU"], listed) if signatures else "",
     ]
+
+
+def comparison(result: Mapping[str, Any]) -> list[str]:
+    """Return the confidence intervals of the scores, and what tests say of the differences from the first system."""
+    several = len(result["systems"]) > 1
+    head = ["system", "score", "value", "mean, 95 % interval"]
+    if several:
+        head += ["difference", "p, bootstrap", "p, randomisation", "difference is"]
+    rows = [
+        named_cell(system["name"]) + "".join(figure_cells(name, figure, several))
+        for system in result["systems"]
+        for name, figure in system["scores"].items()
+        if "ci" in figure
+    ]
+    sentences, tests = f"{result['set']}, {result['sentences']:,} sentences", result["signatures"]["tests"]
+    if not several:
+        return [note(f"{sentences}: confidence intervals by bootstrap resampling ({tests})."), table(head, rows)]
+    remark = (
+        f"{sentences}: differences from {result['baseline']}. A difference is significant if both tests ({tests}) say so "
+        f"at {result['alpha']:.0%}, with Holm's correction for the number of differences. The tests know one run of each "
+        "system; runs that differ by their seed alone differ, too."
+    )
+    return [note(remark), table(head, rows)]
+
+
+def figure_cells(name: str, figure: Mapping[str, Any], several: bool) -> list[str]:
+    """Return the cells of one score of one system."""
+    cells = [value_cell(TITLES.get(name, name)), number(f"{figure['value']:.2f}")]
+    cells.append(number(f"{figure['mean']:.2f} ± {figure['ci']:.2f}"))
+    if not several:
+        return cells
+    difference = figure.get("difference")
+    cells.append(number("" if difference is None else f"{difference:+.2f}"))
+    cells += [number(f"{figure[p]:.4f}" if p in figure else "") for p in ("p_bootstrap", "p_randomization")]
+    return [*cells, value_cell({True: "significant", False: "not significant", None: ""}[figure.get("significant")])]
 
 
 def curves(charts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,14 +174,20 @@ def test_parts(test: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple
         rows = test[key]
         remarks = [note(remark)]
         if any(row["attention"] for row in rows):
-            remarks.append(note("Point at a word, tap it or move to it with Tab and the arrow keys: the words of the other "
-                                "side light up by their attention weight, which shows where the model looked, not why."))
+            remarks.append(
+                note(
+                    "Point at a word, tap it or move to it with Tab and the arrow keys: the words of the other "
+                    "side light up by their attention weight, which shows where the model looked, not why."
+                )
+            )
         if any(row["confidence"] for row in rows):
             remarks.append(CONFIDENCE)
         found.append((title + where, [*remarks, *(sentence(row, languages) for row in rows)] if rows else []))
     analysis = test["analysis"]
     found.append((f"Where it fails{where}", [part for section in analysis["sections"] for part in table_part(section)]))
-    found.append((f"Examples{where}", [part for group in analysis["examples"] for part in example_part(group, languages)]))
+    found.append(
+        (f"Examples{where}", [part for group in analysis["examples"] for part in example_part(group, languages)])
+    )
     return found
 
 

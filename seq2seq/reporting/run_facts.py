@@ -80,7 +80,12 @@ class RunFacts:
 
     def groups(self) -> dict[str, dict[str, str]]:
         """Return what was trained on what and how, as texts by title and name."""
-        return {"Data": self._data(), "Network": self._network(), "Training": self._training(), "Machine": machine(self.last)}
+        return {
+            "Data": self._data(),
+            "Network": self._network(),
+            "Training": self._training(),
+            "Machine": machine(self.last),
+        }
 
     def commands(self) -> list[str]:
         """Return the command of each part of the run."""
@@ -103,7 +108,9 @@ class RunFacts:
         size = f"{source:,}, shared by both sides" if self.joint else f"{source:,} and {target:,}"
         return {
             "languages": self.pair,
-            "corpus": ", ".join([corpus_name(data), *(f"{name} ({corpus_name(own)})" for name, own in mixed(data).items())]),
+            "corpus": ", ".join(
+                [corpus_name(data), *(f"{name} ({corpus_name(own)})" for name, own in mixed(data).items())]
+            ),
             **{f"{name} pairs": count(number) for name, number in (pairs if isinstance(pairs, dict) else {}).items()},
             "vocabulary": f"{size}; {vocabulary.type.name}{', with bytes' if vocabulary.byte_fallback else ''}",
             "BLEU tokenizer": str(self.last.get("bleu_tokenizer", "")),

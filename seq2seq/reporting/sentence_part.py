@@ -93,7 +93,9 @@ def word(content: str, data: Mapping[str, str], focusable: bool) -> str:
     attributes = "".join(f' data-{name}="{value}"' for name, value in data.items())
     level = next((number for number, limit in enumerate(LEVELS) if float(data.get("p", 1)) < limit), None)
     style = "w" if level is None else f"w c{level}"
-    return f'<span class="{style}" role="button" tabindex="{0 if focusable else -1}"{attributes}>{text_of(content)}</span>'
+    return (
+        f'<span class="{style}" role="button" tabindex="{0 if focusable else -1}"{attributes}>{text_of(content)}</span>'
+    )
 
 
 def text_of(content: str) -> str:

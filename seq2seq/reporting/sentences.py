@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from seq2seq.config.model import AttentionName
-from seq2seq.data.robustness import clean_name
-from seq2seq.evaluation.metrics import Scores, sentence_scores
+from seq2seq.data.robustness import clean_name, ignores_case
+from seq2seq.evaluation.comparison import Comparison
+from seq2seq.evaluation.metrics import sentence_scores
+from seq2seq.evaluation.significance import compare
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 
@@ -26,7 +28,7 @@ class TestSet:
         references: of the sources.
         tgt_lang: language of the references.
         outputs: translations of each system by its name; the system that the report is about comes first.
-        scores: of each system.
+        comparison: the scores of each system, and which of them differ.
     """
 
     __test__ = False  # not a test of pytest
@@ -34,9 +36,9 @@ class TestSet:
     name: str
     sources: Sequence[str]
     references: Sequence[str]
-    tgt_lang: str | None
+    tgt_lang: str
     outputs: Mapping[str, Sequence[Translation]]
-    scores: Mapping[str, Scores]
+    comparison: Comparison
 
     @property
     def is_variant(self) -> bool:
@@ -46,6 +48,25 @@ class TestSet:
     def texts(self) -> dict[str, list[str]]:
         """Return the translations of each system as lines."""
         return {name: [output.text for output in outputs] for name, outputs in self.outputs.items()}
+
+
+def compared(
+    name: str,
+    sources: Sequence[str],
+    references: Sequence[str],
+    outputs: Mapping[str, Sequence[Translation]],
+    *,
+    tgt_lang: str,
+    tokenize: str,
+) -> TestSet:
+    """Return a test set whose systems are compared with the first one.
+
+    Raises:
+        DataError: there are no sentences.
+    """
+    lines = {system: [output.text for output in own] for system, own in outputs.items()}
+    comparison = compare(references, lines, tokenize=tokenize, ignore_case=ignores_case(name))
+    return TestSet(name, sources, references, tgt_lang, outputs, comparison)
 
 
 def shown(test: TestSet, translator: Translator, sentences: int) -> dict[str, list[dict[str, Any]]]:
