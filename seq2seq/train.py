@@ -41,8 +41,11 @@ from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
+from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
+from seq2seq.reporting.finished_run import document_run
+from seq2seq.reporting.sentences import TestText
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, TrainingText, save_model
@@ -191,7 +194,8 @@ def run_training(
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
             facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
-            write_settings(run, config, facts | {"held_out": held_out, "bleu_tokenizer": tokenize})
+            known = {"held_out": held_out, "bleu_tokenizer": tokenize, "pairs": corpus.sizes()}
+            write_settings(run, config, facts | known)
         with stop_on_signal(trainer):
             trainer.fit()
         return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
@@ -303,25 +307,32 @@ def test_best_model(
 ) -> dict[str, Scores]:
     """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-    hypotheses: dict[str, list[str]] = {}
+    texts: list[TestText] = []
+    outputs: dict[str, list[Translation]] = {}
     results: dict[str, Scores] = {}
     clean = {name: (text.src, text.tgt) for name, text in corpus.all_tests().items()}
     for name, (src, tgt) in with_variants(clean, config.data.robustness).items():
         own = config.data.of_test(name)
-        hypotheses[name] = translator.translate(src, tgt_lang=own.tgt)
+        outputs[name] = [best for best, *_ in translator.translate_n_best(src, tgt_lang=own.tgt)]
         tokenizer = tokenize if (clean_name(name) or name) in corpus.tests else bleu_tokenizer(own)
-        results[name] = score(hypotheses[name], tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
+        texts.append(TestText(name, src, tgt, own.tgt, tokenizer))
+        hypotheses = [output.text for output in outputs[name]]
+        results[name] = score(hypotheses, tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
-    text, translated = corpus.tests[first], hypotheses[first]
+    text, translated = corpus.tests[first], [output.text for output in outputs[first]]
     for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
         print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
         print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
+    report = document_run(folder, translator, config, texts, outputs)
     example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     language = f" --tgt-lang {config.data.tgt}" if len(config.data.tags()) > 1 else ""
-    print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run}{language} --text={example}")
+    print(f"\nModel: {folder / BEST_NAME}")
+    if report:
+        print(f"Report: {report}")
+    print(f"Next:\n  python -m seq2seq.translate {run}{language} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
     return results
 

@@ -218,6 +218,11 @@ class TrainingConfig:
         "updates",
         effect=Effect.process,
     )
+    report: bool = field(
+        True,
+        "write report.html, a page about the run with curves, scores and sentences, at its end",
+        effect=Effect.process,
+    )
     init_from: str | None = field(
         None, "fine-tuning: model file or run folder whose weights the run starts from", unit="path"
     )

@@ -10,7 +10,7 @@ from seq2seq.evaluation.analysis import analyse
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.learning_curves import METRICS
 from seq2seq.reporting.run_facts import RunFacts
-from seq2seq.reporting.sentences import TestSet, shown
+from seq2seq.reporting.sentences import Tested, shown
 
 SENTENCES = 50
 """Shown by default."""
@@ -19,7 +19,7 @@ SENTENCES = 50
 def gather(
     runs: Sequence[RunFacts],
     translator: Translator,
-    tests: Sequence[TestSet],
+    tests: Sequence[Tested],
     *,
     sentences: int = SENTENCES,
     training_words: Mapping[str, int] | None = None,
@@ -38,7 +38,7 @@ def gather(
         notes: what is missing.
     """
     first = runs[0]
-    clean = [test for test in tests if not test.is_variant]
+    clean = [test for test in tests if not test.text.is_variant]
     share = sentences // len(clean) if clean else 0
     return {
         "name": first.name,
@@ -48,12 +48,12 @@ def gather(
         "runs": [{"name": run.name, "groups": run.groups()} for run in runs],
         "curves": curves(runs),
         "scores": [row for test in tests for row in scores(test)] or recorded(first),
-        "comparisons": [{"set": test.name, **test.comparison.to_dict()} for test in tests],
+        "comparisons": [{"set": test.text.name, **test.comparison.to_dict()} for test in tests],
         "tests": [
             {
-                "name": test.name,
-                "tgt_lang": test.tgt_lang,
-                "sentences": len(test.sources),
+                "name": test.text.name,
+                "tgt_lang": test.text.tgt_lang,
+                "sentences": len(test.text.sources),
                 "analysis": analysed(test, training_words),
                 **shown(test, translator, share),
             }
@@ -84,9 +84,11 @@ def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
     return charts
 
 
-def scores(test: TestSet) -> list[dict[str, Any]]:
+def scores(test: Tested) -> list[dict[str, Any]]:
     """Return the scores of each system on a test set."""
-    return [{"set": test.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems]
+    return [
+        {"set": test.text.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems
+    ]
 
 
 def recorded(run: RunFacts) -> list[dict[str, Any]]:
@@ -96,6 +98,6 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
     return [{"system": run.name, **row} for row in rows]
 
 
-def analysed(test: TestSet, training_words: Mapping[str, int] | None) -> dict[str, Any]:
+def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
     """Return where the systems fail on a test set."""
-    return analyse(test.sources, test.references, test.texts(), training_words=training_words).to_dict()
+    return analyse(test.text.sources, test.text.references, test.lines(), training_words=training_words).to_dict()

@@ -26,7 +26,7 @@ def page(result: Mapping[str, Any]) -> str:
     """Return the HTML of `gather`."""
     parts = {
         "Scores": scores(result),
-        "Comparison": [part for one in result["comparisons"] for part in comparison(one)],
+        intervals(result): [part for one in result["comparisons"] for part in comparison(one)],
         "Learning curves": curves(result["curves"]),
         "What was trained": facts(result["runs"]),
         **{title: content for test in result["tests"] for title, content in test_parts(test, result)},
@@ -104,11 +104,16 @@ def comparison(result: Mapping[str, Any]) -> list[str]:
     if not several:
         return [note(f"{sentences}: confidence intervals by bootstrap resampling ({tests})."), table(head, rows)]
     remark = (
-        f"{sentences}: differences from {result['baseline']}. A difference is significant if both tests ({tests}) say so "
-        f"at {result['alpha']:.0%}, with Holm's correction for the number of differences. The tests know one run of each "
-        "system; runs that differ by their seed alone differ, too."
+        f"{sentences}: differences from {result['baseline']}. A difference is significant if both tests ({tests}) say "
+        f"so at {result['alpha']:.0%}, with Holm's correction for the number of differences. The tests know one run of "
+        "each system; runs that differ by their seed alone differ, too."
     )
     return [note(remark), table(head, rows)]
+
+
+def intervals(result: Mapping[str, Any]) -> str:
+    """Return the title of `comparison`."""
+    return "Comparison" if len(result["runs"]) > 1 else "Confidence intervals"
 
 
 def figure_cells(name: str, figure: Mapping[str, Any], several: bool) -> list[str]:
