@@ -33,6 +33,7 @@ from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
+from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translation import Translation, align, detokenise, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
@@ -298,17 +299,18 @@ class Translator:
             ConfigError: the model was trained without attention.
         """
         self.check_options(alignments=True)
-        tags = [self.tags.ids(tgt_lang)] * len(lines)
-        parts = self._encoder.encode(lines, [""] * len(lines), [()] * len(lines), None, None, tags)
-        whole = [i for i, row in enumerate(parts) if len(row) == 1]
-        sizes = [len(parts[i][0].input.ids) + len(outputs[i].ids) for i in whole]
+        ids = self.tokenizer.encode_src([valid_unicode(line) for line in lines])
+        whole = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.max_part_tokens]
+        tag, none = self.tags.ids(tgt_lang), [""] * len(whole)
+        encoded = self._encoder.encode([lines[i] for i in whole], none, none, None, None, [tag] * len(whole))
+        parts = [part for row in encoded for part in row]
+        sizes = [len(part.input.ids) + len(outputs[i].ids) for i, part in zip(whole, parts, strict=True)]
         aligned = list(outputs)
         with self.inference_mode():
             for batch in batches(sizes, self.decode.batch_tokens, 1):
-                places = [whole[i] for i in batch]
-                rows = self._align([(parts[i][0], [outputs[i]]) for i in places])
-                for i, (output,) in zip(places, rows, strict=True):
-                    aligned[i] = output
+                rows = self._align([(parts[place], [outputs[whole[place]]]) for place in batch])
+                for place, (output,) in zip(batch, rows, strict=True):
+                    aligned[whole[place]] = output
         return aligned
 
     def force_decode(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[ForcedDecoding]:

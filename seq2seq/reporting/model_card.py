@@ -33,8 +33,8 @@ def model_card(run: RunFacts) -> str:
         f"# {source} → {', '.join(targets)}: {run.config.model.cell.name.upper()} encoder-decoder",
         f"Translates {source} to {' and '.join(targets)}. An encoder-decoder of recurrent layers"
         f"{'' if run.config.model.attention.name == 'none' else ' with attention'}, "
-        f"{count(sum(run.parameters.values()))} parameters, trained with seq2seq-lstm. The model file holds its tokenizer "
-        "and settings.",
+        f"{count(sum(run.parameters.values()))} parameters, trained with seq2seq-lstm. The model file holds its "
+        "tokenizer and settings.",
         "## Use",
         fenced(f'pip install seq2seq-lstm\npython -m seq2seq.translate {run.model.name} --text="…"', "sh"),
         "## Scores",
