@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,6 @@ from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.data.corpus import ParallelText
     from seq2seq.evaluation.metrics import Scores
 
 DESCRIPTION = """\
@@ -171,6 +170,7 @@ def score_file(hyp: str, refs: Sequence[str], tokenize: str | None) -> Scores:
 
 def score_model(args: argparse.Namespace) -> dict[str, Scores]:
     """Translate and score every test set; log each on stderr."""
+    from seq2seq.cli.model_corpus import corpus_tests
     from seq2seq.data.bleu_tokenizer import bleu_tokenizer, warn_if_meaningless
     from seq2seq.data.robustness import ignores_case, with_variants
     from seq2seq.evaluation.metrics import score
@@ -204,49 +204,6 @@ def score_model(args: argparse.Namespace) -> dict[str, Scores]:
             write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
         results[name] = score(hypotheses, *references, tokenize=tokenize, ignore_case=ignores_case(name))
     return results
-
-
-def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Return the test sets, sources and references, of the corpus that the first model was trained on.
-
-    Raises:
-        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
-        DataError: a test set is drawn from training text that changed.
-    """
-    from seq2seq.cli.model_corpus import corpus_config
-    from seq2seq.config.data import DataName
-    from seq2seq.data.corpora.load import load_tests
-
-    data = corpus_config(models[0], "--src FILE --ref FILE")
-    if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
-        raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    given = {"root": args.data_root, "cache_dir": args.cache_dir}
-    data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
-    tests = load_tests(data)
-    for name in models:
-        check_held_out(name, tests)
-    tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
-    if not tests:
-        raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
-    return {name: [list(text.src), list(text.tgt)] for name, text in tests.items()}
-
-
-def check_held_out(model: str, tests: Mapping[str, ParallelText]) -> None:
-    """Check that the test sets drawn from the training text are those that the model did not see in training.
-
-    Raises:
-        DataError: another set is drawn, which may contain training pairs of the model.
-    """
-    from seq2seq.storage.model_file import read_training_text
-    from seq2seq.storage.provenance import text_fingerprint
-
-    held_out = read_training_text(Path(model)).held_out
-    for name, text in tests.items():
-        if held_out.get(name, "") not in ("", text_fingerprint(text)):
-            raise DataError(
-                f"{model}: the {name} set drawn from the training text now is not the one that the model held out, so "
-                "it may contain training pairs: restore the text as it was, or give --src FILE --ref FILE"
-            )
 
 
 def make_folder(folder: Path) -> None:

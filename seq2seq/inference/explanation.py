@@ -238,7 +238,9 @@ def _check_length(name: str, ids: Sequence[int], limit: int) -> None:
 
 def _integrated(network: Seq2Seq, pair: ForcedPair, src: _Text, steps: int) -> IntegratedGradients:
     attributions, difference = word_effects.integrated_gradients(network, pair, steps)
-    return IntegratedGradients(steps, src.by_words(attributions), src.outside(attributions).tolist(), difference.tolist())
+    return IntegratedGradients(
+        steps, src.by_words(attributions), src.outside(attributions).tolist(), difference.tolist()
+    )
 
 
 def _note(translator: Translator) -> str:

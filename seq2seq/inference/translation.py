@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
+from seq2seq.inference.confidence import Confidence
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.sentences import join_with_spacing
 from seq2seq.inference.text import one_line
@@ -26,6 +27,7 @@ class Translation:
         token_log_probs: log p of each token and of EOS; those of a split line's parts are concatenated.
         alignment: linked words (source, target), if requested.
         attention: of each target word (row) to each source word, if requested and the line was not split.
+        confidence: probabilities that the line and each of its words are right, if requested.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Translation:
     token_log_probs: list[float] = dataclasses.field(default_factory=list, compare=False)
     alignment: list[tuple[int, int]] | None = dataclasses.field(default=None, compare=False)
     attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
+    confidence: Confidence | None = dataclasses.field(default=None, compare=False)
 
 
 def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:

@@ -282,6 +282,35 @@ class Translator:
             tag = self.tags.ids(tgt_lang)
             return score_pairs(self.force_decode, self.tokenizer, sources, targets, decode.batch_tokens, tag)
 
+    def align(
+        self, lines: Sequence[str], outputs: Sequence[Translation], *, tgt_lang: str | None = None
+    ) -> list[Translation]:
+        """Return outputs of `translate_n_best` with their alignment and attention, by forced decoding.
+
+        The output of a line that is blank or was split is returned as it is.
+
+        Args:
+            lines: that were translated, without prefixes and terms.
+            outputs: one per line.
+            tgt_lang: target language; default: the only one of the model.
+
+        Raises:
+            ConfigError: the model was trained without attention.
+        """
+        self.check_options(alignments=True)
+        tags = [self.tags.ids(tgt_lang)] * len(lines)
+        parts = self._encoder.encode(lines, [""] * len(lines), [()] * len(lines), None, None, tags)
+        whole = [i for i, row in enumerate(parts) if len(row) == 1]
+        sizes = [len(parts[i][0].input.ids) + len(outputs[i].ids) for i in whole]
+        aligned = list(outputs)
+        with self.inference_mode():
+            for batch in batches(sizes, self.decode.batch_tokens, 1):
+                places = [whole[i] for i in batch]
+                rows = self._align([(parts[i][0], [outputs[i]]) for i in places])
+                for i, (output,) in zip(places, rows, strict=True):
+                    aligned[i] = output
+        return aligned
+
     def force_decode(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[ForcedDecoding]:
         """Return log p and attention of given outputs, as one batch; ids without EOS on both sides."""
         with self.inference_mode():

@@ -79,13 +79,22 @@ def bars(title: str, values: Sequence[tuple[str, int]]) -> str:
     return f"<figure>{picture}{''.join(drawn)}{ends}</svg><figcaption>{escaped(title)}</figcaption></figure>"
 
 
-def lines(title: str, across: str, drawn: Sequence[Line], *, logarithmic: bool = False, unit: bool = False) -> str:
+def lines(
+    title: str,
+    across: str,
+    drawn: Sequence[Line],
+    names: Sequence[str] = (),
+    *,
+    logarithmic: bool = False,
+    unit: bool = False,
+) -> str:
     """Return a line chart with axes, whose values are read by pointer or arrow keys (report.js).
 
     Args:
         title: of the values; plain text.
         across: title of the horizontal axis.
         drawn: at least one line with a finite value.
+        names: in the order of the legend, if it names other lines, too.
         logarithmic: of the values, if they are positive and differ by more than a factor of 5.
         unit: both axes go from 0 to 1, with the diagonal.
     """
@@ -102,7 +111,10 @@ def lines(title: str, across: str, drawn: Sequence[Line], *, logarithmic: bool =
     parts = [_axes(across_scale, up_scale, across)]
     if unit:
         parts.append(f'<path class="ideal" d="M{LEFT} {BOTTOM}L{RIGHT} {TOP}"/>')
-    parts += [_line(line, number, across, across_scale, up_scale) for number, line in enumerate(thinned)]
+    parts += [
+        _line(line, list(names).index(line.name) if names else number, across, across_scale, up_scale)
+        for number, line in enumerate(thinned)
+    ]
     label = escaped(f"{title}: {'; '.join(map(summary, drawn))}", 1000)
     return (
         f'<figure class="chart"><figcaption>{escaped(title)}</figcaption>'

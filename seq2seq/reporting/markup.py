@@ -81,6 +81,20 @@ def number(value: int | float | str) -> str:
     return f'<td class="number">{shown}</td>'
 
 
+def value_cell(value: str | float | int | None) -> str:
+    """Return a table cell of a text, a number with two decimals, a count, or nothing."""
+    if value is None:
+        return "<td></td>"
+    if isinstance(value, str):
+        return cell(text(value))
+    return number(f"{value:,.2f}" if isinstance(value, float) else value)
+
+
+def named_cell(name: object) -> str:
+    """Return the cell that names its row."""
+    return f'<th scope="row">{text(str(name))}</th>'
+
+
 def table(head: Iterable[str], rows: Iterable[str]) -> str:
     """Return a table, which scrolls by itself if it is too wide.
 

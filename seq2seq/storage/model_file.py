@@ -28,6 +28,7 @@ FORMAT_VERSION = 2
 READABLE = {"1", "2"}  # 1 lacks the keys for cells and attention, which then have their defaults
 BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
+_CARD = "model_card"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,27 @@ def save_model(path: Path, model: Model) -> None:
         "crc32": json.dumps({name: _crc32(tensor) for name, tensor in tensors.items()}),
     }
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def add_card(path: Path, card: str) -> None:
+    """Store a model card in a model file, in place of an older one; nothing else in it changes.
+
+    Raises:
+        ModelFileError: as `load_model`.
+        StorageError: the file could not be written; it is unchanged.
+    """
+    file = find_model(path)
+    tensors, metadata = _read(file)
+    write_atomically(file, lambda temporary: save_file(tensors, temporary, {**metadata, _CARD: card}))
+
+
+def read_card(path: Path) -> str | None:
+    """Return the model card that a model file holds; None for a model that was not tested or an older file.
+
+    Raises:
+        ModelFileError: as `load_model`.
+    """
+    return _metadata(find_model(path)).get(_CARD)
 
 
 def find_model(path: Path) -> Path:

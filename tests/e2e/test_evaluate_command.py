@@ -97,14 +97,15 @@ def test_json_is_one_line_with_known_scores(fox: tuple[str, ...]) -> None:
     assert process.stdout == (
         f'{{"test": {{"bleu": 37.71, "bleu_signature": "{bleu}", "chrf": 71.24, "chrf_signature": "{chrf}", '
         f'"ter": 22.22, "ter_signature": "{ter}", "bleu_tok_lc": 37.71, '
-        f'"bleu_tok_lc_signature": "{bleu.replace("mixed", "lc")}", "sentences": 1}}}}\n'
+        f'"bleu_tok_lc_signature": "{bleu.replace("mixed", "lc")}", "exact_match": 0.0, "length_ratio": 0.889, '
+        f'"sentences": 1}}}}\n'
     )
     assert process.stderr == ""
 
 
 def test_table_is_aligned_text_without_a_terminal(fox: tuple[str, ...]) -> None:
     head, row, empty, *signatures = evaluate(*fox).stdout.splitlines()
-    assert row.split() == ["test", "37.71", "71.24", "22.22", "37.71", "1"]
+    assert row.split() == ["test", "37.71", "71.24", "22.22", "37.71", "0.00", "0.889", "1"]
     assert [len(head), head.index("BLEU") + 4] == [len(row), row.index("37.71") + 5]
     assert empty == ""
     assert [line.split(": ")[0] for line in signatures] == ["BLEU", "chrF", "TER", "BLEU tok lc"]

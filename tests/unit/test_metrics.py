@@ -12,7 +12,7 @@ import pytest
 import sacrebleu
 
 from seq2seq.errors import DataError
-from seq2seq.evaluation.metrics import bleu, bleu_score, score
+from seq2seq.evaluation.metrics import bleu, bleu_score, exact_match, score, sentence_scores
 
 REFERENCES = [
     "The cat is on the mat.",
@@ -165,6 +165,29 @@ def test_several_references() -> None:
     assert bleu([FOX, "b c d e"], *references) == pytest.approx(100)
     with pytest.raises(DataError, match="2 hypotheses but 1 references"):
         score([FOX, "a"], ["a", "b"], ["a"])
+
+
+def test_exact_match_is_the_share_of_hypotheses_that_equal_a_reference() -> None:
+    hypotheses, first = ["Zoë  ran.\u00a0", "a b", "Cat", "x"], ["Zoe\u0308 ran.", "a  B", "cat", "y"]
+    assert exact_match(hypotheses, first) == 25  # normalised: composed characters and white space, not case
+    assert exact_match(hypotheses, first, ["", "", "", "x"]) == 50
+    assert exact_match(hypotheses, first, ignore_case=True) == 75
+    assert score(hypotheses, first).exact_match == 25
+
+
+def test_length_ratio_is_that_of_bleu() -> None:
+    assert score([FOX], [FOX_REFERENCE]).length_ratio == 8 / 9
+    # The closest reference counts: 8 words, not 12.
+    assert score([FOX], [FOX_REFERENCE + " in the rain"], [FOX]).length_ratio == 1
+
+
+def test_sentence_scores_are_chrf_of_each_sentence() -> None:
+    scores = sentence_scores(["abc", "a", "x"], ["abd", "ab", "y"])
+    # Worked out by hand: see the tests of chrF.
+    assert scores == pytest.approx([100 * (2 / 3 + 1 / 2 + 0) / 3, 100 * 5 * 0.5 / (4 + 0.5), 0])
+    assert sentence_scores(["abc"], ["x"], ["abc"]) == [100]
+    with pytest.raises(DataError, match="1 hypotheses but 2 references"):
+        sentence_scores(["a"], ["a", "b"])
 
 
 def test_plain_values_survive_json_and_have_two_decimals() -> None:
