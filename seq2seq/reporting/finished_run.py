@@ -9,6 +9,7 @@ from pathlib import Path
 from seq2seq.atomic_files import write_atomically
 from seq2seq.config.schema import Config
 from seq2seq.errors import first_line
+from seq2seq.evaluation.analysis.words import word_counts
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.gather import gather
@@ -19,6 +20,8 @@ from seq2seq.reporting.sentences import TestText, compared
 from seq2seq.storage.model_file import add_card
 from seq2seq.storage.run_folder import BEST_NAME, CARD_NAME, REPORT_NAME
 
+MAX_COUNTED = 500_000
+"""Lines of training text whose words are counted at the end of a run, in about two seconds."""
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +31,7 @@ def document_run(
     config: Config,
     tests: Sequence[TestText],
     outputs: Mapping[str, Sequence[Translation]],
+    training_lines: Sequence[str],
 ) -> Path | None:
     """Write the model card, beside and into the best model, and the report; return the path of the report.
 
@@ -39,6 +43,7 @@ def document_run(
         config: of the run.
         tests: its test sets.
         outputs: translations of each.
+        training_lines: the target side of the training text, whose words are counted unless it is large.
     """
     name = folder.resolve().name
     try:
@@ -47,7 +52,8 @@ def document_run(
         if not config.training.report:
             return None
         tested = [compared(text, {name: outputs[text.name]}) for text in tests]
-        write_page(folder / REPORT_NAME, gather([run], translator, tested))
+        counted = word_counts(training_lines) if len(training_lines) <= MAX_COUNTED else None
+        write_page(folder / REPORT_NAME, gather([run], translator, tested, training_words=counted))
     except Exception as error:  # hours of training must not end with the traceback of a page
         log.warning(
             "%s and %s are not complete (%s: %s); the model is. Try: python -m seq2seq.report %s",

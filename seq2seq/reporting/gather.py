@@ -14,6 +14,8 @@ from seq2seq.reporting.sentences import Tested, shown
 
 SENTENCES = 50
 """Shown by default."""
+EXAMPLES = 3
+"""Sentences in each list of an analysis."""
 
 
 def gather(
@@ -100,4 +102,6 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
 
 def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
     """Return where the systems fail on a test set."""
-    return analyse(test.text.sources, test.text.references, test.lines(), training_words=training_words).to_dict()
+    text = test.text
+    options = {"training_words": training_words, "examples": EXAMPLES, "tokenize": text.tokenize}
+    return analyse(text.sources, text.references, test.lines(), **options).to_dict()

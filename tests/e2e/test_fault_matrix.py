@@ -57,6 +57,10 @@ COMMANDS = {
     "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),
     "distill": Command(("MODEL", "SRC", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "evaluate": Command(("--hyp", "HYP", "--ref", "tgt")),
+    "report": Command(
+        ("MODEL", "--src", "SRC", "--ref", "tgt", *DECODING, "--beam-size", "1", "--sentences", "2", "--output", "OUT"),
+        writes=".",
+    ),
     "score": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu")),
     "shortlist": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--output", "OUT"), prints=False, writes="."),
     "train": Command((*TRAINING, "model.hidden_size=4", "hydra.run.dir=OUT"), writes="best.safetensors"),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "translate", "evaluate", "score", "shortlist", "average", "curves", "tune"]
-COMMANDS += ["backtranslate", "distill"]
+COMMANDS += ["backtranslate", "distill", "report"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
