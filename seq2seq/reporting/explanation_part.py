@@ -63,4 +63,4 @@ def layer(result: Mapping[str, Any]) -> str:
 
 def series(name: str, values: Sequence[float]) -> Line:
     """Return values by token, counted from 1."""
-    return Line(name, list(range(1, len(values) + 1)), values)
+    return Line(name, [float(place) for place in range(1, len(values) + 1)], values)

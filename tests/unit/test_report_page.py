@@ -220,14 +220,14 @@ def test_runs_of_other_languages_are_not_compared(folder: Path, capsys: pytest.C
 
 
 def test_choose_takes_the_worst_and_spreads_the_others() -> None:
-    assert choose([50, 10, 90, 10, 70, 60, 80, 5], 4) == ([0, 4], [7, 1])
-    assert choose([3, 2, 1], 100) == ([0, 1], [2])
+    assert choose([50.0, 10.0, 90.0, 10.0, 70.0, 60.0, 80.0, 5.0], 4) == ([0, 4], [7, 1])
+    assert choose([3.0, 2.0, 1.0], 100) == ([0, 1], [2])
     assert choose([], 4) == ([], [])
-    assert choose([1, 2], 0) == ([], [])
+    assert choose([1.0, 2.0], 0) == ([], [])
 
 
 def test_links_are_percents_of_the_most_attended_words() -> None:
-    assert links([[0.004, 0.5, 0.25], [0, 0, 0]]) == [[[1, 50], [2, 25]], []]
+    assert links([[0.004, 0.5, 0.25], [0.0, 0.0, 0.0]]) == [[[1, 50], [2, 25]], []]
 
 
 def test_words_carry_their_data_and_long_texts_are_cut() -> None:
@@ -245,23 +245,23 @@ def test_words_carry_their_data_and_long_texts_are_cut() -> None:
 def test_a_long_line_keeps_its_ends_and_extremes() -> None:
     ys = [float(x % 7) for x in range(10_000)]
     ys[5003], ys[77] = 100.0, float("nan")
-    thinned = thin(Line("run", list(range(10_000)), ys))
+    thinned = thin(Line("run", [float(x) for x in range(10_000)], ys))
     assert len(thinned.xs) <= MAX_POINTS + 2
     assert (thinned.xs[0], thinned.xs[-1]) == (0, 9_999)
     assert 100.0 in thinned.ys
 
 
 def test_a_scale_places_values_and_names_round_ones() -> None:
-    assert Scale(0, 10, 0, 100).ticks() == [0, 2, 4, 6, 8, 10]
-    assert Scale(0, 10, 100, 0)(2.5) == 75
-    assert Scale(1, 100, 0, 1, logarithmic=True)(10) == pytest.approx(0.5)
-    assert Scale(1, 100, 0, 1, logarithmic=True).ticks() == [1, 2, 5, 10, 20, 50, 100][::2]
-    assert Scale(3, 3, 0, 1)(3) == 0.5
+    assert Scale(0.0, 10.0, 0.0, 100.0).ticks() == [0, 2, 4, 6, 8, 10]
+    assert Scale(0.0, 10.0, 100.0, 0.0)(2.5) == 75
+    assert Scale(1.0, 100.0, 0.0, 1.0, logarithmic=True)(10.0) == pytest.approx(0.5)
+    assert Scale(1.0, 100.0, 0.0, 1.0, logarithmic=True).ticks() == [1, 2, 5, 10, 20, 50, 100][::2]
+    assert Scale(3.0, 3.0, 0.0, 1.0)(3.0) == 0.5
 
 
 @pytest.mark.parametrize("ys", [[1.0], [0.0, 0.0], [float("nan"), 2.0], [-1e300, 1e300], [1e-12, 1.0]])
 def test_any_values_can_be_drawn(ys: list[float]) -> None:
-    drawn = lines("a & b", "x", [Line("<run>", list(range(len(ys))), ys)], logarithmic=True)
+    drawn = lines("a & b", "x", [Line("<run>", [float(x) for x in range(len(ys))], ys)], logarithmic=True)
     assert "nan" not in drawn
     assert "inf" not in drawn
     assert "&lt;run&gt;" in drawn
