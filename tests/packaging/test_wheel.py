@@ -16,7 +16,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "translate", "evaluate", "score", "shortlist", "average", "curves", "tune"]
+COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves", "tune"]
 COMMANDS += ["backtranslate", "distill"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
