@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 import time
@@ -38,6 +39,8 @@ from seq2seq.data.mixing import tagged
 from seq2seq.data.new_tokenizer import new_tokenizer
 from seq2seq.data.robustness import clean_name, ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import first_line
+from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, fit, observe
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
@@ -48,7 +51,7 @@ from seq2seq.reporting.finished_run import document_run
 from seq2seq.reporting.sentences import TestText
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
-from seq2seq.storage.model_file import Model, TrainingText, save_model
+from seq2seq.storage.model_file import Model, TrainingText, save_model, write_calibration
 from seq2seq.storage.provenance import (
     check_held_out,
     fingerprint,
@@ -140,7 +143,7 @@ def run_training(
         config: all settings.
         run: folder, resuming, processes.
         on_validation: called after each validation; an exception that it raises ends the run.
-        test: False: leave out the test, and return no scores.
+        test: False: leave out calibration and test, and return no scores.
 
     Raises:
         Seq2SeqError: invalid input or settings; the message says what to change.
@@ -198,7 +201,11 @@ def run_training(
             write_settings(run, config, facts | known)
         with stop_on_signal(trainer):
             trainer.fit()
-        return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
+        if not (group.is_main and test):
+            return {}
+        if config.training.calibrate_sentences:
+            calibrate_best_model(run.folder, corpus, config)
+        return test_best_model(run.folder, corpus, config, run_log, tokenize)
 
 
 def log_start(network: Seq2Seq, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
@@ -300,6 +307,38 @@ def _validator(
         tgt_lang=data.tgt,
         others=others,
     )
+
+
+def calibrate_best_model(folder: Path, corpus: Corpus, config: Config) -> None:
+    """Calibrate the confidence of the best model with validation text and store it in the model file.
+
+    The model is complete without it: a failure is a warning.
+    """
+    try:
+        translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
+        texts = {MAIN: corpus.valid} | {name: other.valid for name, other in corpus.mix.items() if len(other.valid)}
+        share = -(-config.training.calibrate_sentences // len(texts))
+        observations: list[Observation] = []
+        for name, text in texts.items():
+            some, tgt_lang = text.first(share), config.data.corpora()[name].tgt
+            observations += observe(translator, some.src, some.tgt, tgt_lang)
+        calibration = fit(observations)
+        write_calibration(folder / BEST_NAME, calibration, folder / BEST_NAME)
+    except Exception as error:
+        log.warning(
+            "confidence is not calibrated (%s): run python -m seq2seq.calibrate %s --src FILE --ref FILE",
+            *(first_line(error), shlex.quote(str(folder))),
+        )
+        return
+    if calibration.pairs < FEW_PAIRS:
+        log.info("confidence calibrated with only %d validation sentences: it is rough", calibration.pairs)
+    else:
+        errors = [math.nan if e is None else e for e in (calibration.sentence_error, calibration.word_error)]
+        log.info(
+            "confidence calibrated with %s validation sentences: expected calibration error %.3f of sentences, "
+            "%.3f of words (cross-validation)",
+            *(f"{calibration.pairs:,}", *errors),
+        )
 
 
 def test_best_model(

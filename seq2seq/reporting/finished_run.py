@@ -17,7 +17,7 @@ from seq2seq.reporting.model_card import model_card
 from seq2seq.reporting.report_page import write_page
 from seq2seq.reporting.run_facts import RunFacts, read_facts
 from seq2seq.reporting.sentences import TestText, compared
-from seq2seq.storage.model_file import add_card
+from seq2seq.storage.model_file import write_card
 from seq2seq.storage.run_folder import BEST_NAME, CARD_NAME, REPORT_NAME
 
 MAX_COUNTED = 500_000
@@ -48,7 +48,7 @@ def document_run(
     name = folder.resolve().name
     try:
         run = read_facts(name, folder, config, translator.network, translator.tokenizer)
-        write_card(folder, run)
+        save_card(folder, run)
         if not config.training.report:
             return None
         tested = [compared(text, {name: outputs[text.name]}) for text in tests]
@@ -63,7 +63,7 @@ def document_run(
     return folder / REPORT_NAME
 
 
-def write_card(folder: Path, run: RunFacts) -> None:
+def save_card(folder: Path, run: RunFacts) -> None:
     """Write the model card beside the best model and into it.
 
     Raises:
@@ -73,4 +73,4 @@ def write_card(folder: Path, run: RunFacts) -> None:
     card = model_card(run)
     content = card.encode("utf-8", "backslashreplace")
     write_atomically(folder / CARD_NAME, lambda path: path.write_bytes(content))
-    add_card(folder / BEST_NAME, content.decode())
+    write_card(folder / BEST_NAME, content.decode())

@@ -7,10 +7,12 @@ from typing import Any
 
 from seq2seq.config.loading import to_yaml
 from seq2seq.evaluation.analysis import analyse
+from seq2seq.evaluation.calibration import Rated, assess
+from seq2seq.evaluation.correctness import sentence_chrf, words_right
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.learning_curves import METRICS
 from seq2seq.reporting.run_facts import RunFacts
-from seq2seq.reporting.sentences import Tested, shown
+from seq2seq.reporting.sentences import Tested, shown, with_confidence
 
 SENTENCES = 50
 """Shown by default."""
@@ -40,7 +42,7 @@ def gather(
         notes: what is missing.
     """
     first = runs[0]
-    clean = [test for test in tests if not test.text.is_variant]
+    clean = [with_confidence(test, translator) for test in tests if not test.text.is_variant]
     share = sentences // len(clean) if clean else 0
     return {
         "name": first.name,
@@ -56,6 +58,7 @@ def gather(
                 "name": test.text.name,
                 "tgt_lang": test.text.tgt_lang,
                 "sentences": len(test.text.sources),
+                "confidence": confidence(test, translator),
                 "analysis": analysed(test, training_words),
                 **shown(test, translator, share),
             }
@@ -98,6 +101,18 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
     left_out = ("event", "time")
     rows = ({key: value for key, value in event.items() if key not in left_out} for event in run.tests.values())
     return [{"system": run.name, **row} for row in rows]
+
+
+def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
+    """Return how well the confidence of the first system fits the test set; None if there is none."""
+    outputs = next(iter(test.outputs.values()))
+    scores = sentence_chrf([output.text for output in outputs], test.text.references)
+    rows = [
+        Rated(output.confidence, score, words_right(output.text, reference))
+        for output, score, reference in zip(outputs, scores, test.text.references, strict=True)
+        if output.confidence is not None
+    ]
+    return assess(rows, translator.calibration.good_chrf).to_dict() if rows and translator.calibration else None
 
 
 def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:

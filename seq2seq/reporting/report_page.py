@@ -188,12 +188,45 @@ def test_parts(test: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple
         if any(row["confidence"] for row in rows):
             remarks.append(CONFIDENCE)
         found.append((title + where, [*remarks, *(sentence(row, languages) for row in rows)] if rows else []))
+    found.append((f"Confidence{where}", reliability(test["confidence"]) if test["confidence"] else []))
     analysis = test["analysis"]
     found.append((f"Where it fails{where}", [part for section in analysis["sections"] for part in table_part(section)]))
     found.append(
         (f"Examples{where}", [part for group in analysis["examples"] for part in example_part(group, languages)])
     )
     return found
+
+
+def reliability(result: Mapping[str, Any]) -> list[str]:
+    """Return how well the confidence fits: of what has a confidence of 70 %, 70 % should be right."""
+    charts, rows = [], []
+    for kind, event in (("sentences", f"has a chrF of {result['good_chrf']:g} or more"), ("words", "is right")):
+        bins = result[kind]["bins"]
+        if not bins:
+            continue
+        line = Line(kind, [one["mean_probability"] for one in bins], [one["share_right"] for one in bins])
+        title = f"{kind}: share of which each {event}"
+        charts.append(lines(title, "confidence", [line], unit=True))
+        rows += [
+            named_cell(f"{kind}, {one['low']:.0%} to {one['high']:.0%}")
+            + number(one["count"])
+            + number(f"{one['mean_probability']:.1%}")
+            + number(f"{one['share_right']:.1%}")
+            for one in bins
+        ]
+    errors = ", ".join(
+        f"of {kind} {result[kind]['expected_calibration_error']:.3f}"
+        for kind in ("sentences", "words")
+        if result[kind]["expected_calibration_error"] is not None
+    )
+    remark = (
+        "Confidence is the probability that a sentence or a word is right, fitted to validation text. On the dashed line, as "
+        f"many are right as the confidence says. Expected calibration error: {errors}. Mean chrF {result['mean_chrf']}; of the "
+        f"tenth of the sentences with the lowest confidence {result['worst_tenth_chrf']}."
+    )
+    shown = table(["confidence", "number", "mean confidence", "share right"], rows)
+    numbers = f"<details><summary>Numbers</summary>{shown}</details>"
+    return [note(remark), f'<div class="plots">{"".join(charts)}</div>', numbers]
 
 
 CONFIDENCE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,15 @@ class Tested:
         return {name: sentence_scores(lines, self.text.references) for name, lines in self.lines().items()}
 
 
+def with_confidence(test: Tested, translator: Translator) -> Tested:
+    """Return the test set with the confidence of the first system's translations, if its model is calibrated."""
+    if translator.calibration is None:
+        return test
+    (first, outputs), *others = test.outputs.items()
+    annotated = translator.annotate(test.text.sources, outputs, confidence=True, tgt_lang=test.text.tgt_lang)
+    return dataclasses.replace(test, outputs={first: annotated, **dict(others)})
+
+
 def compared(text: TestText, outputs: Mapping[str, Sequence[Translation]]) -> Tested:
     """Compare the systems with the first one.
 
@@ -92,7 +102,9 @@ def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, lis
     lines = spread + worst
     chosen = [outputs[line] for line in lines]
     if all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks):
-        chosen = translator.align([text.sources[line] for line in lines], chosen, tgt_lang=text.tgt_lang)
+        chosen = translator.annotate(
+            [text.sources[line] for line in lines], chosen, alignments=True, tgt_lang=text.tgt_lang
+        )
     rows = []
     for line, output in zip(lines, chosen, strict=True):
         texts = {system: own[line].text for system, own in test.outputs.items()} | {first: output.text}

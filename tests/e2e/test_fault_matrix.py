@@ -52,6 +52,7 @@ DECODING = ("--device", "cpu", "--max-length-ratio", "0.2")
 COMMANDS = {
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
     "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
+    "calibrate": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--device", "cpu", "--output", "OUT"), writes="."),
     "curves": Command(("RUN", "--output", "OUT"), writes="."),
     "data": Command(("inspect", "SRC", "tgt")),
     "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),

@@ -13,7 +13,7 @@ from report_run import make_run
 from seq2seq.config.data import DataName
 from seq2seq.report import main
 from seq2seq.reporting.model_card import LICENCES, fenced, plain
-from seq2seq.storage.model_file import add_card, load_model, read_card
+from seq2seq.storage.model_file import load_model, read_card, write_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def test_the_card_travels_in_the_model_file(tmp_path: Path, capsys: pytest.Captu
     before = load_model(model, torch.device("cpu"))
     assert read_card(model) is None
     for card in ("a card: ж\n", "another\n"):
-        add_card(run, card)
+        write_card(model, card)
         assert read_card(model) == card
         assert card_of(model, capsys) == card
     after = load_model(model, torch.device("cpu"))
