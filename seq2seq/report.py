@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.atomic_files import check_writable
 from seq2seq.cli import exit_status
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
@@ -168,6 +169,7 @@ def checked_output(args: argparse.Namespace) -> Path:
 
     Raises:
         ConfigError, DataError: as `check_output`.
+        StorageError: as `check_writable`.
     """
     from seq2seq.storage.model_file import find_model
 
@@ -177,6 +179,7 @@ def checked_output(args: argparse.Namespace) -> Path:
     check_output(
         name, [*runs, *(str(Path(run, METRICS_NAME)) for run in runs), *filter(None, (args.src, *(args.ref or ())))]
     )
+    check_writable(Path(name))
     return Path(name)
 
 

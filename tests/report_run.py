@@ -13,7 +13,7 @@ HOSTILE = [
     "\"' onmouseover=document.title='harmed' data-a=\"0:100",
     "file\u202egnp.exe \u2066isolated \u200fright",
     "one\u2028line\x85still",
-    "escape \x1b[31m red, nul \0 byte",
+    "escape \x1b[31m red, bell \x07",
     "w" * 5000,
     "مرحبا بالعالم <b>",
     "你好，世界。",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # seq2seq is imported inside the function: jaxtyping's import hook must come first
     from seq2seq.inference.translator import Translator
 
-WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
+WORDS = "ant bee cat dog elk fox gnu hen".split()
 STEPS, ROWS, SMOOTHING = 300, 32, 0.1
 
 

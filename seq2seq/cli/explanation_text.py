@@ -40,17 +40,14 @@ def as_text(explanation: Explanation, line: int | None = None) -> str:
     ]
     if explanation.note:
         head.append(["note", explanation.note])
-    return "\n".join(
-        [aligned(head), aligned(_words(explanation)) + LEGEND, aligned(_layers(explanation)) + LAYER_LEGEND]
-    )
+    return "\n".join([aligned(head), aligned(_words(explanation)) + LEGEND, aligned(_layers(explanation)) + LAYER_LEGEND])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as lines with columns of equal width, on a terminal that gives wide characters two cells."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)) for row in rows
     )
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -88,9 +85,7 @@ def _layers(explanation: Explanation) -> list[list[str]]:
 
 
 def _layer(layer: Layer) -> list[str]:
-    gates = [
-        f"{_mean(gate.mean):.2f} ({_mean(gate.closed):.0%}, {_mean(gate.open):.0%})" for gate in layer.gates.values()
-    ]
+    gates = [f"{_mean(gate.mean):.2f} ({_mean(gate.closed):.0%}, {_mean(gate.open):.0%})" for gate in layer.gates.values()]
     norms = [layer.hidden_norm] if layer.cell_norm is None else [layer.cell_norm, layer.hidden_norm]
     return [layer.name, *gates, *(f"norm {_mean(norm):.1f}" for norm in norms), bars(layer.gradient_norm)]
 

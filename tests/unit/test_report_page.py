@@ -180,7 +180,7 @@ def test_what_is_missing_is_noted(folder: Path) -> None:
         (["run", "--json", "--output", "x"], "--json prints on standard output"),
         (["run", "--output", "run/best.safetensors"], "is both input and output"),
         (["run", "--output", "src", "--src", "src", "--ref", "ref"], "is both input and output"),
-        (["run", "--output", "missing-folder-is-a-file/x", "--src", "src", "--ref", "ref"], "cannot write"),
+        (["run", "--output", "file/page.html", "--src", "src", "--ref", "ref"], "cannot write file/page.html"),
         (["run", "--src", "src", "--ref", "short"], "they are not parallel"),
         (["run", "--sentences", "2001"], "is more than 2000"),
     ],
@@ -193,9 +193,9 @@ def test_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    (folder / "missing-folder-is-a-file").touch()
+    (folder / "file").touch()
     (folder / "short").write_text("one\n")
-    assert main([*arguments, "--device", "cpu", "--beam-size", "1", "--max-length-ratio", "0.1"]) == 2
+    assert main([*arguments, "--device", "cpu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
@@ -228,6 +228,10 @@ def test_choose_takes_the_worst_and_spreads_the_others() -> None:
 
 def test_links_are_percents_of_the_most_attended_words() -> None:
     assert links([[0.004, 0.5, 0.25], [0.0, 0.0, 0.0]]) == [[[1, 50], [2, 25]], []]
+
+
+def test_a_nul_is_shown() -> None:
+    assert words("a\0b", "") == "<bdi>a\\x00b</bdi>"
 
 
 def test_words_carry_their_data_and_long_texts_are_cut() -> None:

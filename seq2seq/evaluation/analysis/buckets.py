@@ -90,17 +90,10 @@ def by_frequency(texts: Texts, training_words: Mapping[str, int]) -> Section:
     wanted = _by_bucket(texts.references.words, training_words)
     rows: list[list[Cell]] = [[label(i), wanted[i]] for i in range(len(FREQUENCIES) + 1)]
     for text in texts.systems.values():
-        right = (
-            (Counter(ref) & Counter(out)).elements()
-            for ref, out in zip(texts.references.words, text.words, strict=True)
-        )
+        right = ((Counter(ref) & Counter(out)).elements() for ref, out in zip(texts.references.words, text.words, strict=True))
         matched, written = _by_bucket(right, training_words), _by_bucket(text.words, training_words)
         for i, row in enumerate(rows):
-            row += [
-                _percent(matched[i], written[i]),
-                _percent(matched[i], wanted[i]),
-                _percent(2 * matched[i], written[i] + wanted[i]),
-            ]
+            row += [_percent(matched[i], written[i]), _percent(matched[i], wanted[i]), _percent(2 * matched[i], written[i] + wanted[i])]
     columns = [title for name in texts.systems for title in (f"{name}: precision", "recall", "F1")]
     note = (
         "Target words, ignoring case, by how often the training text has them: how many of those in the output are in "
@@ -114,10 +107,7 @@ def score_histograms(texts: Texts) -> list[Section]:
     """Return how many sentences have which chrF, and which BLEU."""
     metric = BLEU(effective_order=True, tokenize=texts.tokenize)
     bleu = {
-        name: [
-            metric.sentence_score(*pair).score
-            for pair in zip(text.lines, ([line] for line in texts.references.lines), strict=True)
-        ]
+        name: [metric.sentence_score(*pair).score for pair in zip(text.lines, ([line] for line in texts.references.lines), strict=True)]
         for name, text in texts.systems.items()
     }
     return [_histogram("chrF", texts.scores), _histogram("BLEU", bleu)]

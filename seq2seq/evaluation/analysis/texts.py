@@ -106,9 +106,7 @@ def make_texts(
         raise DataError("nothing to analyse: there are no translations")
     for name, lines in {"references": references, **systems}.items():
         if len(lines) != len(sources):
-            raise DataError(
-                f"{len(sources):,} sources but {len(lines):,} lines of {name}: give one of each per sentence"
-            )
+            raise DataError(f"{len(sources):,} sources but {len(lines):,} lines of {name}: give one of each per sentence")
     if not sources:
         raise DataError("nothing to analyse: there are no sentences")
     made = {name: Lines(lines) for name, lines in systems.items()}

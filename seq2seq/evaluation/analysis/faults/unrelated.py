@@ -30,7 +30,7 @@ def hallucinated(
     That is: the model finds the output hardly less probable for another source; or several sources that have nothing in
     common have the same output; or a long output shares not one longer word with reference and source.
     """
-    found = dict.fromkeys(_without_overlap(texts, text, scores), "shares no word with the reference")
+    found = {line: "shares no word with the reference" for line in _without_overlap(texts, text, scores)}
     found |= {line: f"the output of {count} different sources" for line, count in _shared(texts, text, scores).items()}
     known = [value for value in dependence or () if not math.isnan(value)]
     threshold = max(DEPENDENCE, DEPENDENCE_SHARE * median(known)) if known else 0.0
