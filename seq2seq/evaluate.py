@@ -6,13 +6,20 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
 from seq2seq.cli.evaluation.hypothesis_files import read_outputs
-from seq2seq.cli.evaluation.systems import NamedSystem, check_distinct, files_of, model_systems, output_systems
-from seq2seq.cli.evaluation.texts import MOSES, Evaluated, add_comet, check_groups, read_groups
+from seq2seq.cli.evaluation.systems import (
+    NamedSystem,
+    check_distinct,
+    files_of,
+    model_systems,
+    output_systems,
+    shared,
+)
+from seq2seq.cli.evaluation.texts import MOSES, Evaluated, add_comet, check_comet, check_groups, read_groups
 from seq2seq.cli.evaluation.translations import translate_all
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.output_file import check_output
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
     from seq2seq.evaluation.comparison import Comparison
     from seq2seq.evaluation.metrics import Scores
 
-Result = TypeVar("Result", "Scores", "Comparison")
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
@@ -192,32 +199,33 @@ def evaluate(args: argparse.Namespace) -> None:
     check_effects(args, systems)
     check_output("-", inputs(args, systems))
     groups = None if args.groups is None else read_groups(args.groups)
-    evaluated = read_outputs(args, systems) if args.hyp else translate_all(args, systems, inputs(args, systems))
-    for name, test in evaluated.items():
-        if groups is not None:
-            check_groups(args.groups, groups, name, len(test.text.references[0]))
-        if args.comet is not None:
-            add_comet(args.comet, test)
+    if args.comet is not None:
+        check_comet(args.comet)
+    evaluated = read_outputs(args, systems) if args.hyp else translate_all(args, systems, inputs(args, systems), groups)
+    if args.hyp and any(lines for test in evaluated.values() for lines in test.text.references):
+        for name in shared(args.ref or (), files_of(systems)):
+            log.warning("%s is both hypothesis and reference: its scores are perfect by definition", name)
+    if groups is not None:
+        check_groups(args.groups, groups, evaluated)
+    if args.comet is not None:
+        add_comet(args.comet, evaluated)
     if args.compares:
         from seq2seq.evaluation.comparison_report import print_comparisons
 
-        show(args, {name: comparison(args, test, groups) for name, test in evaluated.items()}, print_comparisons)
+        comparisons = {name: comparison(args, test, groups) for name, test in evaluated.items()}
+        (print_json if args.json else print_comparisons)(comparisons)
     else:
         from seq2seq.evaluation.report import print_scores
 
-        show(args, {name: scores(test) for name, test in evaluated.items()}, print_scores)
+        results = {name: scores(test) for name, test in evaluated.items()}
+        (print_json if args.json else print_scores)(results)
 
 
-def show(
-    args: argparse.Namespace, results: dict[str, Result], print_table: Callable[[dict[str, Result]], None]
-) -> None:
-    """Print the results of all test sets: one line of JSON, or a table."""
-    if args.json:
-        from seq2seq.storage.metrics_file import to_json
+def print_json(results: Mapping[str, Scores | Comparison]) -> None:
+    """Print the results of all test sets as one line."""
+    from seq2seq.storage.metrics_file import to_json
 
-        print(to_json({name: result.to_dict() for name, result in results.items()}))
-    else:
-        print_table(results)
+    print(to_json({name: result.to_dict() for name, result in results.items()}))
 
 
 def scores(test: Evaluated) -> Scores:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from seq2seq.errors import ConfigError, DataError
 from seq2seq.evaluation.metrics import Score
 
 BATCH_SIZE = 16
 
 
+def is_installed() -> bool:
+    """Return True if COMET's package can be imported."""
+    return importlib.util.find_spec("comet") is not None
+
+
 class Comet:
-    """Scores translations with sources and references."""
+    """Scores translations with sources and references, on the CPU."""
 
     def __init__(self, checkpoint: str) -> None:
-        """Load the model.
+        """Load the model of a checkpoint."""
+        from comet import load_from_checkpoint
 
-        Raises:
-            ConfigError: the package unbabel-comet is not installed.
-            DataError: there is no file at `checkpoint`.
-        """
-        if not Path(checkpoint).is_file():
-            raise DataError(f"--comet {checkpoint}: no such file: give the checkpoint (.ckpt) of a COMET model on disk")
-        try:
-            from comet import load_from_checkpoint
-        except ImportError:
-            raise ConfigError(
-                "--comet needs the package unbabel-comet, which requires numpy < 2 and protobuf < 5: install it with "
-                "pip install seq2seq-lstm unbabel-comet in an environment of its own"
-            ) from None
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         self._name, self._model = Path(checkpoint).stem, load_from_checkpoint(checkpoint)
 

@@ -55,6 +55,12 @@ def check_distinct(names: Sequence[str], option: str) -> None:
         seen[path] = name
 
 
+def shared(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the files of `first` that are also in `second`."""
+    paths = set(map(os.path.realpath, second))
+    return [name for name in first if name != "-" and os.path.realpath(name) in paths]
+
+
 def _with_runs(value: str, option: str, needs_name: bool = False) -> NamedSystem:
     name, text = _named(value)
     if name is None:

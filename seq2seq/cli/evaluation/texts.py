@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.aligned_files import read_aligned
@@ -88,30 +89,45 @@ def read_groups(name: str) -> list[str]:
     return groups
 
 
-def check_groups(name: str, groups: Sequence[str], test: str, sentences: int) -> None:
-    """Check that every sentence of a test set has a group.
+def check_groups(name: str, groups: Sequence[str], tests: Mapping[str, Evaluated]) -> None:
+    """Check that every sentence of every test set has a group.
 
     Raises:
         DataError: the numbers differ.
     """
-    if len(groups) != sentences:
-        raise DataError(
-            f"--groups {name} has {len(groups):,} lines but {test} has {sentences:,} sentences: give one line for each"
-        )
+    for test, evaluated in tests.items():
+        sentences = len(evaluated.text.references[0])
+        if len(groups) != sentences:
+            raise DataError(
+                f"--groups {name} has {len(groups):,} lines but {test} has {sentences:,} sentences: give one for each"
+            )
 
 
-def add_comet(checkpoint: str, test: Evaluated) -> None:
-    """Add COMET to what is known about each run; the first reference counts.
+def check_comet(checkpoint: str) -> None:
+    """Check before any work that COMET can be computed.
 
     Raises:
         ConfigError: the package is not installed.
         DataError: there is no checkpoint at the path.
     """
+    from seq2seq.evaluation import comet
+
+    if not Path(checkpoint).is_file():
+        raise DataError(f"--comet {checkpoint}: no such file: give the checkpoint (.ckpt) of a COMET model on disk")
+    if not comet.is_installed():
+        raise ConfigError(
+            "--comet needs the package unbabel-comet, which requires numpy < 2 and protobuf < 5: install it with "
+            "pip install seq2seq-lstm unbabel-comet in an environment of its own"
+        )
+
+
+def add_comet(checkpoint: str, tests: Mapping[str, Evaluated]) -> None:
+    """Add COMET to what is known about each run; of several references the first counts."""
     from seq2seq.evaluation.comet import Comet
 
     comet = Comet(checkpoint)
-    for run in (run for runs in test.systems.values() for run in runs):
-        run.known["comet"] = comet(test.text.sources or [], run.lines, test.text.references[0])
+    for text, run in ((test.text, run) for test in tests.values() for runs in test.systems.values() for run in runs):
+        run.known["comet"] = comet(text.sources or [], run.lines, text.references[0])
 
 
 def named_test_sets(names: str, pair: str | None, own_files: str) -> dict[str, ScoredText]:

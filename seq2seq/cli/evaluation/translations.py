@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.evaluation.model_tests import model_tests, read_given
 from seq2seq.cli.evaluation.systems import NamedSystem, files_of
-from seq2seq.cli.evaluation.texts import Evaluated, Run, model_tokenizer
+from seq2seq.cli.evaluation.texts import Evaluated, Run, check_groups, model_tokenizer
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.search_options import search_overrides
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def translate_all(
-    args: argparse.Namespace, systems: Sequence[NamedSystem], inputs: Iterable[str]
+    args: argparse.Namespace,
+    systems: Sequence[NamedSystem],
+    inputs: Iterable[str],
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Evaluated]:
     """Translate every test set with every run of every system; log each on stderr.
 
@@ -32,6 +35,7 @@ def translate_all(
         args: of the command line.
         systems: the models.
         inputs: files that no output may overwrite.
+        groups: of the sentences, whose number is checked before the translation.
 
     Raises:
         ConfigError, DataError, DownloadError, ModelFileError: a model, a test set or an option cannot be used.
@@ -54,6 +58,8 @@ def translate_all(
             if not tests:
                 tests = model_tests(args, given, models)
                 _check_outputs(args, systems, tests, inputs)
+                if groups is not None:
+                    check_groups(args.groups, groups, tests)
             for name, test in tests.items():
                 output = _translated(translator, test, overrides, f"{label}: {name}" if label else name)
                 if args.output:
