@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import bisect
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from sacrebleu import BLEU
-
 from seq2seq.data.writing import count_words
+from seq2seq.evaluation.analysis.sentence_bleu import corpus_bleu
 from seq2seq.evaluation.analysis.structure import Cell, Section
 from seq2seq.evaluation.analysis.texts import Texts
-from seq2seq.evaluation.metrics import bleu_score, chrf
 
 LENGTHS = (1, 6, 11, 16, 21, 31, 41, 61)
 """Lowest value of each bucket but the first, which has the values below them; so in the next two."""
@@ -22,26 +19,18 @@ FREQUENCIES = (1, 2, 5, 10, 100, 1000, 10_000)
 SCORE_STEP = 10
 QUARTERS = 4
 
-log = logging.getLogger(__name__)
-
 
 def overall(texts: Texts) -> Section:
-    """Return BLEU and chrF of the whole text, and the mean length difference."""
+    """Return scores of the whole text, and the mean length difference."""
     rows: list[list[Cell]] = [
-        [
-            name,
-            bleu_score(text.lines, texts.references.lines, tokenize=texts.tokenize).value,
-            chrf(text.lines, texts.references.lines),
-            fmean(texts.scores[name]),
-            fmean(_length_differences(texts, name)),
-        ]
-        for name, text in texts.systems.items()
+        [name, corpus_bleu(texts.bleu[name]), fmean(texts.scores[name]), fmean(_length_differences(texts, name))]
+        for name in texts.systems
     ]
     note = (
-        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}. Below, chrF is the mean of the "
-        "sentences'; length is words of the output minus words of the reference."
+        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}; chrF, here and below, is the mean "
+        "over the sentences; length: words of the output minus words of the reference, mean."
     )
-    return Section("Scores", note, ["system", "BLEU", "chrF", "sentence chrF", "length"], rows)
+    return Section("Scores", note, ["system", "BLEU", "chrF", "length"], rows)
 
 
 def by_source_length(texts: Texts) -> Section:
@@ -90,10 +79,12 @@ def by_frequency(texts: Texts, training_words: Mapping[str, int]) -> Section:
     wanted = _by_bucket(texts.references.words, training_words)
     rows: list[list[Cell]] = [[label(i), wanted[i]] for i in range(len(FREQUENCIES) + 1)]
     for text in texts.systems.values():
-        right = ((Counter(ref) & Counter(out)).elements() for ref, out in zip(texts.references.words, text.words, strict=True))
-        matched, written = _by_bucket(right, training_words), _by_bucket(text.words, training_words)
+        pairs = zip(texts.references.words, text.words, strict=True)
+        matched = _by_bucket(((Counter(ref) & Counter(out)).elements() for ref, out in pairs), training_words)
+        written = _by_bucket(text.words, training_words)
         for i, row in enumerate(rows):
-            row += [_percent(matched[i], written[i]), _percent(matched[i], wanted[i]), _percent(2 * matched[i], written[i] + wanted[i])]
+            right, both = matched[i], written[i] + wanted[i]
+            row += [_percent(right, written[i]), _percent(right, wanted[i]), _percent(2 * right, both)]
     columns = [title for name in texts.systems for title in (f"{name}: precision", "recall", "F1")]
     note = (
         "Target words, ignoring case, by how often the training text has them: how many of those in the output are in "
@@ -105,11 +96,7 @@ def by_frequency(texts: Texts, training_words: Mapping[str, int]) -> Section:
 
 def score_histograms(texts: Texts) -> list[Section]:
     """Return how many sentences have which chrF, and which BLEU."""
-    metric = BLEU(effective_order=True, tokenize=texts.tokenize)
-    bleu = {
-        name: [metric.sentence_score(*pair).score for pair in zip(text.lines, ([line] for line in texts.references.lines), strict=True)]
-        for name, text in texts.systems.items()
-    }
+    bleu = {name: [sentence.score for sentence in sentences] for name, sentences in texts.bleu.items()}
     return [_histogram("chrF", texts.scores), _histogram("BLEU", bleu)]
 
 
@@ -139,13 +126,12 @@ def _titles(names: Sequence[str]) -> list[str]:
 
 
 def _sentence_scores(texts: Texts, lines: Sequence[int], names: Sequence[str]) -> list[Cell]:
-    cells: list[Cell] = []
-    references = [texts.references.lines[i] for i in lines]
-    for name in names:
-        outputs = [texts.systems[name].lines[i] for i in lines]
-        bleu = bleu_score(outputs, references, tokenize=texts.tokenize).value
-        cells += [_mean([texts.scores[name][i] for i in lines]), bleu]
-    return cells
+    pairs = ((texts.scores[name], texts.bleu[name]) for name in names)
+    return [
+        cell
+        for scores, bleu in pairs
+        for cell in (fmean(scores[i] for i in lines), corpus_bleu([bleu[i] for i in lines]))
+    ]
 
 
 def _grouped(
@@ -187,7 +173,7 @@ def _length_differences(texts: Texts, name: str) -> list[int]:
     return [count_words(output) - count_words(reference) for output, reference in pairs]
 
 
-def _by_bucket(lines, training_words: Mapping[str, int]) -> Counter[int]:  # type: ignore[no-untyped-def]
+def _by_bucket(lines: Iterable[Iterable[str]], training_words: Mapping[str, int]) -> Counter[int]:
     words = Counter(word for line in lines for word in line)
     counts: Counter[int] = Counter()
     for word, count in words.items():

@@ -13,7 +13,9 @@ MIN_WORDS = 4
 """Shorter references are no examples if there are enough longer ones: their score says little."""
 
 
-def fault_examples(texts: Texts, faults: Mapping[str, Mapping[str, Mapping[int, str]]], limit: int) -> Iterator[Examples]:
+def fault_examples(
+    texts: Texts, faults: Mapping[str, Mapping[str, Mapping[int, str]]], limit: int
+) -> Iterator[Examples]:
     """Yield a list for each fault that was found, of at most `limit` sentences per system."""
     for name, by_system in faults.items():
         lines = {line for found in by_system.values() for line in [*found][:limit]}
@@ -34,12 +36,16 @@ def extremes(texts: Texts, limit: int) -> Iterator[Examples]:
     worst = sorted(_judged(texts), key=lambda line: (means[line], line))[:limit]
     best = sorted(_judged(texts), key=lambda line: (-round(means[line], 6), -texts.references.sizes[line]))[:limit]
     yield Examples("Worst sentences", f"By sentence chrF{of}.", [_example(texts, line, names) for line in worst])
-    yield Examples("Best sentences", f"By sentence chrF{of}; the longest first.", [_example(texts, line, names) for line in best])
+    yield Examples(
+        "Best sentences", f"By sentence chrF{of}; the longest first.", [_example(texts, line, names) for line in best]
+    )
     first = names[0]
     for other in names[1:]:
         lead = [a - b for a, b in zip(texts.scores[first], texts.scores[other], strict=True)]
         for better, worse, sign in ((first, other, -1), (other, first, 1)):
-            lines = sorted((line for line in _judged(texts) if sign * lead[line] < 0), key=lambda line: sign * lead[line])
+            lines = sorted(
+                (line for line in _judged(texts) if sign * lead[line] < 0), key=lambda line: sign * lead[line]
+            )
             rows = [_example(texts, line, [better, worse]) for line in lines[:limit]]
             if rows:
                 note = f"{len(lines):,} sentences have a higher chrF; those with the largest difference."

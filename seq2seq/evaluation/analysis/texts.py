@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
+from seq2seq.evaluation.analysis.sentence_bleu import BLEUScore, sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words
 from seq2seq.evaluation.metrics import sentence_scores
 
@@ -80,6 +81,12 @@ class Texts:
         return {name: sentence_scores(text.lines, self.references.lines) for name, text in self.systems.items()}
 
     @functools.cached_property
+    def bleu(self) -> dict[str, list[BLEUScore]]:
+        """Sentence BLEU of every line, by system."""
+        lines = self.references.lines
+        return {name: sentence_bleu(text.lines, lines, self.tokenize) for name, text in self.systems.items()}
+
+    @functools.cached_property
     def growth(self) -> float:
         """Characters of the references per character of the sources."""
         return sum(self.references.sizes) / max(1, sum(self.sources.sizes))
@@ -106,7 +113,9 @@ def make_texts(
         raise DataError("nothing to analyse: there are no translations")
     for name, lines in {"references": references, **systems}.items():
         if len(lines) != len(sources):
-            raise DataError(f"{len(sources):,} sources but {len(lines):,} lines of {name}: give one of each per sentence")
+            raise DataError(
+                f"{len(sources):,} sources but {len(lines):,} lines of {name}: give one of each per sentence"
+            )
     if not sources:
         raise DataError("nothing to analyse: there are no sentences")
     made = {name: Lines(lines) for name, lines in systems.items()}

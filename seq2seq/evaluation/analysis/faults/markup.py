@@ -90,9 +90,7 @@ def _changed(texts: Texts, text: Lines, parts: Callable[[str], Counter[str]]) ->
     return found
 
 
-def _may_contain(
-    texts: Texts, text: Lines, search: Callable[[str], object]
-) -> Sequence[tuple[str, str, str]]:
+def _may_contain(texts: Texts, text: Lines, search: Callable[[str], object]) -> Sequence[tuple[str, str, str]]:
     triples = zip(texts.sources.lines, texts.references.lines, text.lines, strict=True)
     return [triple if any(map(search, triple)) else ("", "", "") for triple in triples]
 

@@ -21,7 +21,7 @@ FAULTS = {
     "empty": Fault("no output", extent.empty),
     "copied": Fault("the source, not translated", copying.copied),
     "untranslated": Fault("words of the source are left", copying.untranslated),
-    "invented": Fault("words that no text has", invented.invented),
+    "invented": Fault("words that no training text or reference has", invented.invented),
     "repeated": Fault("words are repeated", repetition.repeated),
     "truncated": Fault("much too short, or cut off", extent.truncated),
     "too long": Fault("much too long", extent.too_long),

@@ -65,7 +65,9 @@ def _most(line: Sequence[str]) -> int:
 
 def _later(output: Sequence[str], order: int, source: Sequence[str], reference: Sequence[str]) -> Ngram:
     """Return the n-gram that occurs again, if the reference has no such and the source none that is nearly as long."""
-    again = [ngram for ngram, count in ngrams(output, order).items() if count > 1 and sum(map(is_word, ngram)) >= order - 1]
+    again = [
+        ngram for ngram, count in ngrams(output, order).items() if count > 1 and sum(map(is_word, ngram)) >= order - 1
+    ]
     if not again or _repeats(reference, order - 1) or _repeats(source, order - 2):
         return ()
     return again[0]
