@@ -92,7 +92,7 @@ class Seq2Seq(nn.Module):
         return self.output(readouts), targets, attn_weights
 
     def read_out(
-        self, batch: Batch, src_words: Float[Tensor, "batch src_len emb"] | None = None
+        self, batch: Batch, src_words: Float[Tensor, "batch src_words emb"] | None = None
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
         """Return readouts, targets and attention weights: `forward` without the vocabulary projection.
 
