@@ -37,18 +37,17 @@ from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.mixing import tagged
 from seq2seq.data.new_tokenizer import new_tokenizer
-from seq2seq.data.robustness import clean_name, ignores_case, with_variants
+from seq2seq.data.robustness import clean_name, with_variants
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import first_line
 from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, fit, observe
-from seq2seq.evaluation.metrics import Scores, score
+from seq2seq.evaluation.metrics import Scores
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
-from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.reporting.finished_run import document_run
-from seq2seq.reporting.sentences import TestText
+from seq2seq.reporting.sentences import Tested, TestText, compared
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, TrainingText, save_model, write_calibration
@@ -346,26 +345,24 @@ def test_best_model(
 ) -> dict[str, Scores]:
     """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-    texts: list[TestText] = []
-    outputs: dict[str, list[Translation]] = {}
+    tests: dict[str, Tested] = {}
     results: dict[str, Scores] = {}
     clean = {name: (text.src, text.tgt) for name, text in corpus.all_tests().items()}
     for name, (src, tgt) in with_variants(clean, config.data.robustness).items():
         own = config.data.of_test(name)
-        outputs[name] = [best for best, *_ in translator.translate_n_best(src, tgt_lang=own.tgt)]
+        outputs = [best for best, *_ in translator.translate_n_best(src, tgt_lang=own.tgt)]
         tokenizer = tokenize if (clean_name(name) or name) in corpus.tests else bleu_tokenizer(own)
-        texts.append(TestText(name, src, tgt, own.tgt, tokenizer))
-        hypotheses = [output.text for output in outputs[name]]
-        results[name] = score(hypotheses, tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
+        tests[name] = compared(TestText(name, src, tgt, own.tgt, tokenizer), {folder.resolve().name: outputs})
+        results[name] = tests[name].comparison.baseline.runs[0]
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
-    text, translated = corpus.tests[first], [output.text for output in outputs[first]]
+    text, (translated,) = corpus.tests[first], tests[first].lines().values()
     for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
         print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
         print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
-    report = document_run(folder, translator, config, texts, outputs, corpus.train.tgt)
+    report = document_run(folder, translator, config, [*tests.values()], corpus.train.tgt)
     example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     language = f" --tgt-lang {config.data.tgt}" if len(config.data.tags()) > 1 else ""
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run}{language} --text={example}")

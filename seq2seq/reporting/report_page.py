@@ -221,8 +221,9 @@ def reliability(result: Mapping[str, Any]) -> list[str]:
     )
     remark = (
         "Confidence is the probability that a sentence or a word is right, fitted to validation text. On the dashed "
-        f"line, as many are right as the confidence says. Expected calibration error: {errors}. Mean chrF {result['mean_chrf']}; of "
-        f"the tenth of the sentences with the lowest confidence {result['worst_tenth_chrf']}."
+        f"line, as many are right as the confidence says. Expected calibration error: {errors}. "
+        f"Mean chrF {result['mean_chrf']}; of the tenth of the sentences with the lowest confidence "
+        f"{result['worst_tenth_chrf']}."
     )
     shown = table(["confidence", "number", "mean confidence", "share right"], rows)
     numbers = f"<details><summary>Numbers</summary>{shown}</details>"

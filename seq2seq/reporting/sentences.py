@@ -11,7 +11,7 @@ from seq2seq.config.model import AttentionName
 from seq2seq.data.robustness import clean_name, ignores_case
 from seq2seq.evaluation.comparison import Comparison
 from seq2seq.evaluation.metrics import sentence_scores
-from seq2seq.evaluation.significance import compare
+from seq2seq.evaluation.significance import SEED, compare
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 
@@ -84,8 +84,10 @@ def compared(text: TestText, outputs: Mapping[str, Sequence[Translation]]) -> Te
         DataError: there are no sentences.
     """
     lines = {system: [output.text for output in own] for system, own in outputs.items()}
-    options = {"tokenize": text.tokenize, "ignore_case": ignores_case(text.name)}
-    return Tested(text, outputs, compare(text.references, lines, **options))
+    ignore_case = ignores_case(text.name)
+    # SACREBLEU_SEED is not read: the same run gives the same page.
+    comparison = compare(text.references, lines, tokenize=text.tokenize, ignore_case=ignore_case, seed=SEED)
+    return Tested(text, outputs, comparison)
 
 
 def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, list[dict[str, Any]]]:
