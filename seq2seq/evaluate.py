@@ -33,9 +33,9 @@ from seq2seq.cli.process_options import (
     path_type,
     whole_number,
 )
+from seq2seq.cli.robustness_option import robustness_names
 from seq2seq.cli.search_options import add_search_options
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.config.data import RobustnessName
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
@@ -174,15 +174,6 @@ def parser() -> argparse.ArgumentParser:
         help="write the translations to DIR/TEST-SET.hyp, those of several systems to DIR/NAME.TEST-SET.hyp",
     )
     return made
-
-
-def robustness_names(text: str) -> list[RobustnessName]:
-    """Read the value of --robustness."""
-    known = RobustnessName.__members__
-    names = list(known) if text == "all" else text.split(",")
-    if unknown := [name for name in names if name not in known]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown: use {', '.join(known)} or all")
-    return [known[name] for name in dict.fromkeys(names)]
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -50,6 +50,10 @@ class Command(NamedTuple):
 
 DECODING = ("--device", "cpu", "--max-length-ratio", "0.2")
 COMMANDS = {
+    "analyse": Command(("--src", "SRC", "--ref", "tgt", "--hyp", "HYP")),
+    "analyse to a file": Command(
+        ("MODEL", "--src", "SRC", "--ref", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."
+    ),
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
     "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "calibrate": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--device", "cpu", "--output", "OUT"), writes="."),

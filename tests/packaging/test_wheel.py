@@ -16,8 +16,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves", "tune"]
-COMMANDS += ["backtranslate", "distill", "report"]
+COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves"]
+COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -4,6 +4,7 @@
 """
 
 from seq2seq.evaluation.analysis.analyse import analyse
+from seq2seq.evaluation.analysis.robustness import Variant
 from seq2seq.evaluation.analysis.structure import Analysis, Example, Examples, Section
 
-__all__ = ["Analysis", "Example", "Examples", "Section", "analyse"]
+__all__ = ["Analysis", "Example", "Examples", "Section", "Variant", "analyse"]

@@ -74,7 +74,7 @@ def fault_table(texts: Texts, found: Mapping[str, Mapping[str, Mapping[int, str]
         for lines in by_system.values():
             shown = ", ".join(f"{line + 1}" for line in [*lines][:LINES_SHOWN])
             cells += [len(lines), shown + (", …" if len(lines) > LINES_SHOWN else "")]
-        rows.append([fault, MEANINGS[fault], *cells])
+        rows.append([f"{fault}: {MEANINGS[fault]}", *cells])
     columns = [title for name in texts.systems for title in (name, "lines")]
     note = f"Of {len(texts.sources):,} lines. What source or reference does as well is no fault."
-    return Section("Faults", note, ["fault", "meaning", *columns], rows)
+    return Section("Faults", note, ["fault", *columns], rows)

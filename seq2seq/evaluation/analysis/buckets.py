@@ -27,8 +27,8 @@ def overall(texts: Texts) -> Section:
         for name in texts.systems
     ]
     note = (
-        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}; chrF, here and below, is the mean "
-        "over the sentences; length: words of the output minus words of the reference, mean."
+        f"{len(texts.sources):,} sentences. BLEU with the tokenizer {texts.tokenize}; chrF, here and below, is the "
+        "mean over the sentences; length: words of the output minus words of the reference, mean."
     )
     return Section("Scores", note, ["system", "BLEU", "chrF", "length"], rows)
 
@@ -49,8 +49,8 @@ def by_entropy(texts: Texts, entropy: Mapping[str, Sequence[float]]) -> Iterator
         for label, lines in _grouped(values, edges, _span(known, edges)):
             rows.append([label, len(lines), *_sentence_scores(texts, lines, [name])])
         note = (
-            "Mean entropy of the attention of each output word, divided by its maximum: 0 looks at one source word, 1 at "
-            "all equally. Scores that fall as it rises show that attention is lost in hard sentences."
+            "Mean entropy of the attention of each output word, divided by its maximum: 0 looks at one source word, 1 "
+            "at all equally. Scores that fall as it rises show that attention is lost in hard sentences."
         )
         yield Section(f"Attention entropy: {name}", note, ["entropy", "sentences", *_titles([name])], rows)
 
@@ -111,7 +111,7 @@ def _histogram(metric: str, scores: Mapping[str, Sequence[float]]) -> Section:
 
 
 def _by_sentence(
-    title: str, first: str, note: str, texts: Texts, values: Sequence[float], edges: Sequence[int]
+    title: str, first: str, note: str, texts: Texts, values: Sequence[int] | Sequence[float], edges: Sequence[int]
 ) -> Section:
     names = list(texts.systems)
     rows: list[list[Cell]] = [
@@ -135,7 +135,7 @@ def _sentence_scores(texts: Texts, lines: Sequence[int], names: Sequence[str]) -
 
 
 def _grouped(
-    values: Sequence[float], edges: Sequence[float], label: Callable[[int], str]
+    values: Sequence[int] | Sequence[float], edges: Sequence[float], label: Callable[[int], str]
 ) -> list[tuple[str, list[int]]]:
     """Return the label and the lines of each bucket that has any; NaN is in none."""
     groups: list[list[int]] = [[] for _ in range(len(edges) + 1)]
@@ -163,7 +163,7 @@ def _label(edges: Sequence[int], plus: str) -> Callable[[int], str]:
     return label
 
 
-def _span(known: Sequence[float], edges: Sequence[float]) -> Callable[[int], str]:
+def _span(known: Sequence[int] | Sequence[float], edges: Sequence[int] | Sequence[float]) -> Callable[[int], str]:
     bounds = [*known[:1], *edges, *known[-1:]]
     return lambda bucket: f"{bounds[bucket]:.3f} to {bounds[bucket + 1]:.3f}"
 
@@ -185,5 +185,5 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[int] | Sequence[float]) -> float | None:
     return fmean(values) if values else None

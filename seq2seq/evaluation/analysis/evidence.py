@@ -3,13 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.config.model import AttentionName
 
 if TYPE_CHECKING:
     from seq2seq.inference.forced_scoring import PairScore
     from seq2seq.inference.translation import Translation
     from seq2seq.inference.translator import Translator
+
+
+WINDOW = 500
+"""Lines translated between two moves of a progress bar."""
+
+
+@dataclass
+class Examined:
+    """Translations and what the model shows of them.
+
+    Attributes:
+        outputs: one per source.
+        entropy: `attention_entropy` of each; None if the model has no attention.
+        dependence: `source_dependence` of each.
+    """
+
+    outputs: list[str]
+    entropy: list[float] | None
+    dependence: list[float]
+
+
+def examine(
+    translator: Translator,
+    sources: Sequence[str],
+    tgt_lang: str | None = None,
+    advance: Callable[[int], object] = lambda lines: None,
+    **overrides: Any,
+) -> Examined:
+    """Translate the sources, and look at attention and at the part that the source has in each output.
+
+    Args:
+        translator: the model.
+        sources: one sentence per line.
+        tgt_lang: target language; None: the only one of the model.
+        advance: called with a number of lines whenever they are translated.
+        **overrides: search settings, as of `Translator.translate`.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+    attends = all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks)
+    best: list[Translation] = []
+    for start in range(0, len(sources), WINDOW):
+        window = sources[start : start + WINDOW]
+        rows = translator.translate_n_best(window, tgt_lang=tgt_lang, alignments=attends, **overrides)
+        best += [first for first, *_ in rows]
+        advance(len(window))
+    outputs = [translation.text for translation in best]
+    entropy = list(map(attention_entropy, best)) if attends else None
+    return Examined(outputs, entropy, source_dependence(translator, sources, outputs, tgt_lang))
 
 
 def attention_entropy(translation: Translation) -> float:

@@ -29,7 +29,7 @@ def fault_examples(
 
 
 def extremes(texts: Texts, limit: int) -> Iterator[Examples]:
-    """Yield the best and the worst sentences, and for each other system those in which it differs most from the first."""
+    """Yield the worst and the best sentences, and those in which each other system differs most from the first."""
     names = list(texts.systems)
     means = [fmean(values) for values in zip(*texts.scores.values(), strict=True)]
     of = "" if len(names) == 1 else ", mean of the systems"

@@ -1,6 +1,6 @@
 """n-grams that one system gets right more often than another, or writes more often than the references have them.
 
-They are ranked as compare-mt ranks them (Neubig et al. 2019), by the smoothed share (a + 1) / (a + b + 2) of two counts.
+They are ranked as compare-mt ranks them (Neubig et al. 2019), by (a + 1) / (a + b + 2) for two counts a and b.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from seq2seq.evaluation.analysis.structure import Cell, Section
 from seq2seq.evaluation.analysis.texts import Lines, Texts
-from seq2seq.evaluation.analysis.words import is_word
+from seq2seq.evaluation.analysis.words import is_word, joined
 
 ORDERS = (1, 2, 3, 4)
 MIN_SHARE = 2 / 3
@@ -28,8 +28,8 @@ def between_systems(texts: Texts, limit: int) -> Iterator[Section]:
             counts = [(right[better][order], right[worse][order]) for order in ORDERS]
             if rows := _rows(counts, limit, texts.references.lacks_spaces):
                 note = (
-                    f"In how many places each system has an n-gram that the reference has. At least {MIN_DIFFERENCE} more, "
-                    "ranked by the smoothed ratio of the two counts, per length."
+                    "In how many places each system has an n-gram that the reference has, too. A difference of at least "
+                    f"{MIN_DIFFERENCE}, ranked by the smoothed ratio of the two counts, per length."
                 )
                 columns = ["n-gram", "words", better, worse]
                 yield Section(f"n-grams that {better} gets right, {worse} does not", note, columns, rows)
@@ -45,7 +45,7 @@ def against_references(texts: Texts, limit: int) -> Iterator[Section]:
             rows = _rows(pairs, limit, texts.references.lacks_spaces)
             if rows:
                 columns = ["n-gram", "words", *((name, "references")[:: -1 if swap else 1])]
-                note = "In the whole text, wherever they stand; ranked by the smoothed ratio of the two counts, per length."
+                note = "In the whole text, wherever they are; ranked by the smoothed ratio of the counts, per length."
                 yield Section(f"n-grams that {name} writes {title} often than the references", note, columns, rows)
 
 
@@ -62,7 +62,7 @@ def _rows(
             if often - seldom >= MIN_DIFFERENCE and share >= MIN_SHARE and any(map(is_word, ngram)):
                 found.append((-share, -often, ngram, seldom))
         for _, often, ngram, seldom in sorted(found)[:limit]:
-            rows.append([("" if lacks_spaces else " ").join(ngram), len(ngram), -often, seldom])
+            rows.append([joined(ngram, lacks_spaces), len(ngram), -often, seldom])
     return rows
 
 

@@ -28,18 +28,22 @@ class Variant:
 
 
 def robustness(texts: Texts, variants: Sequence[Variant]) -> Section:
-    """Return BLEU and chrF of the clean set and of each variant, and the BLEU that is lost."""
+    """Return BLEU and chrF of the clean set and of each variant, and the BLEU that is lost.
+
+    The systems are those that translated the variants.
+    """
+    names = list(variants[0].systems)
     systems = {name: text.lines for name, text in texts.systems.items()}
     clean = {ignore: Variant("clean", texts.references.lines, systems, ignore) for ignore in (False, True)}
     rows: list[list[Cell]] = []
     for variant in (clean[False], *variants):
         row: list[Cell] = [variant.name + " (case ignored)" * variant.ignore_case]
-        for name in texts.systems:
+        for name in names:
             bleu, characters = _scores(variant, name, texts.tokenize)
             before, _ = _scores(clean[variant.ignore_case], name, texts.tokenize)
             row += [bleu, before - bleu, characters]
         rows.append(row)
-    columns = [title for name in texts.systems for title in (f"{name}: BLEU", "lost", "chrF")]
+    columns = [title for name in names for title in (f"{name}: BLEU", "lost", "chrF")]
     note = "The test set in capitals, without final punctuation, with typos: what is lost against the clean set."
     return Section("Robustness", note, ["input", *columns], rows)
 

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from seq2seq.storage.metrics_file import map_floats
+
+DECIMALS = 3
+"""Digits after the point of the numbers of `Analysis.to_dict`."""
+
 Cell: TypeAlias = str | float | int | None
 """What a table shows: text, a number with decimals, a count, or nothing."""
 
@@ -79,4 +84,5 @@ class Analysis:
         "note", "rows": [{"line", "src", "ref", "outputs": {system: text}, "scores": {system: number}, "details":
         {system: text}}]}], "faults": {fault: {system: [line]}}}`.
         """
-        return dataclasses.asdict(self)
+        plain: dict[str, Any] = map_floats(dataclasses.asdict(self), lambda value: round(value, DECIMALS))
+        return plain

@@ -32,6 +32,13 @@ def is_word(token: str) -> bool:
     return token[0].isalnum() or unicodedata.category(token[0])[0] in "LMN"
 
 
+def joined(line: Sequence[str], lacks_spaces: bool) -> str:
+    """Return tokens as text: with spaces between them, except after an apostrophe, or without."""
+    if lacks_spaces:
+        return "".join(line)
+    return "".join(token if len(token) > 1 and token[-1] in "'’" else f"{token} " for token in line).rstrip()
+
+
 def word_counts(lines: Iterable[str]) -> Counter[str]:
     """Return how often each word occurs in a text, such as the target side of the training text."""
     written: Counter[str] = Counter()

@@ -22,9 +22,10 @@ def copied(texts: Texts, text: Lines) -> dict[int, str]:
     found = {}
     triples = zip(texts.sources.words, texts.references.words, text.words, strict=True)
     for line, (source, reference, output) in enumerate(triples):
-        if output == source != reference and any(word.isalpha() for word in output):
-            if len(source) >= SENTENCE_WORDS or any(_is_foreign(word, texts) for word in source):
-                found[line] = ""
+        if output != source or output == reference or not any(map(str.isalpha, output)):
+            continue
+        if len(source) >= SENTENCE_WORDS or any(_is_foreign(word, texts) for word in source):
+            found[line] = ""
     return found
 
 

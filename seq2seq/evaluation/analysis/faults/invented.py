@@ -6,7 +6,7 @@ from seq2seq.evaluation.analysis.texts import Lines, Texts
 
 MIN_LETTERS = 4
 MOST_UNSEEN = 0.05
-"""Share of the reference words that may be missing in the training text; above it, the text is too small to judge by."""
+"""Share of the reference words that the training text may lack; above it, that text is too small to judge by."""
 
 
 def invented(texts: Texts, text: Lines) -> dict[int, str]:

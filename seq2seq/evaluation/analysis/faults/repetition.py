@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from seq2seq.evaluation.analysis.texts import Lines, Texts
-from seq2seq.evaluation.analysis.words import is_word, ngrams
+from seq2seq.evaluation.analysis.words import is_word, joined, ngrams
 
 Ngram: TypeAlias = tuple[str, ...]
 ORDERS = {False: (1, 2, 3, 4), True: (1, 2, 3, 4, 5, 6, 7, 8)}
@@ -26,13 +26,13 @@ def repeated(texts: Texts, text: Lines) -> dict[int, str]:
         if len(output) == len(set(output)):
             continue
         again = _at_once(output, characters, usual, max(_most(source), _most(reference)))
-        again = again or _later(output, FAR_ORDER[characters], source, reference)
-        if again:
-            found[line] = ("" if characters else " ").join(again)
+        if again := again or _later(output, characters, source, reference):
+            found[line] = again
     return found
 
 
-def _at_once(output: Sequence[str], characters: bool, usual: set[Ngram], allowed: int) -> Ngram:
+def _at_once(output: Sequence[str], characters: bool, usual: set[Ngram], allowed: int) -> str:
+    """Return what is repeated more often in a row than is allowed, and how often; empty: nothing."""
     for order in ORDERS[characters]:
         for start, times in _runs(output, order):
             ngram = tuple(output[start : start + order])
@@ -42,8 +42,8 @@ def _at_once(output: Sequence[str], characters: bool, usual: set[Ngram], allowed
                 continue
             if order == 1 and times == 2 and (ngram * 2 in usual or not ngram[0].isalpha()):
                 continue
-            return ngram * times
-    return ()
+            return f"{joined(ngram, characters)} × {times}"
+    return ""
 
 
 def _runs(line: Sequence[str], order: int) -> list[tuple[int, int]]:
@@ -63,14 +63,15 @@ def _most(line: Sequence[str]) -> int:
     return max((times for order in ORDERS[False] for _, times in _runs(line, order)), default=1)
 
 
-def _later(output: Sequence[str], order: int, source: Sequence[str], reference: Sequence[str]) -> Ngram:
-    """Return the n-gram that occurs again, if the reference has no such and the source none that is nearly as long."""
+def _later(output: Sequence[str], characters: bool, source: Sequence[str], reference: Sequence[str]) -> str:
+    """Return the n-gram that occurs again, if reference and source repeat none that is nearly as long; else nothing."""
+    order = FAR_ORDER[characters]
     again = [
         ngram for ngram, count in ngrams(output, order).items() if count > 1 and sum(map(is_word, ngram)) >= order - 1
     ]
     if not again or _repeats(reference, order - 1) or _repeats(source, order - 2):
-        return ()
-    return again[0]
+        return ""
+    return joined(again[0], characters)
 
 
 def _repeats(line: Sequence[str], order: int) -> bool:

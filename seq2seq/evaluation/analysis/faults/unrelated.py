@@ -11,7 +11,7 @@ from seq2seq.evaluation.analysis.texts import Lines, Texts
 from seq2seq.evaluation.analysis.words import content_words
 
 MIN_WORDS = {False: 10, True: 20}
-"""Words of output and reference, without and with characters as words: shorter ones differ in every word and are right."""
+"""Words of output and reference, without and with characters as words: shorter ones may differ in all, and be right."""
 SHARED_WORDS = {False: 4, True: 8}
 """Words that an output must have to be judged by other evidence."""
 UNRELATED, SHARED, DETACHED = 15.0, 25.0, 30.0
@@ -30,7 +30,7 @@ def hallucinated(
     That is: the model finds the output hardly less probable for another source; or several sources that have nothing in
     common have the same output; or a long output shares not one longer word with reference and source.
     """
-    found = {line: "shares no word with the reference" for line in _without_overlap(texts, text, scores)}
+    found = dict.fromkeys(_without_overlap(texts, text, scores), "shares no word with the reference")
     found |= {line: f"the output of {count} different sources" for line, count in _shared(texts, text, scores).items()}
     known = [value for value in dependence or () if not math.isnan(value)]
     threshold = max(DEPENDENCE, DEPENDENCE_SHARE * median(known)) if known else 0.0
