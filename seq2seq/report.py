@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import itertools
 import logging
 import os
 import sys
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.atomic_files import check_writable
 from seq2seq.cli import exit_status
-from seq2seq.cli.aligned_files import read_aligned
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -23,20 +23,21 @@ from seq2seq.cli.process_options import (
     whole_number,
 )
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
-from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.errors import ConfigError, DataError, Seq2SeqError
 from seq2seq.storage.run_folder import METRICS_NAME, REPORT_NAME, run_of
 
 # Other modules are imported where they are used, so that --help is quick.
 if TYPE_CHECKING:
+    from seq2seq.cli.evaluation.texts import Evaluated
     from seq2seq.config.schema import Config
     from seq2seq.inference.translation import Translation
     from seq2seq.inference.translator import Translator
     from seq2seq.reporting.run_facts import RunFacts
-    from seq2seq.reporting.sentences import TestSet
+    from seq2seq.reporting.sentences import Tested, TestText
 
 DESCRIPTION = """\
-Write one page about a run: what was trained on what, learning curves, scores, comparison with other runs, sentences whose
-words show their attention, worst cases, and how to reproduce it. The page is one file and opens without a network.
+Write one page about a run: what was trained on what, learning curves, scores, comparison with other runs, sentences
+whose words show their attention, worst cases, and how to reproduce it. It is one file and opens without a network.
 
   %(prog)s RUN                       translate and show the test sets of the model's corpus
   %(prog)s RUN --against OTHER       compare two runs on these test sets
@@ -102,12 +103,15 @@ def add_text_options(made: argparse.ArgumentParser) -> None:
     """Add the options that name the text to translate."""
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
-    text.add_argument("--ref", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src")
+    text.add_argument(
+        "--ref", action="append", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src"
+    )
     text.add_argument(
         "--data-root", type=path_type, metavar="DIR", help="read the corpus of the model from this folder"
     )
     text.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
     add_tgt_lang(text)
+    made.set_defaults(test_set=None, langpair=None, tokenize=None, robustness=None)  # of `model_tests`
 
 
 def report(args: argparse.Namespace) -> None:
@@ -155,6 +159,8 @@ def check(args: argparse.Namespace) -> None:
         for name in ("data_root", "cache_dir"):
             if getattr(args, name) is not None:
                 raise ConfigError(f"{flag_of(name)} has no effect with --src")
+    if args.ref is not None and len(args.ref) > 1:
+        raise ConfigError("--ref is given twice: the page shows one reference per sentence")
     search_overrides(args)
 
 
@@ -163,13 +169,17 @@ def checked_output(args: argparse.Namespace) -> Path:
 
     Raises:
         ConfigError, DataError: as `check_output`.
+        StorageError: as `check_writable`.
     """
     from seq2seq.storage.model_file import find_model
 
     folder = run_of(find_model(Path(args.run)))
     name = args.output or str(Path(REPORT_NAME) if folder is None else folder / REPORT_NAME)
     runs = [args.run, *(args.against or ())]
-    check_output(name, [*runs, *(str(Path(run, METRICS_NAME)) for run in runs), *filter(None, (args.src, args.ref))])
+    check_output(
+        name, [*runs, *(str(Path(run, METRICS_NAME)) for run in runs), *filter(None, (args.src, *(args.ref or ())))]
+    )
+    check_writable(Path(name))
     return Path(name)
 
 
@@ -178,9 +188,7 @@ def print_card(args: argparse.Namespace) -> None:
     from seq2seq.reporting.model_card import model_card
     from seq2seq.storage.model_file import read_card
 
-    card = read_card(Path(args.run)) or model_card(
-        facts_of(args.run, load(args, args.run)[0], model_names([args.run])[0])
-    )
+    card = read_card(Path(args.run)) or model_card(facts_of(args.run, *load(args, args.run), *model_names([args.run])))
     sys.stdout.write(card)
 
 
@@ -197,7 +205,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     tests = translated(args, text, systems)
     _, translator = systems[names[0]]
     sentences = SENTENCES if args.sentences is None else args.sentences
-    return gather(runs, translator, tests, sentences=sentences, notes=notes)
+    explanations = explained(translator, tests, args.explain or 0, notes)
+    return gather(runs, translator, tests, sentences=sentences, explanations=explanations, notes=notes)
 
 
 def model_names(paths: Sequence[str]) -> list[str]:
@@ -221,20 +230,19 @@ def model_names(paths: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else list(paths)
 
 
-def text_of(args: argparse.Namespace, models: Sequence[str]) -> tuple[dict[str, list[list[str]]], list[str]]:
+def text_of(args: argparse.Namespace, models: Sequence[str]) -> tuple[dict[str, Evaluated], list[str]]:
     """Return the test sets to translate, and a note if there are none.
 
     Raises:
         Seq2SeqError: the text cannot be read, and the page would not be what was asked for without it.
     """
-    from seq2seq.cli.model_corpus import corpus_tests
+    from seq2seq.cli.evaluation.model_tests import model_tests, read_given
 
-    if args.src is not None:
-        return {"test": read_aligned([args.src, args.ref])}, []
+    asked = args.src or args.against or args.explain or args.data_root or args.tgt_lang
     try:
-        return corpus_tests(args, models), []
+        return model_tests(args, read_given(args), models), []
     except Seq2SeqError as error:
-        if args.against or args.explain or args.data_root or args.tgt_lang:
+        if asked:
             raise
         log.warning("no test set, so the page has no translations: %s", error)
         return {}, [f"Nothing was translated: {error}"]
@@ -268,7 +276,8 @@ def check_languages(configs: Mapping[str, Config]) -> None:
         if [list(map(base_code, side)) for side in languages(other)] != [list(map(base_code, side)) for side in pair]:
             theirs, ours = (" → ".join(",".join(side) for side in each) for each in (languages(other), pair))
             raise ConfigError(
-                f"--against {path} translates {theirs}, but {first} translates {ours}: compare runs of the same languages"
+                f"--against {path} translates {theirs}, but {first} translates {ours}: compare runs of the same "
+                "languages"
             )
 
 
@@ -278,40 +287,52 @@ def languages(config: Config) -> tuple[list[str], list[str]]:
 
 
 def translated(
-    args: argparse.Namespace, text: Mapping[str, Sequence[list[str]]], systems: Mapping[str, tuple[Config, Translator]]
-) -> list[TestSet]:
+    args: argparse.Namespace, tests: Mapping[str, Evaluated], systems: Mapping[str, tuple[Config, Translator]]
+) -> list[Tested]:
     """Translate every test set by every system and compare the systems."""
     from seq2seq.cli.progress import progress
-    from seq2seq.data.bleu_tokenizer import bleu_tokenizer
-    from seq2seq.reporting.sentences import compared
+    from seq2seq.reporting.sentences import TestText, compared
 
-    config = next(iter(systems.values()))[0]
-    total = len(systems) * sum(len(sources) for sources, _ in text.values())
-    tests = []
+    found = []
+    total = len(systems) * sum(len(test.text.sources or ()) for test in tests.values())
     with progress([], args.output or "", 0, total) as advance:
-        for name, (sources, references) in text.items():
-            language = config.data.of_test(name).tgt if args.src is None else args.tgt_lang or config.data.tgt
+        for name, test in tests.items():
+            sources, (references,) = test.text.sources or [], test.text.references
+            text = TestText(name, sources, references, test.language, test.tokenize)
             outputs = {
-                system: list(translations(args, translator, sources, language, advance))
+                system: list(translations(args, translator, text, advance))
                 for system, (_, translator) in systems.items()
             }
-            tokenize = bleu_tokenizer(dataclasses.replace(config.data, tgt=language))
-            tests.append(compared(name, sources, references, outputs, tgt_lang=language, tokenize=tokenize))
-    return tests
+            found.append(compared(text, outputs))
+    return found
+
+
+def explained(translator: Translator, tests: Sequence[Tested], count: int, notes: list[str]) -> list[dict[str, Any]]:
+    """Explain sentences of the first test set, half of them those with the lowest chrF; note those that cannot be."""
+    from seq2seq.inference.explanation import explain
+    from seq2seq.reporting.sentences import choose
+
+    found: list[dict[str, Any]] = []
+    if not count:
+        return found
+    first = tests[0]
+    for line in itertools.chain(*choose(next(iter(first.sentence_scores().values())), count)):
+        try:
+            explanation = explain(translator, first.text.sources[line], tgt_lang=first.text.tgt_lang)
+            found.append({"line": line + 1, **explanation.to_dict()})
+        except DataError as error:
+            notes.append(f"Line {line + 1} was not explained: {error}")
+    return found
 
 
 def translations(
-    args: argparse.Namespace,
-    translator: Translator,
-    sources: Sequence[str],
-    language: str,
-    advance: Callable[[int], None],
+    args: argparse.Namespace, translator: Translator, text: TestText, advance: Callable[[int], None]
 ) -> Iterator[Translation]:
     """Yield the translation of each line."""
     overrides = search_overrides(args, translator.decode)
-    for start in range(0, len(sources), WINDOW):
-        lines = sources[start : start + WINDOW]
-        yield from (best for best, *_ in translator.translate_n_best(lines, tgt_lang=language, **overrides))
+    for start in range(0, len(text.sources), WINDOW):
+        lines = text.sources[start : start + WINDOW]
+        yield from (best for best, *_ in translator.translate_n_best(lines, tgt_lang=text.tgt_lang, **overrides))
         advance(len(lines))
 
 

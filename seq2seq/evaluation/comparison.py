@@ -96,7 +96,8 @@ class Comparison:
 
     def signatures(self) -> dict[str, str]:
         """Return the signature of each metric, and how its tests were made."""
-        tests = f"bs:{self.bootstrap}|ar:{self.randomization}|seed:{self.seed}"
+        trials = f"|ar:{self.randomization}" if len(self.systems) > 1 else ""
+        tests = f"bs:{self.bootstrap}{trials}|seed:{self.seed}"
         signatures = {name: metric.signature for name, metric in self.baseline.runs[0].metrics().items()}
         return signatures | {"tests": tests}
 

@@ -13,7 +13,7 @@ from sacrebleu import CHRF
 
 from seq2seq.data.writing import words_of
 
-GOOD_CHRF = 50.0
+GOOD_CHRF = 40.0
 """Sentence chrF, in points, from which a translation counts as good."""
 
 
@@ -51,11 +51,12 @@ def _in_longest_common_subsequence(words: Sequence[str], others: Sequence[str]) 
         for j, other in enumerate(reversed(others)):
             row.append(below[j] + 1 if word == other else max(below[j + 1], row[j]))
         lengths.append(row)
-    found, j = [], len(others)
-    for i in range(len(words), 0, -1):
-        word = words[len(words) - i]
-        while j and lengths[i][j] == lengths[i][j - 1]:
-            j -= 1
-        found.append(bool(j) and lengths[i][j] > lengths[i - 1][j] and word == others[len(others) - j])
-        j -= found[-1]
+    found, rest = [False] * len(words), len(others)
+    for i, word in enumerate(words):
+        left = len(words) - i
+        while rest and word != others[-rest] and lengths[left][rest] == lengths[left][rest - 1]:
+            rest -= 1
+        if rest and word == others[-rest]:
+            found[i] = True
+            rest -= 1
     return found

@@ -108,12 +108,14 @@ class Scorer:
         """
         _check(hypotheses, self._references)
         results = {name: metric.corpus_score(hypotheses, None) for name, metric in self.metrics.items()}
-        scores = {
-            name: Score(result.score, str(self.metrics[name].get_signature())) for name, result in results.items()
-        }
+        # A signature is complete only after the metric has run.
+        scores = {name: Score(one.score, str(self.metrics[name].get_signature())) for name, one in results.items()}
         return Scores(
-            len(hypotheses),
-            *scores.values(),
+            sentences=len(hypotheses),
+            bleu=scores["bleu"],
+            chrf=scores["chrf"],
+            ter=scores["ter"],
+            bleu_tok_lc=scores["bleu_tok_lc"],
             exact_match=exact_match(hypotheses, *self._references, ignore_case=self._ignore_case),
             length_ratio=results["bleu"].ratio,
         )
@@ -179,7 +181,7 @@ def bleu_score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: 
     _check(hypotheses, references)
     metric = bleu_metric(references, tokenize, force=True)
     value = metric.corpus_score(hypotheses, None).score
-    return Score(value, str(metric.get_signature()))  # the signature is complete only after the metric has run
+    return Score(value, str(metric.get_signature()))
 
 
 def bleu(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> float:

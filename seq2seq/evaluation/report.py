@@ -8,7 +8,7 @@ from collections.abc import Callable
 from seq2seq.data.robustness import clean_name, ignores_case
 from seq2seq.evaluation.metrics import DECIMALS, Scores
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc"}
+TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc", "comet": "COMET"}
 FIGURES = {"exact_match": "exact %", "length_ratio": "length", "perplexity": "ppl"}
 
 

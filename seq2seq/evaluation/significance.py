@@ -132,17 +132,19 @@ def _paired_tests(
     families = [[(baseline, first[0]), *single]] if len(first) == 1 else [[system] for system in single]
     found: dict[str, dict[str, Any]] = {}
     for family in families:
-        _, resampled = PairedTest(family, {"": metric}, None, "bs", bootstrap)()
-        p_values: list[float | None] = [None]
-        if len(family) > 1:
-            _, shuffled = PairedTest(family, {"": metric}, None, "ar", randomization)()
-            p_values = [result.p_value for result in _results(shuffled)]
-        for (name, lines), result, p_value in zip(family, _results(resampled), p_values, strict=True):
-            fields = {"p_bootstrap": result.p_value, "p_randomization": p_value}
+        if len(family) == 1:
+            ((name, lines),) = family
+            result = metric.corpus_score(lines, None, n_bootstrap=bootstrap)
+            found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
+            continue
+        resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))
+        shuffled = _results(PairedTest(family, {"": metric}, None, "ar", randomization))
+        for (name, lines), one, other in zip(family, resampled, shuffled, strict=True):
+            p_values = {"p_bootstrap": one.p_value, "p_randomization": other.p_value}
             if name != family[0][0] and list(lines) == list(family[0][1]):
                 # sacreBLEU counts differences above the observed one: for equal outputs none, and p would be lowest.
-                fields = dict.fromkeys(fields, 1.0)
-            found[name] = {"mean": float(result.mean), "ci": float(result.ci), **fields}
+                p_values = dict.fromkeys(p_values, 1.0)
+            found[name] = {"mean": float(one.mean), "ci": float(one.ci), **p_values}
     return found
 
 
@@ -203,6 +205,7 @@ def _by_group(
     return result
 
 
-def _results(tested: Mapping[str, Any]) -> list[Any]:
-    (results,) = (results for name, results in tested.items() if name != "System")
+def _results(test: PairedTest) -> list[Any]:
+    """Run a test of one metric and return the result of each system."""
+    (results,) = (results for name, results in test()[1].items() if name != "System")
     return list(results)

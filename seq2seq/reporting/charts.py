@@ -10,7 +10,7 @@ from seq2seq.reporting.markup import escaped
 
 BAR_WIDTH, BAR_HEIGHT, BAR_FOOT = 360, 150, 18
 WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 46, 352, 10, 176  # of the area inside the axes
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 352.0, 10.0, 176.0  # of the area inside the axes
 TICKS = 5
 MAX_POINTS = 100
 """Drawn of a line; of a longer one, the lowest and highest point of each of 50 equal parts."""

@@ -9,7 +9,7 @@ from seq2seq.reporting.charts import Line, legend, lines
 from seq2seq.reporting.markup import MAX_CHARACTERS, heading, note, text
 
 MATRICES = {
-    "attention": "Attention: the share of each source word in what the decoder reads, averaged over the tokens of the word.",
+    "attention": "Attention: the share of each source word in what the decoder reads for the target word.",
     "occlusion": "Occlusion: by how much log p of the target word falls without the source word. Negative: it rises.",
     "saliency": "Saliency: the size of gradient times embedding of each source word.",
 }
@@ -20,7 +20,7 @@ MAX_SIDE = 40
 def explanation(result: Mapping[str, Any]) -> list[str]:
     """Return the parts of one explanation (`Explanation.to_dict`)."""
     source, target = result["source"]["words"][:MAX_SIDE], result["target"]["words"][:MAX_SIDE]
-    parts = [heading(result["source"]["text"][:MAX_CHARACTERS], 3)]
+    parts = [heading(f"Line {result['line']:,}: {result['source']['text'][:MAX_CHARACTERS]}", 3)]
     if result.get("note"):
         parts.append(note(result["note"]))
     for name, remark in MATRICES.items():
@@ -63,4 +63,4 @@ def layer(result: Mapping[str, Any]) -> str:
 
 def series(name: str, values: Sequence[float]) -> Line:
     """Return values by token, counted from 1."""
-    return Line(name, list(range(1, len(values) + 1)), values)
+    return Line(name, [float(place) for place in range(1, len(values) + 1)], values)

@@ -7,19 +7,23 @@ from typing import Any
 
 from seq2seq.config.loading import to_yaml
 from seq2seq.evaluation.analysis import analyse
+from seq2seq.evaluation.calibration import Rated, assess
+from seq2seq.evaluation.correctness import sentence_chrf, words_right
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.learning_curves import METRICS
 from seq2seq.reporting.run_facts import RunFacts
-from seq2seq.reporting.sentences import TestSet, shown
+from seq2seq.reporting.sentences import Tested, shown, with_confidence
 
 SENTENCES = 50
 """Shown by default."""
+EXAMPLES = 3
+"""Sentences in each list of an analysis."""
 
 
 def gather(
     runs: Sequence[RunFacts],
     translator: Translator,
-    tests: Sequence[TestSet],
+    tests: Sequence[Tested],
     *,
     sentences: int = SENTENCES,
     training_words: Mapping[str, int] | None = None,
@@ -38,7 +42,7 @@ def gather(
         notes: what is missing.
     """
     first = runs[0]
-    clean = [test for test in tests if not test.is_variant]
+    clean = [with_confidence(test, translator) for test in tests if not test.text.is_variant]
     share = sentences // len(clean) if clean else 0
     return {
         "name": first.name,
@@ -48,12 +52,13 @@ def gather(
         "runs": [{"name": run.name, "groups": run.groups()} for run in runs],
         "curves": curves(runs),
         "scores": [row for test in tests for row in scores(test)] or recorded(first),
-        "comparisons": [{"set": test.name, **test.comparison.to_dict()} for test in tests],
+        "comparisons": [{"set": test.text.name, **test.comparison.to_dict()} for test in tests],
         "tests": [
             {
-                "name": test.name,
-                "tgt_lang": test.tgt_lang,
-                "sentences": len(test.sources),
+                "name": test.text.name,
+                "tgt_lang": test.text.tgt_lang,
+                "sentences": len(test.text.sources),
+                "confidence": confidence(test, translator),
                 "analysis": analysed(test, training_words),
                 **shown(test, translator, share),
             }
@@ -84,9 +89,11 @@ def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
     return charts
 
 
-def scores(test: TestSet) -> list[dict[str, Any]]:
+def scores(test: Tested) -> list[dict[str, Any]]:
     """Return the scores of each system on a test set."""
-    return [{"set": test.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems]
+    return [
+        {"set": test.text.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems
+    ]
 
 
 def recorded(run: RunFacts) -> list[dict[str, Any]]:
@@ -96,6 +103,20 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
     return [{"system": run.name, **row} for row in rows]
 
 
-def analysed(test: TestSet, training_words: Mapping[str, int] | None) -> dict[str, Any]:
+def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
+    """Return how well the confidence of the first system fits the test set; None if there is none."""
+    outputs = next(iter(test.outputs.values()))
+    scores = sentence_chrf([output.text for output in outputs], test.text.references)
+    rows = [
+        Rated(output.confidence, score, words_right(output.text, reference))
+        for output, score, reference in zip(outputs, scores, test.text.references, strict=True)
+        if output.confidence is not None
+    ]
+    return assess(rows, translator.calibration.good_chrf).to_dict() if rows and translator.calibration else None
+
+
+def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
     """Return where the systems fail on a test set."""
-    return analyse(test.sources, test.references, test.texts(), training_words=training_words).to_dict()
+    text = test.text
+    options = {"training_words": training_words, "examples": EXAMPLES, "tokenize": text.tokenize}
+    return analyse(text.sources, text.references, test.lines(), **options).to_dict()

@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from seq2seq.data.visible import visible
 
+_NUMBER = ' class="number"'
 MAX_CHARACTERS = 300
 """Shown of a text; the rest is cut."""
 
@@ -78,7 +80,7 @@ def cell(content: str) -> str:
 def number(value: int | float | str) -> str:
     """Return a table cell of a number, or of one that is already written, aligned at its right side."""
     shown = escaped(value) if isinstance(value, str) else f"{value:,}"
-    return f'<td class="number">{shown}</td>'
+    return f"<td{_NUMBER}>{shown}</td>"
 
 
 def value_cell(value: str | float | int | None) -> str:
@@ -102,6 +104,11 @@ def table(head: Iterable[str], rows: Iterable[str]) -> str:
         head: titles, plain text.
         rows: the cells of each row.
     """
-    titles = "".join(f'<th scope="col">{escaped(title)}</th>' for title in head)
+    rows = list(rows)
+    begins = [*re.findall(r"<t[dh][^>]*>", rows[0]), *[""] * 99] if rows else [""] * 99
+    titles = "".join(
+        f'<th scope="col"{_NUMBER if _NUMBER in begin else ""}>{escaped(title)}</th>'
+        for title, begin in zip(head, begins, strict=False)
+    )
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'

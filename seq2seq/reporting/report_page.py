@@ -26,7 +26,7 @@ def page(result: Mapping[str, Any]) -> str:
     """Return the HTML of `gather`."""
     parts = {
         "Scores": scores(result),
-        "Comparison": [part for one in result["comparisons"] for part in comparison(one)],
+        intervals(result): [part for one in result["comparisons"] for part in comparison(one)],
         "Learning curves": curves(result["curves"]),
         "What was trained": facts(result["runs"]),
         **{title: content for test in result["tests"] for title, content in test_parts(test, result)},
@@ -104,11 +104,16 @@ def comparison(result: Mapping[str, Any]) -> list[str]:
     if not several:
         return [note(f"{sentences}: confidence intervals by bootstrap resampling ({tests})."), table(head, rows)]
     remark = (
-        f"{sentences}: differences from {result['baseline']}. A difference is significant if both tests ({tests}) say so "
-        f"at {result['alpha']:.0%}, with Holm's correction for the number of differences. The tests know one run of each "
-        "system; runs that differ by their seed alone differ, too."
+        f"{sentences}: differences from {result['baseline']}. A difference is significant if both tests ({tests}) say "
+        f"so at {result['alpha']:.0%}, with Holm's correction for the number of differences. The tests know one run of "
+        "each system; runs that differ by their seed alone differ, too."
     )
     return [note(remark), table(head, rows)]
+
+
+def intervals(result: Mapping[str, Any]) -> str:
+    """Return the title of `comparison`."""
+    return "Comparison" if len(result["runs"]) > 1 else "Confidence intervals"
 
 
 def figure_cells(name: str, figure: Mapping[str, Any], several: bool) -> list[str]:
@@ -183,12 +188,45 @@ def test_parts(test: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple
         if any(row["confidence"] for row in rows):
             remarks.append(CONFIDENCE)
         found.append((title + where, [*remarks, *(sentence(row, languages) for row in rows)] if rows else []))
+    found.append((f"Confidence{where}", reliability(test["confidence"]) if test["confidence"] else []))
     analysis = test["analysis"]
     found.append((f"Where it fails{where}", [part for section in analysis["sections"] for part in table_part(section)]))
     found.append(
         (f"Examples{where}", [part for group in analysis["examples"] for part in example_part(group, languages)])
     )
     return found
+
+
+def reliability(result: Mapping[str, Any]) -> list[str]:
+    """Return how well the confidence fits: of what has a confidence of 70 %, 70 % should be right."""
+    charts, rows = [], []
+    for kind, event in (("sentences", f"has a chrF of {result['good_chrf']:g} or more"), ("words", "is right")):
+        bins = result[kind]["bins"]
+        if not bins:
+            continue
+        line = Line(kind, [one["mean_probability"] for one in bins], [one["share_right"] for one in bins])
+        title = f"{kind}: share of which each {event}"
+        charts.append(lines(title, "confidence", [line], unit=True))
+        rows += [
+            named_cell(f"{kind}, {one['low']:.0%} to {one['high']:.0%}")
+            + number(one["count"])
+            + number(f"{one['mean_probability']:.1%}")
+            + number(f"{one['share_right']:.1%}")
+            for one in bins
+        ]
+    errors = ", ".join(
+        f"of {kind} {result[kind]['expected_calibration_error']:.3f}"
+        for kind in ("sentences", "words")
+        if result[kind]["expected_calibration_error"] is not None
+    )
+    remark = (
+        "Confidence is the probability that a sentence or a word is right, fitted to validation text. On the dashed "
+        f"line, as many are right as the confidence says. Expected calibration error: {errors}. Mean chrF {result['mean_chrf']}; of "
+        f"the tenth of the sentences with the lowest confidence {result['worst_tenth_chrf']}."
+    )
+    shown = table(["confidence", "number", "mean confidence", "share right"], rows)
+    numbers = f"<details><summary>Numbers</summary>{shown}</details>"
+    return [note(remark), f'<div class="plots">{"".join(charts)}</div>', numbers]
 
 
 CONFIDENCE = (

@@ -50,7 +50,8 @@ def example(row: Mapping[str, Any], languages: tuple[str, str]) -> str:
 def block(title: str, parts: Sequence[str], after: str = "") -> str:
     """Return the frame of a sentence."""
     name = escaped(title)
-    return f'<article class="sentence" aria-label="{name}"><div class="faint">{name}</div><dl>{"".join(parts)}</dl>{after}</article>'
+    content = f'<div class="faint">{name}</div><dl>{"".join(parts)}</dl>{after}'
+    return f'<article class="sentence" aria-label="{name}">{content}</article>'
 
 
 def word_data(row: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +20,15 @@ LINKS = 6
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """A test set and what the systems made of it.
+class TestText:
+    """A test set.
 
     Attributes:
         name: of the set.
         sources: a line per sentence.
         references: of the sources.
         tgt_lang: language of the references.
-        outputs: translations of each system by its name; the system that the report is about comes first.
-        comparison: the scores of each system, and which of them differ.
+        tokenize: sacreBLEU's tokenizer of BLEU.
     """
 
     __test__ = False  # not a test of pytest
@@ -37,39 +37,58 @@ class TestSet:
     sources: Sequence[str]
     references: Sequence[str]
     tgt_lang: str
-    outputs: Mapping[str, Sequence[Translation]]
-    comparison: Comparison
+    tokenize: str
 
     @property
     def is_variant(self) -> bool:
         """True for a set that was made from another one (`data.robustness`)."""
         return clean_name(self.name) is not None
 
-    def texts(self) -> dict[str, list[str]]:
+
+@dataclass(frozen=True)
+class Tested:
+    """What the systems made of a test set.
+
+    Attributes:
+        text: the set.
+        outputs: translations of each system by its name; the system that the report is about comes first.
+        comparison: the scores of each system, and which of them differ.
+    """
+
+    text: TestText
+    outputs: Mapping[str, Sequence[Translation]]
+    comparison: Comparison
+
+    def lines(self) -> dict[str, list[str]]:
         """Return the translations of each system as lines."""
         return {name: [output.text for output in outputs] for name, outputs in self.outputs.items()}
 
+    def sentence_scores(self) -> dict[str, list[float]]:
+        """Return the chrF of each sentence by system."""
+        return {name: sentence_scores(lines, self.text.references) for name, lines in self.lines().items()}
 
-def compared(
-    name: str,
-    sources: Sequence[str],
-    references: Sequence[str],
-    outputs: Mapping[str, Sequence[Translation]],
-    *,
-    tgt_lang: str,
-    tokenize: str,
-) -> TestSet:
-    """Return a test set whose systems are compared with the first one.
+
+def with_confidence(test: Tested, translator: Translator) -> Tested:
+    """Return the test set with the confidence of the first system's translations, if its model is calibrated."""
+    if translator.calibration is None:
+        return test
+    (first, outputs), *others = test.outputs.items()
+    annotated = translator.annotate(test.text.sources, outputs, confidence=True, tgt_lang=test.text.tgt_lang)
+    return dataclasses.replace(test, outputs={first: annotated, **dict(others)})
+
+
+def compared(text: TestText, outputs: Mapping[str, Sequence[Translation]]) -> Tested:
+    """Compare the systems with the first one.
 
     Raises:
         DataError: there are no sentences.
     """
     lines = {system: [output.text for output in own] for system, own in outputs.items()}
-    comparison = compare(references, lines, tokenize=tokenize, ignore_case=ignores_case(name))
-    return TestSet(name, sources, references, tgt_lang, outputs, comparison)
+    options = {"tokenize": text.tokenize, "ignore_case": ignores_case(text.name)}
+    return Tested(text, outputs, compare(text.references, lines, **options))
 
 
-def shown(test: TestSet, translator: Translator, sentences: int) -> dict[str, list[dict[str, Any]]]:
+def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, list[dict[str, Any]]]:
     """Return sentences from the whole set, and those whose translations have the lowest chrF.
 
     Args:
@@ -77,21 +96,23 @@ def shown(test: TestSet, translator: Translator, sentences: int) -> dict[str, li
         translator: of the first system, for the attention.
         sentences: number of both together.
     """
-    chrf = {system: sentence_scores(lines, test.references) for system, lines in test.texts().items()}
+    text, chrf = test.text, test.sentence_scores()
     spread, worst = choose(next(iter(chrf.values())), sentences)
     first, outputs = next(iter(test.outputs.items()))
     lines = spread + worst
     chosen = [outputs[line] for line in lines]
     if all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks):
-        chosen = translator.align([test.sources[line] for line in lines], chosen, tgt_lang=test.tgt_lang)
+        chosen = translator.annotate(
+            [text.sources[line] for line in lines], chosen, alignments=True, tgt_lang=text.tgt_lang
+        )
     rows = []
     for line, output in zip(lines, chosen, strict=True):
         texts = {system: own[line].text for system, own in test.outputs.items()} | {first: output.text}
         rows.append(
             {
                 "line": line + 1,
-                "src": test.sources[line],
-                "ref": test.references[line],
+                "src": text.sources[line],
+                "ref": text.references[line],
                 "outputs": texts,
                 "scores": {system: round(scores[line], 1) for system, scores in chrf.items()},
                 "attention": None if output.attention is None else links(output.attention),

@@ -149,7 +149,7 @@ def test_user_error_is_one_line_and_status_2(args: str, message: str) -> None:
     assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
 
 
-@pytest.mark.parametrize("args", ["--hyp a --hyp b --ref c", "m --beam-size 1 --beam-size 2", "m --json --json"])
+@pytest.mark.parametrize("args", ["m --src a --src b", "m --beam-size 1 --beam-size 2", "m --json --json"])
 def test_an_option_that_cannot_repeat_is_refused(args: str) -> None:
     process = evaluate(*args.split(), status=2)
     assert process.stderr.endswith("is given twice: give it once (see seq2seq-evaluate --help)\n")

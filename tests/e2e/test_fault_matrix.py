@@ -52,11 +52,16 @@ DECODING = ("--device", "cpu", "--max-length-ratio", "0.2")
 COMMANDS = {
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
     "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
+    "calibrate": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--device", "cpu", "--output", "OUT"), writes="."),
     "curves": Command(("RUN", "--output", "OUT"), writes="."),
     "data": Command(("inspect", "SRC", "tgt")),
     "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),
     "distill": Command(("MODEL", "SRC", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "evaluate": Command(("--hyp", "HYP", "--ref", "tgt")),
+    "report": Command(
+        ("MODEL", "--src", "SRC", "--ref", "tgt", *DECODING, "--beam-size", "1", "--sentences", "2", "--output", "OUT"),
+        writes=".",
+    ),
     "score": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu")),
     "shortlist": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--output", "OUT"), prints=False, writes="."),
     "train": Command((*TRAINING, "model.hidden_size=4", "hydra.run.dir=OUT"), writes="best.safetensors"),

@@ -51,7 +51,8 @@ class NumMismatch(Filter):
         return pair if (src_count & tgt_count).total() >= self.min * (src_count | tgt_count).total() else None
 
 
-_ADDRESS = re.compile(r"\w+://\S|www\.\w|\w@\w+\.\w")
+_ADDRESS = re.compile(r"\w{1,20}://[^\s<>]+|www\.\w[^\s<>]*|[\w.+-]{0,64}\w@[\w-]{1,64}\.\w[\w.-]*")
+_AFTER_ADDRESS = ".,;:!?…)]}'\"»”’。、，！？）"
 
 
 @dataclass
@@ -61,12 +62,15 @@ class UrlMismatch(Filter):
     finding: ClassVar[str] = "an address is on one side only"
 
     def __call__(self, pair: Pair) -> Pair | None:
-        src, tgt = (len(_ADDRESS.findall(line)) if _may_have_address(line) else 0 for line in pair)
+        src, tgt = (len(addresses(line)) for line in pair)
         return pair if src == tgt else None
 
 
-def _may_have_address(line: str) -> bool:
-    return "://" in line or "@" in line or "www." in line
+def addresses(line: str) -> list[str]:
+    """Return the web and e-mail addresses in a line, without the punctuation after them."""
+    if not ("://" in line or "@" in line or "www." in line):
+        return []
+    return [address.rstrip(_AFTER_ADDRESS) for address in _ADDRESS.findall(line)]
 
 
 _FINAL = tuple(".!?…。！？．｡؟۔।॥။៕։።፧⸮;\u037e:")  # Greek asks with ; and Armenian often ends in :
@@ -83,7 +87,20 @@ class TerminalPunctuation(Filter):
     finding: ClassVar[str] = "only one side ends like a sentence"
 
     def __call__(self, pair: Pair) -> Pair | None:
-        src, tgt = (line.rstrip(_CLOSING) for line in pair)
-        if src.endswith(_FINAL) == tgt.endswith(_FINAL):
+        if len(set(map(has_final_punctuation, pair))) == 1:
             return pair
-        return pair if ends_without_stop(src) or ends_without_stop(tgt) else None
+        return pair if any(map(_needs_no_stop, pair)) else None
+
+
+def ends_like_a_sentence(line: str) -> bool:
+    """Return True if a line ends in a mark that ends a sentence, or in a script that needs none."""
+    return has_final_punctuation(line) or _needs_no_stop(line)
+
+
+def has_final_punctuation(line: str) -> bool:
+    """Return True if a line ends in a mark that ends a sentence, before closing quotes and brackets."""
+    return line.rstrip(_CLOSING).endswith(_FINAL)
+
+
+def _needs_no_stop(line: str) -> bool:
+    return ends_without_stop(line.rstrip(_CLOSING))

@@ -1,0 +1,77 @@
+"""Words that are repeated, and are not in the source and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from seq2seq.evaluation.analysis.texts import Lines, Texts
+from seq2seq.evaluation.analysis.words import is_word, ngrams
+
+Ngram: TypeAlias = tuple[str, ...]
+ORDERS = {False: (1, 2, 3, 4), True: (1, 2, 3, 4, 5, 6, 7, 8)}
+"""Lengths of what may be repeated at once, without and with characters as words."""
+FAR_ORDER = {False: 4, True: 10}
+"""Length of what may not occur again in a sentence."""
+MIN_CHARACTERS = 6  # of a repetition in a script without spaces, which repeats one or two for emphasis
+
+
+def repeated(texts: Texts, text: Lines) -> dict[int, str]:
+    """Find words that an output repeats, at once or later, and more often than the source and the reference do."""
+    characters = texts.references.lacks_spaces
+    usual = {pair for line in texts.references.ngrams(2) for pair in line if pair[0] == pair[1]}  # nous nous
+    found = {}
+    triples = zip(texts.sources.tokens, texts.references.tokens, text.tokens, strict=True)
+    for line, (source, reference, output) in enumerate(triples):
+        if len(output) == len(set(output)):
+            continue
+        again = _at_once(output, characters, usual, max(_most(source), _most(reference)))
+        again = again or _later(output, FAR_ORDER[characters], source, reference)
+        if again:
+            found[line] = ("" if characters else " ").join(again)
+    return found
+
+
+def _at_once(output: Sequence[str], characters: bool, usual: set[Ngram], allowed: int) -> Ngram:
+    for order in ORDERS[characters]:
+        for start, times in _runs(output, order):
+            ngram = tuple(output[start : start + order])
+            if times <= allowed or not any(map(is_word, ngram)):
+                continue
+            if characters and (times < 3 or times * order < MIN_CHARACTERS):
+                continue
+            if order == 1 and times == 2 and (ngram * 2 in usual or not ngram[0].isalpha()):
+                continue
+            return ngram * times
+    return ()
+
+
+def _runs(line: Sequence[str], order: int) -> list[tuple[int, int]]:
+    """Return start and number of the repetitions of `order` words in a row, where there are two or more."""
+    runs, equal = [], 0
+    for position in range(order, len(line) + 1):
+        if position < len(line) and line[position] == line[position - order]:
+            equal += 1
+            continue
+        if equal >= order:
+            runs.append((position - equal - order, equal // order + 1))
+        equal = 0
+    return runs
+
+
+def _most(line: Sequence[str]) -> int:
+    return max((times for order in ORDERS[False] for _, times in _runs(line, order)), default=1)
+
+
+def _later(output: Sequence[str], order: int, source: Sequence[str], reference: Sequence[str]) -> Ngram:
+    """Return the n-gram that occurs again, if the reference has no such and the source none that is nearly as long."""
+    again = [
+        ngram for ngram, count in ngrams(output, order).items() if count > 1 and sum(map(is_word, ngram)) >= order - 1
+    ]
+    if not again or _repeats(reference, order - 1) or _repeats(source, order - 2):
+        return ()
+    return again[0]
+
+
+def _repeats(line: Sequence[str], order: int) -> bool:
+    return any(count > 1 for count in ngrams(line, order).values())

@@ -1,0 +1,75 @@
+"""Outputs that have nothing to do with the source: fluent sentences that the decoder wrote on its own."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+
+from seq2seq.evaluation.analysis.texts import Lines, Texts
+from seq2seq.evaluation.analysis.words import content_words
+
+MIN_WORDS = {False: 10, True: 20}
+"""Words of output and reference, without and with characters as words: shorter ones differ in every word and are right."""
+SHARED_WORDS = {False: 4, True: 8}
+"""Words that an output must have to be judged by other evidence."""
+UNRELATED, SHARED, DETACHED = 15.0, 25.0, 30.0
+"""Sentence chrF below which an output may be unrelated; shared by several sources; hardly dependent on its source."""
+MIN_SOURCES = 3
+DEPENDENCE, DEPENDENCE_SHARE = 0.1, 0.4
+"""An output depends on its source if it gains more per token (nats), and more than this share of the median output."""
+STEM = 4
+
+
+def hallucinated(
+    texts: Texts, text: Lines, scores: Sequence[float], dependence: Sequence[float] | None
+) -> dict[int, str]:
+    """Find outputs that are unlike the reference, if something else shows that they do not come from the source.
+
+    That is: the model finds the output hardly less probable for another source; or several sources that have nothing in
+    common have the same output; or a long output shares not one longer word with reference and source.
+    """
+    found = {line: "shares no word with the reference" for line in _without_overlap(texts, text, scores)}
+    found |= {line: f"the output of {count} different sources" for line, count in _shared(texts, text, scores).items()}
+    known = [value for value in dependence or () if not math.isnan(value)]
+    threshold = max(DEPENDENCE, DEPENDENCE_SHARE * median(known)) if known else 0.0
+    for line, value in enumerate(dependence or ()):
+        long_enough = len(text.words[line]) >= SHARED_WORDS[texts.references.lacks_spaces]
+        if long_enough and scores[line] < DETACHED and value < threshold:
+            found[line] = "hardly less probable for another source"
+    return dict(sorted(found.items()))
+
+
+def _without_overlap(texts: Texts, text: Lines, scores: Sequence[float]) -> list[int]:
+    found = []
+    for line, output in enumerate(text.words):
+        others = texts.references.words[line], texts.sources.words[line]
+        shorter = min(len(output), len(others[0]))
+        if shorter < MIN_WORDS[texts.references.lacks_spaces] or scores[line] >= UNRELATED:
+            continue
+        if not _stems(output) & _stems(others[0]) and not _stems(output) & _stems(others[1]):
+            found.append(line)
+    return found
+
+
+def _shared(texts: Texts, text: Lines, scores: Sequence[float]) -> dict[int, int]:
+    """Return by line how many sources with no word in common have its output."""
+    lines_of: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for line, output in enumerate(text.words):
+        if len(output) >= SHARED_WORDS[texts.references.lacks_spaces]:
+            lines_of[tuple(output)].append(line)
+    found = {}
+    for lines in lines_of.values():
+        if len(lines) < MIN_SOURCES:
+            continue
+        stems = {line: _stems(texts.sources.words[line]) for line in lines}
+        for line in lines:
+            different = {tuple(texts.sources.words[other]) for other in lines if not stems[line] & stems[other]}
+            if scores[line] < SHARED and len(different) >= MIN_SOURCES - 1:
+                found[line] = len(different) + 1
+    return found
+
+
+def _stems(line: Sequence[str]) -> set[str]:
+    return {word[:STEM] for word in content_words(line)}
