@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from seq2seq.inference.explanation import Explanation
     from seq2seq.inference.translator import Translator
 
-JSON = ".json"
-PICTURES = (".svg", ".png", ".pdf")
+JSON, PAGE = ".json", ".html"
 MAX_STEPS = 1000
 DESCRIPTION = """\
 Explain a translation: for each target word, the source words that moved it, and what the gates of each layer did.
@@ -69,8 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=path_type,
         metavar="FILE",
-        help="also write FILE: .json has what --json prints; .svg, .png and .pdf are heat maps of one sentence (needs the "
-        "extra plots)",
+        help="also write FILE: .json has what --json prints, .html is a page with heat maps",
     )
     made.add_argument(
         "--integrated-gradients",
@@ -121,14 +119,8 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     if args.output is None:
         return
     ending = Path(args.output).suffix.lower()
-    if ending not in (*PICTURES, JSON):
-        raise ConfigError(f"--output {args.output}: end the name in {', '.join((JSON, *PICTURES))}")
-    if ending in PICTURES:
-        if args.text is None:
-            raise ConfigError(f"--output {args.output} draws one sentence: give it with --text, or name a {JSON} file")
-        from seq2seq.pictures.saving import check_matplotlib
-
-        check_matplotlib()
+    if ending not in (JSON, PAGE):
+        raise ConfigError(f"--output {args.output}: end the name in {JSON} or {PAGE}")
     check_output(args.output, [*models, *inputs])
 
 
@@ -176,17 +168,25 @@ def _saved(output: str, records: Iterable[Record]) -> list[Record]:
     from seq2seq.atomic_files import write_atomically
 
     found = list(records)
-    if Path(output).suffix.lower() == JSON:
-        text = "".join(record.to_json() for record in found)
-        write_atomically(Path(output), lambda path: path.write_text(text, encoding="utf-8"))
-        return found
-    from seq2seq.pictures.explanation_figure import explanation_figure
-    from seq2seq.pictures.saving import save
-
-    (record,) = found
-    assert record.explanation is not None
-    save(explanation_figure(record.explanation.to_dict()), output)
+    content = _page(found) if Path(output).suffix.lower() == PAGE else "".join(record.to_json() for record in found)
+    write_atomically(Path(output), lambda path: path.write_text(content, encoding="utf-8"))
     return found
+
+
+def _page(records: Iterable[Record]) -> str:
+    """Return the sentences as a page that needs no network."""
+    from seq2seq.reporting import markup
+    from seq2seq.reporting.explanation_part import explanation
+
+    body = [
+        part
+        for record in records
+        if record.explanation is not None
+        for part in explanation(record.explanation.to_dict())
+    ]
+    title = "What moved each word of a translation"
+    style, script = markup.own_file("report.css"), markup.own_file("report.js")
+    return markup.page(title, [markup.heading(title, 1), *body], style, script)
 
 
 if __name__ == "__main__":

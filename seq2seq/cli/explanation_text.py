@@ -20,8 +20,8 @@ LEAST = 0.1  # nats, or share of the row, below which a source word is not shown
 BARS = "▁▂▃▄▅▆▇█"
 LEVELS_PER_DECADE = 2
 LEGEND = (
-    "removed: by how much log p of the word falls without the source word (above 0: it supported the word). "
-    f"Values below {LEAST} are not shown.\n"
+    "removed: by how much log p of the word falls without the source word (below 0: it rises). saliency, attention: "
+    f"shares. Values below {LEAST} are not shown.\n"
 )
 LAYER_LEGEND = (
     "gates: mean (share below 0.1, share above 0.9) over units and tokens. gradient: norm of d log p(last word) / "
@@ -40,7 +40,8 @@ def as_text(explanation: Explanation, line: int | None = None) -> str:
     ]
     if explanation.note:
         head.append(["note", explanation.note])
-    return "\n".join([aligned(head), aligned(_words(explanation)) + LEGEND, aligned(_layers(explanation)) + LAYER_LEGEND])
+    words = aligned(_words(explanation)) + LEGEND + _integral(explanation)
+    return "\n".join([aligned(head), words, aligned(_layers(explanation)) + LAYER_LEGEND])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -64,6 +65,15 @@ def _words(explanation: Explanation) -> list[list[str]]:
         cells = [_most(names, matrix[i]) for matrix in columns.values()]
         rows.append([visible(word, WORD_CHARACTERS), f"{math.exp(log_prob):.2f}", *cells])
     return rows
+
+
+def _integral(explanation: Explanation) -> str:
+    """Return how exact the integrated gradients are; empty if there are none."""
+    integrated = explanation.integrated_gradients
+    if integrated is None:
+        return ""
+    error = max(map(abs, integrated.errors()))
+    return f"integrated gradients: the sum of a row is wrong by at most {error:.2g} ({integrated.steps} points).\n"
 
 
 def _most(names: Sequence[str], row: Sequence[float]) -> str:

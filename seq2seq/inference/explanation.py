@@ -72,6 +72,11 @@ class IntegratedGradients:
     outside: list[float]
     difference: list[float]
 
+    def errors(self) -> list[float]:
+        """Return by how much each row and its `outside` miss the difference; more `steps` make it smaller."""
+        rows = zip(self.attributions, self.outside, self.difference, strict=True)
+        return [math.fsum(row) + outside - difference for row, outside, difference in rows]
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -1,8 +1,9 @@
-"""A network that is trained in seconds to reverse the order of words: the source word of every target word is known."""
+"""A network that is trained in seconds to move words: the source word of every target word is known."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,11 @@ if TYPE_CHECKING:  # seq2seq is imported inside the function: jaxtyping's import
     from seq2seq.inference.translator import Translator
 
 WORDS = "ant bee cat dog elk fox gnu hen".split()
-STEPS, ROWS, SMOOTHING = 300, 32, 0.1
+STEPS, ROWS = 200, 32
+TASKS: dict[str, Callable[[list[int]], list[int]]] = {
+    "ends": lambda words: [words[-1], words[0]],
+    "reverse": lambda words: words[::-1],
+}
 
 
 def sentence(numbers: random.Random) -> list[str]:
@@ -18,8 +23,8 @@ def sentence(numbers: random.Random) -> list[str]:
     return numbers.sample(WORDS, numbers.randint(3, 6))
 
 
-def reversing_translator(cache: Path) -> Translator:
-    """Train the network on random sentences and return its translator; a word is a token."""
+def trained_translator(task: str, cache: Path) -> Translator:
+    """Train a network for a task on random sentences and return its translator; a word is a token."""
     import torch
 
     from seq2seq.config.model import DropoutConfig, ModelConfig
@@ -41,8 +46,8 @@ def reversing_translator(cache: Path) -> Translator:
     for _ in range(STEPS):
         lines = [" ".join(sentence(numbers)) for _ in range(ROWS)]
         ids = tokenizer.encode_src(lines)
-        logits, targets, _ = network(make_batch(ids, [row[::-1] for row in ids]))
-        loss, _ = smoothed_cross_entropy(logits, targets, SMOOTHING)
+        logits, targets, _ = network(make_batch(ids, [TASKS[task](row) for row in ids]))
+        loss, _ = smoothed_cross_entropy(logits, targets, 0.0)
         optimizer.zero_grad()
         (loss / len(targets)).backward()
         optimizer.step()
