@@ -48,7 +48,19 @@ SENTENCES = 50
 MAX_SENTENCES, MAX_EXPLAINED = 2000, 100
 WINDOW = 500
 """Lines translated between two steps of the progress bar."""
-TRANSLATING = (*FIELDS, "against", "src", "ref", "data_root", "cache_dir", "tgt_lang", "sentences", "explain", "output")
+TRANSLATING = (
+    *FIELDS,
+    "against",
+    "src",
+    "ref",
+    "train",
+    "data_root",
+    "cache_dir",
+    "tgt_lang",
+    "sentences",
+    "explain",
+    "output",
+)
 log = logging.getLogger(__name__)
 
 
@@ -105,6 +117,13 @@ def add_text_options(made: argparse.ArgumentParser) -> None:
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
         "--ref", action="append", type=path_type, metavar="FILE", help="reference translations, line-aligned with --src"
+    )
+    text.add_argument(
+        "--train",
+        type=path_type,
+        metavar="FILE",
+        help="target side of the training text, whose words are counted (default: that of the model's corpus, if its "
+        "test set is shown)",
     )
     text.add_argument(
         "--data-root", type=path_type, metavar="DIR", help="read the corpus of the model from this folder"
@@ -177,7 +196,12 @@ def checked_output(args: argparse.Namespace) -> Path:
     name = args.output or str(Path(REPORT_NAME) if folder is None else folder / REPORT_NAME)
     runs = [args.run, *(args.against or ())]
     check_output(
-        name, [*runs, *(str(Path(run, METRICS_NAME)) for run in runs), *filter(None, (args.src, *(args.ref or ())))]
+        name,
+        [
+            *runs,
+            *(str(Path(run, METRICS_NAME)) for run in runs),
+            *filter(None, (args.src, args.train, *(args.ref or ()))),
+        ],
     )
     check_writable(Path(name))
     return Path(name)
@@ -194,6 +218,7 @@ def print_card(args: argparse.Namespace) -> None:
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Translate, score and return what the page shows."""
+    from seq2seq.cli.evaluation.analysed_texts import training_words
     from seq2seq.reporting.gather import gather
 
     paths = [args.run, *(args.against or ())]
@@ -206,7 +231,10 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     _, translator = systems[names[0]]
     sentences = SENTENCES if args.sentences is None else args.sentences
     explanations = explained(translator, tests, args.explain or 0, notes)
-    return gather(runs, translator, tests, sentences=sentences, explanations=explanations, notes=notes)
+    words = training_words(args, [args.run]) if tests else None
+    return gather(
+        runs, translator, tests, sentences=sentences, training_words=words, explanations=explanations, notes=notes
+    )
 
 
 def model_names(paths: Sequence[str]) -> list[str]:

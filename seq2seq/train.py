@@ -362,7 +362,7 @@ def test_best_model(
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
         print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
-    report = document_run(folder, translator, config, [*tests.values()], corpus.train.tgt)
+    report = document_run(folder, translator, config, [*tests.values()], corpus.vocabulary_text().tgt)
     example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     language = f" --tgt-lang {config.data.tgt}" if len(config.data.tags()) > 1 else ""
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run}{language} --text={example}")
