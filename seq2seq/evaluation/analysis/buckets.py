@@ -135,7 +135,7 @@ def _sentence_scores(texts: Texts, lines: Sequence[int], names: Sequence[str]) -
 
 
 def _grouped(
-    values: Sequence[int] | Sequence[float], edges: Sequence[float], label: Callable[[int], str]
+    values: Sequence[int] | Sequence[float], edges: Sequence[int] | Sequence[float], label: Callable[[int], str]
 ) -> list[tuple[str, list[int]]]:
     """Return the label and the lines of each bucket that has any; NaN is in none."""
     groups: list[list[int]] = [[] for _ in range(len(edges) + 1)]
