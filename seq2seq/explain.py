@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model",
         metavar="MODEL",
-        help="model file or run folder; several, comma-separated, translate as an ensemble, of which the first is explained",
+        help="model file or run folder; several, comma-separated, translate as an ensemble, whose first is explained",
     )
     made.add_argument("--text", metavar="TEXT", help="explain the translation of this sentence")
     made.add_argument("--tgt", metavar="TEXT", help="explain this translation of --text (default: the model's own)")
@@ -182,7 +182,7 @@ def _page(records: Iterable[Record]) -> str:
         part
         for record in records
         if record.explanation is not None
-        for part in explanation(record.explanation.to_dict())
+        for part in explanation({"line": record.line or 1, **record.explanation.to_dict()})
     ]
     title = "What moved each word of a translation"
     style, script = markup.own_file("report.css"), markup.own_file("report.js")

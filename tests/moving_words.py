@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # seq2seq is imported inside the function: jaxtyping's import hook must come first
     from seq2seq.inference.translator import Translator
 
-WORDS = "ant bee cat dog elk fox gnu hen".split()
+WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
 STEPS, ROWS = 200, 32
 TASKS: dict[str, Callable[[list[int]], list[int]]] = {
     "ends": lambda words: [words[-1], words[0]],

@@ -48,7 +48,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as lines with columns of equal width, on a terminal that gives wide characters two cells."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)) for row in rows
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
     )
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -95,13 +96,15 @@ def _layers(explanation: Explanation) -> list[list[str]]:
 
 
 def _layer(layer: Layer) -> list[str]:
-    gates = [f"{_mean(gate.mean):.2f} ({_mean(gate.closed):.0%}, {_mean(gate.open):.0%})" for gate in layer.gates.values()]
+    gates = [
+        f"{_mean(gate.mean):.2f} ({_mean(gate.closed):.0%}, {_mean(gate.open):.0%})" for gate in layer.gates.values()
+    ]
     norms = [layer.hidden_norm] if layer.cell_norm is None else [layer.cell_norm, layer.hidden_norm]
     return [layer.name, *gates, *(f"norm {_mean(norm):.1f}" for norm in norms), bars(layer.gradient_norm)]
 
 
 def bars(values: Sequence[float]) -> str:
-    """Return a bar per value on a logarithmic scale: the highest for the largest value, the lowest for 1/3000 or less."""
+    """Return a bar per value on a logarithmic scale, from the highest for the largest value to a 3000th and less."""
     largest = max(values)
 
     def level(value: float) -> int:

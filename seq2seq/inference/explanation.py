@@ -29,7 +29,7 @@ from seq2seq.search.top_k import NAN_MESSAGE
 from seq2seq.storage.metrics_file import map_floats
 
 MAX_TOKENS = 250
-"""Of a text that is explained; time and memory grow with the product of both lengths, and longer ones cannot be read."""
+"""Of a text that is explained: time grows with the product of both lengths, and longer ones cannot be read."""
 DIGITS = 6  # significant, of the figures of `to_dict`; the precision of float32
 Matrix = list[list[float]]
 """A row per target word, a column per source word."""
@@ -39,8 +39,8 @@ Matrix = list[list[float]]
 class Side:
     """A text as the network reads or writes it.
 
-    In scripts without spaces a token may span several words (characters); they share its figures: occlusion and rows are
-    equal, attention and saliency of a column are divided.
+    In scripts without spaces a token may span several words (characters), which share its figures: its occlusion and
+    its rows are those of each, its attention and saliency as a column are divided.
 
     Attributes:
         text: the text.
@@ -142,7 +142,7 @@ def explain(
 
     Raises:
         ConfigError: the model does not have the target language.
-        DataError: a text is empty or has more than `MAX_TOKENS` tokens; the source has more than are translated at once.
+        DataError: a text is empty or has more than `MAX_TOKENS` tokens, or the source is translated in parts.
         NotFiniteError: the network computes NaN.
     """
     src = _source(translator, source, tgt_lang)

@@ -84,7 +84,8 @@ def gradients(network: Seq2Seq, pair: ForcedPair, scale: float = 1.0) -> Gradien
     words; the gradient of the sum over the rows holds the gradient of each, because rows are independent.
     """
     vectors = (scale * source_vectors(network, pair)).requires_grad_()
-    log_probs, found = [], []
+    log_probs: list[Tensor] = []
+    found: list[Tensor] = []
     for rows, word_log_probs in _log_probs(network, pair, vectors):
         found += torch.autograd.grad(word_log_probs.sum(), rows)
         log_probs.append(word_log_probs.detach())

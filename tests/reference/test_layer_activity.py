@@ -56,7 +56,9 @@ def assert_gates(layer: Layer, expected: dict[str, list[Array]]) -> None:
     assert set(layer.gates) == set(expected)
     for name, values in expected.items():
         for figure, by_token in figures(values).items():
-            np.testing.assert_allclose(getattr(layer.gates[name], figure), by_token, atol=1e-12, err_msg=f"{name} {figure}")
+            np.testing.assert_allclose(
+                getattr(layer.gates[name], figure), by_token, atol=1e-12, err_msg=f"{name} {figure}"
+            )
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])

@@ -137,7 +137,8 @@ def test_words_that_share_a_token_share_its_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target"), [("pack\u2028my  box\n", "how\tlazy"), ("paçk ☃ my", "☃"), ("p\ud800k", "b\ud800x"), ("a", "a")]
+    ("source", "target"),
+    [("pack\u2028my  box\n", "how\tlazy"), ("paçk ☃ my", "☃"), ("p\ud800k", "b\ud800x"), ("a", "a")],
 )
 def test_any_text_has_an_explanation_that_is_json(source: str, target: str, translator: Translator) -> None:
     for found in (explain(translator, source, target), explain(translator, source)):
@@ -171,7 +172,7 @@ def test_every_kind_of_network(settings: dict[str, Any], model: Model) -> None:
         integrated.attributions, integrated.outside, integrated.errors(), integrated.difference, strict=True
     ):
         assert math.fsum(row) + outside == pytest.approx(difference + error, abs=1e-5)
-        # At embeddings of zero layer normalisation divides by almost nothing, so that few points miss what happens there.
+        # At embeddings of zero layer normalisation divides by almost nothing: few points miss what happens there.
         assert "layer_norm" in settings or abs(error) < 0.01
     assert found.to_dict()["layers"][0]["name"] == "encoder.1.forward"
 
