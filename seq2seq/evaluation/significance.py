@@ -136,8 +136,9 @@ def _paired_tests(
             ((name, lines),) = family
             result = metric.corpus_score(lines, None)
             _, resamples = _bootstrap_resample(metric._extract_corpus_statistics(lines, None), metric, bootstrap)
-            for resample in resamples:
-                resample.score = float(resample.score)  # sacreBLEU fails on a mixture of float (0.0) and float32
+            if len({type(resample.score) for resample in resamples}) > 1:  # 0.0 is a float, other scores are float32
+                for resample in resamples:
+                    resample.score = float(resample.score)  # sacreBLEU cannot compute the mean of two types
             result.estimate_ci(resamples)
             found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
             continue
