@@ -61,12 +61,14 @@ from seq2seq.storage.provenance import (
 )
 from seq2seq.storage.run_folder import (
     BEST_NAME,
+    CARD_NAME,
     CONFIG_NAME,
     LAST_NAME,
     LOG_NAME,
     METRICS_NAME,
     PREVIOUS_NAME,
     PROVENANCE_NAME,
+    REPORT_NAME,
 )
 from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
@@ -218,7 +220,8 @@ def log_start(network: Seq2Seq, device: torch.device, dtype: torch.dtype, folder
 
 def check_run_files(folder: Path, config: Config) -> None:
     """Check that the run will not write into a file that it reads; raises as `check_not_input`."""
-    for name in (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME):
+    names = (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME)
+    for name in (*names, REPORT_NAME, CARD_NAME):
         check_not_input(str(folder / name), data_files(config.data))
 
 

@@ -52,7 +52,7 @@ def document_run(
         write_page(folder / REPORT_NAME, gather([run], translator, tests, training_words=counted))
     except Exception as error:  # hours of training must not end with the traceback of a page
         log.warning(
-            "%s and %s are not complete (%s: %s); the model is. Try: python -m seq2seq.report %s",
+            "the run is complete, but its %s or %s is not complete (%s: %s); try python -m seq2seq.report %s",
             *(CARD_NAME, REPORT_NAME, type(error).__name__, first_line(error), folder),
         )
         return None

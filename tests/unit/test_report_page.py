@@ -216,6 +216,23 @@ def test_runs_of_other_languages_are_not_compared(folder: Path, capsys: pytest.C
     assert "translates en → de, but" in capsys.readouterr().err
 
 
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a training: the card is there, the page is a folder, and a warning says so."""
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.finished_run import document_run
+    from seq2seq.storage.model_file import read_card, read_config
+
+    run = make_run(folder, "finished")
+    (run / "report.html").mkdir()
+    translator, config = Translator.load(run, device="cpu"), read_config(run)
+    assert document_run(run, translator, config, [], []) is None
+    assert "report.html is not complete" in caplog.text
+    assert f"python -m seq2seq.report {run}" in caplog.text
+    assert read_card(run) == (run / "model-card.md").read_text(encoding="utf-8")
+    (run / "report.html").rmdir()
+    assert document_run(run, translator, config, [], []) == run / "report.html"
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
