@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -105,7 +106,7 @@ def table(head: Iterable[str], rows: Iterable[str]) -> str:
         rows: the cells of each row.
     """
     rows = list(rows)
-    begins = [*re.findall(r"<t[dh][^>]*>", rows[0]), *[""] * 99] if rows else [""] * 99
+    begins = itertools.chain(re.findall(r"<t[dh][^>]*>", rows[0]) if rows else (), itertools.repeat(""))
     titles = "".join(
         f'<th scope="col"{_NUMBER if _NUMBER in begin else ""}>{escaped(title)}</th>'
         for title, begin in zip(head, begins, strict=False)

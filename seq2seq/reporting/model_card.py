@@ -76,7 +76,7 @@ def front_matter(run: RunFacts) -> str:
         "library_name": "seq2seq-lstm",
         "pipeline_tag": "translation",
         "tags": ["translation", "lstm", "attention"],
-        "datasets": list(dict.fromkeys(own.name.name for own in corpora(run).values())),
+        "datasets": list(dict.fromkeys(name for own in corpora(run).values() for name in datasets(own))),
         "metrics": ["bleu", "chrf", "ter"],
     }
     if licences:
@@ -92,6 +92,13 @@ def corpora(run: RunFacts) -> dict[str, DataConfig]:
         own.name.name if name not in run.config.data.mix else name: own
         for name, own in run.config.data.corpora().items()
     }
+
+
+def datasets(data: DataConfig) -> list[str]:
+    """Return the names of a corpus; the user's own files have none."""
+    if data.name is DataName.files:
+        return []
+    return list(filter(None, [data.dataset, *data.datasets])) or [data.name.name]
 
 
 def licence_of(data: DataConfig) -> str:
