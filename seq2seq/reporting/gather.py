@@ -117,5 +117,12 @@ def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
 def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
     """Return where the systems fail on a test set."""
     text = test.text
-    options = {"training_words": training_words, "examples": EXAMPLES, "tokenize": text.tokenize}
-    return analyse(text.sources, text.references, test.lines(), **options).to_dict()
+    analysis = analyse(
+        text.sources,
+        text.references,
+        test.lines(),
+        training_words=training_words,
+        examples=EXAMPLES,
+        tokenize=text.tokenize,
+    )
+    return analysis.to_dict()
