@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from seq2seq.errors import DataError
-from seq2seq.evaluation.metrics import bleu, bleu_score, exact_match, score, sentence_scores
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.evaluation.metrics import bleu, bleu_metric, bleu_score, exact_match, score, sentence_scores
+from seq2seq.evaluation.moses import MosesTokenizer
 
 REFERENCES = [
     "The cat is on the mat.",
@@ -206,6 +207,30 @@ def test_different_numbers_of_sentences_are_refused(function: Callable[[list[str
 def test_no_sentences_are_refused(function: Callable[[list[str], list[str]], object]) -> None:
     with pytest.raises(DataError, match="nothing to score"):
         function([], [])
+
+
+def test_moses_splits_apostrophes_and_lower_cases_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MosesTokenizer("fr")("l'homme « rit »…") == "l&apos; homme &quot; rit &quot; ..."
+    assert MosesTokenizer("de")("ein 3-jähriges Kind, z.B. Max.") == "ein 3-jähriges Kind , z.B. Max ."
+    scores = score(["L'homme rit très fort."], ["l'Homme rit très fort."], tokenize="moses-fr")
+    assert scores.bleu_tok_lc.value == pytest.approx(100)
+    assert scores.bleu.value < 70
+    assert "case:lc" in scores.bleu_tok_lc.signature
+    assert "tok:moses-fr-sacremoses-" in scores.bleu_tok_lc.signature
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(ConfigError, match=r"needs sacremoses: pip install 'seq2seq-lstm\[moses\]'"):
+        score(["a"], ["a"], tokenize="moses-fr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("language", "tokens"), [("de", 12_103), ("fr", 13_988)])
+def test_moses_gives_the_published_reference_lengths_of_multi30k(corpora: Path, language: str, tokens: int) -> None:
+    with gzip.open(
+        corpora / "multi30k" / f"test_2016_flickr.{language}.gz", "rt", encoding="utf-8", newline="\n"
+    ) as file:
+        references = file.read().removesuffix("\n").split("\n")
+    metric = bleu_metric([references], f"moses-{language}", lowercase=True)
+    assert metric.corpus_score(references, None).ref_len == tokens
 
 
 @pytest.mark.slow
