@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import ForcedDecoding
@@ -15,6 +15,7 @@ from seq2seq.search.batched_search import batches
 from seq2seq.storage.calibration import Calibration
 
 
+@runtime_checkable  # for the type checks of the tests
 class ForceDecode(Protocol):
     """`Translator.force_decode`."""
 
