@@ -121,7 +121,7 @@ def rewrite(args: argparse.Namespace, model: str) -> None:
 
         translator = load_translator(args, [str(file)])
         translator.tags.ids(args.tgt_lang)
-        observations = in_windows(*texts, lambda src, ref: observe(translator, src, ref, args.tgt_lang))
+        observations = in_windows(texts, lambda src, ref: observe(translator, src, ref, args.tgt_lang))
         calibration = fit(observations)
         if calibration.pairs < FEW_PAIRS:
             logging.warning("only %d sentences: the probabilities are rough; give at least 500", calibration.pairs)
@@ -171,7 +171,7 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     translator = load_translator(args, models)
     translator.check_options(confidence=True)
     translator.tags.ids(args.tgt_lang)
-    rated = in_windows(*texts, lambda src, ref: rate(translator, src, ref, args.tgt_lang))
+    rated = in_windows(texts, lambda src, ref: rate(translator, src, ref, args.tgt_lang))
     assert translator.calibration is not None
     found = assess(rated, translator.calibration.good_chrf)
     if args.json:
@@ -180,17 +180,16 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
         print_assessment(found)
 
 
-def in_windows(
-    sources: Sequence[str], references: Sequence[str], work: Callable[[list[str], list[str]], list[_Row]]
-) -> list[_Row]:
-    """Return what `work` returns for all pairs, a window at a time, with a progress bar."""
+def in_windows(texts: Sequence[list[str]], work: Callable[[list[str], list[str]], list[_Row]]) -> list[_Row]:
+    """Return what `work` returns for all pairs of sources and references, a window at a time, with a progress bar."""
     from seq2seq.cli.progress import progress
 
+    sources, references = texts
     rows: list[_Row] = []
     with progress([], "-", 0, len(sources)) as advance:
         for start in range(0, len(sources), WINDOW):
-            window = [*sources[start : start + WINDOW]]
-            rows += work(window, [*references[start : start + WINDOW]])
+            window = sources[start : start + WINDOW]
+            rows += work(window, references[start : start + WINDOW])
             advance(len(window))
     return rows
 

@@ -16,6 +16,7 @@ from seq2seq.storage.calibration import Calibration
 
 
 @runtime_checkable
+@runtime_checkable  # for the type checks of the tests
 class ForceDecode(Protocol):
     """`Translator.force_decode`."""
 
