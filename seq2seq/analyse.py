@@ -80,8 +80,8 @@ def parser() -> argparse.ArgumentParser:
         "--train",
         type=path_type,
         metavar="FILE",
-        help="target side of the training text, whose words are counted (default: that of the model's corpus, if its test "
-        "set is analysed)",
+        help="target side of the training text, whose words are counted (default: that of the model's corpus, if "
+        "its test set is analysed)",
     )
     text.add_argument("--test", metavar="NAME", help="test set of the model's corpus (default: the first)")
     text.add_argument("--data-root", type=path_type, metavar="DIR", help="read the model's corpus from this folder")

@@ -90,7 +90,7 @@ def by_frequency(texts: Texts, training_words: Mapping[str, int]) -> Section:
         "Target words, ignoring case, by how often the training text has them: how many of those in the output are in "
         "the reference (precision), and of those in the reference in the output (recall), in %."
     )
-    shown = [row for row in rows if any(row[1:])]
+    shown = [row for row in rows if row[1] or any(cell is not None for cell in row[2:])]
     return Section("Word frequency in training", note, ["frequency", "in references", *columns], shown)
 
 
@@ -112,6 +112,7 @@ def _histogram(metric: str, scores: Mapping[str, Sequence[float]]) -> Section:
 
 def _by_sentence(
     title: str, first: str, note: str, texts: Texts, values: Sequence[int] | Sequence[float], edges: Sequence[int]
+    title: str, first: str, note: str, texts: Texts, values: Sequence[int], edges: Sequence[int]
 ) -> Section:
     names = list(texts.systems)
     rows: list[list[Cell]] = [
@@ -136,6 +137,7 @@ def _sentence_scores(texts: Texts, lines: Sequence[int], names: Sequence[str]) -
 
 def _grouped(
     values: Sequence[int] | Sequence[float], edges: Sequence[int] | Sequence[float], label: Callable[[int], str]
+    values: Sequence[int | float], edges: Sequence[int | float], label: Callable[[int], str]
 ) -> list[tuple[str, list[int]]]:
     """Return the label and the lines of each bucket that has any; NaN is in none."""
     groups: list[list[int]] = [[] for _ in range(len(edges) + 1)]

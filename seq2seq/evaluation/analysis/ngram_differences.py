@@ -28,8 +28,8 @@ def between_systems(texts: Texts, limit: int) -> Iterator[Section]:
             counts = [(right[better][order], right[worse][order]) for order in ORDERS]
             if rows := _rows(counts, limit, texts.references.lacks_spaces):
                 note = (
-                    "In how many places each system has an n-gram that the reference has, too. A difference of at least "
-                    f"{MIN_DIFFERENCE}, ranked by the smoothed ratio of the two counts, per length."
+                    "In how many places each system has an n-gram that the reference has, too. A difference of at "
+                    f"least {MIN_DIFFERENCE}, ranked by the smoothed ratio of the two counts, per length."
                 )
                 columns = ["n-gram", "words", better, worse]
                 yield Section(f"n-grams that {better} gets right, {worse} does not", note, columns, rows)
@@ -41,10 +41,11 @@ def against_references(texts: Texts, limit: int) -> Iterator[Section]:
     for name, text in texts.systems.items():
         written = _all(text)
         for title, swap in (("more", False), ("less", True)):
-            pairs = [(written[order], references[order])[:: -1 if swap else 1] for order in ORDERS[:2]]
-            rows = _rows(pairs, limit, texts.references.lacks_spaces)
-            if rows:
-                columns = ["n-gram", "words", *((name, "references")[:: -1 if swap else 1])]
+            more, less = (references, written) if swap else (written, references)
+            pairs = [(more[order], less[order]) for order in ORDERS[:2]]
+            if rows := _rows(pairs, limit, texts.references.lacks_spaces):
+                names = ["references", name] if swap else [name, "references"]
+                columns = ["n-gram", "words", *names]
                 note = "In the whole text, wherever they are; ranked by the smoothed ratio of the counts, per length."
                 yield Section(f"n-grams that {name} writes {title} often than the references", note, columns, rows)
 

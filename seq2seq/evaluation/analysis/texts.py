@@ -7,18 +7,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sacrebleu.metrics.bleu import BLEUScore
+
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
-from seq2seq.evaluation.analysis.sentence_bleu import BLEUScore, sentence_bleu
+from seq2seq.evaluation.analysis.sentence_bleu import sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words
 from seq2seq.evaluation.metrics import sentence_scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lines:
     """One text and its words; the lists of words have an entry per line."""
 
     lines: Sequence[str]
+    _ngrams: dict[int, list[Counter[tuple[str, ...]]]] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def tokens(self) -> list[list[str]]:
@@ -45,13 +48,11 @@ class Lines:
         """Characters of each line, without white space."""
         return [sum(map(len, line.split())) for line in self.lines]
 
-    @functools.cache  # noqa: B019  # an analysis is short-lived
     def ngrams(self, order: int) -> list[Counter[tuple[str, ...]]]:
         """Return how often each n-gram of words and punctuation marks occurs, by line."""
-        return [ngrams(line, order) for line in self.tokens]
-
-    def __hash__(self) -> int:
-        return id(self)
+        if order not in self._ngrams:
+            self._ngrams[order] = [ngrams(line, order) for line in self.tokens]
+        return self._ngrams[order]
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -73,7 +74,7 @@ class Texts:
     references: Lines
     systems: Mapping[str, Lines]
     training_words: Mapping[str, int] | None = None
-    tokenize: str = field(default="")
+    tokenize: str = ""
 
     @functools.cached_property
     def scores(self) -> dict[str, list[float]]:

@@ -22,7 +22,8 @@ def repeated(texts: Texts, text: Lines) -> dict[int, str]:
     usual = {pair for line in texts.references.ngrams(2) for pair in line if pair[0] == pair[1]}  # nous nous
     found = {}
     triples = zip(texts.sources.tokens, texts.references.tokens, text.tokens, strict=True)
-    for line, (source, reference, output) in enumerate(triples):
+    for line, triple in enumerate(triples):
+        source, reference, output = ([token.casefold() for token in tokens] for tokens in triple)
         if len(output) == len(set(output)):
             continue
         again = _at_once(output, characters, usual, max(_most(source), _most(reference)))

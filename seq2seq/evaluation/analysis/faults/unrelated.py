@@ -17,7 +17,7 @@ SHARED_WORDS = {False: 4, True: 8}
 UNRELATED, SHARED, DETACHED = 15.0, 25.0, 30.0
 """Sentence chrF below which an output may be unrelated; shared by several sources; hardly dependent on its source."""
 MIN_SOURCES = 3
-DEPENDENCE, DEPENDENCE_SHARE = 0.1, 0.4
+DEPENDENCE, DEPENDENCE_SHARE = 0.1, 0.35
 """An output depends on its source if it gains more per token (nats), and more than this share of the median output."""
 STEM = 4
 
@@ -37,7 +37,7 @@ def hallucinated(
     for line, value in enumerate(dependence or ()):
         long_enough = len(text.words[line]) >= SHARED_WORDS[texts.references.lacks_spaces]
         if long_enough and scores[line] < DETACHED and value < threshold:
-            found[line] = "hardly less probable for another source"
+            found[line] = "nearly as probable for another source"
     return dict(sorted(found.items()))
 
 

@@ -1,0 +1,157 @@
+"""`python -m seq2seq.analyse`: stdout, stderr and exit status."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tiny_model import make_model
+
+SOURCES, REFERENCES = ["two men sit", "a black dog"], ["deux hommes assis", "un chien noir"]
+OUTPUTS = ["deux deux deux hommes assis", "un chien \x1b[2J\u202enoir"]
+NOTHING = "nothing to analyse: give MODEL, MODEL --src FILE --ref FILE, or --src FILE --ref FILE --hyp FILE"
+BOTH = "--src and --ref need each other: the text to translate and its reference translations"
+HYP = "--hyp needs --src FILE and --ref FILE: the text that was translated and its references"
+
+
+class Result(NamedTuple):
+    """What a command printed."""
+
+    out: str
+    err: str
+
+
+def analyse(*args: object, status: int = 0) -> Result:
+    """Run the command in this process."""
+    from seq2seq.analyse import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        exit_status = main([*map(str, args)])
+    assert exit_status == status, err.getvalue()
+    return Result(out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working folder, with texts."""
+    texts = {"src": SOURCES, "ref": REFERENCES, "A": OUTPUTS, "B": REFERENCES, "short": SOURCES[:1], "empty": []}
+    for name, lines in texts.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (tmp_path / "hole").write_text("deux hommes assis\n\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model(here: Path) -> str:
+    from seq2seq.storage.model_file import save_model
+
+    save_model(here / "model", make_model(here / "cache"))
+    return "model"
+
+
+TEXT = ("--src", "src", "--ref", "ref")
+ERRORS = {
+    "nothing": ((), NOTHING),
+    "text alone": (TEXT, NOTHING),
+    "no sources": (("--hyp", "A", "--ref", "ref"), HYP),
+    "no references": (("M", "--src", "src"), BOTH),
+    "not parallel": ((*TEXT, "--hyp", "short"), "src has 2 lines but short has 1: they are not parallel"),
+    "missing": ((*TEXT, "--hyp", "C"), "C: no such file or directory"),
+    "empty": (("--src", "empty", "--ref", "empty", "--hyp", "empty"), "--ref: "),
+    "empty files": (
+        ("--src", "empty", "--ref", "short", "--hyp", "A"),
+        "empty has 0 lines but short has 1: they are not parallel",
+    ),
+    "no reference": (("--src", "src", "--ref", "hole", "--hyp", "A"), "hole, line 2 is empty, but that line of src is"),
+    "twice": ((*TEXT, "--hyp", "A", "--hyp", "./A"), "--hyp: A and ./A, the same file, are both given"),
+    "same name": ((*TEXT, "--hyp", "x=A", "--hyp", "x=B"), "--hyp: two systems are named x"),
+    "runs": ((*TEXT, "--hyp", "x=A,B"), "--hyp x=A,B: an analysis needs one file per system"),
+    "no model": ((*TEXT, "--hyp", "A", "--beam-size", "3"), "--beam-size has no effect without MODEL"),
+    "robustness": ((*TEXT, "--hyp", "A", "--robustness", "all"), "--robustness has no effect without MODEL"),
+    "test set": (("M", *TEXT, "--test", "x"), "--test has no effect with --src"),
+    "input": ((*TEXT, "--hyp", "A", "--output", "A"), "A is both input and output"),
+    "folder": ((*TEXT, "--hyp", "A", "--output", "."), "--output . is a folder: name a file"),
+    "no words": ((*TEXT, "--hyp", "A", "--train", "empty"), "--train empty has no words"),
+    "no training text": ((*TEXT, "--hyp", "A", "--train", "C"), "C: no such file or directory"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_is_one_line(here: Path, case: str) -> None:
+    arguments, message = ERRORS[case]
+    result = analyse(*arguments, status=2)
+    assert result.out == ""
+    assert result.err.startswith(f"error: {message}"), result.err
+    assert result.err.count("\n") == 1
+    assert (here / "A").read_text("utf-8").splitlines()[0] == OUTPUTS[0]
+
+
+def test_translations_in_files(here: Path) -> None:
+    text = analyse(*TEXT, "--hyp", "first=A", "--hyp", "B", "--train", "ref").out
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"un chien \x1b[2J\u202enoir" in text
+    for part in ("Word frequency in training", "repeated: words are repeated", "(deux × 3)", "B better than first"):
+        assert part in text
+
+
+def test_json_and_file(here: Path) -> None:
+    printed = analyse(*TEXT, "--hyp", "A", "--json", "--examples", "0").out
+    found = json.loads(printed)
+    assert found["faults"]["repeated"] == {"A": [1]}
+    assert found["examples"] == []
+    assert analyse(*TEXT, "--hyp", "A", "--json", "--examples", "0", "--output", "out").out == ""
+    assert (here / "out").read_text("utf-8") == printed
+
+
+def test_of_several_references_the_first_is_used(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = analyse(*TEXT, "--hyp", "A").out
+    assert analyse(*TEXT, "--ref", "B", "--hyp", "A").out == first
+    assert "an analysis compares with one reference: ref, the first" in caplog.text
+
+
+def test_models_and_files(here: Path, model: str) -> None:
+    found = json.loads(
+        analyse(f"M={model}", *TEXT, "--hyp", "A", "--robustness", "upper,typos", "--device", "cpu", "--json").out
+    )
+    sections = {section["title"]: section for section in found["sections"]}
+    assert [row[0] for row in sections["Scores"]["rows"]] == ["M", "A"]
+    assert [row[0] for row in sections["Robustness"]["rows"]] == ["clean", "upper (case ignored)", "typos"]
+    assert sections["Robustness"]["columns"] == ["input", "M: BLEU", "lost", "chrF"]
+    assert sum(row[1] for row in sections["Attention entropy: M"]["rows"]) <= len(SOURCES)
+    assert found["faults"]["repeated"]["A"] == [1]
+
+
+def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
+    from seq2seq.evaluation.analysis.evidence import attention_entropy
+    from seq2seq.inference.translation import Translation
+
+    def entropy(*rows: list[float]) -> float:
+        return attention_entropy(Translation("x", 0.0, 0.0, attention=list(rows)))
+
+    assert entropy([0.25] * 4) == pytest.approx(1)
+    assert entropy([1.0, 0, 0, 0], [0.1] * 4) == pytest.approx(0.5)
+    assert entropy([0.2, 0.2, 0.0, 0.0]) == pytest.approx(0.5)
+    assert entropy([1.0]) != entropy([1.0]), "one source word: not known"
+
+
+def test_an_output_depends_on_its_source_as_much_as_log_p_falls_without_it(here: Path, model: str) -> None:
+    from seq2seq.evaluation.analysis.evidence import source_dependence
+    from seq2seq.inference.translator import Translator
+
+    translator = Translator.load(here / model, device="cpu")
+    sources, outputs = ["pack my box", "how vexingly quick"], ["my box", "quick"]
+
+    def mean(source: str, output: str) -> float:
+        (pair,) = translator.score([source], [output])
+        return pair.log_prob / len(pair.token_log_probs)
+
+    expected = [mean(s, o) - mean(other, o) for s, other, o in zip(sources, sources[::-1], outputs, strict=True)]
+    assert source_dependence(translator, sources, outputs) == pytest.approx(expected, abs=1e-5)
+    (alone,) = source_dependence(translator, sources[:1], outputs[:1])
+    assert alone != alone, "there is no other source"
