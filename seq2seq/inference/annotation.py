@@ -15,7 +15,6 @@ from seq2seq.search.batched_search import batches
 from seq2seq.storage.calibration import Calibration
 
 
-@runtime_checkable
 @runtime_checkable  # for the type checks of the tests
 class ForceDecode(Protocol):
     """`Translator.force_decode`."""

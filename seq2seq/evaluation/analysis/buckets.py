@@ -111,7 +111,6 @@ def _histogram(metric: str, scores: Mapping[str, Sequence[float]]) -> Section:
 
 
 def _by_sentence(
-    title: str, first: str, note: str, texts: Texts, values: Sequence[int] | Sequence[float], edges: Sequence[int]
     title: str, first: str, note: str, texts: Texts, values: Sequence[int], edges: Sequence[int]
 ) -> Section:
     names = list(texts.systems)
@@ -136,7 +135,6 @@ def _sentence_scores(texts: Texts, lines: Sequence[int], names: Sequence[str]) -
 
 
 def _grouped(
-    values: Sequence[int] | Sequence[float], edges: Sequence[int] | Sequence[float], label: Callable[[int], str]
     values: Sequence[int | float], edges: Sequence[int | float], label: Callable[[int], str]
 ) -> list[tuple[str, list[int]]]:
     """Return the label and the lines of each bucket that has any; NaN is in none."""
@@ -165,7 +163,7 @@ def _label(edges: Sequence[int], plus: str) -> Callable[[int], str]:
     return label
 
 
-def _span(known: Sequence[int] | Sequence[float], edges: Sequence[int] | Sequence[float]) -> Callable[[int], str]:
+def _span(known: Sequence[float], edges: Sequence[float]) -> Callable[[int], str]:
     bounds = [*known[:1], *edges, *known[-1:]]
     return lambda bucket: f"{bounds[bucket]:.3f} to {bounds[bucket + 1]:.3f}"
 
@@ -187,5 +185,5 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def _mean(values: Sequence[int] | Sequence[float]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
