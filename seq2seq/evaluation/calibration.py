@@ -26,7 +26,7 @@ from seq2seq.storage.calibration import Calibration, LogisticRegression, Weight
 
 FOLDS = 5
 RIDGE = 1.0
-"""Penalty of a squared weight, features having a variance of 1: as much as a few sentences can overcome."""
+"""Weight of the penalty on squared weights, with features scaled to a variance of 1."""
 FEW_PAIRS = 100
 """With fewer pairs, the probabilities are rough."""
 MAX_NEWTON_STEPS = 50

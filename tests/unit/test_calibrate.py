@@ -57,7 +57,9 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 TEXT = ("--src", "src", "--ref", "ref")
 
 
-def test_a_model_is_calibrated_checked_and_translates_with_confidence(place: Path, run: Run) -> None:
+def test_a_model_is_calibrated_checked_and_translates_with_confidence(
+    place: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     hint = "confidence: the model is not calibrated: run python -m seq2seq.calibrate MODEL --src FILE --ref FILE"
     for main, arguments in (
         (translate.main, ["run", "src", "--confidence"]),
@@ -72,7 +74,7 @@ def test_a_model_is_calibrated_checked_and_translates_with_confidence(place: Pat
     status, out, err = run(calibrate.main, "run", *TEXT)
     assert status == 0, err
     assert out.startswith(f"run/{BEST_NAME}: confidence calibrated with 9 sentences\n")
-    assert "only 9 sentences" in err
+    assert "only 9 sentences" in caplog.text
     after = load_file("run/best.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
     calibration = load_model(Path("run"), CPU).calibration
