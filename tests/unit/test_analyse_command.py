@@ -1,6 +1,7 @@
 """`python -m seq2seq.analyse`: stdout, stderr and exit status."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -62,8 +63,8 @@ ERRORS = {
     "no references": (("M", "--src", "src"), BOTH),
     "not parallel": ((*TEXT, "--hyp", "short"), "src has 2 lines but short has 1: they are not parallel"),
     "missing": ((*TEXT, "--hyp", "C"), "C: no such file or directory"),
-    "empty": (("--src", "empty", "--ref", "empty", "--hyp", "empty"), "--ref: "),
-    "empty files": (
+    "empty": (("--src", "empty", "--ref", "empty", "--hyp", "empty"), "empty is empty: there are no"),
+    "one is empty": (
         ("--src", "empty", "--ref", "short", "--hyp", "A"),
         "empty has 0 lines but short has 1: they are not parallel",
     ),
@@ -127,6 +128,33 @@ def test_models_and_files(here: Path, model: str) -> None:
     assert found["faults"]["repeated"]["A"] == [1]
 
 
+def model_of_corpus(folder: Path, corpus: dict[str, object]) -> str:
+    """Write a random model that names a corpus in its folder."""
+    from seq2seq.config.loading import to_config, to_dict
+    from seq2seq.storage.model_file import save_model
+
+    model = make_model(folder / "cache")
+    plain = to_dict(model.config)
+    plain["data"] |= {"name": "files", "src": "en", "tgt": "fr", **corpus}
+    save_model(folder / "best.safetensors", dataclasses.replace(model, config=to_config(plain)))
+    return str(folder)
+
+
+def test_the_test_set_and_the_training_words_of_a_model(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = {name: {"src": str(here / "src"), "tgt": str(here / "ref")} for name in ("train", "valid", "test")}
+    folder = model_of_corpus(here, pairs)
+    found = json.loads(analyse(folder, "--device", "cpu", "--json").out)
+    frequencies = next(part for part in found["sections"] if part["title"] == "Word frequency in training")
+    assert sum(row[1] for row in frequencies["rows"]) == 6, "words of the references"
+    with_file = json.loads(analyse(folder, "--device", "cpu", "--train", "ref", "--json").out)
+    assert with_file == found
+    assert analyse(folder, "--test", "x", status=2).err == "error: --test x: the test sets are test\n"
+    pairs["train"] = {"src": str(here / "gone"), "tgt": str(here / "gone")}
+    found = json.loads(analyse(model_of_corpus(here, pairs), "--device", "cpu", "--json").out)
+    assert not any(part["title"] == "Word frequency in training" for part in found["sections"])
+    assert "word frequencies are left out" in caplog.text
+
+
 def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
     from seq2seq.evaluation.analysis.evidence import attention_entropy
     from seq2seq.inference.translation import Translation
@@ -135,7 +163,7 @@ def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
         return attention_entropy(Translation("x", 0.0, 0.0, attention=list(rows)))
 
     assert entropy([0.25] * 4) == pytest.approx(1)
-    assert entropy([1.0, 0, 0, 0], [0.1] * 4) == pytest.approx(0.5)
+    assert entropy([1.0, 0.0, 0.0, 0.0], [0.1] * 4) == pytest.approx(0.5)
     assert entropy([0.2, 0.2, 0.0, 0.0]) == pytest.approx(0.5)
     assert entropy([1.0]) != entropy([1.0]), "one source word: not known"
 

@@ -81,7 +81,7 @@ def _entropy(weights: Sequence[float]) -> float:
     if len(weights) < 2 or not total > 0:
         return math.nan
     shares = (weight / total for weight in weights if weight > 0)
-    return -math.fsum(share * math.log(share) for share in shares) / math.log(len(weights))
+    return max(0.0, -math.fsum(share * math.log(share) for share in shares) / math.log(len(weights)))
 
 
 def source_dependence(

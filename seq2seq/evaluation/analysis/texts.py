@@ -39,6 +39,11 @@ class Lines:
         return word_counts(self.lines)
 
     @functools.cached_property
+    def total(self) -> int:
+        """Number of words of the text."""
+        return self.counts.total()
+
+    @functools.cached_property
     def lacks_spaces(self) -> bool:
         """True if the words are characters, because the script writes no spaces."""
         return lacks_spaces(self.lines)

@@ -78,5 +78,5 @@ def _share_of_capitals(text: Lines) -> float:
 def _is_foreign(word: str, texts: Texts) -> bool:
     """Return True if a word is much more frequent in the sources than in the target language, as far as it is known."""
     training, references = texts.training_words or {}, texts.references.counts
-    count, total = training.get(word, 0) + references[word], texts.training_total + references.total()
-    return FOREIGN * count * texts.sources.counts.total() < texts.sources.counts[word] * total
+    count, total = training.get(word, 0) + references[word], texts.training_total + texts.references.total
+    return FOREIGN * count * texts.sources.total < texts.sources.counts[word] * total

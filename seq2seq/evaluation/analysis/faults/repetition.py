@@ -19,7 +19,8 @@ MIN_CHARACTERS = 6  # of a repetition in a script without spaces, which repeats 
 def repeated(texts: Texts, text: Lines) -> dict[int, str]:
     """Find words that an output repeats, at once or later, and more often than the source and the reference do."""
     characters = texts.references.lacks_spaces
-    usual = {pair for line in texts.references.ngrams(2) for pair in line if pair[0] == pair[1]}  # nous nous
+    pairs = (tuple(map(str.casefold, pair)) for line in texts.references.ngrams(2) for pair in line)
+    usual = {pair for pair in pairs if pair[0] == pair[1]}  # nous nous
     found = {}
     triples = zip(texts.sources.tokens, texts.references.tokens, text.tokens, strict=True)
     for line, triple in enumerate(triples):
