@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         type=whole_number(1, MAX_STEPS),
         default=0,
         metavar="N",
-        help="add integrated gradients, an integral of N points; 30 are enough for most sentences (default: none)",
+        help="add integrated gradients, an integral of N points; its error is printed below the table (default: none)",
     )
     add_tgt_lang(made)
     add_ensemble_weights(made)

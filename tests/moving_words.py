@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # seq2seq is imported inside the function: jaxtyping's import
     from seq2seq.inference.translator import Translator
 
 WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
-STEPS, ROWS = 200, 32
+STEPS, ROWS = 150, 32
 TASKS: dict[str, Callable[[list[int]], list[int]]] = {
     "ends": lambda words: [words[-1], words[0]],
     "reverse": lambda words: words[::-1],

@@ -158,7 +158,7 @@ def explain(
         integral = _integrated(network, pair, src, integrated_steps) if integrated_steps else None
     attention = None
     if network.config.attention is not AttentionName.none:
-        attention = torch.stack([seen.attn_weights[word].mean(0) for word in tgt.positions])
+        attention = torch.stack([seen.attn_weights[word].sum(0) / max(1, len(word)) for word in tgt.positions])
     outside = {"saliency": src.outside_share(saliency)}
     return Explanation(
         src.side,

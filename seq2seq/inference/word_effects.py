@@ -51,7 +51,7 @@ class Gradients(NamedTuple):
 def saliency(network: Seq2Seq, pair: ForcedPair) -> Float[Tensor, "words src_len"]:
     """Return sum_d |dlog p(word)/dx_d · x_d| for each source token and EOS, where x is its embedding.
 
-    It is the first-derivative saliency of Li et al. 2016 (section 5) times the input, a first-order estimate of what
+    It is the first-derivative saliency of Li et al. 2016 times the input, a first-order estimate of what
     replacing the embedding by zero does (Denil et al. 2014), with absolute values summed over the units.
     """
     return (gradients(network, pair).vectors * source_vectors(network, pair)).abs().sum(-1)

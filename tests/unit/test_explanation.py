@@ -71,7 +71,7 @@ def test_all_methods_find_the_source_word_of_a_network_that_moves_words(
 ) -> None:
     translator, numbers = trained_translator(task, tmp_path), random.Random(7)
     right: dict[str, list[bool]] = {name: [] for name in least}
-    for _ in range(15):
+    for _ in range(10):
         src = sentence(numbers)
         places = TASKS[task](list(range(len(src))))
         found = explain(translator, " ".join(src), " ".join(src[at] for at in places), integrated_steps=8)
