@@ -21,7 +21,7 @@ function show(word) {
     other.style.setProperty("--weight", percent / 100);
     parts.push(`\u2068${other.textContent}\u2069 ${percent} %`);
   }
-  const confidence = word.dataset.p ? ` · confidence ${word.dataset.p}` : "";
+  const confidence = word.dataset.p ? ` · confidence ${Math.round(100 * word.dataset.p)} %` : "";
   for (const old of document.querySelectorAll(".sentence output")) old.textContent = "\u00a0";
   box.querySelector("output").textContent =
     `\u2068${word.textContent}\u2069: ${parts.join(", ") || "no attention to a word"}${confidence}`;

@@ -29,7 +29,7 @@ def sentence(row: Mapping[str, Any], languages: tuple[str, str]) -> str:
     ]
     measured = [f"chrF {row['scores'][first[0]]:.1f}"]
     if row["sentence_confidence"] is not None:
-        measured.append(f"confidence {row['sentence_confidence']:.2f}")
+        measured.append(f"confidence {100 * row['sentence_confidence']:.0f} %")
     readout = '<output class="faint" aria-live="polite">&nbsp;</output>' if data else ""
     return block(f"line {row['line']:,}: {', '.join(measured)}", parts, readout)
 
