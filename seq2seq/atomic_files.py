@@ -53,6 +53,21 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
                 temporary.unlink()
 
 
+def check_writable(path: Path) -> None:
+    """Check, before work whose result is written to `path`, that it can be; its folder is created.
+
+    Raises:
+        StorageError: no permission, or a part of the path is a file.
+    """
+    if is_stream(path):
+        return
+    with storage_errors(path):
+        folder = Path(replaceable(path)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def is_stream(path: str | Path) -> bool:
     """Return True for what must not be replaced by a file: a device, a pipe, and a standard stream whatever it is."""
     if _descriptor(path) is not None:

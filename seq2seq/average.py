@@ -18,7 +18,7 @@ DESCRIPTION = """\
 Write a model whose weights are the mean of the given models' weights (Junczys-Dowmunt et al. 2016; Vaswani et al. 2017,
 section 6.1): it approximates their ensemble at the cost of one model. The models must have the same network and
 vocabulary and come from one run: runs with different initial weights have no useful mean. The tokenizer and the config
-are those of the first model.
+are those of the first model. The mean is not calibrated: for its confidence run seq2seq.calibrate.
 
 A run folder stands for the models in its models/ (kept with training.keep_best=K or training.keep_last=N).
 """

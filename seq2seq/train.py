@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 import time
@@ -36,16 +37,20 @@ from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.mixing import tagged
 from seq2seq.data.new_tokenizer import new_tokenizer
-from seq2seq.data.robustness import clean_name, ignores_case, with_variants
+from seq2seq.data.robustness import clean_name, with_variants
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.evaluation.metrics import Scores, score
+from seq2seq.errors import first_line
+from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, fit, observe
+from seq2seq.evaluation.metrics import Scores
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
+from seq2seq.reporting.finished_run import document_run
+from seq2seq.reporting.sentences import Tested, TestText, compared
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
-from seq2seq.storage.model_file import Model, TrainingText, save_model
+from seq2seq.storage.model_file import Model, TrainingText, save_model, write_calibration
 from seq2seq.storage.provenance import (
     check_held_out,
     fingerprint,
@@ -56,12 +61,14 @@ from seq2seq.storage.provenance import (
 )
 from seq2seq.storage.run_folder import (
     BEST_NAME,
+    CARD_NAME,
     CONFIG_NAME,
     LAST_NAME,
     LOG_NAME,
     METRICS_NAME,
     PREVIOUS_NAME,
     PROVENANCE_NAME,
+    REPORT_NAME,
 )
 from seq2seq.storage.run_lock import folder_held, unused_folder
 from seq2seq.training.available_memory import available_bytes
@@ -137,7 +144,7 @@ def run_training(
         config: all settings.
         run: folder, resuming, processes.
         on_validation: called after each validation; an exception that it raises ends the run.
-        test: False: leave out the test, and return no scores.
+        test: False: leave out calibration and test, and return no scores.
 
     Raises:
         Seq2SeqError: invalid input or settings; the message says what to change.
@@ -191,10 +198,15 @@ def run_training(
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
             facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
-            write_settings(run, config, facts | {"held_out": held_out, "bleu_tokenizer": tokenize})
+            known = {"held_out": held_out, "bleu_tokenizer": tokenize, "pairs": corpus.sizes()}
+            write_settings(run, config, facts | known)
         with stop_on_signal(trainer):
             trainer.fit()
-        return test_best_model(run.folder, corpus, config, run_log, tokenize) if group.is_main and test else {}
+        if not (group.is_main and test):
+            return {}
+        if config.training.calibrate_sentences:
+            calibrate_best_model(run.folder, corpus, config)
+        return test_best_model(run.folder, corpus, config, run_log, tokenize)
 
 
 def log_start(network: Seq2Seq, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
@@ -208,7 +220,8 @@ def log_start(network: Seq2Seq, device: torch.device, dtype: torch.dtype, folder
 
 def check_run_files(folder: Path, config: Config) -> None:
     """Check that the run will not write into a file that it reads; raises as `check_not_input`."""
-    for name in (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME):
+    names = (BEST_NAME, LAST_NAME, PREVIOUS_NAME, CONFIG_NAME, PROVENANCE_NAME, METRICS_NAME, LOG_NAME)
+    for name in (*names, REPORT_NAME, CARD_NAME):
         check_not_input(str(folder / name), data_files(config.data))
 
 
@@ -298,31 +311,67 @@ def _validator(
     )
 
 
+def calibrate_best_model(folder: Path, corpus: Corpus, config: Config) -> None:
+    """Calibrate the confidence of the best model with validation text and store it in the model file.
+
+    The model is complete without it: a failure is a warning.
+    """
+    try:
+        translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
+        texts = {MAIN: corpus.valid} | {name: other.valid for name, other in corpus.mix.items() if len(other.valid)}
+        share = -(-config.training.calibrate_sentences // len(texts))
+        observations: list[Observation] = []
+        for name, text in texts.items():
+            some, tgt_lang = text.first(share), config.data.corpora()[name].tgt
+            observations += observe(translator, some.src, some.tgt, tgt_lang)
+        calibration = fit(observations)
+        write_calibration(folder / BEST_NAME, calibration, folder / BEST_NAME)
+    except Exception as error:
+        log.warning(
+            "confidence is not calibrated (%s): run python -m seq2seq.calibrate %s --src FILE --ref FILE",
+            *(first_line(error), shlex.quote(str(folder))),
+        )
+        return
+    if calibration.pairs < FEW_PAIRS:
+        log.info("confidence calibrated with only %d validation sentences: it is rough", calibration.pairs)
+    else:
+        errors = [math.nan if e is None else e for e in (calibration.sentence_error, calibration.word_error)]
+        log.info(
+            "confidence calibrated with %s validation sentences: expected calibration error %.3f of sentences, "
+            "%.3f of words (cross-validation)",
+            *(f"{calibration.pairs:,}", *errors),
+        )
+
+
 def test_best_model(
     folder: Path, corpus: Corpus, config: Config, run_log: TrainingLog, tokenize: str
 ) -> dict[str, Scores]:
     """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-    hypotheses: dict[str, list[str]] = {}
+    tests: dict[str, Tested] = {}
     results: dict[str, Scores] = {}
     clean = {name: (text.src, text.tgt) for name, text in corpus.all_tests().items()}
     for name, (src, tgt) in with_variants(clean, config.data.robustness).items():
         own = config.data.of_test(name)
-        hypotheses[name] = translator.translate(src, tgt_lang=own.tgt)
+        outputs = [best for best, *_ in translator.translate_n_best(src, tgt_lang=own.tgt)]
         tokenizer = tokenize if (clean_name(name) or name) in corpus.tests else bleu_tokenizer(own)
-        results[name] = score(hypotheses[name], tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
+        tests[name] = compared(TestText(name, src, tgt, own.tgt, tokenizer), {folder.resolve().name: outputs})
+        results[name] = tests[name].comparison.baseline.runs[0]
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
-    text, translated = corpus.tests[first], hypotheses[first]
+    text, (translated,) = corpus.tests[first], tests[first].lines().values()
     for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
         print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)
     if config.data.overfit_pairs is not None:  # then there is one test set
         print(f"\nmemorised {memorised(translator.tokenizer, translated, text.tgt)} of {len(text)} sentences")
+    report = document_run(folder, translator, config, [*tests.values()], corpus.vocabulary_text().tgt)
     example, run = shlex.quote(text.src[0]), shlex.quote(str(folder))
     language = f" --tgt-lang {config.data.tgt}" if len(config.data.tags()) > 1 else ""
     print(f"\nModel: {folder / BEST_NAME}\nNext:\n  python -m seq2seq.translate {run}{language} --text={example}")
     print(f"  python -m seq2seq.evaluate {run}")
+    if report:
+        print(f"Report: {report}")
     return results
 
 

@@ -119,6 +119,12 @@ def _add_format_options(group: argparse._ArgumentGroup) -> None:
         '"alignment", and "attention" from each target word to the source words)',
     )
     group.add_argument(
+        "--confidence",
+        action="store_true",
+        help="write the probability that the translation is good and a TAB before each text (jsonl: "
+        '"confidence", and "word_confidence" of each of "words"); the model must be calibrated (seq2seq.calibrate)',
+    )
+    group.add_argument(
         "--split-sentences",
         action="store_true",
         help="translate each sentence of a line on its own, found by the rules of the model's source language; join "

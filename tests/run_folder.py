@@ -23,6 +23,7 @@ from forking import Child, Result
 BEST_NAME, LAST_NAME = "best.safetensors", "last.pt"
 STEPS = 24
 FILES = {BEST_NAME, LAST_NAME, "config.yaml", "metrics.jsonl", "provenance.json", "tensorboard", "train.log"}
+FILES |= {"report.html", "model-card.md"}
 TINY = (
     "data=grammar", "data.train_pairs=300", "data.valid_pairs=10", "data.test_pairs=10",
     "data.tokenizer.vocab_size=400",

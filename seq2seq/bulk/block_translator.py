@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seq2seq.inference.translation import Translation
 
 WINDOW = 2000  # lines that are sorted by length and translated together
-TRANSLATION, SCORE, ALIGNMENT = "translation", "score", "alignment"
+TRANSLATION, SCORE, CONFIDENCE, ALIGNMENT = "translation", "score", "confidence", "alignment"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class BlockTranslator:
         }
         if self._args.scores:
             columns[SCORE] = ([output and output.score for output in outputs], pa.float64())
+        if self._args.confidence:
+            values = [output and output.confidence and output.confidence.sentence for output in outputs]
+            columns[CONFIDENCE] = (values, pa.float64())
         if self._args.alignments:
             columns[ALIGNMENT] = ([output and pharaoh(output.alignment or ()) for output in outputs], pa.string())
         for name, (values, kind) in columns.items():

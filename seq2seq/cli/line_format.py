@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from seq2seq.data.writing import words_of
 from seq2seq.inference.alignment import pharaoh
 
 if TYPE_CHECKING:
@@ -80,9 +81,15 @@ def _finite(text: str) -> float:
 
 
 def text_answer(
-    request: Request, outputs: Sequence[Translation], n_best: bool, scores: bool = False, alignments: bool = False
+    request: Request,
+    outputs: Sequence[Translation],
+    n_best: bool,
+    scores: bool = False,
+    *,
+    alignments: bool = False,
+    confidence: bool = False,
 ) -> str:
-    """Return one line per output: optionally the input line's number, score and alignment, then the text.
+    """Return one line per output: optionally the input line's number, score, confidence and alignment, then the text.
 
     A tab in the text is kept if the text is the only column.
     """
@@ -90,6 +97,7 @@ def text_answer(
     for translation in outputs:
         columns = [str(request.number)] if n_best else []
         columns += [f"{translation.score:.4f}"] if n_best or scores else []
+        columns += [f"{translation.confidence.sentence:.4f}"] if confidence and translation.confidence else []
         columns += [pharaoh(translation.alignment or ())] if alignments else []
         text = translation.text.replace("\t", " ") if columns else translation.text
         lines.append("\t".join([*columns, text]) + "\n")
@@ -122,6 +130,10 @@ def _as_object(translation: Translation, tokenizer: Tokenizer, alignments: bool)
         attention = translation.attention
         fields["alignment"] = pharaoh(translation.alignment or ())
         fields["attention"] = attention and [[_rounded(value, 4) for value in row] for row in attention]
+    if translation.confidence is not None:
+        fields["confidence"] = _rounded(translation.confidence.sentence, 4)
+        fields["words"] = words_of(translation.text)
+        fields["word_confidence"] = [_rounded(value, 4) for value in translation.confidence.words]
     return fields
 
 

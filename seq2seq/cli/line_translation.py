@@ -39,6 +39,7 @@ class LineTranslator:
         self._translator = load_translator(args, models)
         self._options: dict[str, Any] = n_best_options(args, self._translator.decode, args.n_best) | {
             "alignments": args.alignments,
+            "confidence": args.confidence,
             "glossary": glossary,
             "split_sentences": args.split_sentences,
         }
@@ -107,4 +108,6 @@ class LineTranslator:
             sys.stderr.write(f"warning: {source and f'{source}, '}line {request.number}: {request.error}\n")
         if format == JSONL:
             return json_answer(request, outputs, self._translator.tokenizer, args.n_best > 1, args.alignments)
-        return text_answer(request, outputs, args.n_best > 1, args.scores, args.alignments)
+        return text_answer(
+            request, outputs, args.n_best > 1, args.scores, alignments=args.alignments, confidence=args.confidence
+        )

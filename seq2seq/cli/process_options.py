@@ -190,7 +190,7 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
         *models,
         device="auto" if args.device is None else args.device,
         precision=args.precision or "auto",
-        weights=args.weights,
+        weights=getattr(args, "weights", None),
         shortlist=getattr(args, "shortlist", None),
     )
     if problem := runtime.kernels_problem(translator.device):

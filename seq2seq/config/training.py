@@ -167,6 +167,15 @@ class TrainingConfig:
         at_least=1,
         at_most=MAX_COUNT,
     )
+    calibrate_sentences: int = field(
+        2000,
+        "at the end, translate this many validation sentences with the best model and calibrate its confidence "
+        "(translate --confidence); changes no weights and no scores; 0: off",
+        unit="pairs",
+        at_least=0,
+        at_most=MAX_COUNT,
+        effect=Effect.process,
+    )
     early_stopping: int | None = field(
         None,
         "stop after this many validations without improvement of the monitored metric; null: off",
@@ -216,6 +225,11 @@ class TrainingConfig:
         False,
         "log gradient norms by layer and over time, attention entropy and gate saturation every log_every_steps "
         "updates",
+        effect=Effect.process,
+    )
+    report: bool = field(
+        True,
+        "write report.html, a page about the run with curves, scores and sentences, at its end",
         effect=Effect.process,
     )
     init_from: str | None = field(

@@ -127,6 +127,14 @@ class Corpus:
         others = {f"{name}.{test}": text for name, own in self.mix.items() for test, text in own.tests.items()}
         return self.tests | others
 
+    def sizes(self) -> dict[str, int]:
+        """Return the number of pairs of each set by name, NAME.SET for those of `mix`."""
+        own = {"train": self.train, "valid": self.valid, **self.tests}
+        sizes = {name: len(text) for name, text in own.items()}
+        return sizes | {
+            f"{name}.{part}": size for name, other in self.mix.items() for part, size in other.sizes().items()
+        }
+
     def vocabulary_text(self) -> ParallelText:
         """Return the text that the tokenizer is trained on: that of all corpora."""
         text = self.tokenizer_text or self.train

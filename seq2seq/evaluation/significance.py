@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
-from sacrebleu.significance import PairedTest
+from sacrebleu.significance import PairedTest, _bootstrap_resample
 
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.errors import DataError
@@ -134,7 +134,12 @@ def _paired_tests(
     for family in families:
         if len(family) == 1:
             ((name, lines),) = family
-            result = metric.corpus_score(lines, None, n_bootstrap=bootstrap)
+            result = metric.corpus_score(lines, None)
+            _, resamples = _bootstrap_resample(metric._extract_corpus_statistics(lines, None), metric, bootstrap)
+            if len({type(resample.score) for resample in resamples}) > 1:  # 0.0 is a float, other scores are float32
+                for resample in resamples:
+                    resample.score = float(resample.score)  # sacreBLEU cannot compute the mean of two types
+            result.estimate_ci(resamples)
             found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
             continue
         resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))

@@ -32,6 +32,7 @@ from seq2seq.search.length_penalty import coverage_penalty
 from seq2seq.search.protocols import Prediction
 
 MIN_ROWS = 16  # hypotheses
+STATISTICS_ROWS = 256  # distributions over the vocabulary
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,19 @@ class EnsembleState:
 
 @dataclass(frozen=True)
 class ForcedDecoding:
-    """Forced decoding of one output: log p of each token and of EOS, and the attention at each of them."""
+    """Forced decoding of one output: log p of each token and of EOS, and the attention at each of them.
+
+    Attributes:
+        token_log_probs: log p.
+        attn_weights: attention; without columns if a network has none.
+        margins: log p of each token less the highest log p of another token; empty if not requested.
+        entropies: of the distribution of each token, in nats; empty if not requested.
+    """
 
     token_log_probs: list[float]
     attn_weights: Float[Tensor, "tgt_len src_len"]
+    margins: list[float] = dataclasses.field(default_factory=list)
+    entropies: list[float] = dataclasses.field(default_factory=list)
 
 
 class Ensemble:
@@ -183,21 +193,42 @@ class Ensemble:
         return coverage_penalty(state.coverage, state.memories[0].mask)[: state.sentences]
 
     def force_decode(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        device: torch.device,
+        distributions: bool = False,
     ) -> list[ForcedDecoding]:
-        """Run the decoder on given outputs (teacher forcing); ids without EOS, whose log p is the last one returned."""
+        """Run the decoder on given outputs (teacher forcing); ids without EOS, whose log p is the last one returned.
+
+        Args:
+            sources: source ids.
+            targets: ids of the outputs.
+            device: where the networks are.
+            distributions: also return the margins and entropies of the tokens' distributions.
+        """
         rows = pad_rows(torch.arange(len(sources)), 1, MIN_ROWS).tolist()
         batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
         logits, tgt_out, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
         prediction = self._prediction([network_logits[None] for network_logits in logits])
-        log_probs = prediction.log_probs[0].gather(1, tgt_out[0][:, None])[:, 0]
+        all_log_probs, tokens = prediction.log_probs[0], tgt_out[0][:, None]
+        log_probs = all_log_probs.gather(1, tokens)[:, 0]
         lengths = [len(target) + 1 for target in targets]
         token_log_probs = torch.split(log_probs[: sum(lengths)], lengths)  # the logits have no padding positions
+        margins, entropies = (
+            (torch.split(values[: sum(lengths)], lengths) for values in _distributions(all_log_probs, tokens))
+            if distributions
+            else ([log_probs[:0]] * len(targets),) * 2
+        )
         same_shape = all(weights.shape == attn_weights[0].shape for weights in attn_weights)
         attention = self._mean(attn_weights) if same_shape else attn_weights[0][..., :0]  # a network without attention
         return [
-            ForcedDecoding(token_log_probs[i].tolist(), attention[i, : lengths[i], : len(sources[i]) + 1])
-            for i in range(len(sources))
+            ForcedDecoding(
+                token_log_probs[i].tolist(),
+                attention[i, : lengths[i], : len(sources[i]) + 1],
+                *(values.tolist() for values in (margin, entropy)),
+            )
+            for i, (margin, entropy) in enumerate(zip(margins, entropies, strict=True))
         ]
 
     def _rounds_alone(self) -> bool:
@@ -227,6 +258,18 @@ def _step(
         return step(last, decoder, memory, output)
     logits, decoder, attn_weights = step(last, decoder, memory)
     return logits if union is None else logits[:, :, union], decoder, attn_weights
+
+
+def _distributions(
+    log_probs: Float[Tensor, "rows vocab"], tokens: Int[Tensor, "rows 1"]
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """Return log p of each token less the highest of the others, and the entropy; a few rows at a time, for memory."""
+    margins, entropies = [], []
+    for some, chosen in zip(log_probs.split(STATISTICS_ROWS), tokens.split(STATISTICS_ROWS), strict=True):
+        others = some.scatter(1, chosen, -torch.inf).amax(1)
+        margins.append(some.gather(1, chosen)[:, 0] - others)
+        entropies.append(torch.special.entr(some.exp()).sum(1))
+    return torch.cat(margins), torch.cat(entropies)
 
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:

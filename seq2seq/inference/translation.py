@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
+from seq2seq.inference.confidence import BLANK, Confidence, join_confidences
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.recasing import LineCase
 from seq2seq.inference.sentences import join_with_spacing
@@ -27,6 +28,7 @@ class Translation:
         token_log_probs: log p of each token and of EOS; those of a split line's parts are concatenated.
         alignment: linked words (source, target), if requested.
         attention: of each target word (row) to each source word, if requested and the line was not split.
+        confidence: probabilities that the line and each of its words are right, if requested.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Translation:
     token_log_probs: list[float] = dataclasses.field(default_factory=list, compare=False)
     alignment: list[tuple[int, int]] | None = dataclasses.field(default=None, compare=False)
     attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
+    confidence: Confidence | None = dataclasses.field(default=None, compare=False)
 
 
 def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:
@@ -65,15 +68,18 @@ def align(
     )
 
 
-def join_parts(parts: Sequence[Sequence[Translation]], spaced: Sequence[str] | None = None) -> list[Translation]:
+def join_parts(
+    parts: Sequence[Sequence[Translation]], spaced: Sequence[str] | None = None, confidence: bool = False
+) -> list[Translation]:
     """Return the outputs of a line from those of its parts: outputs of equal rank.
 
     Args:
         parts: the outputs of each part.
         spaced: the source parts with the white space that joins the outputs; None: as their script does.
+        confidence: a blank line, which has no parts, gets one.
     """
     if not parts:
-        return [Translation("", 0.0, 0.0)]
+        return [Translation("", 0.0, 0.0, confidence=BLANK if confidence else None)]
     return [_join(equal_rank, spaced) for equal_rank in zip(*parts, strict=False)]
 
 
@@ -88,6 +94,7 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
         if links is not None:
             links += [(src, words + tgt) for src, tgt in part.alignment or ()]
         words += len(word_spans(part.text))
+    confidences = [part.confidence for part in parts if part.confidence is not None]
     return Translation(
         text,
         sum(part.score for part in parts),
@@ -95,6 +102,7 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
         [token for part in parts for token in part.ids],
         [log_prob for part in parts for log_prob in part.token_log_probs],
         links,
+        confidence=join_confidences(confidences) if confidences else None,
     )
 
 

@@ -26,22 +26,26 @@ from seq2seq.config.training import PrecisionName
 from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, NotFiniteError
+from seq2seq.inference.annotation import Annotations, annotate, forced_decodings
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
+from seq2seq.inference.output_features import Features, check_calibration, output_features
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import LineCase, Recaser
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
-from seq2seq.inference.translation import Translation, align, detokenise, in_case, join_parts
+from seq2seq.inference.text import valid_unicode
+from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import batches, num_hypotheses, search
 from seq2seq.search.protocols import Hypothesis
+from seq2seq.storage.calibration import Calibration
 from seq2seq.storage.model_file import load_model
 
 MAX_WEIGHT = 1e9
@@ -65,6 +69,7 @@ class Translator:
         max_part_tokens: int | None = None,
         shortlist: Shortlist | None = None,
         data: DataConfig | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         """Make a translator from networks in memory.
 
@@ -80,6 +85,7 @@ class Translator:
             shortlist: candidate target tokens per source token; default: the whole vocabulary.
             data: settings of the training: target languages with their tags, and the BLEU tokenizer of
                 mbr_utility=bleu.
+            calibration: of the confidence; None: confidence cannot be asked for.
 
         Raises:
             ConfigError: unknown precision, one that this machine does not have, or int8 with input feeding.
@@ -92,6 +98,7 @@ class Translator:
         self.ensemble = Ensemble(networks, weights, int8, shortlist)
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
+        self.calibration = calibration
         self._data = data
         self._recaser = Recaser(tokenizer)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
@@ -119,7 +126,8 @@ class Translator:
         """Load a model file, or the best model of a run folder; several make an ensemble.
 
         Args:
-            paths: model files or run folders; the decode settings of the first become the defaults.
+            paths: model files or run folders; the decode settings of the first become the defaults, and the
+                confidence of an ensemble is calibrated as that of the first.
             device: auto, cpu, cuda, cuda:N or mps.
             precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; default: equal weights.
@@ -154,6 +162,7 @@ class Translator:
             max_part_tokens=first.text.longest_src or first.config.data.max_length - 1,  # without EOS
             shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer),
             data=first.config.data,
+            calibration=first.calibration,
         )
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
@@ -177,6 +186,7 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        confidence: bool = False,
         split_sentences: bool = False,
         tgt_lang: str | Sequence[str | None] | None = None,
         **overrides: Any,
@@ -193,6 +203,7 @@ class Translator:
             terms: texts that each line's output must contain.
             glossary: its target terms are forced into the output of a line that contains their source terms.
             alignments: fill in `Translation.alignment` and `attention`.
+            confidence: fill in `Translation.confidence`; the model must be calibrated.
             split_sentences: translate each sentence of a line on its own, and join the translations with the white
                 space of the line, line breaks as spaces; needs the extra `data`.
             tgt_lang: target language of all lines, or of each; default: the only one of the model.
@@ -210,6 +221,7 @@ class Translator:
             terms=terms,
             glossary=glossary,
             alignments=alignments,
+            confidence=confidence,
             split_sentences=split_sentences,
             **overrides,
         )
@@ -222,9 +234,10 @@ class Translator:
             fixed = [bool(prefix or own) for prefix, own in zip(prefixes, terms, strict=True)]
             lines, cases = self._recaser.natural_lines(lines, fixed)
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
-        outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
+        annotations = Annotations(alignments, self.calibration if confidence else None)
+        outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, annotations))
         joined = (
-            join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None)
+            join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None, confidence)
             for row in parts
         )
         return [in_case(outputs, case) for outputs, case in zip(joined, cases, strict=True)]
@@ -237,6 +250,7 @@ class Translator:
         terms: Sequence[Sequence[str]] | None = None,
         glossary: Glossary | None = None,
         alignments: bool = False,
+        confidence: bool = False,
         split_sentences: bool = False,
         **overrides: Any,
     ) -> DecodeConfig:
@@ -260,6 +274,8 @@ class Translator:
             for name in ("no_repeat_ngram", "never_emit"):
                 if getattr(decode, name):
                     raise ConfigError(f"{name} may forbid a term that must appear: give either {name} or terms")
+        if confidence:
+            check_calibration(self.calibration)
         has_attention = all(n.config.attention is not AttentionName.none for n in self.ensemble.networks)
         for name, requested in (("alignments", alignments), ("coverage_penalty", decode.coverage_penalty)):
             if requested and not has_attention:
@@ -290,10 +306,73 @@ class Translator:
             tag = self.tags.ids(tgt_lang)
             return score_pairs(self.force_decode, self.tokenizer, sources, targets, decode.batch_tokens, tag)
 
-    def force_decode(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[ForcedDecoding]:
-        """Return log p and attention of given outputs, as one batch; ids without EOS on both sides."""
+    def annotate(
+        self,
+        lines: Sequence[str],
+        outputs: Sequence[Translation],
+        *,
+        alignments: bool = False,
+        confidence: bool = False,
+        tgt_lang: str | None = None,
+    ) -> list[Translation]:
+        """Return one output of each line with what `translate_n_best` adds on request.
+
+        The output of a line that is blank or is translated in several parts is returned as it is.
+
+        Args:
+            lines: that were translated, without prefixes and terms.
+            outputs: one per line.
+            alignments: fill in `Translation.alignment` and `attention`.
+            confidence: fill in `Translation.confidence`; the model must be calibrated.
+            tgt_lang: target language; default: the only one of the model.
+
+        Raises:
+            ConfigError: the model has no attention, is not calibrated, or does not have the target language.
+        """
+        self.check_options(alignments=alignments, confidence=confidence)
+        annotations = Annotations(alignments, self.calibration if confidence else None)
+        parts = self._whole_lines(lines, tgt_lang)
+        batch = [(part, [outputs[i]]) for i, part in parts.items()]
+        annotated = list(outputs)
         with self.inference_mode():
-            return self.ensemble.force_decode(sources, targets, self.device)
+            rows = annotate(self.force_decode, self.tokenizer, batch, annotations, self.decode.batch_tokens)
+        for i, (output,) in zip(parts, rows, strict=True):
+            annotated[i] = output
+        return annotated
+
+    def features(
+        self, lines: Sequence[str], outputs: Sequence[Translation], *, tgt_lang: str | None = None
+    ) -> list[Features | None]:
+        """Return the features from which the confidence of one output of each line is computed, to fit a calibration.
+
+        None for a line that is blank or is translated in several parts.
+        """
+        parts = self._whole_lines(lines, tgt_lang)
+        places, pairs = list(parts), [(part, outputs[i]) for i, part in parts.items()]
+        found: list[Features | None] = [None] * len(lines)
+        with self.inference_mode():
+            for i, decoded in forced_decodings(self.force_decode, pairs, self.decode.batch_tokens, distributions=True):
+                part, output = pairs[i]
+                found[places[i]] = output_features(part, output.text, output.ids, decoded, self.tokenizer)
+        return found
+
+    def _whole_lines(self, lines: Sequence[str], tgt_lang: str | None) -> dict[int, LinePart]:
+        """Return the lines that are translated in one part, by number."""
+        ids = self.tokenizer.encode_src(["" if line.isspace() else valid_unicode(line) for line in lines])
+        whole = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.max_part_tokens]
+        none, tags = [""] * len(whole), [self.tags.ids(tgt_lang)] * len(whole)
+        parts = self._encoder.encode([lines[i] for i in whole], none, none, None, tags=tags)
+        return {i: row[0] for i, row in zip(whole, parts, strict=True)}
+
+    def force_decode(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, distributions: bool = False
+    ) -> list[ForcedDecoding]:
+        """Return log p and attention of given outputs, as one batch; ids without EOS on both sides.
+
+        With `distributions` also the margins and entropies of the distributions of the tokens.
+        """
+        with self.inference_mode():
+            return self.ensemble.force_decode(sources, targets, self.device, distributions)
 
     @contextlib.contextmanager
     def inference_mode(self) -> Iterator[None]:
@@ -308,7 +387,7 @@ class Translator:
             yield
 
     def _search(
-        self, parts: Sequence[LinePart], n_best: int, decode: DecodeConfig, alignments: bool
+        self, parts: Sequence[LinePart], n_best: int, decode: DecodeConfig, annotations: Annotations
     ) -> list[list[Translation]]:
         """Search in batches of similar length; return the outputs in the order of `parts`."""
         outputs: list[list[Translation]] = [[] for _ in parts]
@@ -321,9 +400,11 @@ class Translator:
                 rows = search(self.ensemble, inputs, decode, n_best=n_best, banned_sequences=banned, device=self.device)
                 for i, hypotheses in zip(batch, rows, strict=True):
                     outputs[i] = self._outputs(hypotheses, n_best, decode)
-                if alignments:
-                    for i, aligned in zip(batch, self._align([(parts[i], outputs[i]) for i in batch]), strict=True):
-                        outputs[i] = aligned
+                if annotations:
+                    pairs = [(parts[i], outputs[i]) for i in batch]
+                    rated = annotate(self.force_decode, self.tokenizer, pairs, annotations, decode.batch_tokens)
+                    for i, annotated in zip(batch, rated, strict=True):
+                        outputs[i] = annotated
         return outputs
 
     def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
@@ -338,12 +419,3 @@ class Translator:
     @functools.cached_property
     def _bleu_tokenizer(self) -> str:
         return DEFAULT if self._data is None else bleu_tokenizer(self._data)
-
-    def _align(self, batch: Sequence[tuple[LinePart, Sequence[Translation]]]) -> list[list[Translation]]:
-        """Return the outputs of each part with their alignments, by forced decoding of all outputs together."""
-        pairs = [(part, output) for part, outputs in batch for output in outputs]
-        decoded = iter(self.force_decode([part.input.ids for part, _ in pairs], [output.ids for _, output in pairs]))
-        return [
-            [align(part, output, next(decoded).attn_weights.float().tolist(), self.tokenizer) for output in outputs]
-            for part, outputs in batch
-        ]

@@ -20,7 +20,7 @@ GATES = {CellName.lstm: 4, CellName.peephole_lstm: 4, CellName.gru: 3, CellName.
 EPSILON = 1e-5  # of layer normalisation
 
 # Called with the gates' activations by name and the new state, after every step of a cell with a `watcher` (set
-# by `training.diagnostics`).
+# by `model.tracing`).
 Watcher = Callable[[dict[str, Tensor], "State"], None]
 
 
@@ -44,7 +44,7 @@ class Cell(nn.Module):
         peephole_candidate: whether the candidate of a peephole LSTM reads the memory cell, too.
 
     Attributes:
-        watcher: called after every step. A cell with a `watcher` (set by `training.diagnostics`) runs step by step in
+        watcher: called after every step. A cell with a `watcher` (set by `model.tracing`) runs step by step in
             plain operations.
     """
 

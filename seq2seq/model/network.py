@@ -61,11 +61,21 @@ class Seq2Seq(nn.Module):
         if self.config.tie_embeddings is TieName.three_way:
             self.src_embedding.weight = self.tgt_embedding.weight
 
+    def embed_source(self, src_ids: Int[Tensor, "batch src_len"]) -> Float[Tensor, "batch src_len emb"]:
+        """Return the vectors that the encoder reads."""
+        return self._embed(self.src_embedding, src_ids, self.src_word_dropout)
+
     def encode(
-        self, src_ids: Int[Tensor, "batch src_len"], src_lengths: Int[Tensor, " batch"]
+        self,
+        src_ids: Int[Tensor, "batch src_len"],
+        src_lengths: Int[Tensor, " batch"],
+        words: Float[Tensor, "batch src_len emb"] | None = None,
     ) -> tuple[AttentionMemory, DecoderState]:
-        """Return what attention reads of the source, and the decoder's first state (one beam)."""
-        words = self._embed(self.src_embedding, src_ids, self.src_word_dropout)
+        """Return what attention reads of the source, and the decoder's first state (one beam).
+
+        With `words`, the encoder reads these vectors in place of `embed_source(src_ids)`.
+        """
+        words = self.embed_source(src_ids) if words is None else words
         states, summary = self.encoder(words, src_lengths)
         mask = torch.arange(src_ids.shape[1], device=src_ids.device) < src_lengths[:, None]
         memory = self.decoder.bottom.attention.memory(self.context_dropout(states), summary, mask)
@@ -82,10 +92,13 @@ class Seq2Seq(nn.Module):
         return self.output(readouts), targets, attn_weights
 
     def read_out(
-        self, batch: Batch
+        self, batch: Batch, src_words: Float[Tensor, "batch src_words emb"] | None = None
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
-        """Return readouts, targets and attention weights: `forward` without the vocabulary projection."""
-        memory, state = self.encode(batch.src_ids, batch.src_lengths)
+        """Return readouts, targets and attention weights: `forward` without the vocabulary projection.
+
+        `src_words` are the vectors that the encoder reads; default: the embeddings of the source.
+        """
+        memory, state = self.encode(batch.src_ids, batch.src_lengths, src_words)
         words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
         real = batch.tgt_out != PAD_ID

@@ -21,6 +21,7 @@ from seq2seq.config.schema import Config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError, first_line
 from seq2seq.model.network import Seq2Seq, without_weights
+from seq2seq.storage.calibration import Calibration
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
@@ -28,6 +29,8 @@ FORMAT_VERSION = 2
 READABLE = {"1", "2"}  # 1 lacks the keys for cells and attention, which then have their defaults
 BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
+_CARD = "model_card"
+_CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ class Model:
     tokenizer: Tokenizer
     config: Config
     text: TrainingText = TrainingText()
+    calibration: Calibration | None = None
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write `model` to `path`: tied matrices once, the tokenizer as bytes, config and versions as JSON metadata.
+    """Write `model` to `path`: tied matrices once, the tokenizer as bytes, all settings as JSON metadata.
 
     Raises:
         StorageError: the file could not be written; an old file at `path` is unchanged.
@@ -75,8 +79,46 @@ def save_model(path: Path, model: Model) -> None:
         "training_text": json.dumps(asdict(model.text)),
         "versions": json.dumps({"seq2seq": __version__, "torch": torch.__version__}),
         "crc32": json.dumps({name: _crc32(tensor) for name, tensor in tensors.items()}),
-    }
+    } | _calibration_metadata(model.calibration)
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def read_card(path: Path) -> str | None:
+    """Return the model card that a model file holds; None for a model that was not tested or an older file.
+
+    Raises:
+        ModelFileError: as `load_model`.
+    """
+    return _metadata(find_model(path)).get(_CARD)
+
+
+def write_calibration(path: Path, calibration: Calibration, output: Path) -> None:
+    """Write the model file `path` to `output`, which may be the same file, with another calibration, else unchanged.
+
+    Raises:
+        ModelFileError: `path` is missing, or not a model of this program.
+        StorageError: the file could not be written; an old file at `output` is unchanged.
+    """
+    _write_with(path, _calibration_metadata(calibration), output)
+
+
+def write_card(path: Path, card: str) -> None:
+    """Store a model card in the model file `path`, which is else unchanged.
+
+    Raises:
+        ModelFileError, StorageError: as `write_calibration`.
+    """
+    _write_with(path, {_CARD: card}, path)
+
+
+def _write_with(path: Path, metadata: dict[str, str], output: Path) -> None:
+    _metadata(path)
+    tensors, stored = _read(path)
+    write_atomically(output, lambda temporary: save_file(tensors, temporary, stored | metadata))
+
+
+def _calibration_metadata(calibration: Calibration | None) -> dict[str, str]:
+    return {} if calibration is None else {_CALIBRATION: json.dumps(calibration.to_dict(), allow_nan=False)}
 
 
 def find_model(path: Path) -> Path:
@@ -110,6 +152,7 @@ def load_model(path: Path, device: torch.device) -> Model:
         weights = {k: v for k, v in tensors.items() if not k.startswith(_TOKENIZER)}
         network = _fill(config, tokenizer, weights)
         _verify(tensors, metadata)
+        calibration = _calibration(metadata)
     except (ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
     # Before any conversion: int8 turns NaN into ordinary numbers.
@@ -118,7 +161,7 @@ def load_model(path: Path, device: torch.device) -> Model:
         raise ModelFileError(
             f"{file} has weights that are not finite ({wrong}): its training diverged; use another model"
         )
-    return Model(network.to(device).eval(), tokenizer, config, text)
+    return Model(network.to(device).eval(), tokenizer, config, text, calibration)
 
 
 def read_config(path: Path) -> Config:
@@ -147,6 +190,12 @@ def read_training_text(path: Path) -> TrainingText:
         return TrainingText(**json.loads(metadata.get("training_text", "{}")))
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def _calibration(metadata: dict[str, str]) -> Calibration | None:
+    """Return the calibration of a model; older files, and models that were not calibrated, have none."""
+    text = metadata.get(_CALIBRATION)
+    return None if text is None else Calibration.from_dict(json.loads(text))
 
 
 def _metadata(file: Path) -> dict[str, str]:

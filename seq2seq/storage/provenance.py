@@ -55,11 +55,15 @@ def record(folder: Path, facts: dict[str, Any], resumes: bool) -> None:
 
 def first_part(folder: Path) -> dict[str, Any]:
     """Return the facts about the first part of the run in `folder`; none if there is no readable record."""
+    return next(iter(read_parts(folder)), {})
+
+
+def read_parts(folder: Path) -> list[dict[str, Any]]:
+    """Return the facts about each part of the run in `folder`; none if there is no readable record."""
     try:
-        (part, *_) = json.loads((folder / PROVENANCE_NAME).read_text(encoding="utf-8"))
-        return dict(part)
-    except (OSError, TypeError, ValueError):
-        return {}
+        return [dict(part) for part in json.loads((folder / PROVENANCE_NAME).read_text(encoding="utf-8"))]
+    except (OSError, RecursionError, TypeError, ValueError):
+        return []
 
 
 def check_held_out(folder: Path, held_out: dict[str, str]) -> None:

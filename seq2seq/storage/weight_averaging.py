@@ -17,6 +17,8 @@ from seq2seq.storage.model_file import Model, load_model
 def average_models(files: Sequence[Path]) -> Model:
     """Return the mean of the models in `files`, with the tokenizer and the config of the first.
 
+    It has no calibration: those of the models are for the probabilities of other weights.
+
     Memory: the float64 sum and one model.
 
     Raises:
@@ -30,7 +32,7 @@ def average_models(files: Sequence[Path]) -> Model:
     with torch.no_grad():
         for name, weight in model.network.named_parameters():  # names one of several tied matrices
             weight.copy_(total.weights[name] / len(files))
-    return model
+    return dataclasses.replace(model, calibration=None)
 
 
 class WeightSum:

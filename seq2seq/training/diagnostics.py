@@ -5,9 +5,7 @@ docs/explanation/diagnostics.md interprets them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,16 +14,13 @@ from torch import Tensor
 from seq2seq.data.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.attention import FixedContext
-from seq2seq.model.cells import Cell, State
-from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.padding import reversal
+from seq2seq.model.tracing import CLOSED, DIRECTIONS, OPEN, Trace, hidden_gradient_norms, stack_steps, tracing
 from seq2seq.runtime import evaluating
 from seq2seq.training.loss import smoothed_cross_entropy
 
 SENTENCES = 16  # at most, which bounds the time and memory of a diagnosis
-CLOSED, OPEN = 0.1, 0.9  # a gate below CLOSED or above OPEN is saturated
-DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True)
@@ -79,20 +74,6 @@ class Diagnosis:
         return "; ".join(parts)
 
 
-@dataclass
-class Trace:
-    """Hidden states and gates of one cell, in the order of its steps."""
-
-    hiddens: list[Tensor] = field(default_factory=list)
-    gates: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    def record(self, gates: dict[str, Tensor], state: State) -> None:
-        """Append one step."""
-        self.hiddens.append(state.hidden)
-        for name, values in gates.items():
-            self.gates.setdefault(name, []).append(values)
-
-
 def diagnose(network: Seq2Seq, batch: Batch) -> Diagnosis:
     """Diagnose the gradient that the parameters hold, and the first sentences of `batch`; change neither.
 
@@ -119,33 +100,6 @@ def diagnose(network: Seq2Seq, batch: Batch) -> Diagnosis:
         attention_entropy=entropy,
         attention_spread=spread,
     )
-
-
-@contextmanager
-def tracing(network: Seq2Seq) -> Iterator[dict[str, Trace]]:
-    """Record the hidden states and gates of every cell inside the block, by layer; traced cells run step by step."""
-    cells = cells_of(network)
-    traces = {layer: Trace() for layer in cells}
-    for layer, cell in cells.items():
-        cell.watcher = traces[layer].record
-    try:
-        yield traces
-    finally:
-        for cell in cells.values():
-            cell.watcher = None
-
-
-def cells_of(network: Seq2Seq) -> dict[str, Cell]:
-    """Return every cell by the name of its layer, from the lowest encoder layer up."""
-    cells: dict[str, Cell] = {}
-    for number, layer in enumerate(network.encoder.layers, start=1):
-        assert isinstance(layer, RecurrentLayer)
-        cells |= {f"encoder.{number}.{name}": layer.cell(direction) for direction, name in enumerate(DIRECTIONS)}
-    cells["decoder.1"] = network.decoder.bottom.cell
-    for number, layer in enumerate(network.decoder.upper, start=2):
-        assert isinstance(layer, RecurrentLayer)
-        cells[f"decoder.{number}"] = layer.cell(0)
-    return cells
 
 
 def gradient_norms(network: Seq2Seq) -> dict[str, float]:
@@ -178,20 +132,6 @@ def part_of(parameter: str) -> str:
     raise AssertionError(parameter)
 
 
-def hidden_gradient_norms(loss: Float[Tensor, ""], traces: dict[str, Trace]) -> dict[str, Float[Tensor, "batch steps"]]:
-    """Return, by layer, the norm of d loss / d hidden state for each sentence and step.
-
-    The total derivative: through all later states and memory cells, attention and higher layers, but not through the
-    memory cell of the same step, which does not depend on that hidden state. Parameter gradients are unchanged.
-    """
-    hiddens = [hidden for trace in traces.values() for hidden in trace.hiddens]
-    gradients = iter(torch.autograd.grad(loss, hiddens))
-    norms = {
-        layer: _stack_steps([next(gradients) for _ in trace.hiddens]).norm(dim=-1) for layer, trace in traces.items()
-    }
-    return {layer: values.cpu() for layer, values in norms.items()}
-
-
 def mean_by_distance(norms: Float[Tensor, "batch steps"], lengths: Int[Tensor, " batch"]) -> list[float]:
     """Return the mean norm at each distance from the last step, over the sentences that are long enough."""
     back, mask = _reversed_rows(norms, lengths)
@@ -216,7 +156,7 @@ def saturation(trace: Trace, lengths: Int[Tensor, " batch"]) -> dict[str, dict[s
     _, mask = reversal(lengths, len(trace.hiddens))
     shares = {}
     for gate, steps in trace.gates.items():
-        values = _stack_steps(steps).detach().cpu()[mask]
+        values = stack_steps(steps).detach().cpu()[mask]
         shares[gate] = {
             "closed": float((values < CLOSED).double().mean()),
             "open": float((values > OPEN).double().mean()),
@@ -245,8 +185,3 @@ def _reversed_rows(
     """Return each row from its last real step to its first, and the mask of real steps."""
     index, mask = reversal(lengths, values.shape[1])
     return values.gather(1, index), mask
-
-
-def _stack_steps(steps: Sequence[Float[Tensor, "*rows units"]]) -> Float[Tensor, "batch steps units"]:
-    """Stack steps; those of the decoder have a beam dimension of size 1."""
-    return torch.stack([values.flatten(0, -2) for values in steps], dim=1)

@@ -38,7 +38,7 @@ class Command(NamedTuple):
     """A command line that works in the folder of `here`.
 
     Attributes:
-        arguments: upper-case words stand for paths: an input (SRC, HYP, MODEL, RUN) or the output (OUT).
+        arguments: upper-case words stand for paths: an input (SRC, HYP, FEW, MODEL, RUN) or the output (OUT).
         prints: what it writes on standard output is a part of its result.
         writes: a file below OUT that the command has written when it ends, even if nobody reads what it prints.
     """
@@ -56,11 +56,18 @@ COMMANDS = {
     ),
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
     "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
+    "calibrate": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--device", "cpu", "--output", "OUT"), writes="."),
     "curves": Command(("RUN", "--output", "OUT"), writes="."),
     "data": Command(("inspect", "SRC", "tgt")),
     "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),
     "distill": Command(("MODEL", "SRC", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "evaluate": Command(("--hyp", "HYP", "--ref", "tgt")),
+    "report": Command(
+        ("MODEL", "--src", "SRC", "--ref", "tgt", *DECODING, "--beam-size", "1", "--sentences", "2", "--output", "OUT"),
+        writes=".",
+    ),
+    "explain": Command(("MODEL", "--text", "the big cat", "--device", "cpu")),
+    "explain a file": Command(("MODEL", "--input", "FEW", "--json", "--device", "cpu")),
     "score": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu")),
     "shortlist": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--output", "OUT"), prints=False, writes="."),
     "train": Command((*TRAINING, "model.hidden_size=4", "hydra.run.dir=OUT"), writes="best.safetensors"),
@@ -70,7 +77,7 @@ COMMANDS = {
         (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_0000/best.safetensors"
     ),
 }
-PATHS = {"MODEL": "model.safetensors", "SRC": "src", "HYP": "src", "RUN": "run", "OUT": "out.svg"}
+PATHS = {"MODEL": "model.safetensors", "SRC": "src", "HYP": "src", "FEW": "few", "RUN": "run", "OUT": "out.svg"}
 
 
 def module_of(command: str) -> str:
@@ -101,6 +108,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for name in ("src", "tgt"):
         (folder / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(words * 5)), encoding="utf-8")
+    (folder / "few").write_text("the big cat\nthe old fox\n", encoding="utf-8")
     (folder / "run").mkdir()
     (folder / "run" / "metrics.jsonl").write_text(
         '{"event": "step", "step": 1, "elapsed_sec": 1, "loss": 2.5}\n', encoding="utf-8"
@@ -113,7 +121,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """Return an empty folder that shares the inputs."""
     folder = prepared / tmp_path.name
     folder.mkdir()
-    for name in ("model.safetensors", "src", "tgt", "run"):
+    for name in ("model.safetensors", "src", "tgt", "few", "run"):
         (folder / name).symlink_to(prepared / name)
     monkeypatch.setenv("XDG_CACHE_HOME", platformdirs.user_cache_dir())  # the compiled kernels stay where they are
     monkeypatch.setenv("HOME", str(folder))
@@ -318,13 +326,13 @@ SIGNALS = {signal.SIGINT: (130,), signal.SIGTERM: (143, -signal.SIGTERM), signal
 
 @pytest.mark.parametrize("number", list(SIGNALS))
 @pytest.mark.parametrize(
-    "name", [name for name, word in CELLS if word in ("SRC", "HYP") and name.partition(" ")[0] not in REGULAR]
+    "name", [name for name, word in CELLS if word in ("SRC", "HYP", "FEW") and name.partition(" ")[0] not in REGULAR]
 )
 def test_signals_while_the_input_is_read(name: str, number: int, here: Path) -> None:
     """The old output stays. Commands that refuse named pipes get their signals in other tests."""
     (here / "out.svg").write_text("old")
     os.mkfifo(here / "pipe")
-    arguments = arguments_of(COMMANDS[name], {**PATHS, "SRC": "pipe", "HYP": "pipe"})
+    arguments = arguments_of(COMMANDS[name], {**PATHS, "SRC": "pipe", "HYP": "pipe", "FEW": "pipe"})
     child = Child(module_of(name), here, *arguments)
     try:
         writing = opened_by_reader(here / "pipe", child)

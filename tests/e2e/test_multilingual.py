@@ -95,6 +95,14 @@ def test_the_tag_decides_the_output(translator: Translator, run: Run) -> None:
     assert min(scores.chrf.value for scores in run.scores.values()) > 70
 
 
+def test_confidence_is_calibrated_with_the_validation_text_of_every_corpus(translator: Translator) -> None:
+    assert translator.calibration is not None
+    assert translator.calibration.pairs == 60
+    for row in translator.translate_n_best(SOURCES[:3], tgt_lang="back", confidence=True):
+        assert row[0].confidence is not None
+        assert len(row[0].confidence.words) == len(row[0].text.split())
+
+
 def test_the_log_shows_every_corpus(run: Run) -> None:
     events = list(read_events(run.folder / "metrics.jsonl"))
     shares = [event["token_shares"] for event in events if event["event"] == EventKind.step]

@@ -22,7 +22,7 @@ from seq2seq.config.model import DropoutConfig
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.model.network import Seq2Seq
-from seq2seq.storage.model_file import load_model, read_config
+from seq2seq.storage.model_file import load_model, read_card, read_config
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,8 @@ def test_a_run_from_start_to_end(uninterrupted: tuple[Path, str, str]) -> None:
     losses = [e["loss"] for e in events if e["event"] == "step"]
     assert sum(losses[-4:]) < sum(losses[:4])
     assert any(path.name.startswith("events.out") for path in (folder / "tensorboard").iterdir())
+    assert out.splitlines()[-1] == "Report: run/report.html"
+    assert read_card(folder) == (folder / "model-card.md").read_text(encoding="utf-8")
     # Results are on stdout, the log is on stderr and in train.log.
     assert "python -m seq2seq.translate run" in out
     assert re.search(r"^test +\d+\.\d\d", out, re.MULTILINE)

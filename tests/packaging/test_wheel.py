@@ -16,8 +16,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "translate", "evaluate", "analyse", "score", "shortlist", "average", "curves", "tune"]
-COMMANDS += ["backtranslate", "distill"]
+COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves"]
+COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,6 +64,7 @@ def test_wheel_members(built: Path) -> None:
     assert {"seq2seq/conf/train.yaml", "seq2seq/py.typed", "seq2seq/data/corpora/grammar/lexicon.yaml"} <= members
     kernels = {path.name for path in (ROOT / "seq2seq/kernels").iterdir() if path.suffix in (".cpp", ".h")}
     assert {f"seq2seq/kernels/{name}" for name in kernels} <= members
+    assert {f"seq2seq/reporting/{name}" for name in ("page.css", "report.css", "report.js")} <= members
     # All Python and YAML files and no others; other types of files of the package are allowed.
     assert code | conf <= members
     assert {m for m in members if m.endswith(".py") or m.startswith("seq2seq/conf/")} == code | conf

@@ -22,6 +22,14 @@ def sigmoid(x: Array) -> Array:
 
 def step(kind: str, weights: Weights, inputs: Array, hidden: Array, memory: Array) -> tuple[Array, Array]:
     """Return (h_t, c_t) from x_t, h_{t-1} and c_{t-1}; a cell without memory gives c back as it got it."""
+    state, _ = step_and_gates(kind, weights, inputs, hidden, memory)
+    return state
+
+
+def step_and_gates(
+    kind: str, weights: Weights, inputs: Array, hidden: Array, memory: Array
+) -> tuple[tuple[Array, Array], Weights]:
+    """Return the state of `step`, and the activations of the gates by letter."""
     n, gates = len(hidden), GATES[kind]
     rows = {gate: slice(k * n, (k + 1) * n) for k, gate in enumerate(gates)}
     bias = np.zeros(len(gates) * n)
@@ -36,11 +44,11 @@ def step(kind: str, weights: Weights, inputs: Array, hidden: Array, memory: Arra
         return weights["gain"][k] * (total - total.mean()) / deviation + weights["shift"][k]
 
     if kind == "rnn":
-        return np.tanh(normal("h", x["h"] + h["h"])), memory
+        return (np.tanh(normal("h", x["h"] + h["h"])), memory), {}
     if kind == "gru":
         r, z = (sigmoid(normal(gate, x[gate] + h[gate])) for gate in "rz")
         new = np.tanh(normal("n", x["n"] + r * h["n"]))
-        return (1 - z) * new + z * hidden, memory
+        return ((1 - z) * new + z * hidden, memory), {"r": r, "z": z}
     total = {gate: normal(gate, x[gate] + h[gate]) for gate in gates}
     sees = dict(zip("ifog", weights.get("peephole", []), strict=False))
     nothing = np.zeros(n)
@@ -48,7 +56,7 @@ def step(kind: str, weights: Weights, inputs: Array, hidden: Array, memory: Arra
     f = sigmoid(total["f"] + sees.get("f", nothing) * memory)
     after = f * memory + i * np.tanh(total["g"] + sees.get("g", nothing) * memory)
     o = sigmoid(total["o"] + sees.get("o", nothing) * after)
-    return o * np.tanh(after), after
+    return (o * np.tanh(after), after), {"i": i, "f": f, "o": o}
 
 
 def run(kind: str, weights: Weights, sequence: Array, size: int) -> Array:

@@ -17,7 +17,8 @@ from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
-from seq2seq.training.diagnostics import SENTENCES, Diagnosis, attention_entropy, cells_of, diagnose
+from seq2seq.model.tracing import cells_of
+from seq2seq.training.diagnostics import SENTENCES, Diagnosis, attention_entropy, diagnose
 from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 
 SIZES = {"emb_size": 3, "hidden_size": 4, "encoder_hidden_size": 3, "attention_size": 4}

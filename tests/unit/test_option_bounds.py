@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import average, curves, evaluate, score, shortlist, translate, tune
+from seq2seq import average, curves, evaluate, report, score, shortlist, translate, tune
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.process_options import model_list
 from seq2seq.cli.search_options import FIELDS, search_overrides
 from seq2seq.errors import ConfigError
 
-PARSERS = {module.__name__: module.parser() for module in (average, curves, evaluate, score, shortlist, translate)} | {
-    tune.__name__: tune._parser()
-}
+PARSERS = {
+    module.__name__: module.parser() for module in (average, curves, evaluate, report, score, shortlist, translate)
+} | {tune.__name__: tune._parser()}
 OPTIONS = [
     (command, option.option_strings[-1], option)
     for command, parser in PARSERS.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seq2seq
-from run_folder import FILES, TINY
+from run_folder import FILES, TINY, figures, model_of, same, state_of
 from seq2seq.errors import ConfigError
 
 
@@ -29,6 +29,22 @@ def test_a_run_is_trained_tested_and_translates(overrides: list[str], tmp_path: 
     assert longer.folder == run.folder
     with pytest.raises(ConfigError, match=r"cannot change on resume.*model\.hidden_size \(was 16\)"):
         seq2seq.train(["model.hidden_size=32", f"training.resume={run.folder}"])
+
+
+@pytest.mark.slow
+def test_calibration_changes_no_weights_and_no_figures(overrides: list[str], tmp_path: Path) -> None:
+    off, on = (
+        seq2seq.train([*overrides, f"training.calibrate_sentences={limit}"], folder=tmp_path / str(limit))
+        for limit in (0, 2000)
+    )
+    assert off.translator(device="cpu").calibration is None
+    calibration = on.translator(device="cpu").calibration
+    assert calibration is not None
+    assert calibration.pairs == 10
+    assert on.scores == off.scores
+    assert figures(on.folder) == figures(off.folder)
+    assert same(state_of(on.folder), state_of(off.folder))
+    assert same(model_of(on.folder)[0], model_of(off.folder)[0])
 
 
 def test_errors_are_exceptions_with_one_line(tmp_path: Path) -> None:

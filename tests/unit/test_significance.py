@@ -243,3 +243,10 @@ def test_tables_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert verdicts["runs"].endswith("not tested")
     assert sum(line.startswith("x ") for line in lines) == sum(line.startswith("y ") for line in lines) == 4
     assert "tests: bs:200|ar:500|seed:12345" in lines
+
+
+def test_a_system_that_is_nearly_always_wrong_has_an_interval() -> None:
+    """In some of the resamples no n-gram is right, and sacreBLEU returns another type of zero."""
+    references = ["one two three four five six", "seven eight nine ten", "eleven twelve"]
+    (system,) = compare(references, {"bad": [references[0], "x", "y"]}).systems
+    assert system.figures["bleu"].ci > 0

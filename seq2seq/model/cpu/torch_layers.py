@@ -42,7 +42,7 @@ def _direction(
             exact = State(*(values.float() for values in start))
             return _direction(cell, inputs.float(), [weight.float() for weight in weights], exact)
     state = _states(cell, *(values[None].contiguous() for values in start))
-    return FUNCTIONS[cell.name](inputs, state, list(weights), True, 1, 0.0, cell.training, False, True)[0]
+    return FUNCTIONS[cell.name](inputs, state, list(weights), True, 1, 0.0, has_backward(cell, inputs), False, True)[0]
 
 
 @functools.cache
@@ -72,10 +72,18 @@ def run_packed(
     # lengths.cpu() waits for the device, once for each layer
     packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
     zero = inputs.new_zeros(directions, len(inputs), cell.size)
-    options = ([weight for one in weights for weight in one], True, 1, 0.0, cell.training, directions == 2)
+    options = ([weight for one in weights for weight in one], True, 1, 0.0, has_backward(cell, inputs), directions == 2)
     states = FUNCTIONS[cell.name](packed.data, packed.batch_sizes, _states(cell, zero, zero), *options)[0]
     padded, _ = pad_packed_sequence(packed._replace(data=states), batch_first=True, total_length=inputs.shape[1])
     return padded
+
+
+def has_backward(cell: Cell, inputs: Tensor) -> bool:
+    """Return whether the layer must keep what its backward pass reads, in evaluation mode if its inputs need gradients.
+
+    cuDNN raises an error for a backward pass of a layer that was not told so. Without dropout the states are the same.
+    """
+    return cell.training or (torch.is_grad_enabled() and inputs.requires_grad)
 
 
 def _states(cell: Cell, hidden: Tensor, memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:

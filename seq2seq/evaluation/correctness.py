@@ -1,0 +1,62 @@
+"""What the probabilities of a confidence are about: whether a word is right, and whether a sentence is good.
+
+Both compare an output with one reference, so a good translation in other words counts as wrong. The probabilities are
+fitted to these labels (`evaluation.calibration`), and are as strict.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from sacrebleu import CHRF
+
+from seq2seq.data.writing import words_of
+
+GOOD_CHRF = 40.0
+"""Sentence chrF, in points, from which a translation counts as good."""
+
+
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Return the chrF of each sentence, in points; two empty sentences are equal and have 100."""
+    metric = CHRF()
+    return [
+        metric.sentence_score(hypothesis, [reference]).score if hypothesis.strip() or reference.strip() else 100.0
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+
+
+def words_right(hypothesis: str, reference: str) -> list[bool]:
+    """Return for each word of `word_spans(hypothesis)` whether it is right.
+
+    A word is right if it is one of the longest sequence of words that both texts have in this order (as the OK and BAD
+    tags of word-level quality estimation). Case, and punctuation at the ends of a word, are ignored.
+    """
+    words, others = [[_form(word) for word in words_of(text)] for text in (hypothesis, reference)]
+    return _in_longest_common_subsequence(words, others)
+
+
+def _form(word: str) -> str:
+    """Return a word in the form that is compared; a word of punctuation alone is compared as it is."""
+    plain = unicodedata.normalize("NFC", word).casefold()
+    letters = [i for i, char in enumerate(plain) if not unicodedata.category(char).startswith("P")]
+    return plain[letters[0] : letters[-1] + 1] if letters else plain
+
+
+def _in_longest_common_subsequence(words: Sequence[str], others: Sequence[str]) -> list[bool]:
+    """Return which of `words` belong to a longest common subsequence; of several, to the one that is found first."""
+    lengths = [[0] * (len(others) + 1)]  # lengths[i][j]: of the last i words and the last j others
+    for word in reversed(words):
+        below, row = lengths[-1], [0]
+        for j, other in enumerate(reversed(others)):
+            row.append(below[j] + 1 if word == other else max(below[j + 1], row[j]))
+        lengths.append(row)
+    found, rest = [False] * len(words), len(others)
+    for i, word in enumerate(words):
+        left = len(words) - i
+        while rest and word != others[-rest] and lengths[left][rest] == lengths[left][rest - 1]:
+            rest -= 1
+        if rest and word == others[-rest]:
+            found[i] = True
+            rest -= 1
+    return found

@@ -1,0 +1,128 @@
+"""What a report says, as plain values: `gather` collects it, `report_page.page` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seq2seq.config.loading import to_yaml
+from seq2seq.evaluation.analysis import analyse
+from seq2seq.evaluation.calibration import Rated, assess
+from seq2seq.evaluation.correctness import sentence_chrf, words_right
+from seq2seq.inference.translator import Translator
+from seq2seq.reporting import SENTENCES
+from seq2seq.reporting.learning_curves import METRICS
+from seq2seq.reporting.run_facts import RunFacts
+from seq2seq.reporting.sentences import Tested, shown, with_confidence
+
+EXAMPLES = 3
+"""Sentences in each list of an analysis."""
+
+
+def gather(
+    runs: Sequence[RunFacts],
+    translator: Translator,
+    tests: Sequence[Tested],
+    *,
+    sentences: int = SENTENCES,
+    training_words: Mapping[str, int] | None = None,
+    explanations: Sequence[Mapping[str, Any]] = (),
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a report says.
+
+    Args:
+        runs: the run that the report is about, and those that it is compared with.
+        translator: of the first run.
+        tests: test sets and their translations by the runs; without any, the scores that the run recorded are shown.
+        sentences: shown of all test sets together.
+        training_words: occurrences of each word in the target side of the training text.
+        explanations: of sentences (`Explanation.to_dict`).
+        notes: what is missing.
+    """
+    first = runs[0]
+    clean = [with_confidence(test, translator) for test in tests if not test.text.is_variant]
+    share = sentences // len(clean) if clean else 0
+    return {
+        "name": first.name,
+        "pair": first.pair,
+        "languages": first.languages,
+        "date": first.date,
+        "runs": [{"name": run.name, "groups": run.groups()} for run in runs],
+        "curves": curves(runs),
+        "scores": [row for test in tests for row in scores(test)] or recorded(first),
+        "comparisons": [{"set": test.text.name, **test.comparison.to_dict()} for test in tests],
+        "tests": [
+            {
+                "name": test.text.name,
+                "tgt_lang": test.text.tgt_lang,
+                "sentences": len(test.text.sources),
+                "confidence": confidence(test, translator),
+                "analysis": analysed(test, training_words),
+                **shown(test, translator, share),
+            }
+            for test in clean
+        ],
+        "explanations": list(explanations),
+        "commands": first.commands(),
+        "commit": first.commit(),
+        "versions": first.versions(),
+        "config": to_yaml(first.config),
+        "notes": [*(note for run in runs for note in run.notes), *notes],
+    }
+
+
+def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
+    """Return the learning curves of all runs, by metric; a value that is not finite is None."""
+    charts = []
+    for metric in METRICS.values():
+        drawn = []
+        for run in runs:
+            xs, ys = run.curves.points(metric, "steps") if run.curves else ([], [])
+            if xs:
+                drawn.append({"name": run.name, "xs": xs, "ys": [None if y != y else y for y in ys]})
+        if drawn:
+            charts.append(
+                {"title": metric.title, "across": "updates", "logarithmic": metric.logarithmic, "lines": drawn}
+            )
+    return charts
+
+
+def scores(test: Tested) -> list[dict[str, Any]]:
+    """Return the scores of each system on a test set."""
+    return [
+        {"set": test.text.name, "system": system.name, **system.runs[0].to_dict()} for system in test.comparison.systems
+    ]
+
+
+def recorded(run: RunFacts) -> list[dict[str, Any]]:
+    """Return the scores that a run recorded at its end."""
+    left_out = ("event", "time")
+    rows = ({key: value for key, value in event.items() if key not in left_out} for event in run.tests.values())
+    return [{"system": run.name, **row} for row in rows]
+
+
+def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
+    """Return how well the confidence of the first system fits the test set; None if there is none."""
+    outputs = next(iter(test.outputs.values()))
+    scores = sentence_chrf([output.text for output in outputs], test.text.references)
+    rows = [
+        Rated(output.confidence, score, words_right(output.text, reference))
+        for output, score, reference in zip(outputs, scores, test.text.references, strict=True)
+        if output.confidence is not None
+    ]
+    return assess(rows, translator.calibration.good_chrf).to_dict() if rows and translator.calibration else None
+
+
+def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return where the systems fail on a test set."""
+    text = test.text
+    analysis = analyse(
+        text.sources,
+        text.references,
+        test.lines(),
+        training_words=training_words,
+        examples=EXAMPLES,
+        tokenize=text.tokenize,
+    )
+    return analysis.to_dict()
