@@ -9,9 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from sacrebleu import CHRF
-
 from seq2seq.data.writing import words_of
+from seq2seq.evaluation.metrics import sentence_scores
 
 GOOD_CHRF = 40.0
 """Sentence chrF, in points, from which a translation counts as good."""
@@ -19,11 +18,9 @@ GOOD_CHRF = 40.0
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
     """Return the chrF of each sentence, in points; two empty sentences are equal and have 100."""
-    metric = CHRF()
-    return [
-        metric.sentence_score(hypothesis, [reference]).score if hypothesis.strip() or reference.strip() else 100.0
-        for hypothesis, reference in zip(hypotheses, references, strict=True)
-    ]
+    scores = sentence_scores(hypotheses, references) if hypotheses else []
+    rows = zip(hypotheses, references, scores, strict=True)
+    return [score if hypothesis.strip() or reference.strip() else 100.0 for hypothesis, reference, score in rows]
 
 
 def words_right(hypothesis: str, reference: str) -> list[bool]:

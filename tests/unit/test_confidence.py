@@ -284,6 +284,14 @@ def test_a_fitted_calibration_is_reliable_on_other_outputs() -> None:
             function([])
 
 
+def test_lines_in_capitals_are_observed_and_have_confidence(translator: Translator) -> None:
+    lines = ["THE QUICK BROWN FOX JUMPS OVER A LAZY DOG", "HOW VEXINGLY QUICK"]
+    assert len(observe(translator, lines, lines)) == 2
+    for row in translator.translate_n_best(lines, confidence=True):
+        assert row[0].confidence is not None
+        assert len(row[0].confidence.words) == len(words_of(row[0].text))
+
+
 def test_observed_outputs_get_the_confidence_of_the_translator(translator: Translator) -> None:
     seen, rated = observe(translator, LINES, LINES), rate(translator, LINES, LINES)
     assert len(seen) == 6  # without the blank lines
