@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.curves import METRICS, interpolate, main, read_run, run_names
+from seq2seq.curves import main, run_names
+from seq2seq.pictures.run_metrics import METRICS, interpolate, read_run
 from seq2seq.storage.run_folder import METRICS_NAME
 
 
