@@ -97,7 +97,9 @@ def alignment_figure(
         _mark(axes, {*links} - gold if compared else (), "X", 0.3 * size, "not in gold", color=WRONG, linewidth=0)
         linked = {*links} & gold if compared else links
         _mark(axes, linked, "o", 0.25 * size, "linked", color=LINKED, linewidth=0)
-        _mark(axes, gold - {*(sure or ())}, "s", 0.6 * size, "possible", facecolor="none", edgecolor=GOLD, linestyle=":")
+        _mark(
+            axes, gold - {*(sure or ())}, "s", 0.6 * size, "possible", facecolor="none", edgecolor=GOLD, linestyle=":"
+        )
         _mark(axes, sure or (), "s", 0.6 * size, "sure", facecolor="none", edgecolor=GOLD, linewidth=1.3)
         if compared:
             legend = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 0.8, "borderpad": 0}

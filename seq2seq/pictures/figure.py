@@ -50,7 +50,7 @@ def style() -> Iterator[None]:
     """
     try:
         import matplotlib
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure
     except ImportError as error:
         name = error.name if isinstance(error, ModuleNotFoundError) else "matplotlib"
         raise ConfigError(f"drawing needs {name}: pip install 'seq2seq-lstm[plots]'") from error
