@@ -1,4 +1,4 @@
-"""Command: word alignments of given sentence pairs, and their error rate. `python -m seq2seq.align MODEL --src F --tgt F`."""
+"""Command: word alignments of given pairs, and their error rate. `python -m seq2seq.align MODEL --src F --tgt F`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "--gold",
         type=path_type,
         metavar="FILE",
-        help="gold alignment: a line 0-0 1p2 per pair (- sure, p or ? possible), or NAACL lines: pair source target S|P",
+        help="gold links: a line 0-0 1p2 per pair (- sure, p or ? possible), or NAACL lines, pair source target S|P",
     )
     made.add_argument(
         "--one-based", action="store_true", help="words in --gold are counted from 1 (default: from 0; NAACL: from 1)"

@@ -29,7 +29,7 @@ def parser() -> CommandParser:
         prog="seq2seq-draw",
         description="Draw what a model attends to, word alignments, and how reliable probabilities are. Learning "
         "curves: python -m seq2seq.curves.",
-        epilog="The names of the images go to stdout, everything else to stderr. Exit status 2: a user error, explained "
+        epilog="Names of images go to stdout, everything else to stderr. Exit status 2: a user error, explained "
         "on stderr. The same input gives the same file.",
     )
     subparsers = made.add_subparsers(metavar="SUBCOMMAND", required=True, parser_class=CommandParser)

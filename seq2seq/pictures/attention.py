@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import DataError
 from seq2seq.pictures.figure import fit, new_figure, style
@@ -20,7 +20,6 @@ MAX_WORDS = 250
 """Of a side: a picture of more is larger than programs show."""
 CELL_INCHES, SMALL_CELL_INCHES = 0.42, 0.25
 FEW_WORDS, MANY_WORDS = 15, 40  # up to which number cells are large, and from which they are small
-MAX_LABEL = 80
 MIN_LABEL_WEIGHT = 0.1
 LINKED, WRONG, GOLD = "#1f5fa8", "#d1602c", "0.25"  # are told apart without colour by their shapes, too
 
@@ -102,14 +101,19 @@ def alignment_figure(
         )
         _mark(axes, sure or (), "s", 0.6 * size, "sure", facecolor="none", edgecolor=GOLD, linewidth=1.3)
         if compared:
-            legend = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 0.8, "borderpad": 0}
+            legend: dict[str, Any] = {
+                "loc": "upper left",
+                "bbox_to_anchor": (0, 0),
+                "borderaxespad": 0.8,
+                "borderpad": 0,
+            }
             columns = 4 if len(src_words) * cell > 4 else 2
             axes.legend(ncols=columns, frameon=False, fontsize=8, markerscale=10 / (cell * 72), **legend)
         fit(figure, axes, cell * len(src_words), cell * len(tgt_words))
     return figure
 
 
-def _mark(axes: Axes, links: Links, marker: str, size: float, label: str, **colours: object) -> None:
+def _mark(axes: Axes, links: Links, marker: str, size: float, label: str, **colours: Any) -> None:
     columns = [source + 0.5 for source, _ in sorted(links)]
     axes.scatter(columns, [target + 0.5 for _, target in sorted(links)], size, marker=marker, label=label, **colours)
 
@@ -130,8 +134,8 @@ def _grid(
     axes = figure.subplots()
     axes.set_xlim(0, len(src_words))
     axes.set_ylim(len(tgt_words), 0)
-    axes.set_xticks([i + 0.5 for i in range(len(src_words))], [*map(_label, src_words)], fontsize=size)
-    axes.set_yticks([i + 0.5 for i in range(len(tgt_words))], [*map(_label, tgt_words)], fontsize=size)
+    axes.set_xticks([i + 0.5 for i in range(len(src_words))], [*map(printable, src_words)], fontsize=size)
+    axes.set_yticks([i + 0.5 for i in range(len(tgt_words))], [*map(printable, tgt_words)], fontsize=size)
     for label in itertools.chain(axes.get_xticklabels(), axes.get_yticklabels()):
         label.set_parse_math(False)
     axes.xaxis.tick_top()
@@ -147,10 +151,3 @@ def _grid(
     if is_right_to_left(" ".join(src_words)):
         axes.invert_xaxis()
     return figure, axes, cell
-
-
-def _label(word: str) -> str:
-    """Return a word in full, or the two ends of one that is longer than a picture should be wide."""
-    text = printable(word)
-    half = MAX_LABEL // 2
-    return text if len(text) <= MAX_LABEL else f"{text[:half]}…{text[-half:]}"

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -86,7 +87,9 @@ def fit(figure: Figure, axes: Axes, width: float, height: float) -> None:
     axes.set_position((0, 0, 1, 1))
     box = figure.get_tightbbox()
     # The sign for a missing character is narrower than most characters.
-    spare = 0.6 * max(sum(c in missing for c in text.get_text()) * text.get_fontsize() / 72 for text in _texts(figure))
+    spare = max(
+        0.6 * sum(c in missing for c in text.get_text()) * float(text.get_fontsize()) / 72 for text in _texts(figure)
+    )
     left, bottom = MARGIN_INCHES + spare - box.x0, MARGIN_INCHES - box.y0
     full = left + box.x1 + MARGIN_INCHES, bottom + box.y1 + MARGIN_INCHES + spare
     figure.set_size_inches(*full)
@@ -110,10 +113,10 @@ def save(figure: Figure, path: str | Path, **options: Any) -> None:
     ending = check_ending(str(path), "the image")
     with style():
         _check_text(figure, ending, str(path))
-        image = io.BytesIO()
-        with _isolated_texts(_texts(figure) if ending == ".svg" else []):
-            figure.savefig(image, format=ending[1:], metadata=UNDATED[ending], dpi=DPI, **options)
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(image.getvalue()))
+        file = io.BytesIO()
+        figure.savefig(file, format=ending[1:], metadata=UNDATED[ending], dpi=DPI, **options)
+    image = _isolate(file.getvalue()) if ending == ".svg" else file.getvalue()
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(image))
 
 
 def _check_text(figure: Figure, ending: str, path: str) -> None:
@@ -137,14 +140,8 @@ def _texts(figure: Figure) -> Sequence[Text]:
     return found
 
 
-@contextlib.contextmanager
-def _isolated_texts(texts: Sequence[Text]) -> Iterator[None]:
-    """Mark right-to-left texts as such inside the block: else SVG shows the full stop of one before its first word."""
-    logical = [text.get_text() for text in texts]
-    try:
-        for text, content in zip(texts, logical, strict=True):
-            text.set_text(isolated(content))
-        yield
-    finally:
-        for text, content in zip(texts, logical, strict=True):
-            text.set_text(content)
+def _isolate(svg: bytes) -> bytes:
+    """Put right-to-left texts between marks: without them the full stop of one is shown before its first word."""
+    return re.sub(r">([^<>]+)</text>", lambda match: f">{isolated(match[1])}</text>", svg.decode("utf-8")).encode(
+        "utf-8"
+    )

@@ -61,9 +61,14 @@ def describe_missing(characters: Iterable[str]) -> str:
     )
 
 
-def printable(text: str) -> str:
-    r"""Return a label: white space is one space, and characters without a form are written as \x1b or the like."""
+def printable(text: str, limit: int = 80) -> str:
+    r"""Return a text as a label.
+
+    White space is one space, characters without a form are written as \x1b or the like, and of a text of more than
+    `limit` characters the middle is left out.
+    """
     text = " ".join(text.split())
+    text = text if len(text) <= limit else f"{text[: limit // 2]}…{text[-(limit // 2) :]}"
     return "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} else c for c in text
     )

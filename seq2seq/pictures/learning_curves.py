@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.pictures.figure import new_figure, style
+from seq2seq.pictures.fonts import printable
 from seq2seq.pictures.run_metrics import AXES, METRICS, Curves, Metric
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 PANEL_INCHES = 4.6, 2.7
 FEW_POINTS = 50  # up to this number of points, a line has markers: without them a single point is invisible
+FEW_ROWS = 6  # up to which a legend stands above the panels
+MAX_NAME = 160
 LINE_STYLES = ("-", "--", ":", "-.")  # the next style after ten runs, because there are ten colours
 
 
@@ -66,13 +69,17 @@ def _draw_panel(axes: Axes, runs: Sequence[Curves], metric: Metric, axis: str) -
 
 def _name_runs(figure: Figure, panel: Axes, runs: Sequence[Curves]) -> None:
     """Write the name of a single run above the panels, or a legend of several; names may contain any character."""
+    names = [printable(run.name, MAX_NAME) for run in runs]
     if len(runs) == 1:
-        figure.suptitle(runs[0].name, parse_math=False)
+        figure.suptitle(names[0], parse_math=False)
         return
     width, height = figure.get_size_inches()
-    columns = max(1, min(len(runs), int(width * 11) // (max(len(run.name) for run in runs) + 8)))
-    legend = figure.legend(panel.lines, [""] * len(runs), loc="outside upper center", ncols=columns, frameon=False)
-    for text, run in zip(legend.get_texts(), runs, strict=True):
+    columns = max(1, min(len(runs), int(width * 11) // (max(map(len, names)) + 8)))
+    rows = math.ceil(len(runs) / columns)
+    # Below the panels if it is long, so that the curves are seen first.
+    place: Any = "outside upper center" if rows <= FEW_ROWS else "outside lower center"
+    legend = figure.legend(panel.lines, [""] * len(runs), loc=place, ncols=columns, frameon=False)
+    for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(run.name)
-    figure.set_size_inches(width, height + 0.2 * math.ceil(len(runs) / columns))
+        text.set_text(name)
+    figure.set_size_inches(width, height + 0.2 * rows)

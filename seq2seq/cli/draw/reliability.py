@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.output_file import check_output
@@ -120,11 +121,12 @@ def from_json(text: str, name: str, key: str | None) -> tuple[str, Reliability]:
         names = f": choose one with --name {', '.join(found)}" if found else ""
         raise DataError(f"{name} has {len(chosen)} reliabilities{f' named {key}' if key else ''}{names}")
     try:
-        bins = [Bin(**{field: float(value) for field, value in part.items()}) for part in found[chosen[0]]]
-        bins = [dataclasses.replace(part, count=int(part.count)) for part in bins]
-    except (TypeError, ValueError, AttributeError):
+        bins = [Bin(**{**part, "count": int(part["count"])}) for part in found[chosen[0]]]
+        if not all(isfinite(value) for part in bins for value in dataclasses.astuple(part)):
+            raise ValueError
+    except (TypeError, ValueError, KeyError):
         raise DataError(
-            f"{name}: the bins have other fields than low, high, count, mean_probability, share_right"
+            f"{name}: the bins need the numbers low, high, count, mean_probability and share_right"
         ) from None
     return chosen[0], Reliability(bins)
 
