@@ -136,9 +136,9 @@ def _grid(
     axes.set_ylim(len(tgt_words), 0)
     axes.set_xticks([i + 0.5 for i in range(len(src_words))], [*map(printable, src_words)], fontsize=size)
     axes.set_yticks([i + 0.5 for i in range(len(tgt_words))], [*map(printable, tgt_words)], fontsize=size)
+    axes.xaxis.tick_top()
     for label in itertools.chain(axes.get_xticklabels(), axes.get_yticklabels()):
         label.set_parse_math(False)
-    axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xlabel(src_name, fontsize=size, color="0.35")
     axes.set_ylabel(tgt_name, fontsize=size, color="0.35")

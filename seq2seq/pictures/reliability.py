@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE_INCHES = 4.4, 5.2
+MARGINS = {"left": 0.15, "right": 0.96, "bottom": 0.1, "top": 0.91, "hspace": 0.08}
 
 
 def reliability_figure(reliability: Reliability, *, title: str = "") -> Figure:
@@ -29,8 +30,8 @@ def reliability_figure(reliability: Reliability, *, title: str = "") -> Figure:
         raise DataError("nothing to draw: there are no probabilities")
     bins, error = reliability.bins, reliability.expected_calibration_error
     with style():
-        figure = new_figure(*SIZE_INCHES, layout="constrained")
-        upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        figure = new_figure(*SIZE_INCHES)
+        upper, lower = figure.subplots(2, sharex=True, height_ratios=(3, 1), gridspec_kw=MARGINS)
         middles, widths = [(part.low + part.high) / 2 for part in bins], [part.high - part.low for part in bins]
         means, shares = [part.mean_probability for part in bins], [part.share_right for part in bins]
         upper.bar(middles, shares, widths, color="#9ecae1", edgecolor="white")

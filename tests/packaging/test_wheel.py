@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "translate", "evaluate", "score", "shortlist", "average", "curves", "tune"]
-COMMANDS += ["backtranslate", "distill"]
+COMMANDS += ["backtranslate", "distill", "draw", "align"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -117,6 +117,11 @@ def test_train_translate_evaluate_score_average(installed: tuple[Path, Run], tmp
     pair = ("--src", tmp_path / "text", "--tgt", tmp_path / "text")
     assert run_installed("seq2seq-score", tmp_path, *pair).stdout.count("\n") == 1
     assert run_installed("seq2seq-curves", tmp_path, "--output", tmp_path / "x.svg").stdout == f"{tmp_path / 'x.svg'}\n"
+    picture = tmp_path / "y.svg"
+    assert run_installed(
+        "seq2seq-draw", "attention", tmp_path, "--text", "A dog.", "--tgt-text", "Un", "--output", picture
+    )
+    assert run_installed("seq2seq-align", tmp_path, *pair).stdout.count("\n") == 1
     best, average = tmp_path / "best.safetensors", tmp_path / "average"
     run_installed("seq2seq-average", best, best, "--output", average)
     assert run_installed("seq2seq-translate", average, "--text", "The dog sleeps.").stdout == translated
