@@ -106,7 +106,7 @@ def test_lines_of_a_file(model: Path) -> None:
         (["--src", "none"], "none"),
         (["--text", "dog " * 600], "translated in parts"),
         (["--text", "a", "--tgt-text", "dog " * 600], "too many tokens"),
-        (["--text", "a", "--tgt-text", "dog " * 260], "too many for a picture"),
+        (["--text", "a", "--tgt-text", "a " * 260], "too many for a picture"),
         (["--text", "a", "--output", "x.jpg"], "must end in .svg, .png, .pdf"),
         (["--text", "a", "--output", "src/x.svg"], "cannot write"),
     ],

@@ -138,12 +138,13 @@ def attention(
     if not source.split():
         raise DataError(f"{place}: the sentence is empty: there is nothing to draw")
     source, tokenizer = valid_unicode(source), translator.tokenizer
+    (src_ids,) = tokenizer.encode_src([source])
     pair: AlignedPair | None = None
     if target is None:
-        best = translator.translate_n_best([source], alignments=True, tgt_lang=args.tgt_lang)[0][0]
-        if best.text and best.attention is None:
+        if len(src_ids) > translator.max_part_tokens:
             limit = translator.max_part_tokens
             raise DataError(f"{place}: more than {limit} tokens are translated in parts: shorten the sentence")
+        best = translator.translate_n_best([source], alignments=True, tgt_lang=args.tgt_lang)[0][0]
         text, ids = best.text, best.ids
         pair = AlignedPair(words(source), words(text), best.attention or [], best.alignment or [])
     else:
@@ -153,7 +154,6 @@ def attention(
     if not text.split():
         raise DataError(f"{place}: the translation is empty: there is nothing to draw")
     if args.pieces:
-        (src_ids,) = tokenizer.encode_src([source])
         (pair,) = align_tokens(translator, [[*translator.tags.ids(args.tgt_lang), *src_ids]], [ids])
     if pair is None:
         raise DataError(f"{place}: the pair has too many tokens: shorten it")
