@@ -7,42 +7,13 @@ reads its block from the input file and writes the output file, so both are on a
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from seq2seq.bulk.block_translator import BlockResult, BlockTranslator
 from seq2seq.bulk.blocks import Block
 from seq2seq.errors import ConfigError, Seq2SeqError, first_line
-
-RETRIES = 3  # of one block whose process ended
-
-
-@contextlib.contextmanager
-def cluster() -> Iterator[Any]:
-    """Yield Ray, connected to the cluster of this machine or of RAY_ADDRESS; without one, to a temporary local one.
-
-    Raises:
-        ConfigError: Ray is not installed or does not start.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ConfigError("--engine ray needs Ray: pip install 'seq2seq-lstm[ray]'") from error
-    started = not ray.is_initialized()
-    if started:
-        try:
-            ray.init(include_dashboard=False, logging_level=logging.WARNING)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"Ray does not start: {first_line(error)}") from error
-    try:
-        yield ray
-    finally:
-        if started:
-            ray.shutdown()
+from seq2seq.runtime.ray_cluster import RETRIES
 
 
 def translate_blocks(

@@ -15,10 +15,11 @@ from typing import Any
 from seq2seq.bulk.blocks import JSONL, PARQUET, TEXT, Block, find_files, list_blocks, relative_names
 from seq2seq.bulk.manifest import open_folder
 from seq2seq.bulk.options import BLOCK_KIB
-from seq2seq.bulk.ray_engine import cluster, translate_blocks
+from seq2seq.bulk.ray_engine import translate_blocks
 from seq2seq.cli.line_translation import LineTranslator
 from seq2seq.cli.progress import progress
 from seq2seq.errors import ConfigError
+from seq2seq.runtime.ray_cluster import cluster
 
 NO_EFFECT = ("names", "engine", "input", "output", "actors", "device", "threads", "glossary", "shortlist")
 """Options that change no output, or that the manifest holds by their content."""

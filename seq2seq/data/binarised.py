@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from seq2seq.errors import DataError, first_line
 from seq2seq.file_locks import locked
 
 log = logging.getLogger(__name__)
+
+ShardWriter: TypeAlias = Callable[[ShardJob, Sequence[int], Callable[[], None]], None]
+"""Writes shards of a job by number and calls the function after each."""
 
 FORMAT = 2
 RELEASE_READS = 2_000
@@ -177,6 +180,7 @@ def prepare(
     max_length: int | None,
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    write: ShardWriter | None = None,
 ) -> PairedIds:
     """Encode `text` into the cache, or open the cached ids of the same text, tokenizer and limit; logs nothing.
 
@@ -184,7 +188,7 @@ def prepare(
     written again.
 
     Pairs with a side of more than `max_length` tokens, EOS included, are dropped; None keeps all. `progress` is called
-    with the number of shards that are finished and of all.
+    with the number of shards that are finished and of all. `write` writes shards; default: processes of this machine.
 
     Raises:
         DataError: no pair is left.
@@ -197,7 +201,7 @@ def prepare(
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock"), wait=True):
-            _write_missing(job, progress)
+            _write_missing(job, progress, write or _write_here)
     pairs = PairedIds(shards)
     check_not_empty(pairs, max_length)
     return pairs
@@ -240,7 +244,11 @@ def log_dropped(pairs: PairedIds, max_length: int | None) -> None:
         )
 
 
-def _write_missing(job: ShardJob, progress: Callable[[int, int], None]) -> None:
+def _write_here(job: ShardJob, numbers: Sequence[int], done: Callable[[], None]) -> None:
+    write_shards(job, numbers, usable_cores(), done)
+
+
+def _write_missing(job: ShardJob, progress: Callable[[int, int], None], write: ShardWriter) -> None:
     """Write the shards that are missing or damaged; another process may have written them meanwhile."""
     shards, missing = job.shards(), []
     for number, shard in enumerate(shards):
@@ -256,7 +264,7 @@ def _write_missing(job: ShardJob, progress: Callable[[int, int], None]) -> None:
         progress(finished, len(shards))
 
     progress(finished, len(shards))
-    write_shards(job, missing, usable_cores(), done)
+    write(job, missing, done)
 
 
 def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from seq2seq.config.data import DataConfig
+from seq2seq.data.chunks import chunks
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.filters.pipeline import Pipeline
 from seq2seq.data.filters.presets import HARMLESS, PRESETS, pipeline
@@ -13,6 +14,8 @@ from seq2seq.data.text_store import collected
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)
+
+BLOCK_PAIRS = 1_000
 
 
 def clean(text: ParallelText, config: DataConfig | None = None) -> ParallelText:
@@ -38,10 +41,12 @@ def cleaned(pairs: Iterable[tuple[str, str]], config: DataConfig | None = None) 
         filters = pipeline(HARMLESS, ("", ""))
     else:
         filters = pipeline(PRESETS[str(config.clean)], (config.src, config.tgt))
-    for src, tgt in pairs:
-        pair, reason = filters.judge((src.strip(), tgt.strip()))
-        if reason is None:
-            yield pair
+    for block in chunks(((src.strip(), tgt.strip()) for src, tgt in pairs), BLOCK_PAIRS):
+        if filters.keep_all(block):
+            yield from block
+        else:
+            judged = map(filters.judge, block)
+            yield from (pair for pair, reason in judged if reason is None)
     removed = _reasons(filters, "removed")
     if filters.total and not filters.kept:
         blank = filters.tallies["empty"].removed == filters.total

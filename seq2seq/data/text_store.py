@@ -12,7 +12,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -114,11 +114,14 @@ class StoredLines(Sequence[str]):
         return list(islice(self, *index.indices(len(self)))) if view.step > 0 else list(self)[index]
 
     def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._blocks())
+
+    def _blocks(self) -> Iterator[list[str]]:
         start, stop, block = self._view.start, self._view.stop, self._file.block_lines
         for first in range(start - start % block, stop, READ_BLOCKS * block):
             last = min(first + READ_BLOCKS * block, stop)
             lines = self._file.read(first // block, -(-last // block))
-            yield from lines[max(0, start - first) : last - first]
+            yield lines[max(0, start - first) : last - first]
 
     def __eq__(self, other: object) -> bool:
         """Compare line by line with any sequence."""
@@ -210,11 +213,11 @@ def _sorted_buckets(text: ParallelText, rows: NDArray[np.integer[Any]], folder: 
     for number, part in enumerate(parts):
         bucket_of[part] = number
     paths = [folder / f"{number}" for number in range(len(parts))]
-    pairs = iter(text)
     for path in paths:
         path.touch()
     for start in range(0, len(text), BUCKET_PAIRS):
-        chunk = [f"{src}\n{tgt}" for src, tgt in islice(pairs, BUCKET_PAIRS)]
+        sides = (side[start : start + BUCKET_PAIRS] for side in (text.src, text.tgt))
+        chunk = list(map("\n".join, zip(*sides, strict=True)))
         buckets = bucket_of[start : start + BUCKET_PAIRS]
         by_bucket = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[by_bucket], np.arange(len(parts) + 1)).tolist()

@@ -95,9 +95,12 @@ class Tokenizer:
         return _sampler(self._tgt, alpha)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Return the text of target ids; special ids and ids outside the vocabulary are ignored."""
+        """Return the text of target ids; special ids and ids outside the vocabulary are ignored.
+
+        A NUL, which no text file may have, becomes a space: a network can emit it, byte by byte.
+        """
         size = self.tgt_size
-        return [self._tgt.decode([i for i in map(int, row) if 0 <= i < size]) for row in ids]
+        return [self._tgt.decode([i for i in map(int, row) if 0 <= i < size]).replace("\0", " ") for row in ids]
 
     def src_pieces(self, ids: Iterable[int]) -> list[str]:
         """Return the source pieces as readable strings."""
@@ -145,8 +148,9 @@ class Tokenizer:
         size = self.tgt_size
         known = [int(i) for i in ids if 0 <= i < size]
         decoded = self._tgt.decode(known, return_type="offset_mapping")
-        if decoded["text"].split() != text.split() or len(decoded["text"]) != len(text):
-            raise ValueError(f"{text!r} is not the text of the ids: {decoded['text']!r}")
+        own_text = decoded["text"].replace("\0", " ")
+        if own_text.split() != text.split() or len(own_text) != len(text):
+            raise ValueError(f"{text!r} is not the text of the ids: {own_text!r}")
         following = _next_word(_words(text, spans))
         begins = (begin for begin, _ in decoded["offsets"])
         words = (None if self._tgt.is_control(i) else following[begin] for i, begin in zip(known, begins, strict=True))

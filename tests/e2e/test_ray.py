@@ -1,4 +1,4 @@
-"""`translate --engine ray`: files, blocks, restarts and killed workers."""
+"""`translate --engine ray`, `data prepare --engine ray`: files, blocks, restarts and killed workers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ import pytest
 from seq2seq.bulk import block_translator
 from seq2seq.bulk.block_translator import BlockTranslator
 from seq2seq.bulk.blocks import find_files, list_blocks, read_lines
+from seq2seq.cli.data.overrides import run_config
+from seq2seq.cli.data.prepare import prepared
+from seq2seq.data import shards
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, save_model
@@ -198,7 +201,7 @@ def test_a_killed_worker_and_a_restart_lose_and_repeat_nothing(
     given = [folder, "--engine", "ray", "--input", tmp_path / "in/*", "--output", tmp_path / "out", "--block-kib", 1]
     command = [*map(str, given), *FAST]
     killed: list[int] = []
-    killer = threading.Thread(target=lambda: killed.extend(kill_one(tmp_path / "out")))
+    killer = threading.Thread(target=lambda: killed.extend(kill_one("BlockTranslator", tmp_path / "out", "*.txt")))
     killer.start()
     assert main(command) == 0
     killer.join()
@@ -219,13 +222,40 @@ def test_a_killed_worker_and_a_restart_lose_and_repeat_nothing(
     assert main([*command, "--actors", "3"]) == 0  # nothing is left to do
 
 
-def kill_one(out: Path) -> list[int]:
-    """Kill a worker of this test's cluster as soon as a block is finished; return its process id."""
+@pytest.mark.slow
+def test_shards_of_a_cluster_with_a_killed_worker_are_those_of_one_process(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_PAIRS", 2000)
+    lines = [f"line {i} of a text of many words, {i * i} and {i % 7} of them numbers" for i in range(40_000)]
+    for side in ("src", "tgt"):
+        (tmp_path / side).write_bytes(text_of(lines))
+    overrides = ["data=files", "data.src=en", "data.tgt=de", "data.clean=none", "data.tokenizer.vocab_size=300"]
+    overrides += [f"data.train.{side}={tmp_path / side}" for side in ("src", "tgt")]
+    with_ray, without = ([*overrides, f"data.cache_dir={tmp_path / name}"] for name in ("ray", "here"))
+    killed: list[int] = []
+    killer = threading.Thread(
+        target=lambda: killed.extend(kill_one("ray::_write", tmp_path / "ray/prepared", "*/000*/src_ids.npy"))
+    )
+    killer.start()
+    result = prepared(run_config(with_ray), "ray")
+    killer.join()
+    assert killed
+    expected = prepared(run_config(without))
+    assert result["pairs"] == expected["pairs"]
+    files = sorted(Path(expected["folder"]).rglob("*.npy"))
+    assert len(files) > 50
+    for file in files:
+        assert file.read_bytes() == (Path(result["folder"]) / file.relative_to(expected["folder"])).read_bytes()
+
+
+def kill_one(title: str, out: Path, pattern: str) -> list[int]:
+    """Kill a worker of this test's cluster as soon as `out` has a file of `pattern`; return its process id."""
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
-        for process in Path("/proc").iterdir() if any(out.glob("*.txt")) else ():
+        for process in Path("/proc").iterdir() if any(out.glob(pattern)) else ():
             with contextlib.suppress(OSError):
-                worker = process.name.isdigit() and b"BlockTranslator" in (process / "cmdline").read_bytes()
+                worker = process.name.isdigit() and title.encode() in (process / "cmdline").read_bytes()
                 if worker and MARK.encode() in (process / "environ").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
                     return [int(process.name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -67,10 +66,12 @@ def test_every_choice_composes(start: Launcher, group: str, choice: str) -> None
 
 
 @pytest.mark.slow
-def test_every_experiment_composes_with_every_corpus(start: Launcher) -> None:
-    groups = [[f"{group}={choice}" for choice in CHOICES[group]] for group in ("data", "experiment")]
-    for overrides in itertools.product(*groups):
-        composed(start, *overrides, *LANGUAGES.get(overrides[0].partition("=")[2], []))
+def test_experiments_compose_with_another_corpus(start: Launcher) -> None:
+    """Each experiment with one corpus, so that each corpus has its turn; all pairs would take minutes."""
+    corpora, experiments = CHOICES["data"], CHOICES["experiment"]
+    for i in range(max(len(corpora), len(experiments))):
+        corpus, experiment = corpora[i % len(corpora)], experiments[i % len(experiments)]
+        composed(start, f"data={corpus}", f"experiment={experiment}", *LANGUAGES.get(corpus, []))
 
 
 def test_experiments_are_what_they_say(start: Launcher) -> None:

@@ -217,7 +217,7 @@ def test_lines_that_cannot_be_learned_are_counted(tmp_path: Path, caplog: pytest
         (" \u2028\t", ""),
         ("日本語 🎉 ﷽", None),  # compatibility normalisation rewrites some of it; only check that nothing raises
         ("naïve Ægir ſtraße", "naïve Ægir straße"),
-        ("a\0b", "a\0b"),
+        ("a\0b", "a b"),
         ("a\nb", "a b"),
         ("\ud800x", "?x"),
         ("<s> </s> <pad> <unk> <0x41>", "<s> </s> <pad> <unk> <0x41>"),
@@ -331,8 +331,15 @@ def test_target_words_of_a_different_text_raise(joint: Tokenizer, text: str) -> 
         joint.tgt_words([dog, dog], text)
 
 
+def test_a_nul_that_a_network_emits_is_a_space(joint: Tokenizer) -> None:
+    """The output would otherwise be no text: every command refuses a file with a NUL."""
+    ids = byte_ids(*b"a\0b")
+    assert joint.decode([ids]) == ["a b"]
+    assert joint.tgt_words(ids, "a b") == [0, 1, 1]
+
+
 @EXAMPLES
-@given(ids=st.lists(st.integers(-1, 300) | st.sampled_from(byte_ids(*"日 \u2028\x85".encode())), max_size=12))
+@given(ids=st.lists(st.integers(-1, 300) | st.sampled_from(byte_ids(*"日 \0\u2028\x85".encode())), max_size=12))
 def test_the_pieces_of_a_target_word_decode_to_it(joint: Tokenizer, ids: list[int]) -> None:
     text = one_line(joint.decode([ids])[0])
     words = joint.tgt_words(ids, text)

@@ -17,6 +17,7 @@ from seq2seq.cli.process_options import CommandParser
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
     from seq2seq.config.schema import Config
+    from seq2seq.data.binarised import ShardWriter
     from seq2seq.data.corpus import Corpus
     from seq2seq.data.tokenizer import Tokenizer
 
@@ -36,6 +37,12 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
     parser.add_argument(
         "overrides", metavar="KEY=VALUE", nargs="*", help="overrides of the training config, as of the train command"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("ray",),
+        help="ray: encode on the Ray cluster that this machine belongs to, or on a temporary one of its cores; data, "
+        "cache and code are on a file system that all machines share (needs the extra ray)",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
 
@@ -44,7 +51,7 @@ def main(args: argparse.Namespace) -> int | None:
     """Do the work; raises as `exit_status.run` expects."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("seq2seq").setLevel(logging.INFO)
-    result = prepared(run_config(args.overrides))
+    result = prepared(run_config(args.overrides), args.engine)
     if args.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
@@ -53,8 +60,8 @@ def main(args: argparse.Namespace) -> int | None:
     return None
 
 
-def prepared(config: Config) -> dict[str, Any]:
-    """Prepare the data of a run and return what was prepared; raises as `train`."""
+def prepared(config: Config, engine: str | None = None) -> dict[str, Any]:
+    """Prepare the data of a run and return what was prepared; raises as `train` and, with engine=ray, as `cluster`."""
     from seq2seq.config.data import MAIN
     from seq2seq.data.corpora.load import load_corpus
     from seq2seq.data.new_tokenizer import new_tokenizer
@@ -69,7 +76,7 @@ def prepared(config: Config) -> dict[str, Any]:
             tokenizer, _ = new_tokenizer(corpus, config.data)
     with _timed(seconds, "encoding"):
         corpora = {
-            name: _encoded(part, config.data.corpora()[name], config.training.batch_tokens, tokenizer)
+            name: _encoded(part, config.data.corpora()[name], config.training.batch_tokens, tokenizer, engine)
             for name, part in {MAIN: corpus, **corpus.mix}.items()
         }
     main_corpus = corpora.pop(MAIN)
@@ -77,7 +84,9 @@ def prepared(config: Config) -> dict[str, Any]:
     return main_corpus | ({"mix": corpora} if corpora else {}) | {"vocabulary": vocabulary, "seconds": seconds}
 
 
-def _encoded(corpus: Corpus, data: DataConfig, batch_tokens: int, tokenizer: Tokenizer) -> dict[str, Any]:
+def _encoded(
+    corpus: Corpus, data: DataConfig, batch_tokens: int, tokenizer: Tokenizer, engine: str | None
+) -> dict[str, Any]:
     """Encode one corpus and return what was prepared; `tokens` are those of both sides, EOS included."""
     from seq2seq.data.binarised import log_dropped, prepare
     from seq2seq.data.download import cache_dir
@@ -87,8 +96,13 @@ def _encoded(corpus: Corpus, data: DataConfig, batch_tokens: int, tokenizer: Tok
     max_length = None if data.augment.active else min(data.max_length, batch_tokens)
     if len(corpus.valid):
         prepare(corpus.valid, tokenizer, None, cache)
+    write: ShardWriter | None = None
+    if engine == "ray":
+        from seq2seq.data import ray_shards
+
+        write = ray_shards.write_shards
     with _progress(len(corpus.train)) as progress:
-        pairs = prepare(corpus.train, tokenizer, max_length, cache, progress)
+        pairs = prepare(corpus.train, tokenizer, max_length, cache, progress, write)
     log_dropped(pairs, max_length)
     return {
         "folder": str(pairs.folder),

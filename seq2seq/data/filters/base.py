@@ -29,3 +29,12 @@ class Filter(abc.ABC):
     @abc.abstractmethod
     def __call__(self, pair: Pair) -> Pair | None:
         """Return the pair, as it is or changed, or None to drop it."""
+
+    def keeps_all(self, src: str, tgt: str) -> bool:
+        """Return True if a quick look shows that the filter would keep every pair of a block as it is.
+
+        Args:
+            src: the sources of the block, without white space around them, joined by line feeds.
+            tgt: the targets.
+        """
+        return False

@@ -38,6 +38,13 @@ class Unencodable(Filter):
                 return None
         return pair
 
+    def keeps_all(self, src: str, tgt: str) -> bool:
+        """See `Filter`."""
+        try:
+            return b"\0" not in src.encode() and b"\0" not in tgt.encode()
+        except UnicodeEncodeError:
+            return False
+
 
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 

@@ -21,6 +21,10 @@ class Empty(Filter):
     def __call__(self, pair: Pair) -> Pair | None:
         return pair if pair[0].strip() and pair[1].strip() else None
 
+    def keeps_all(self, src: str, tgt: str) -> bool:
+        """See `Filter`."""
+        return not any(text.startswith("\n") or text.endswith("\n") or "\n\n" in text for text in (src, tgt))
+
 
 @dataclass
 class MaxLength(Filter):
