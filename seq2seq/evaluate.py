@@ -6,13 +6,21 @@ import argparse
 import dataclasses
 import logging
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import write_atomically
-from seq2seq.cli.aligned_files import read_aligned
+from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
+from seq2seq.cli.evaluation.hypothesis_files import read_outputs
+from seq2seq.cli.evaluation.systems import (
+    NamedSystem,
+    check_distinct,
+    files_of,
+    model_systems,
+    output_systems,
+    shared,
+)
+from seq2seq.cli.evaluation.texts import MOSES, Evaluated, add_comet, check_comet, check_groups, read_groups
+from seq2seq.cli.evaluation.translations import translate_all
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
@@ -21,19 +29,20 @@ from seq2seq.cli.process_options import (
     add_process_options,
     add_shortlist,
     add_tgt_lang,
-    load_translator,
     model_list,
     path_type,
+    whole_number,
 )
-from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
+from seq2seq.cli.search_options import add_search_options
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.config.data import RobustnessName
-from seq2seq.errors import ConfigError, DataError
 
 # Other modules are imported where they are used, so that --help is quick and scoring files does not load torch.
 if TYPE_CHECKING:
-    from seq2seq.data.corpus import ParallelText
+    from seq2seq.evaluation.comparison import Comparison
     from seq2seq.evaluation.metrics import Scores
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text.
@@ -41,10 +50,9 @@ Score translations with sacreBLEU: BLEU, chrF, TER, and BLEU of lower-cased text
   %(prog)s MODEL                     translate and score the test sets of the model's corpus
   %(prog)s MODEL --src F --ref F     translate and score your own test set
   %(prog)s --hyp F --ref F           score existing translations, by any program (-: standard input)
+  %(prog)s MODEL MODEL               compare systems with the first one: is the difference significant?
+  %(prog)s --hyp F --hyp F --ref F
 """
-WITH_MODEL = (*FIELDS, "weights", "shortlist", "tgt_lang", "device", "precision", "threads", "output", "robustness")
-OPTION = "--tokenize"
-WITH_CORPUS = ("data_root", "cache_dir")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,9 +67,19 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "model",
-        nargs="?",
-        metavar="MODEL",
-        help="model file or run folder; several, comma-separated, form an ensemble",
+        nargs="*",
+        type=path_type,
+        metavar="[NAME=]MODEL",
+        help="model file or run folder; several, comma-separated, form an ensemble; several, separated by spaces, are "
+        "compared with the first one",
+    )
+    made.add_argument(
+        "--runs",
+        action="append",
+        type=path_type,
+        metavar="NAME=RUN,RUN",
+        help="models of one configuration that differ in their seed: one system, with mean and standard deviation over "
+        "the runs; repeatable",
     )
     add_ensemble_weights(made)
     add_shortlist(made)
@@ -69,7 +87,12 @@ def parser() -> argparse.ArgumentParser:
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
     text.add_argument(
-        "--hyp", type=path_type, metavar="FILE", help="score this file; no model is needed; -: standard input"
+        "--hyp",
+        action="append",
+        type=path_type,
+        metavar="[NAME=]FILE",
+        help="score this file; no model is needed; -: standard input; repeatable: every system is compared with the "
+        "first; NAME=FILE,FILE: runs of one system",
     )
     text.add_argument(
         "--ref",
@@ -77,6 +100,23 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         metavar="FILE",
         help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
+    )
+    text.add_argument(
+        "--test-set",
+        metavar="NAME,NAME",
+        help="score a test set of sacreBLEU, such as wmt14, which is downloaded; with --hyp several are joined",
+    )
+    text.add_argument(
+        "--langpair",
+        metavar="SRC-TGT",
+        help="languages of --test-set, and of --hyp, whose BLEU tokenizer follows the target language (default: those "
+        "of the model)",
+    )
+    text.add_argument(
+        "--groups",
+        type=path_type,
+        metavar="FILE",
+        help="also score every group of sentences; FILE has the group of each sentence, for example its domain, a line",
     )
     text.add_argument(
         "--data-root",
@@ -94,15 +134,45 @@ def parser() -> argparse.ArgumentParser:
     )
     add_search_options(made)
     add_process_options(made)
+    tests = made.add_argument_group("significance (of differences from the first system)")
+    tests.add_argument(
+        "--confidence-intervals",
+        action="store_true",
+        help="print 95 %% confidence intervals of one system; of several systems they are always printed",
+    )
+    tests.add_argument(
+        "--bootstrap",
+        type=whole_number(100, 100_000),
+        metavar="N",
+        help="bootstrap resamples of intervals and paired tests, which --seed seeds, too [100 ≤ N ≤ 100000] (default: "
+        "1000)",
+    )
+    tests.add_argument(
+        "--randomization",
+        type=whole_number(100, 1_000_000),
+        metavar="N",
+        help="trials of paired approximate randomisation [100 ≤ N ≤ 1000000] (default: 10000)",
+    )
     output = made.add_argument_group("output")
     output.add_argument(
         "--tokenize",
-        choices=BLEU_TOKENIZERS,
-        help="sacreBLEU's tokenizer (default: that of the model's data.bleu_tokenizer or target language; with --hyp "
-        "13a)",
+        choices=(*BLEU_TOKENIZERS, MOSES),
+        help="tokenizer of BLEU: sacreBLEU's, or moses, with which older papers report lower-cased BLEU (default: that "
+        "of the model's data.bleu_tokenizer or target language; with --hyp that of --langpair, else 13a)",
+    )
+    output.add_argument(
+        "--comet",
+        type=path_type,
+        metavar="FILE",
+        help="also compute COMET with this checkpoint; needs the package unbabel-comet and the sources",
     )
     output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    output.add_argument("--output", metavar="DIR", type=path_type, help="write the translations to DIR/TEST-SET.hyp")
+    output.add_argument(
+        "--output",
+        metavar="DIR",
+        type=path_type,
+        help="write the translations to DIR/TEST-SET.hyp, those of several systems to DIR/NAME.TEST-SET.hyp",
+    )
     return made
 
 
@@ -122,165 +192,80 @@ def evaluate(args: argparse.Namespace) -> None:
         ConfigError: options that contradict each other.
     """
     logging.basicConfig(format="warning: %(message)s")
-    check(args)
-    check_output("-", inputs(args))
-    results = score_model(args) if args.hyp is None else {"test": score_file(args.hyp, args.ref, args.tokenize)}
-    if args.json:
-        from seq2seq.storage.metrics_file import to_json
+    check_options(args)
+    systems = output_systems(args.hyp) if args.hyp else model_systems(args.model, args.runs or ())
+    check_distinct(args.ref or (), "--ref")
+    args.compares = compares(args, systems)
+    check_effects(args, systems)
+    check_output("-", inputs(args, systems))
+    groups = None if args.groups is None else read_groups(args.groups)
+    if args.comet is not None:
+        check_comet(args.comet)
+    evaluated = read_outputs(args, systems) if args.hyp else translate_all(args, systems, inputs(args, systems), groups)
+    if args.hyp and any(lines for test in evaluated.values() for lines in test.text.references):
+        for name in shared(args.ref or (), files_of(systems)):
+            log.warning("%s is both hypothesis and reference: its scores are perfect by definition", name)
+    if groups is not None:
+        check_groups(args.groups, groups, evaluated)
+    if args.comet is not None:
+        add_comet(args.comet, evaluated)
+    if args.compares:
+        from seq2seq.evaluation.comparison_report import print_comparisons
 
-        print(to_json({name: scores.to_dict() for name, scores in results.items()}))
+        comparisons = {name: comparison(args, test, groups) for name, test in evaluated.items()}
+        (print_json if args.json else print_comparisons)(comparisons)
     else:
         from seq2seq.evaluation.report import print_scores
 
-        print_scores(results)
+        results = {name: scores(test) for name, test in evaluated.items()}
+        (print_json if args.json else print_scores)(results)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Check that no option contradicts another or would be ignored.
+def print_json(results: Mapping[str, Scores | Comparison]) -> None:
+    """Print the results of all test sets as one line."""
+    from seq2seq.storage.metrics_file import to_json
+
+    print(to_json({name: result.to_dict() for name, result in results.items()}))
+
+
+def scores(test: Evaluated) -> Scores:
+    """Score the only run on a test set.
 
     Raises:
-        ConfigError: names the options.
+        DataError: there is nothing to score.
     """
-    hyp, src, ref = (value is not None for value in (args.hyp, args.src, args.ref))  # an empty name counts as given
-    if hyp and (args.model or src):
-        raise ConfigError("--hyp scores existing translations: give it with --ref only, without MODEL and --src")
-    if hyp and not ref:
-        raise ConfigError("--hyp needs --ref FILE, the reference translations")
-    if not hyp and not args.model:
-        raise ConfigError("nothing to evaluate: give MODEL, MODEL --src FILE --ref FILE, or --hyp FILE --ref FILE")
-    if not hyp and src != ref:
-        raise ConfigError("--src and --ref need each other: the text to translate and its reference translations")
-    ignored = (*WITH_MODEL, *WITH_CORPUS) if hyp else WITH_CORPUS if src else ()
-    for name in ignored:
-        if getattr(args, name) is not None:
-            raise ConfigError(f"{flag_of(name)} has no effect with {'--hyp' if hyp else '--src'}")
-    search_overrides(args)
-
-
-def score_file(hyp: str, refs: Sequence[str], tokenize: str | None) -> Scores:
-    """Score one file against the references."""
-    from seq2seq.data.bleu_tokenizer import DEFAULT, check_tokenizer, warn_if_meaningless
     from seq2seq.evaluation.metrics import score
 
-    tokenize = tokenize or DEFAULT
-    check_tokenizer(tokenize, OPTION)
-    hypotheses, *references = read_aligned([hyp, *refs])
-    warn_if_meaningless(tokenize, references[0], OPTION)
-    return score(hypotheses, *references, tokenize=tokenize)
+    ((run,),) = test.systems.values()
+    found = score(run.lines, *test.text.references, tokenize=test.tokenize, ignore_case=test.ignore_case)
+    return dataclasses.replace(found, **run.known)
 
 
-def score_model(args: argparse.Namespace) -> dict[str, Scores]:
-    """Translate and score every test set; log each on stderr."""
-    from seq2seq.data.bleu_tokenizer import bleu_tokenizer, warn_if_meaningless
-    from seq2seq.data.robustness import ignores_case, with_variants
-    from seq2seq.evaluation.metrics import score
-    from seq2seq.storage.model_file import read_config
-
-    if args.output:
-        make_folder(Path(args.output))
-    given = None if args.src is None else read_aligned([args.src, *args.ref])  # before the model is loaded
-    models = model_list(args.model)
-    data = read_config(Path(models[0])).data
-    option = OPTION if args.tokenize else "data.bleu_tokenizer"
-    bleu_tokenizer(data, args.tokenize, option)  # before the model is loaded
-    translator = load_translator(args, models)
-    overrides = search_overrides(args, translator.decode)
-    if args.tgt_lang is not None or given is not None:
-        translator.tags.ids(args.tgt_lang)
-    clean = {"test": given} if given is not None else corpus_tests(args, models)
-    tests = with_variants(clean, args.robustness or ())
-    if args.output:
-        check_outputs(args, tests)
-    results = {}
-    for name, (sources, *references) in tests.items():
-        language = data.of_test(name).tgt if given is None else args.tgt_lang or data.tgt
-        tokenize = bleu_tokenizer(dataclasses.replace(data, tgt=language), args.tokenize, option)
-        warn_if_meaningless(tokenize, references[0], OPTION)
-        start = time.perf_counter()
-        hypotheses = translator.translate(sources, tgt_lang=language, **overrides)
-        seconds = time.perf_counter() - start
-        print(f"{name}: {len(sources):,} sentences translated in {seconds:.1f} s", file=sys.stderr)
-        if args.output:
-            write_lines(Path(args.output) / f"{name}.hyp", hypotheses)
-        results[name] = score(hypotheses, *references, tokenize=tokenize, ignore_case=ignores_case(name))
-    return results
-
-
-def corpus_tests(args: argparse.Namespace, models: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Return the test sets, sources and references, of the corpus that the first model was trained on.
+def comparison(args: argparse.Namespace, test: Evaluated, groups: Sequence[str] | None) -> Comparison:
+    """Compare the systems on a test set.
 
     Raises:
-        ConfigError: `--data-root` for a corpus that is not read from a folder, or text files outside the folder.
-        DataError: a test set is drawn from training text that changed.
+        DataError: there is nothing to score.
     """
-    from seq2seq.cli.model_corpus import corpus_config
-    from seq2seq.config.data import DataName
-    from seq2seq.data.corpora.load import load_tests
+    from seq2seq.evaluation.significance import BOOTSTRAP, RANDOMIZATION, compare
 
-    data = corpus_config(models[0], "--src FILE --ref FILE")
-    if args.data_root is not None and data.name in (DataName.files, DataName.grammar):
-        raise ConfigError(f"--data-root has no effect for a model trained on data={data.name.name}")
-    given = {"root": args.data_root, "cache_dir": args.cache_dir}
-    data = dataclasses.replace(data, **{name: value for name, value in given.items() if value is not None})
-    tests = load_tests(data)
-    for name in models:
-        check_held_out(name, tests)
-    tests = {name: text for name, text in tests.items() if args.tgt_lang in (None, data.of_test(name).tgt)}
-    if not tests:
-        raise ConfigError(f"--tgt-lang {args.tgt_lang}: the corpora of the model have no test set of this language")
-    return {name: [list(text.src), list(text.tgt)] for name, text in tests.items()}
+    return compare(
+        test.text.references,
+        {system: [run.lines for run in runs] for system, runs in test.systems.items()},
+        tokenize=test.tokenize,
+        ignore_case=test.ignore_case,
+        bootstrap=args.bootstrap or BOOTSTRAP,
+        randomization=args.randomization or RANDOMIZATION,
+        seed=args.seed,
+        groups=groups,
+        known={system: [run.known for run in runs] for system, runs in test.systems.items()},
+    )
 
 
-def check_held_out(model: str, tests: Mapping[str, ParallelText]) -> None:
-    """Check that the test sets drawn from the training text are those that the model did not see in training.
-
-    Raises:
-        DataError: another set is drawn, which may contain training pairs of the model.
-    """
-    from seq2seq.storage.model_file import read_training_text
-    from seq2seq.storage.provenance import text_fingerprint
-
-    held_out = read_training_text(Path(model)).held_out
-    for name, text in tests.items():
-        if held_out.get(name, "") not in ("", text_fingerprint(text)):
-            raise DataError(
-                f"{model}: the {name} set drawn from the training text now is not the one that the model held out, so "
-                "it may contain training pairs: restore the text as it was, or give --src FILE --ref FILE"
-            )
-
-
-def make_folder(folder: Path) -> None:
-    """Create the output folder before the work, so that an error costs no time.
-
-    Raises:
-        DataError: the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"--output {folder}: {error.strerror}") from None
-
-
-def check_outputs(args: argparse.Namespace, tests: Iterable[str]) -> None:
-    """Check that no file of --output is read by this command; raises as `check_output`."""
-    for name in tests:
-        check_output(str(Path(args.output, f"{name}.hyp")), inputs(args))
-
-
-def inputs(args: argparse.Namespace) -> list[str]:
+def inputs(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> list[str]:
     """Return the files that the command line names as inputs."""
-    models = model_list(args.model) if args.model else []
-    return [*models, *filter(None, (args.src, args.hyp, *(args.ref or ()), args.shortlist))]
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    """Write the lines to a file.
-
-    Raises:
-        StorageError: writing fails; an old file is unchanged.
-    """
-    text = "".join(f"{line}\n" for line in lines).encode()
-    write_atomically(path, lambda temporary: temporary.write_bytes(text))
+    files = [name for run in files_of(systems) for name in ([run] if args.hyp else model_list(run))]
+    return [*files, *filter(None, (args.src, *(args.ref or ()), args.shortlist, args.groups))]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,13 @@ class NormalizationName(Choice):
     none = "none"
 
 
+class RecaseName(Choice):
+    """What happens to source lines whose case natural text does not have."""
+
+    auto = "auto"
+    off = "off"
+
+
 class UtilityName(Choice):
     """Sentence similarity whose expectation minimum-Bayes-risk decoding maximises."""
 
@@ -133,6 +140,11 @@ class DecodeConfig:
         at_least=0,
         at_most=2**31 - 1,
         used_by=(_SAMPLE, _MBR),
+    )
+    recase: RecaseName = field(
+        RecaseName.auto,
+        "auto: translate a line in CAPITALS or Title Case in natural case, that of words in the vocabulary, and write "
+        "the output in the case of the line; off: translate it as it is",
     )
     mbr_utility: UtilityName = field(UtilityName.chrf, "sentence-level similarity, chrf or bleu", used_by=(_MBR,))
     batch_tokens: int = field(

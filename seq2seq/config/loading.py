@@ -27,6 +27,7 @@ OLDER = {
     "data.tokenizer.normalization": "nmt_nfkc",
     "data.tokenizer.max_line_bytes": 4192,
     "data.tokenizer.max_training_bytes": 1_000_000_000_000,
+    "decode.recase": "off",
 }
 """Values of the keys that files of older versions lack and that now have another default."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seq2seq.config.bleu import BLEU_TOKENIZERS
-from seq2seq.data.writing import lacks_spaces
+from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT = "13a"
 FALLBACK = "char"
+DOWNLOADED = ("flores101", "flores200", "spBLEU-1K")
 LANGUAGES = {
     "zh": "zh zho chi cmn lzh",
     "ja-mecab": "ja jpn",
@@ -54,11 +55,21 @@ def bleu_tokenizer(data: DataConfig, chosen: str | None = None, option: str = "d
     if named:
         check_tokenizer(named, option)
         return named
-    name = of_language(data.tgt)
+    return language_tokenizer(data.tgt, f"data.tgt={data.tgt}")
+
+
+def language_tokenizer(code: str, setting: str) -> str:
+    """Return the tokenizer of a language, `char` with a warning if its package is not installed.
+
+    Args:
+        code: of the language.
+        setting: where it comes from, for the message.
+    """
+    name = of_language(code)
     if _problem(name):
         log.warning(
-            "data.tgt=%s: the BLEU tokenizer %s is not installed, so BLEU is computed over characters (char); "
-            "install it with pip install '%s'", data.tgt, name, _package(name)
+            "%s: the BLEU tokenizer %s is not installed, so BLEU is computed over characters (char); "
+            "install it with pip install '%s'", setting, name, _package(name)
         )  # fmt: skip
         return FALLBACK
     return name
@@ -87,18 +98,29 @@ def check_tokenizer(name: str, option: str) -> None:
     if name not in BLEU_TOKENIZERS:
         raise ConfigError(f"{option}={name} is unknown: use {', '.join(BLEU_TOKENIZERS)}")
     if problem := _problem(name):
-        raise ConfigError(
-            f"{option}={name} cannot be used ({problem}): pip install '{_package(name)}', or choose {FALLBACK}"
-        )
+        remedy = f"pip install '{_package(name)}'"
+        if name in DOWNLOADED:
+            remedy = "run this once where there is a network and copy the folder ~/.sacrebleu/models"
+        raise ConfigError(f"{option}={name} cannot be used ({problem}): {remedy}, or choose {FALLBACK}")
 
 
 def warn_if_meaningless(name: str, references: Sequence[str], option: str) -> None:
-    """Log a warning if the tokenizer separates words at spaces and the references have none between words."""
-    if name in ("13a", "intl", "none") and lacks_spaces(references):
+    """Log a warning if the tokenizer separates words at spaces and the references have none, or are Korean."""
+    if name not in ("13a", "intl", "none"):
+        return
+    if lacks_spaces(references):
+        chinese_or_japanese = is_chinese_or_japanese(references)
         log.warning(
             "BLEU with tokenizer %s is close to 0 for any output in a script without spaces between words: "
-            "set %s to zh, ja-mecab or char", name, option
+            "set %s to %s", name, option, "zh, ja-mecab or char" if chinese_or_japanese else "char",
         )  # fmt: skip
+    elif _is_korean(references):
+        log.warning("BLEU of Korean is computed with ko-mecab by others, not %s: set %s to ko-mecab", name, option)
+
+
+def _is_korean(lines: Sequence[str]) -> bool:
+    text = "".join(lines[:100])
+    return 2 * sum("\uac00" <= character <= "\ud7a3" for character in text) > len(text)
 
 
 def _package(name: str) -> str:
@@ -107,12 +129,12 @@ def _package(name: str) -> str:
 
 def _problem(name: str) -> str:
     """Return why sacreBLEU cannot tokenise with `name`; empty if it can."""
-    if "mecab" not in name and "flores" not in name:
+    if "mecab" not in name and name not in DOWNLOADED:
         return ""
     from sacrebleu import BLEU
 
     try:
         BLEU(tokenize=name)
-    except Exception as error:  # a missing package or dictionary, a failed download: sacreBLEU has no common class
+    except (Exception, SystemExit) as error:  # a missing package or dictionary, a failed download, no secure connection
         return first_line(error)
     return ""

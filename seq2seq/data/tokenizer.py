@@ -26,6 +26,7 @@ from seq2seq.errors import ConfigError
 log = logging.getLogger(__name__)
 
 FEW_LINES = 64  # below it threads do not pay: starting them takes 0.5 ms, encoding a line a hundredth of that
+UNKNOWN_SCORE = -30.0  # lower than that of any piece of a unigram model
 CHECKED_LINES = 10_000
 Spans = Sequence[tuple[int, int]]
 """Begin and end of each word of a line."""
@@ -109,6 +110,15 @@ class Tokenizer:
     def tgt_pieces(self, ids: Iterable[int]) -> list[str]:
         """Return the target pieces as readable strings."""
         return [self._tgt.id_to_piece(int(i)) for i in ids]
+
+    def src_score(self, word: str) -> float:
+        """Return how well the source vocabulary knows a word: the scores of its pieces (unigram: log p), summed up.
+
+        Each character that no piece has, other than a byte, counts `UNKNOWN_SCORE`.
+        """
+        ids = [i for i in self._src.encode(word) if not self._src.is_unknown(i) and not self._src.is_byte(i)]
+        known = sum(len(piece.replace("▁", "")) for piece in map(self._src.id_to_piece, ids))
+        return sum(map(self._src.get_score, ids)) + UNKNOWN_SCORE * max(0, len(word) - known)
 
     def src_symbols(self, symbols: Sequence[str]) -> list[int]:
         """Return the source ids of symbols, each of which is one token.

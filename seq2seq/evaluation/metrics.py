@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ from sacrebleu.metrics.base import Metric
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
 from seq2seq.errors import DataError
+from seq2seq.evaluation.moses import MOSES, MosesTokenizer
+
+DECIMALS = {"exact_match": 2, "length_ratio": 3, "perplexity": 2}
+"""Digits after the point of the numbers without signature."""
 
 # The last line of sacreBLEU's warning about text that looks tokenised names a parameter that no command here has.
 logging.getLogger("sacrebleu").addFilter(lambda record: "`force`" not in record.getMessage())
@@ -36,7 +41,13 @@ class Scores:
 
     Report `bleu`, which is computed on cased text as it is. `bleu_tok_lc`, on lower-cased text with the same tokenizer,
     is for comparison with older papers. Most of them used the Moses tokeniser, which also splits apostrophes
-    ("l' homme"): for languages with many apostrophes the figures differ.
+    ("l' homme"): for languages with many apostrophes the figures differ, and `moses-LANGUAGE` is the tokenizer.
+
+    Attributes:
+        exact_match: % of the hypotheses that equal a reference, after NFC and with white space normalised.
+        length_ratio: tokens of the hypotheses divided by those of the references, as BLEU counts them.
+        perplexity: of the references under the model, EOS included; None if no model is known.
+        comet: None unless a COMET model is given.
     """
 
     sentences: int
@@ -44,18 +55,70 @@ class Scores:
     chrf: Score
     ter: Score
     bleu_tok_lc: Score
+    exact_match: float | None = None
+    length_ratio: float | None = None
+    perplexity: float | None = None
+    comet: Score | None = None
 
     def metrics(self) -> dict[str, Score]:
-        """Return the scores by name, in the order of the fields."""
+        """Return the scores of sacreBLEU by name, in the order of the fields."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Score)}
 
+    def figures(self) -> dict[str, float]:
+        """Return by name the numbers without signature that are known."""
+        values = {name: getattr(self, name) for name in DECIMALS}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: `name` (two decimals) and `name_signature` of each metric, and `sentences`."""
+        """Return plain values for JSON: `name` (two decimals) and `name_signature` of each metric, and what is known.
+
+        The length ratio has three decimals.
+        """
         plain: dict[str, Any] = {}
         for name, metric in self.metrics().items():
             plain |= {name: round(metric.value, 2), f"{name}_signature": metric.signature}
-        return plain | {"sentences": self.sentences}
+        figures = {name: round(value, DECIMALS[name]) for name, value in self.figures().items()}
+        return plain | figures | {"sentences": self.sentences}
+
+
+class Scorer:
+    """Scores hypotheses against the same references, which are tokenised once.
+
+    Attributes:
+        metrics: those of sacreBLEU by the names in `Scores`, with the references in their cache.
+    """
+
+    def __init__(self, *references: Sequence[str], tokenize: str = DEFAULT, ignore_case: bool = False) -> None:
+        """See `score`."""
+        self._references, self._ignore_case = references, ignore_case
+        self.metrics: dict[str, Metric] = {
+            "bleu": bleu_metric(references, tokenize, lowercase=ignore_case),
+            "chrf": CHRF(lowercase=ignore_case, references=references),
+            "ter": _ter(references),
+            # force: no second warning if the text looks tokenised
+            "bleu_tok_lc": bleu_metric(references, tokenize, lowercase=True, force=True),
+        }
+
+    def __call__(self, hypotheses: Sequence[str]) -> Scores:
+        """Compute all metrics of detokenised translations.
+
+        Raises:
+            DataError: the numbers of hypotheses and references differ or are 0.
+        """
+        _check(hypotheses, self._references)
+        results = {name: metric.corpus_score(hypotheses, None) for name, metric in self.metrics.items()}
+        # A signature is complete only after the metric has run.
+        scores = {name: Score(one.score, str(self.metrics[name].get_signature())) for name, one in results.items()}
+        return Scores(
+            sentences=len(hypotheses),
+            bleu=scores["bleu"],
+            chrf=scores["chrf"],
+            ter=scores["ter"],
+            bleu_tok_lc=scores["bleu_tok_lc"],
+            exact_match=exact_match(hypotheses, *self._references, ignore_case=self._ignore_case),
+            length_ratio=results["bleu"].ratio,
+        )
 
 
 def score(
@@ -66,21 +129,47 @@ def score(
     Args:
         hypotheses: one per sentence.
         references: one per sentence; several, to compare each hypothesis with all of them.
-        tokenize: sacreBLEU's tokenizer of BLEU (`data.bleu_tokenizer`). TER follows the script of the references.
+        tokenize: sacreBLEU's tokenizer of BLEU (`data.bleu_tokenizer`), or `moses-` and a language code. TER follows
+            the script of the references.
         ignore_case: compute BLEU and chrF of lower-cased text, too; TER always is.
+
+    Raises:
+        ConfigError: the package of the tokenizer is not installed.
+        DataError: the numbers of hypotheses and references differ or are 0.
+    """
+    _check(hypotheses, references)
+    return Scorer(*references, tokenize=tokenize, ignore_case=ignore_case)(hypotheses)
+
+
+def exact_match(hypotheses: Sequence[str], *references: Sequence[str], ignore_case: bool = False) -> float:
+    """Return the percentage of hypotheses that equal a reference, after NFC and with white space normalised.
 
     Raises:
         DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
-    return Scores(
-        sentences=len(hypotheses),
-        bleu=_run(BLEU(lowercase=ignore_case, tokenize=tokenize), hypotheses, references),
-        chrf=_run(CHRF(lowercase=ignore_case), hypotheses, references),
-        ter=_ter(hypotheses, references),
-        # force: no second warning if the text looks tokenised
-        bleu_tok_lc=_run(BLEU(lowercase=True, tokenize=tokenize, force=True), hypotheses, references),
-    )
+    right = 0
+    for hypothesis, *accepted in zip(hypotheses, *references, strict=True):
+        right += _plain(hypothesis, ignore_case) in {_plain(reference, ignore_case) for reference in accepted}
+    return 100 * right / len(hypotheses)
+
+
+def _plain(line: str, ignore_case: bool) -> str:
+    text = " ".join(unicodedata.normalize("NFC", line).split())
+    return text.lower() if ignore_case else text
+
+
+def sentence_scores(hypotheses: Sequence[str], *references: Sequence[str]) -> list[float]:
+    """Return the chrF of each sentence, from 0 to 100: sentence BLEU is 0 for most short sentences.
+
+    Raises:
+        DataError: the numbers of hypotheses and references differ or are 0.
+    """
+    _check(hypotheses, references)
+    metric = CHRF()
+    return [
+        metric.sentence_score(line, accepted).score for line, *accepted in zip(hypotheses, *references, strict=True)
+    ]
 
 
 def bleu_score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> Score:
@@ -90,7 +179,9 @@ def bleu_score(hypotheses: Sequence[str], *references: Sequence[str], tokenize: 
         DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
-    return _run(BLEU(tokenize=tokenize, force=True), hypotheses, references)
+    metric = bleu_metric(references, tokenize, force=True)
+    value = metric.corpus_score(hypotheses, None).score
+    return Score(value, str(metric.get_signature()))
 
 
 def bleu(hypotheses: Sequence[str], *references: Sequence[str], tokenize: str = DEFAULT) -> float:
@@ -105,26 +196,41 @@ def chrf(hypotheses: Sequence[str], *references: Sequence[str]) -> float:
         DataError: the numbers of hypotheses and references differ or are 0.
     """
     _check(hypotheses, references)
-    return _run(CHRF(), hypotheses, references).value
+    return float(CHRF().corpus_score(hypotheses, references).score)
 
 
-def _ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-    """Compute TER over words; without spaces between words, over what sacreBLEU splits in Asian text, or characters.
+def bleu_metric(
+    references: Sequence[Sequence[str]], tokenize: str, *, lowercase: bool = False, force: bool = False
+) -> BLEU:
+    """Return sacreBLEU's metric with a tokenizer of sacreBLEU or of Moses, and the references in its cache."""
+    if not tokenize.startswith(MOSES):
+        return BLEU(lowercase=lowercase, force=force, tokenize=tokenize, references=references)
+    metric = BLEU(lowercase=lowercase, force=True, tokenize="none")
+    metric.tokenizer = MosesTokenizer(tokenize.removeprefix(MOSES))
+    metric.tokenizer_signature = metric.tokenizer.signature()
+    metric._ref_cache = metric._cache_references(references)
+    return metric
+
+
+def _ter(references: Sequence[Sequence[str]]) -> TER:
+    """Return TER over words; without spaces between words, over what sacreBLEU splits in Asian text, or characters.
 
     Tercom's Asian normalisation splits Chinese and Japanese text only. Other scripts are split into characters here.
     """
     text = [line for lines in references for line in lines]
     if not lacks_spaces(text):
-        return _run(TER(), hypotheses, references)
+        return TER(references=references)
     if is_chinese_or_japanese(text):
-        return _run(TER(normalized=True, asian_support=True), hypotheses, references)
-    metric = TER()
+        return TER(normalized=True, asian_support=True, references=references)
+    metric = _CharacterTER(references=references)
     metric.tokenizer_signature = f"char-{metric.tokenizer_signature}"
-    return _run(metric, _characters(hypotheses), [_characters(lines) for lines in references])
+    return metric
 
 
-def _characters(lines: Sequence[str]) -> list[str]:
-    return [" ".join(line[begin:end] for begin, end in word_spans(line)) for line in lines]
+class _CharacterTER(TER):
+    def _preprocess_segment(self, sent: str) -> str:
+        characters = " ".join(sent[begin:end] for begin, end in word_spans(sent))
+        return str(super()._preprocess_segment(characters))
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -135,8 +241,3 @@ def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> No
             )
     if not hypotheses:
         raise DataError("nothing to score: there are no hypotheses")
-
-
-def _run(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-    value = metric.corpus_score(hypotheses, references).score
-    return Score(value, str(metric.get_signature()))  # the signature is complete only after the metric has run

@@ -6,17 +6,24 @@ import sys
 from collections.abc import Callable
 
 from seq2seq.data.robustness import clean_name, ignores_case
-from seq2seq.evaluation.metrics import Scores
+from seq2seq.evaluation.metrics import DECIMALS, Scores
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc"}
+TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc", "comet": "COMET"}
+FIGURES = {"exact_match": "exact %", "length_ratio": "length", "perplexity": "ppl"}
 
 
 def print_scores(results: dict[str, Scores]) -> None:
     """Print one row per test set, then the signatures; for variants of a test set, also the BLEU that they lose."""
     names = list(next(iter(results.values())).metrics())
-    head = ["test set", *(TITLES[name] for name in names), "sentences"]
+    figures = [name for name in FIGURES if any(name in scores.figures() for scores in results.values())]
+    head = ["test set", *(TITLES[name] for name in names), *(FIGURES[name] for name in figures), "sentences"]
     rows = [
-        [test, *(f"{scores.metrics()[name].value:.2f}" for name in names), f"{scores.sentences:,}"]
+        [
+            test,
+            *(f"{scores.metrics()[name].value:.2f}" for name in names),
+            *(_figure(name, scores.figures().get(name)) for name in figures),
+            f"{scores.sentences:,}",
+        ]
         for test, scores in results.items()
     ]
     if any(map(clean_name, results)):
@@ -31,6 +38,10 @@ def print_scores(results: dict[str, Scores]) -> None:
         for signature, tests in by_signature.items():
             where = f" ({', '.join(tests)})" if len(by_signature) > 1 else ""
             sys.stdout.write(f"{TITLES[name]}{where}: {signature}\n")
+
+
+def _figure(name: str, value: float | None) -> str:
+    return "" if value is None else f"{value:.{DECIMALS[name]}f}"
 
 
 def _lost(test: str, results: dict[str, Scores]) -> str:

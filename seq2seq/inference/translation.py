@@ -10,6 +10,7 @@ from seq2seq.data.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import align_words
 from seq2seq.inference.confidence import Confidence
 from seq2seq.inference.line_parts import LinePart
+from seq2seq.inference.recasing import LineCase
 from seq2seq.inference.sentences import join_with_spacing
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
@@ -20,7 +21,7 @@ class Translation:
     """One output line.
 
     Attributes:
-        text: the line.
+        text: the line; of a source line in another case (`decode.recase`) in that case, unlike `ids`.
         score: the ranking criterion; with search=mbr the expected utility.
         log_prob: log p(output | source).
         ids: token ids of the text, without EOS.
@@ -96,3 +97,10 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
         [log_prob for part in parts for log_prob in part.token_log_probs],
         links,
     )
+
+
+def in_case(outputs: Sequence[Translation], case: LineCase | None) -> list[Translation]:
+    """Return the outputs of a line in the case that it had; None: as they are."""
+    if case is None:
+        return list(outputs)
+    return [dataclasses.replace(output, text=case.apply(output.text)) for output in outputs]

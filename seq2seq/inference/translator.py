@@ -16,6 +16,7 @@ from seq2seq.config.decode import (
     MAX_HYPOTHESES,
     DecodeConfig,
     InferencePrecisionName,
+    RecaseName,
     SearchName,
     UtilityName,
     override,
@@ -31,9 +32,10 @@ from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.precision import resolve_precision
+from seq2seq.inference.recasing import LineCase, Recaser
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
-from seq2seq.inference.translation import Translation, align, detokenise, join_parts
+from seq2seq.inference.translation import Translation, align, detokenise, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu.dispatch import has_decoder_step
@@ -91,6 +93,7 @@ class Translator:
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self._data = data
+        self._recaser = Recaser(tokenizer)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
 
@@ -214,12 +217,17 @@ class Translator:
         tags = [self.tags.ids(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
         splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
+        cases: Sequence[LineCase | None] = [None] * len(lines)
+        if decode.recase is RecaseName.auto:  # not of a line with a prefix or terms, which its output has as they are
+            fixed = [bool(prefix or own) for prefix, own in zip(prefixes, terms, strict=True)]
+            lines, cases = self._recaser.natural_lines(lines, fixed)
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, alignments))
-        return [
+        joined = (
             join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None)
             for row in parts
-        ]
+        )
+        return [in_case(outputs, case) for outputs, case in zip(joined, cases, strict=True)]
 
     def check_options(
         self,

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -97,14 +99,15 @@ def test_json_is_one_line_with_known_scores(fox: tuple[str, ...]) -> None:
     assert process.stdout == (
         f'{{"test": {{"bleu": 37.71, "bleu_signature": "{bleu}", "chrf": 71.24, "chrf_signature": "{chrf}", '
         f'"ter": 22.22, "ter_signature": "{ter}", "bleu_tok_lc": 37.71, '
-        f'"bleu_tok_lc_signature": "{bleu.replace("mixed", "lc")}", "sentences": 1}}}}\n'
+        f'"bleu_tok_lc_signature": "{bleu.replace("mixed", "lc")}", "exact_match": 0.0, "length_ratio": 0.889, '
+        f'"sentences": 1}}}}\n'
     )
     assert process.stderr == ""
 
 
 def test_table_is_aligned_text_without_a_terminal(fox: tuple[str, ...]) -> None:
     head, row, empty, *signatures = evaluate(*fox).stdout.splitlines()
-    assert row.split() == ["test", "37.71", "71.24", "22.22", "37.71", "1"]
+    assert row.split() == ["test", "37.71", "71.24", "22.22", "37.71", "0.00", "0.889", "1"]
     assert [len(head), head.index("BLEU") + 4] == [len(row), row.index("37.71") + 5]
     assert empty == ""
     assert [line.split(": ")[0] for line in signatures] == ["BLEU", "chrF", "TER", "BLEU tok lc"]
@@ -148,7 +151,7 @@ def test_user_error_is_one_line_and_status_2(args: str, message: str) -> None:
     assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
 
 
-@pytest.mark.parametrize("args", ["--hyp a --hyp b --ref c", "m --beam-size 1 --beam-size 2", "m --json --json"])
+@pytest.mark.parametrize("args", ["m --src a --src b", "m --beam-size 1 --beam-size 2", "m --json --json"])
 def test_an_option_that_cannot_repeat_is_refused(args: str) -> None:
     process = evaluate(*args.split(), status=2)
     assert process.stderr.endswith("is given twice: give it once (see seq2seq-evaluate --help)\n")
@@ -237,6 +240,7 @@ def test_help_and_scoring_files_do_not_load_torch(fox: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 def test_own_text_is_translated_in_order_and_written_to_a_file(model: Path, files: Path, tmp_path: Path) -> None:
+    from seq2seq.inference.forced_scoring import perplexity
     from seq2seq.inference.translator import Translator
 
     arguments = ("--src", files / "test.src", "--ref", files / "test.tgt", "--precision", "fp32", "--device", "cpu")
@@ -246,7 +250,10 @@ def test_own_text_is_translated_in_order_and_written_to_a_file(model: Path, file
     translator = Translator.load(model, device="cpu", precision="fp32")
     assert hypotheses == translator.translate(LINES, beam_size=2) != translator.translate(LINES)
     assert len(set(hypotheses)) > 10  # otherwise a wrong order could go unnoticed
-    assert json.loads(process.stdout) == scores("--hyp", tmp_path / "out" / "test.hyp", "--ref", files / "test.tgt")
+    test = json.loads(process.stdout)["test"]
+    pairs = translator.score(LINES, (files / "test.tgt").read_text(encoding="utf-8").split("\n")[:-1])
+    assert test.pop("perplexity") == round(perplexity(pairs), 2)
+    assert test == scores("--hyp", tmp_path / "out" / "test.hyp", "--ref", files / "test.tgt")["test"]
 
 
 @pytest.mark.slow
@@ -329,3 +336,206 @@ def test_file_that_is_not_a_model(tmp_path: Path) -> None:
     process = evaluate(text, status=2)
     assert process.stderr.startswith(f"error: {text} is not a readable model file")
     assert process.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working folder with outputs a, b and c, references ref, and groups."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SACREBLEU_SEED", raising=False)
+    write(tmp_path / "ref", LINES)
+    for name, step in (("a", 2), ("b", 3), ("c", 9)):
+        write(tmp_path / name, [line if i % step else line.upper() for i, line in enumerate(LINES)])
+    write(tmp_path / "groups", ["x", "y"] * 20)
+    write(tmp_path / "empty", [])
+    write(tmp_path / "short", LINES[:-1])
+    write(tmp_path / "blank", [*LINES[:7], " ", *LINES[8:]])
+    write(tmp_path / "x=1", LINES)
+    return tmp_path
+
+
+QUICK = ("--bootstrap", "100", "--randomization", "100")
+
+
+def test_several_systems_are_compared_with_the_first(texts: Path) -> None:
+    args = ("--hyp", "a", "--hyp", "good=c", "--hyp", "x=1", "--hyp", "runs=b,short", "--ref", "ref")
+    write(texts / "short", LINES)
+    plain = scores(*args, *QUICK, "--seed", 3, "--groups", "groups")["test"]
+    assert plain["baseline"] == "a"
+    assert [(system["name"], system["runs"]) for system in plain["systems"]] == [
+        ("a", 1), ("good", 1), ("x=1", 1), ("runs", 2)
+    ]  # fmt: skip
+    assert plain["signatures"]["tests"] == "bs:100|ar:100|seed:3"
+    assert plain["systems"][1]["scores"]["bleu"]["difference"] > 0
+    assert [group["group"] for group in plain["groups"]] == ["x", "y"]
+    assert "differences from a" in evaluate(*args, *QUICK).stdout
+
+
+def test_one_system_has_intervals(texts: Path) -> None:
+    (system,) = scores("--hyp", "a", "--ref", "ref", "--confidence-intervals", "--bootstrap", 100)["test"]["systems"]
+    assert system["scores"]["bleu"]["ci"] > 0
+    assert "p_bootstrap" not in system["scores"]["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--hyp a --hyp a --ref ref", "--hyp: a is given twice: give each file once"),
+        ("--hyp a --hyp b=./a --ref ref", "--hyp: a and ./a, the same file, are both given: give each file once"),
+        ("--hyp x=a,a --ref ref", "--hyp: a is given twice: give each file once"),
+        ("--hyp n=a --hyp n=b --ref ref", "--hyp: two systems are named n: give each a name of its own, as NAME=FILE"),
+        ("--hyp n=a,,b --ref ref", "--hyp n=a,,b: a name is empty; write NAME=FILE,FILE"),
+        ("--hyp =a --ref ref", "=a: write NAME=FILE, a name and what it stands for"),
+        ("--hyp n= --ref ref", "n=: write NAME=FILE, a name and what it stands for"),
+        ("--hyp a --ref ref --ref ref", "--ref: ref is given twice: give each file once"),
+        ("--hyp a --hyp short --ref ref", "a has 40 lines but short has 39: they are not parallel"),
+        ("--hyp a --ref ref --ref short", "a has 40 lines but short has 39: they are not parallel"),
+        ("--hyp a --ref empty", "a has 40 lines but empty has 0: they are not parallel"),
+        (
+            "--hyp a --ref blank",
+            "blank, line 8 is empty, but that line of a is not: give every sentence a reference, or remove its line "
+            "from all files",
+        ),
+        (
+            "--hyp a --ref ref --groups short",
+            "--groups short has 39 lines but test has 40 sentences: give one for each",
+        ),
+        ("--hyp a --ref ref --groups blank", "--groups blank, line 8 is blank: write the group of every sentence"),
+        ("--hyp a --ref ref --groups none", "none: no such file or directory"),
+        ("--hyp a --hyp b --ref ref --seed 0", "--seed 0: the seed of the significance tests is at least 1"),
+        (
+            "--hyp a --ref ref --bootstrap 100",
+            "--bootstrap has no effect on the scores of one system: add --confidence-intervals",
+        ),
+        (
+            "--hyp a --ref ref --confidence-intervals --randomization 100",
+            "--randomization has no effect without a second system to compare with",
+        ),
+        (
+            "--hyp a --ref ref --seed 1",
+            "--seed has no effect with --hyp of one system: add --confidence-intervals",
+        ),
+        ("--hyp a --test-set wmt14", "--test-set wmt14 needs --langpair, for example --langpair en-de"),
+        ("--hyp a --test-set wmt14 --ref ref", "--test-set has sources and references: leave out --src and --ref"),
+        (
+            "--hyp a --test-set wmt144 --langpair en-de",
+            "--test-set: sacreBLEU has no test set wmt144: did you mean wmt14, wmt24, wmt21? sacrebleu --list "
+            "names all",
+        ),
+        (
+            "--hyp a --test-set wmt14,wmt14 --langpair en-de",
+            "--test-set wmt14,wmt14: write different names, separated by commas: wmt14,wmt15",
+        ),
+        ("--hyp a --ref ref --langpair german", "--langpair german: write two language codes: en-de"),
+        (
+            "--hyp a --ref ref --tokenize moses",
+            "--tokenize moses needs the target language: give --langpair, such as --langpair en-de",
+        ),
+        ("--hyp a --ref ref --comet c", "--comet compares with the sources, too: give --src FILE"),
+        (
+            "--hyp a --ref ref --src b --comet none",
+            "--comet none: no such file: give the checkpoint (.ckpt) of a COMET model on disk",
+        ),
+        ("m --langpair en-de", "--langpair has no effect without --test-set: a model knows its languages"),
+        ("m n --weights 1", "--weights has no effect on several systems: give one ensemble"),
+        ("m --runs n", "--runs n: name the system: --runs NAME=RUN,RUN"),
+        ("m --test-set wmt14 --data-root x", "--data-root has no effect with --test-set"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(texts: Path, args: str, message: str) -> None:
+    process = evaluate(*args.split(), status=2)
+    assert (process.stdout, process.stderr) == ("", f"error: {message}\n")
+
+
+def test_a_seed_in_the_environment_that_is_none(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACREBLEU_SEED", "nan")
+    process = evaluate("--hyp", "a", "--hyp", "b", "--ref", "ref", status=2)
+    expected = "error: SACREBLEU_SEED=nan is not a whole number of at least 1: unset it, or give --seed\n"
+    assert process.stderr == expected
+
+
+def test_a_hypothesis_that_is_its_reference_is_a_warning(texts: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "seq2seq.evaluate", "--hyp", "a", "--ref", "./a"], capture_output=True, encoding="utf-8"
+    )
+    expected = "warning: ./a is both hypothesis and reference: its scores are perfect by definition\n"
+    assert (process.returncode, process.stderr) == (0, expected)
+
+
+def test_comet_without_its_package_is_one_line(texts: Path) -> None:
+    from seq2seq.evaluation import comet
+
+    if comet.is_installed():
+        pytest.skip("COMET is installed")
+    process = evaluate("--hyp", "a", "--ref", "ref", "--src", "b", "--comet", "c", status=2)
+    assert process.stderr.startswith("error: --comet needs the package unbabel-comet, which requires numpy < 2")
+    assert process.stderr.count("\n") == 1
+
+
+def test_comet_scores_each_run_with_source_and_reference(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is not installed for the tests: a module with its interface counts equal words."""
+    package = texts / "package"
+    (package / "unbabel_comet-2.2.7.dist-info").mkdir(parents=True)
+    (package / "unbabel_comet-2.2.7.dist-info" / "METADATA").write_text("Name: unbabel-comet\nVersion: 2.2.7\n")
+    (package / "comet.py").write_text(
+        "from types import SimpleNamespace\n"
+        "def load_from_checkpoint(path): return SimpleNamespace(predict=predict)\n"
+        "def predict(data, batch_size, gpus, progress_bar):\n"
+        "    assert data[0]['src'] == 'source'\n"
+        "    return SimpleNamespace(system_score=sum(row['mt'] == row['ref'] for row in data) / len(data))\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    write(texts / "src", ["source"] * 40)
+    test = scores("--hyp", "a", "--ref", "ref", "--src", "src", "--comet", write(texts / "x.ckpt", []))["test"]
+    del sys.modules["comet"]
+    assert (test["comet"], test["exact_match"]) == (50.0, 50.0)
+    assert test["comet_signature"] == "model:x|version:2.2.7"
+
+
+def test_the_language_of_the_pair_names_the_tokenizer(tmp_path: Path) -> None:
+    files = "--hyp", write(tmp_path / "hyp", ["狗看见房子。"]), "--ref", write(tmp_path / "ref", ["狗看见大房子。"])
+    assert "tok:zh" in scores(*files, "--langpair", "en-zh")["test"]["bleu_signature"]
+
+
+@pytest.mark.slow
+def test_models_are_compared_and_their_runs_grouped(model: Path, files: Path, tmp_path: Path) -> None:
+    from seq2seq.storage.model_file import load_model, save_model
+
+    loaded = load_model(model, torch.device("cpu"))
+    for name, seed in (("second", 2), ("third", 3)):
+        network = make_network(loaded.tokenizer.src_size, seed=seed)
+        save_model(tmp_path / name, dataclasses.replace(loaded, network=network))
+    text = ("--src", files / "test.src", "--ref", files / "test.tgt", "--device", "cpu", "--precision", "fp32")
+    arguments = (f"base={model}", "--runs", f"two={tmp_path}/second,{tmp_path}/third", *text)
+    plain = scores(*arguments, *QUICK, "--seed", 4, "--output", tmp_path / "out")["test"]
+    assert [(system["name"], system["runs"]) for system in plain["systems"]] == [("base", 1), ("two", 2)]
+    assert all(system["scores"]["perplexity"]["value"] > 1 for system in plain["systems"])
+    outputs = tmp_path / "out"
+    names = {path.name for path in outputs.iterdir()}
+    assert names == {"base.test.hyp", "two.1.test.hyp", "two.2.test.hyp"}
+    hypotheses = [f"base={outputs}/base.test.hyp", f"two={outputs}/two.1.test.hyp,{outputs}/two.2.test.hyp"]
+    given = [option for value in hypotheses for option in ("--hyp", value)]
+    same = scores(*given, "--ref", files / "test.tgt", *QUICK, "--seed", 4)["test"]
+    for system in (*plain["systems"], *same["systems"]):
+        system["scores"].pop("perplexity", None)
+        for run in system.get("scores_of_runs", ()):
+            run.pop("perplexity", None)
+    assert plain == same
+    groups = write(tmp_path / "groups", ["x"])
+    process = evaluate(model, *text, "--groups", groups, status=2)
+    assert process.stderr.splitlines()[-1] == (
+        f"error: --groups {groups} has 1 lines but test has 40 sentences: give one for each"
+    )
+    assert "translated" not in process.stderr
+
+
+@pytest.mark.parametrize("page", ["evaluation", "comparing"])
+def test_commands_of_the_guides_have_options_that_belong_together(page: str) -> None:
+    from seq2seq.cli.evaluation.checks import check_options
+    from seq2seq.evaluate import parser
+
+    text = (Path(__file__).parents[2] / f"docs/guides/{page}.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m seq2seq\.evaluate (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    assert commands
+    for command in commands:
+        check_options(parser().parse_args(shlex.split(command, comments=True)))

@@ -19,7 +19,7 @@ import pytest
 
 from scaling import scaled
 from seq2seq.cli.search_options import FIELDS, search_overrides
-from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName
+from seq2seq.config.decode import DecodeConfig, NormalizationName, RecaseName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.inference import translator as translator_module
 from seq2seq.inference.alignment import pharaoh
@@ -261,6 +261,7 @@ def test_every_search_setting_has_a_flag(name: str) -> None:
         "search": SearchName.sample,
         "length_normalization": NormalizationName.average,
         "mbr_utility": UtilityName.bleu,
+        "recase": RecaseName.off,
         "never_emit": ["a", ""],
         "top_p": 0.25,
     }

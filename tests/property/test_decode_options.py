@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from seq2seq.cli.search_options import add_search_options, search_overrides
-from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, UtilityName, override, users_of
+from seq2seq.config.decode import (
+    DecodeConfig,
+    NormalizationName,
+    RecaseName,
+    SearchName,
+    UtilityName,
+    override,
+    users_of,
+)
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import ConfigError
 from seq2seq.inference.translator import Translator
@@ -38,6 +46,7 @@ OTHER_VALUES: dict[str, Any] = {
     "top_p": 0.3,
     "seed": 9,
     "mbr_utility": UtilityName.bleu,
+    "recase": RecaseName.off,
     "batch_tokens": 100,
 }
 
@@ -122,7 +131,7 @@ def test_a_search_reads_the_fields_that_declare_it_and_no_others(model: Model, s
         base = {"search": search, "samples": 8, "max_length_ratio": 1.2, "max_length_extra": 8}
         translator = Translator(model.network, model.tokenizer, DecodeConfig(**{**base, name: value}))
         n_best = {SearchName.beam: 2, SearchName.sample: 4, SearchName.mbr: 2}[search]
-        rows = translator.translate_n_best(SENTENCES, n_best)
+        rows = translator.translate_n_best([*SENTENCES, SENTENCES[0].upper()], n_best)
         return [[(output.text, output.score) for output in row] for row in rows]
 
     unchanged = outputs("search", search)

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from sacrebleu.tokenizers import tokenizer_ja_mecab
+import sentencepiece
+from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_spm
 
 from seq2seq.cli.resume import RunContext
 from seq2seq.config.data import DataConfig
@@ -13,6 +14,7 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.bleu_tokenizer import bleu_tokenizer, of_language, warn_if_meaningless
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.errors import ConfigError
+from seq2seq.evaluation.metrics import bleu_score
 from seq2seq.storage.provenance import record
 from seq2seq.train import choose_tokenizer
 
@@ -73,3 +75,43 @@ def test_a_resumed_run_keeps_the_tokenizer_that_it_started_with(
     assert choose_tokenizer(config, corpus, RunContext(tmp_path, resumes=False)) == "zh"
     assert "BLEU tokenizer: zh" in caplog.text
     assert choose_tokenizer(config, corpus, RunContext(tmp_path, resumes=True)) == "char"
+
+
+def test_korean_has_spaces_but_a_tokenizer_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_meaningless("ko-mecab", ["나는 너를 사랑한다."], "KEY")
+    assert not caplog.messages
+    warn_if_meaningless("13a", ["나는 너를 사랑한다."], "KEY")
+    assert "set KEY to ko-mecab" in caplog.text
+
+
+def test_other_scripts_without_spaces_are_counted_in_characters(caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_meaningless("intl", ["ฉันรักคุณ"], "KEY")
+    assert caplog.text.strip().endswith("set KEY to char")
+
+
+@pytest.mark.parametrize("name", ["flores101", "flores200", "spBLEU-1K"])
+def test_a_tokenizer_that_cannot_be_downloaded_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("urllib.request._opener", None)
+    with pytest.raises(
+        ConfigError, match=rf"^--tokenize={name} cannot be used \(.*\): run this once where there is a n"
+    ):
+        bleu_tokenizer(data("de"), name, "--tokenize")
+
+
+def test_subwords_of_a_downloaded_model_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "models" / "sacrebleu_tokenizer_spm.model"
+    model.parent.mkdir()
+    lines = [" ".join(f"w{i}{j}" for j in range(5)) for i in range(50)]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(model.with_suffix("")), vocab_size=40, hard_vocab_limit=False
+    )
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    assert bleu_tokenizer(data("de"), "flores101", "--tokenize") == "flores101"
+    found = bleu_score(lines[:2], lines[:2], tokenize="flores101")
+    assert found.value == pytest.approx(100)
+    assert "tok:flores101" in found.signature

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from seq2seq.errors import DataError
-from seq2seq.evaluation.metrics import bleu, bleu_score, score
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.evaluation.metrics import bleu, bleu_metric, bleu_score, exact_match, score, sentence_scores
+from seq2seq.evaluation.moses import MosesTokenizer
 
 REFERENCES = [
     "The cat is on the mat.",
@@ -167,6 +168,29 @@ def test_several_references() -> None:
         score([FOX, "a"], ["a", "b"], ["a"])
 
 
+def test_exact_match_is_the_share_of_hypotheses_that_equal_a_reference() -> None:
+    hypotheses, first = ["Zoë  ran.\u00a0", "a b", "Cat", "x"], ["Zoe\u0308 ran.", "a  B", "cat", "y"]
+    assert exact_match(hypotheses, first) == 25  # normalised: composed characters and white space, not case
+    assert exact_match(hypotheses, first, ["", "", "", "x"]) == 50
+    assert exact_match(hypotheses, first, ignore_case=True) == 75
+    assert score(hypotheses, first).exact_match == 25
+
+
+def test_length_ratio_is_that_of_bleu() -> None:
+    assert score([FOX], [FOX_REFERENCE]).length_ratio == 8 / 9
+    # The closest reference counts: 8 words, not 12.
+    assert score([FOX], [FOX_REFERENCE + " in the rain"], [FOX]).length_ratio == 1
+
+
+def test_sentence_scores_are_chrf_of_each_sentence() -> None:
+    scores = sentence_scores(["abc", "a", "x"], ["abd", "ab", "y"])
+    # Worked out by hand: see the tests of chrF.
+    assert scores == pytest.approx([100 * (2 / 3 + 1 / 2 + 0) / 3, 100 * 5 * 0.5 / (4 + 0.5), 0])
+    assert sentence_scores(["abc"], ["x"], ["abc"]) == [100]
+    with pytest.raises(DataError, match="1 hypotheses but 2 references"):
+        sentence_scores(["a"], ["a", "b"])
+
+
 def test_plain_values_survive_json_and_have_two_decimals() -> None:
     plain = score([FOX], [FOX_REFERENCE]).to_dict()
     assert json.loads(json.dumps(plain)) == plain
@@ -183,6 +207,30 @@ def test_different_numbers_of_sentences_are_refused(function: Callable[[list[str
 def test_no_sentences_are_refused(function: Callable[[list[str], list[str]], object]) -> None:
     with pytest.raises(DataError, match="nothing to score"):
         function([], [])
+
+
+def test_moses_splits_apostrophes_and_lower_cases_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MosesTokenizer("fr")("l'homme « rit »…") == "l&apos; homme &quot; rit &quot; ..."
+    assert MosesTokenizer("de")("ein 3-jähriges Kind, z.B. Max.") == "ein 3-jähriges Kind , z.B. Max ."
+    scores = score(["L'homme rit très fort."], ["l'Homme rit très fort."], tokenize="moses-fr")
+    assert scores.bleu_tok_lc.value == pytest.approx(100)
+    assert scores.bleu.value < 70
+    assert "case:lc" in scores.bleu_tok_lc.signature
+    assert "tok:moses-fr-sacremoses-" in scores.bleu_tok_lc.signature
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(ConfigError, match=r"needs sacremoses: pip install 'seq2seq-lstm\[moses\]'"):
+        score(["a"], ["a"], tokenize="moses-fr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("language", "tokens"), [("de", 12_103), ("fr", 13_988)])
+def test_moses_gives_the_published_reference_lengths_of_multi30k(corpora: Path, language: str, tokens: int) -> None:
+    with gzip.open(
+        corpora / "multi30k" / f"test_2016_flickr.{language}.gz", "rt", encoding="utf-8", newline="\n"
+    ) as file:
+        references = file.read().removesuffix("\n").split("\n")
+    metric = bleu_metric([references], f"moses-{language}", lowercase=True)
+    assert metric.corpus_score(references, None).ref_len == tokens
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import lzma
 import sys
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 
 from local_server import Reply, Site, serving
 from seq2seq.cli.data.named_corpus import NamedCorpus
+from seq2seq.cli.evaluation.texts import ScoredText, joined
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.loading import compose_config, to_config
 from seq2seq.data import archives, corpus_index, download
@@ -21,6 +23,7 @@ from seq2seq.data.corpora.load import load_corpus, load_tests
 from seq2seq.data.corpora.opus import load as load_opus
 from seq2seq.data.http_download import ResumingDownloader
 from seq2seq.errors import ConfigError, DataError, DownloadError
+from seq2seq.evaluate import main as evaluate
 
 # urllib, which sacreBLEU uses, leaves the socket of an error to the collector; `site` collects it while this holds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
@@ -385,6 +388,39 @@ def test_an_unknown_test_set(tmp_path: Path, name: str, tgt: str, message: str) 
     config.train.tsv = str(tmp_path / "train.tsv")
     with pytest.raises(ConfigError, match=rf"data\.valid_datasets: {message}"):
         load_corpus(config)
+
+
+def test_evaluate_scores_test_sets_of_sacrebleu(wmt: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hypotheses = tmp_path / "hyp"
+    hypotheses.write_text("".join(f"das Haus {i}\n" for i in range(3)), encoding="utf-8")
+    command = ["--hyp", str(hypotheses), "--test-set", "wmt13", "--langpair", "en-de"]
+    assert evaluate([*command, "--json"]) == 0
+    test = json.loads(capsys.readouterr().out)["wmt13"]
+    assert (test["sentences"], test["exact_match"]) == (3, 100)
+    hypotheses.write_text("das Haus 0\n", encoding="utf-8")
+    assert evaluate(command) == 2
+    message = (
+        f"error: {hypotheses} has 1 lines but wmt13 en-de has 3: translate every line of sacrebleu -t wmt13 -l en-de"
+    )
+    assert capsys.readouterr().err.startswith(message)
+    assert evaluate([*command[:-1], "en-xh"]) == 2
+    assert "error: --test-set: sacreBLEU has wmt13 for cs-en, " in capsys.readouterr().err
+
+
+def test_evaluate_without_a_network_is_one_line(wmt: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wmt.pages.clear()
+    (tmp_path / "hyp").write_text("a\n", encoding="utf-8")
+    assert evaluate(["--hyp", str(tmp_path / "hyp"), "--test-set", "wmt13", "--langpair", "en-de"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --test-set: sacreBLEU could not download wmt13: ")
+    assert line.endswith("or give --ref FILE")
+
+
+def test_several_test_sets_are_joined_as_sacrebleu_does() -> None:
+    one, two = ScoredText([["a"], ["b"]], ["s"]), ScoredText([["c", "d"], ["e", "f"]], ["t", "u"])
+    assert joined({"x": one, "y": two}) == ScoredText([["a", "c", "d"], ["b", "e", "f"]], ["s", "t", "u"])
+    with pytest.raises(ConfigError, match=r"differ in their number of references \(x 2, z 1\)"):
+        joined({"x": one, "z": ScoredText([["a"]], ["s"])})
 
 
 # --- config -----------------------------------------------------------------------------------------------------------

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from typing import Any
-
 from seq2seq.config.data import DataConfig
 from seq2seq.data import corpus_index
-from seq2seq.data.corpora import indexed
+from seq2seq.data.corpora import indexed, sacrebleu_sets
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.reading import read_pair
-from seq2seq.errors import ConfigError, DownloadError, first_line
+from seq2seq.errors import ConfigError
 
 
 def named_sets(names: list[str], config: DataConfig, key: str) -> dict[str, ParallelText]:
@@ -26,10 +21,10 @@ def named_sets(names: list[str], config: DataConfig, key: str) -> dict[str, Para
 
 
 def _read(name: str, config: DataConfig, key: str) -> ParallelText:
-    from sacrebleu.dataset import DATASETS
-
-    if name in DATASETS:
-        return _of_sacrebleu(name, DATASETS[name], config, key)
+    if sacrebleu_sets.is_known(name):
+        own_files = "data.test.src and data.test.tgt"
+        src, first, *_ = sacrebleu_sets.read(name, f"{config.src}-{config.tgt}", key, own_files)
+        return ParallelText(src, first)
     if name.count("-") < 4:
         raise ConfigError(
             f"{key}: {name} is neither a test set of sacreBLEU (sacrebleu --list) nor a corpus of the index (python -m "
@@ -37,26 +32,3 @@ def _read(name: str, config: DataConfig, key: str) -> ParallelText:
         )
     (dataset,) = corpus_index.named([name], config.src, config.tgt, key)
     return indexed.read(dataset, config, key)
-
-
-def _of_sacrebleu(name: str, dataset: Any, config: DataConfig, key: str) -> ParallelText:
-    """Return a test set; of several references the first."""
-    pair = f"{config.src}-{config.tgt}"
-    if pair not in dataset.langpairs:
-        raise ConfigError(f"{key}: sacreBLEU has {name} for {', '.join(dataset.langpairs)}, not for {pair}")
-    from sacrebleu.utils import SACREBLEU_DIR
-
-    logger = logging.getLogger("sacrebleu")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # its errors are in the message below
-    try:
-        files = [dataset.get_source_file(pair), *dataset.get_reference_files(pair)]
-    except (Exception, SystemExit) as error:  # of urllib, tarfile, portalocker; it exits if a digest is wrong
-        reason = "its MD5 is wrong, or no secure connection" if isinstance(error, SystemExit) else first_line(error)
-        raise DownloadError(
-            f"{key}: sacreBLEU could not download {name}: {reason}; run sacrebleu -t {name} -l {pair} --echo src where "
-            f"there is a network and copy its folder {SACREBLEU_DIR}, or give data.test.src and data.test.tgt"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    return read_pair(*map(Path, files[:2]))

@@ -1,0 +1,211 @@
+"""Compare systems: sacreBLEU's paired tests and confidence intervals, and a t-test over the runs of a system.
+
+Koehn 2004 introduced paired bootstrap resampling for BLEU; Riezler and Maxwell 2005 recommend approximate
+randomisation. Both ask whether two outputs differ by more than the choice of sentences explains. They know one run of
+each system, but runs of one configuration differ, too (Clark et al. 2011): with several runs of both systems, Welch's
+t-test compares the scores of the runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from sacrebleu.metrics.base import Metric
+from sacrebleu.significance import PairedTest
+
+from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.errors import DataError
+from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, mean_figures, rejected, values
+from seq2seq.evaluation.metrics import Scorer, Scores
+from seq2seq.evaluation.t_test import welch_p_value
+
+log = logging.getLogger(__name__)
+
+BOOTSTRAP = 1000
+RANDOMIZATION = 10_000
+SEED_VARIABLE = "SACREBLEU_SEED"
+SEED = 12345
+
+Lines = Sequence[str]
+
+
+def compare(
+    references: Lines | Sequence[Lines],
+    systems: Mapping[str, Lines | Sequence[Lines]],
+    *,
+    tokenize: str = DEFAULT,
+    ignore_case: bool = False,
+    bootstrap: int = BOOTSTRAP,
+    randomization: int = RANDOMIZATION,
+    seed: int | None = None,
+    groups: Sequence[str] | None = None,
+    known: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Comparison:
+    """Score systems and compare each of them with the first one, the baseline.
+
+    Args:
+        references: lines, or several lists of lines.
+        systems: by name, the lines of the output, or of the outputs of several runs.
+        tokenize: of BLEU (see `score`).
+        ignore_case: score lower-cased text.
+        bootstrap: resamples of the confidence intervals and of paired bootstrap resampling.
+        randomization: trials of paired approximate randomisation.
+        seed: at least 1; default: SACREBLEU_SEED, else 12345.
+        groups: a label for each sentence, by which the sentences are scored, too.
+        known: further fields of `Scores` (perplexity, comet) by system, one mapping per run.
+
+    Raises:
+        ConfigError: the package of the tokenizer is not installed.
+        DataError: there is nothing to score, or the numbers of lines differ.
+    """
+    texts = _lists(references)
+    if groups is not None and len(groups) != len(texts[0]):
+        raise DataError(f"{len(groups)} groups but {len(texts[0])} references: give one group per sentence")
+    outputs = {name: _lists(lines) for name, lines in systems.items()}
+    scorer = Scorer(*texts, tokenize=tokenize, ignore_case=ignore_case)
+    for metric in scorer.metrics.values():
+        _remember_statistics(metric)
+    scores = {name: [scorer(lines) for lines in runs] for name, runs in outputs.items()}
+    with _seeded(seed) as used:
+        tests = {
+            name: _paired_tests(metric, outputs, bootstrap, randomization) for name, metric in scorer.metrics.items()
+        }
+    given = known or {}
+    for name, runs in scores.items():
+        fields = given.get(name) or [{}] * len(runs)
+        scores[name] = [dataclasses.replace(run, **own) for run, own in zip(runs, fields, strict=True)]
+    baseline = next(iter(scores.values()))
+    compared = [
+        System(name, runs, _figures(runs, baseline, {metric: test.get(name, {}) for metric, test in tests.items()}))
+        for name, runs in scores.items()
+    ]
+    by_group = {} if groups is None else _by_group(groups, texts, outputs, tokenize=tokenize, ignore_case=ignore_case)
+    return Comparison(_with_verdicts(compared, bootstrap), bootstrap, randomization, used, by_group)
+
+
+def _lists(lines: Lines | Sequence[Lines]) -> list[Lines]:
+    return [cast(Lines, lines)] if not lines or isinstance(lines[0], str) else [*lines]
+
+
+def _remember_statistics(metric: Metric) -> None:
+    """Count the n-grams and edits of an output once, not for its score and again for each test."""
+    count = metric._extract_corpus_statistics
+    counted: dict[int, Any] = {}
+
+    def remembered(hypotheses: Lines, references: Sequence[Lines] | None) -> Any:
+        key = id(hypotheses)  # `compare` holds the outputs as long as the metric
+        if key not in counted:
+            counted[key] = count(hypotheses, references)
+        return counted[key]
+
+    vars(metric)["_extract_corpus_statistics"] = remembered
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Iterator[str]:
+    """Set the environment variable from which sacreBLEU takes the seed, and yield the seed."""
+    before = os.environ.get(SEED_VARIABLE)
+    try:
+        if seed is not None:
+            os.environ[SEED_VARIABLE] = str(seed)
+        yield os.environ.get(SEED_VARIABLE, str(SEED)).lower()
+    finally:
+        if before is None:
+            os.environ.pop(SEED_VARIABLE, None)
+        else:
+            os.environ[SEED_VARIABLE] = before
+
+
+def _paired_tests(
+    metric: Metric, outputs: Mapping[str, list[Lines]], bootstrap: int, randomization: int
+) -> dict[str, dict[str, Any]]:
+    """Return the fields of `Figure` that sacreBLEU's tests give, of the systems with one run."""
+    (baseline, first), *others = outputs.items()
+    single = [(name, runs[0]) for name, runs in others if len(runs) == 1]
+    # Without a baseline of one run there is no pair: each system is tested alone, which gives its interval.
+    families = [[(baseline, first[0]), *single]] if len(first) == 1 else [[system] for system in single]
+    found: dict[str, dict[str, Any]] = {}
+    for family in families:
+        if len(family) == 1:
+            ((name, lines),) = family
+            result = metric.corpus_score(lines, None, n_bootstrap=bootstrap)
+            found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
+            continue
+        resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))
+        shuffled = _results(PairedTest(family, {"": metric}, None, "ar", randomization))
+        for (name, lines), one, other in zip(family, resampled, shuffled, strict=True):
+            p_values = {"p_bootstrap": one.p_value, "p_randomization": other.p_value}
+            if name != family[0][0] and list(lines) == list(family[0][1]):
+                # sacreBLEU counts differences above the observed one: for equal outputs none, and p would be lowest.
+                p_values = dict.fromkeys(p_values, 1.0)
+            found[name] = {"mean": float(one.mean), "ci": float(one.ci), **p_values}
+    return found
+
+
+def _figures(
+    runs: Sequence[Scores], baseline: Sequence[Scores], tests: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Figure]:
+    figures = {}
+    others = mean_figures(baseline)
+    for name, mean in mean_figures(runs).items():
+        fields = dict(tests.get(name, {}))
+        each = [values(run)[name] for run in runs]
+        if len(each) > 1:
+            fields["deviation"] = statistics.stdev(each)
+        if runs is not baseline and name in others:
+            fields["difference"] = mean - others[name]
+            fields["p_runs"] = welch_p_value(each, [values(run)[name] for run in baseline]) if name in tests else None
+        figures[name] = Figure(mean, **fields)
+    return figures
+
+
+def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
+    """Set `significant` of every tested number; the correction is for all of them together."""
+    tested = {
+        (system.name, name): figure.p_value
+        for system in systems
+        for name, figure in system.figures.items()
+        if figure.p_value is not None
+    }
+    if len(tested) > ALPHA * (bootstrap + 1):
+        log.warning(
+            "%d scores are compared: with %d bootstrap resamples no difference can be significant; use at least %d",
+            len(tested), bootstrap, round(len(tested) / ALPHA),
+        )  # fmt: skip
+    verdicts = dict(zip(tested, rejected([*tested.values()]), strict=True))
+    return [
+        dataclasses.replace(
+            system,
+            figures={
+                name: dataclasses.replace(figure, significant=verdicts.get((system.name, name)))
+                for name, figure in system.figures.items()
+            },
+        )
+        for system in systems
+    ]
+
+
+def _by_group(
+    groups: Sequence[str], references: Sequence[Lines], outputs: Mapping[str, list[Lines]], **options: Any
+) -> dict[str, dict[str, list[Scores]]]:
+    """Return the scores of each group of sentences, in the order in which the groups occur."""
+    rows: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        rows.setdefault(group, []).append(i)
+    result = {}
+    for group, chosen in rows.items():
+        scorer = Scorer(*([lines[i] for i in chosen] for lines in references), **options)
+        result[group] = {name: [scorer([lines[i] for i in chosen]) for lines in runs] for name, runs in outputs.items()}
+    return result
+
+
+def _results(test: PairedTest) -> list[Any]:
+    """Run a test of one metric and return the result of each system."""
+    (results,) = (results for name, results in test()[1].items() if name != "System")
+    return list(results)

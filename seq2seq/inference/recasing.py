@@ -1,0 +1,86 @@
+"""Translate lines in CAPITALS, or in Title Case, in natural case, and write the outputs in the case of the lines.
+
+A model that has seen few such lines reads them letter by letter. The natural case of a word is that of the variant
+which the source vocabulary segments best: its pieces were learned from text in natural case, no other data is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from seq2seq.data.tokenizer import Tokenizer
+
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+SENTENCE_END = re.compile(r"[.!?…:]")
+LEAST_WORDS = 2
+"""Words that natural case would not capitalise in a line in Title Case; at least half of those after the first."""
+LOWER_BONUS = 2.0
+"""Added to the score in lower case: a vocabulary knows frequent words with the capital of a sentence's start, too."""
+KNOWN_WORDS = 100_000  # whose scores are kept
+
+
+class LineCase(Enum):
+    """The case of a line that natural text does not have."""
+
+    upper = "upper"
+    title = "title"
+
+    def apply(self, text: str) -> str:
+        """Write an output in this case."""
+        if self is LineCase.upper:
+            return text.upper()
+        return WORD.sub(lambda word: word[0][:1].upper() + word[0][1:], text)
+
+
+class Recaser:
+    """Finds the natural case of source lines."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._score = functools.lru_cache(KNOWN_WORDS)(tokenizer.src_score)
+
+    def natural_lines(
+        self, lines: Sequence[str], fixed: Sequence[bool]
+    ) -> tuple[Sequence[str], Sequence[LineCase | None]]:
+        """Return `natural` of each line, except those that are `fixed`."""
+        natural = [(line, None) if keep else self.natural(line) for line, keep in zip(lines, fixed, strict=True)]
+        return [line for line, _ in natural], [case for _, case in natural]
+
+    def natural(self, line: str) -> tuple[str, LineCase | None]:
+        """Return the line in natural case, and the case that it had; None: the line is as it was."""
+        words = [match[0] for match in WORD.finditer(line) if match[0].lower() != match[0].upper()]
+        if all(map(str.isupper, words)) and any(len(word) > 1 for word in words):
+            changed = self._replaced(line, lambda word, first: self._best(word, [word], first))
+            return (changed, LineCase.upper) if changed != line else (line, None)
+        if len(words) > LEAST_WORDS and all(word[0].isupper() for word in words):
+            changed = self._replaced(
+                line, lambda word, first: self._best(word, [], False) if _is_title(word) and not first else word
+            )
+            lowered = sum(map(str.__ne__, WORD.findall(line), WORD.findall(changed)))
+            if lowered >= max(LEAST_WORDS, (len(words) - 1) / 2):
+                return changed, LineCase.title
+        return line, None
+
+    def _replaced(self, line: str, natural: Callable[[str, bool], str]) -> str:
+        """Replace each word by `natural` of it and of whether it begins a sentence."""
+        end = 0  # of the word before
+
+        def replace(match: re.Match[str]) -> str:
+            nonlocal end
+            first = not end or SENTENCE_END.search(line, end, match.start()) is not None
+            end = match.end()
+            return natural(match[0], first)
+
+        return WORD.sub(replace, line)
+
+    def _best(self, word: str, others: list[str], first: bool) -> str:
+        """Return the variant of the word that the vocabulary segments best; a sentence starts with a capital."""
+        lower = word.lower()
+        variants = ([] if first else [lower]) + [lower[:1].upper() + lower[1:], *others]
+        return max(variants, key=lambda text: self._score(text) + LOWER_BONUS * (text == lower))
+
+
+def _is_title(word: str) -> bool:
+    return word[0].isupper() and not any(map(str.isupper, word[1:]))
