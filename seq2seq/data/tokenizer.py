@@ -140,21 +140,11 @@ class Tokenizer:
         White space, such as a lone ▁, belongs to the following word, or to none (None) at the end; a piece that spans
         two words belongs to the first. A word that normalisation removes, such as a zero-width space, has no piece.
         """
-        line = _utf8(line).decode()
-        words = _words(line, spans)
-        text, origins = self._src.normalize(line, with_offsets=True)
-        encoded = self._src.encode(line, return_type="offset_mapping")
-        # The offsets in `encoded` assign removed characters to either neighbour, and a whole character to the last of
-        # its byte pieces. Therefore the pieces are aligned with the normalised text, byte by byte.
-        byte_words = [
-            None if char in _SPACES else words[origin]
-            for char, origin in zip(text, origins, strict=False)  # `origins` ends with the end of the text
-            for _ in char.encode()
-        ]
-        pieces = zip(encoded["ids"], encoded["pieces"], strict=True)
-        sizes = [1 if self._src.is_byte(i) else len(piece.encode()) for i, piece in pieces]
-        following = _next_word(byte_words)
-        return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
+        return _words_of_pieces(self._src, line, spans)
+
+    def given_tgt_words(self, line: str, spans: Spans | None = None) -> list[int | None]:
+        """Return for each piece of `encode_tgt([line])[0]` the index of its word, as `src_words` does."""
+        return _words_of_pieces(self._tgt, line, spans)
 
     def tgt_words(self, ids: Sequence[int], text: str, spans: Spans | None = None) -> list[int | None]:
         """Return for each of `ids` the index in `spans` (default: `text.split()`) of the word it is a part of.
@@ -265,6 +255,26 @@ def _sampler(processor: sentencepiece.SentencePieceProcessor, alpha: float) -> S
 def _utf8(line: str) -> bytes:
     # A lone surrogate (from a file name or invalid JSON) has no UTF-8: replace it by "?" instead of raising.
     return line.encode("utf-8", "replace")
+
+
+def _words_of_pieces(
+    processor: sentencepiece.SentencePieceProcessor, line: str, spans: Spans | None
+) -> list[int | None]:
+    line = _utf8(line).decode()
+    words = _words(line, spans)
+    text, origins = processor.normalize(line, with_offsets=True)
+    encoded = processor.encode(line, return_type="offset_mapping")
+    # The offsets in `encoded` assign removed characters to either neighbour, and a whole character to the last of
+    # its byte pieces. Therefore the pieces are aligned with the normalised text, byte by byte.
+    byte_words = [
+        None if char in _SPACES else words[origin]
+        for char, origin in zip(text, origins, strict=False)  # `origins` ends with the end of the text
+        for _ in char.encode()
+    ]
+    pieces = zip(encoded["ids"], encoded["pieces"], strict=True)
+    sizes = [1 if processor.is_byte(i) else len(piece.encode()) for i, piece in pieces]
+    following = _next_word(byte_words)
+    return [following[end - size] for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
 
 
 def _words(text: str, spans: Spans | None) -> list[int | None]:

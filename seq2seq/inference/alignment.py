@@ -93,6 +93,22 @@ def share_tokens(
     return shared, [[attention[tgt][src] / sizes[src] for src in src_owners] for tgt in tgt_owners]
 
 
+def align_words(
+    weights: Sequence[Sequence[float]],
+    src_words: Sequence[int | None],
+    src_spans: Sequence[tuple[int, int]],
+    tgt_words: Sequence[int | None],
+    tgt_spans: Sequence[tuple[int, int]],
+) -> tuple[list[tuple[int, int]], list[list[float]]]:
+    """Return links and attention between the words of two texts, `hard_alignment` and `word_attention`.
+
+    Words without a token of their own share that of the word before them (`share_tokens`).
+    """
+    links = hard_alignment(weights, src_words, tgt_words)
+    attention = word_attention(weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))
+    return share_tokens(links, attention, owners(src_words, src_spans), owners(tgt_words, tgt_spans))
+
+
 def pharaoh(links: Iterable[tuple[int, int]]) -> str:
     """Write links in the Pharaoh format of Moses and fast_align: `0-0 1-2`, source-target word indices from 0."""
     return " ".join(f"{source}-{target}" for source, target in links)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.writing import join_sentences, word_spans
-from seq2seq.inference.alignment import hard_alignment, owners, share_tokens, word_attention
+from seq2seq.inference.alignment import align_words
 from seq2seq.inference.confidence import BLANK, Confidence, join_confidences
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.recasing import LineCase
@@ -60,9 +60,7 @@ def align(
     src_spans, tgt_spans = word_spans(part.text), word_spans(output.text)
     src_words = [None] * part.tag_tokens + tokenizer.src_words(part.text, src_spans)
     tgt_words = tokenizer.tgt_words(output.ids, output.text, tgt_spans)
-    links = hard_alignment(attn_weights, src_words, tgt_words)
-    attention = word_attention(attn_weights, src_words, tgt_words, (len(tgt_spans), len(src_spans)))
-    links, attention = share_tokens(links, attention, owners(src_words, src_spans), owners(tgt_words, tgt_spans))
+    links, attention = align_words(attn_weights, src_words, src_spans, tgt_words, tgt_spans)
     return dataclasses.replace(
         output, alignment=[(part.first_word + src, tgt) for src, tgt in links], attention=attention
     )

@@ -10,8 +10,8 @@ from seq2seq.evaluation.analysis import analyse
 from seq2seq.evaluation.calibration import Rated, assess
 from seq2seq.evaluation.correctness import sentence_chrf, words_right
 from seq2seq.inference.translator import Translator
+from seq2seq.pictures.run_metrics import METRICS
 from seq2seq.reporting import SENTENCES
-from seq2seq.reporting.learning_curves import METRICS
 from seq2seq.reporting.run_facts import RunFacts
 from seq2seq.reporting.sentences import Tested, shown, with_confidence
 

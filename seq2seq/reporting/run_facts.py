@@ -15,7 +15,7 @@ from seq2seq.config.schema import Config
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.model.network import Seq2Seq
-from seq2seq.reporting.learning_curves import Curves, read_run
+from seq2seq.pictures.run_metrics import Curves, read_run
 from seq2seq.storage.metrics_file import EventKind, read_events
 from seq2seq.storage.model_file import find_model
 from seq2seq.storage.provenance import read_parts

@@ -54,12 +54,23 @@ COMMANDS = {
     "analyse to a file": Command(
         ("MODEL", "--src", "SRC", "--ref", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."
     ),
+    "align": Command(("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu")),
+    "align to a file": Command(
+        ("MODEL", "--src", "SRC", "--tgt", "tgt", "--device", "cpu", "--output", "OUT"), prints=False, writes="."
+    ),
     "average": Command(("MODEL", "model.safetensors", "--output", "OUT"), writes="."),
     "backtranslate": Command(("MODEL", "SRC", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "calibrate": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--device", "cpu", "--output", "OUT"), writes="."),
     "curves": Command(("RUN", "--output", "OUT"), writes="."),
     "data": Command(("inspect", "SRC", "tgt")),
     "data clean": Command(("clean", "SRC", "tgt", "--preset", "harmless", "--output", "OUT"), writes="."),
+    "draw": Command(
+        ("attention", "MODEL", "--src", "SRC", "--tgt", "tgt", "--lines", "1", "--device", "cpu", "--output", "OUT"),
+        writes=".",
+    ),
+    "draw alignment": Command(
+        ("alignment", "--src", "SRC", "--tgt", "tgt", "--links", "links", "--lines", "1", "--output", "OUT"), writes="."
+    ),
     "distill": Command(("MODEL", "SRC", "tgt", *DECODING, "--output", "OUT"), prints=False, writes="."),
     "evaluate": Command(("--hyp", "HYP", "--ref", "tgt")),
     "report": Command(
@@ -109,6 +120,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("src", "tgt"):
         (folder / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(words * 5)), encoding="utf-8")
     (folder / "few").write_text("the big cat\nthe old fox\n", encoding="utf-8")
+    (folder / "links").write_text("0-0 1-2\n" * 40, encoding="utf-8")
     (folder / "run").mkdir()
     (folder / "run" / "metrics.jsonl").write_text(
         '{"event": "step", "step": 1, "elapsed_sec": 1, "loss": 2.5}\n', encoding="utf-8"
@@ -121,7 +133,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """Return an empty folder that shares the inputs."""
     folder = prepared / tmp_path.name
     folder.mkdir()
-    for name in ("model.safetensors", "src", "tgt", "few", "run"):
+    for name in ("model.safetensors", "src", "tgt", "few", "run", "links"):
         (folder / name).symlink_to(prepared / name)
     monkeypatch.setenv("XDG_CACHE_HOME", platformdirs.user_cache_dir())  # the compiled kernels stay where they are
     monkeypatch.setenv("HOME", str(folder))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves"]
-COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse"]
+COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse", "draw", "align"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -118,6 +118,11 @@ def test_train_translate_evaluate_score_average(installed: tuple[Path, Run], tmp
     pair = ("--src", tmp_path / "text", "--tgt", tmp_path / "text")
     assert run_installed("seq2seq-score", tmp_path, *pair).stdout.count("\n") == 1
     assert run_installed("seq2seq-curves", tmp_path, "--output", tmp_path / "x.svg").stdout == f"{tmp_path / 'x.svg'}\n"
+    picture = tmp_path / "y.svg"
+    assert run_installed(
+        "seq2seq-draw", "attention", tmp_path, "--text", "A dog.", "--tgt-text", "Un", "--output", picture
+    )
+    assert run_installed("seq2seq-align", tmp_path, *pair).stdout.count("\n") == 1
     best, average = tmp_path / "best.safetensors", tmp_path / "average"
     run_installed("seq2seq-average", best, best, "--output", average)
     assert run_installed("seq2seq-translate", average, "--text", "The dog sleeps.").stdout == translated

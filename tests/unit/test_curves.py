@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from seq2seq.curves import main
-from seq2seq.reporting.learning_curves import METRICS, interpolate, read_run, run_names
+from seq2seq.pictures.run_metrics import METRICS, interpolate, read_run, run_names
 from seq2seq.storage.run_folder import METRICS_NAME
 
 

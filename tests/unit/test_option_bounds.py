@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import average, curves, evaluate, report, score, shortlist, translate, tune
+from seq2seq import align, average, curves, evaluate, report, score, shortlist, translate, tune
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.process_options import model_list
 from seq2seq.cli.search_options import FIELDS, search_overrides
 from seq2seq.errors import ConfigError
 
 PARSERS = {
-    module.__name__: module.parser() for module in (average, curves, evaluate, report, score, shortlist, translate)
+    module.__name__: module.parser()
+    for module in (align, average, curves, evaluate, report, score, shortlist, translate)
 } | {tune.__name__: tune._parser()}
 OPTIONS = [
     (command, option.option_strings[-1], option)
@@ -24,7 +25,13 @@ OPTIONS = [
 ]
 NUMBERS = [(command, flag) for command, flag, option in OPTIONS if option.metavar in ("N", "X", "W,W")]
 PATHS = [(command, flag) for command, flag, option in OPTIONS if option.metavar in ("FILE", "DIR")]
-POSITIONAL = {"seq2seq.average": ["a"], "seq2seq.curves": ["a"], "seq2seq.evaluate": ["a"], "seq2seq.translate": ["a"]}
+POSITIONAL = {
+    "seq2seq.align": ["a"],
+    "seq2seq.average": ["a"],
+    "seq2seq.curves": ["a"],
+    "seq2seq.evaluate": ["a"],
+    "seq2seq.translate": ["a"],
+}
 
 MODEL = Path(__file__).parents[1] / "model_files/version_2.safetensors"
 

@@ -1,4 +1,4 @@
-"""The tour: every block of Python runs and prints what the text says; and the script that draws its picture."""
+"""The tour: every block of Python runs and prints what the text says."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import importlib.util
 import io
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import alignment_picture
 import pytest
 
 from scaling import LONG
-from seq2seq.inference.translator import Translator
-from tiny_model import SENTENCES, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = ROOT / "docs" / "explanation" / "tour.md"
@@ -153,57 +149,3 @@ def test_a_block_knows_its_line() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         run(Block(7, "1 / 0\n"), {})
     assert caught.traceback[-1].lineno == 6  # counted from 0
-
-
-# --- the picture -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
-    model = make_model(tmp_path_factory.mktemp("cache"))
-    return Translator(model.network, model.tokenizer)
-
-
-def test_the_picture_of_words_is_what_alignments_are_read_from(translator: Translator) -> None:
-    best = translator.translate_n_best([SENTENCES[0]], alignments=True)[0][0]
-    picture = alignment_picture.by_words(translator, SENTENCES[0])
-    assert picture.source == SENTENCES[0].split()
-    assert picture.target == best.text.split()
-    assert picture.weights == best.attention
-    assert len(picture.weights) == len(picture.target) > 0
-
-
-def test_the_picture_of_pieces_is_whole(translator: Translator) -> None:
-    picture = alignment_picture.by_pieces(translator, SENTENCES[0])
-    assert "".join(picture.source[:-1]).replace("▁", " ").strip() == SENTENCES[0]
-    said = "".join(picture.target[:-1]).replace("▁", " ").split()
-    assert said == translator.translate([SENTENCES[0]])[0].split()
-    assert picture.source[-1] == picture.target[-1] == alignment_picture.END
-    assert len(picture.weights) == len(picture.target)
-    for row in picture.weights:
-        assert len(row) == len(picture.source)
-        assert math.isclose(sum(row), 1, rel_tol=1e-5)
-
-
-def test_without_words_there_is_no_picture(translator: Translator) -> None:
-    for of in (alignment_picture.by_words, alignment_picture.by_pieces):
-        assert of(translator, " ").weights == []
-
-
-def test_without_matplotlib_it_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert alignment_picture.main(["no model", "--text", "A dog.", "--output", "picture.svg"]) == 2
-    assert "matplotlib" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(NO_PLOTS, reason="needs the extra `plots`")
-@pytest.mark.filterwarnings("ignore")
-def test_the_same_picture_is_the_same_file(tmp_path: Path) -> None:
-    picture = alignment_picture.Picture(["a", "<b>"], ["c"], [[0.25, 0.75]])
-    files = [tmp_path / "1.svg", tmp_path / "2.svg"]
-    for file in files:
-        alignment_picture.draw(picture, str(file))
-    assert files[0].read_bytes() == files[1].read_bytes()
-    assert ">.8<" in files[0].read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The learning curves of a run, from its metrics.jsonl. Importing this module loads no torch."""
+"""What learning curves show: the values that a run logged in its metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -64,12 +64,6 @@ class Curves:
         return [interpolate(event["step"], points) for event in events]  # validation events have no epoch
 
 
-def run_names(folders: Sequence[str]) -> list[str]:
-    """Return the names of the folders, or the paths as given if two names are equal."""
-    names = [Path(folder).resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else list(folders)
-
-
 def read_run(folder: Path, name: str) -> Curves:
     """Return the events of a run so far.
 
@@ -112,3 +106,9 @@ def _number(value: object) -> float:
     """Return `value` if it is a finite number, else NaN."""
     known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
     return float(value) if known else math.nan  # type: ignore[arg-type]
+
+
+def run_names(folders: Sequence[str]) -> list[str]:
+    """Return the names of the folders, or the paths as given if two names are equal."""
+    names = [Path(folder).resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else list(folders)

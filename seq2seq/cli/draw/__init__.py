@@ -1,0 +1,1 @@
+"""The subcommands of `python -m seq2seq.draw`."""

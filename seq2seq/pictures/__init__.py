@@ -1,0 +1,4 @@
+"""Pictures: functions that return a Matplotlib figure, and `figure.save`.
+
+Matplotlib is in the extra `plots`, and imported in functions only.
+"""
