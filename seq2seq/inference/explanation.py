@@ -217,22 +217,21 @@ def _source(translator: Translator, text: str, tgt_lang: str | None) -> _Text:
 
 def _translated(translator: Translator, source: str, tgt_lang: str | None) -> _Text:
     best = translator.translate_n_best([source], tgt_lang=tgt_lang)[0][0]
-    if not best.text.strip():
-        raise DataError("the translation is empty, so no word can be explained: give one (--tgt)")
-    return _target(translator, best.ids, best.text)
+    return _target(translator, best.ids, "the translation is empty, so no word can be explained: give one (--tgt)")
 
 
 def _given(translator: Translator, text: str) -> _Text:
     (ids,) = translator.tokenizer.encode_tgt([valid_unicode(text)])
-    (decoded,) = translator.tokenizer.decode([ids])  # what the network writes: normalised, unknown characters as ⁇
-    if not decoded.strip():
-        raise DataError("the given translation is empty: give a sentence")
-    return _target(translator, ids, one_line(decoded))
+    return _target(translator, ids, "the given translation is empty: give a sentence")
 
 
-def _target(translator: Translator, ids: Sequence[int], text: str) -> _Text:
-    _check_length("translation", ids, MAX_TOKENS)
+def _target(translator: Translator, ids: Sequence[int], empty: str) -> _Text:
+    """Return what the network writes: normalised, unknown characters as ⁇; `empty` is the message if it is nothing."""
     tokenizer = translator.tokenizer
+    text = one_line(tokenizer.decode([ids])[0])
+    if not text.strip():
+        raise DataError(empty)
+    _check_length("translation", ids, MAX_TOKENS)
     return _Text(text, ids, tokenizer.tgt_pieces(ids), tokenizer.tgt_words(ids, text, word_spans(text)))
 
 
