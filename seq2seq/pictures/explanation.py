@@ -25,8 +25,8 @@ Matrix = Sequence[Sequence[float]]
 def explanation_figure(explanation: Mapping[str, Any]) -> Figure:
     """Draw occlusion, saliency, attention and integrated gradients, as far as an explanation has them.
 
-    Occlusion and integrated gradients are in nats: blue supports the target word, red speaks against it. Saliency is drawn
-    as shares of the row, attention as it is, in [0, 1]. The columns of a right-to-left source begin on the right.
+    Occlusion and integrated gradients are in nats: blue supports the target word, red speaks against it. Saliency is
+    drawn as shares of the row, attention as it is, in [0, 1]. The columns of a right-to-left source begin on the right.
 
     Args:
         explanation: `inference.explanation.Explanation.to_dict()`.
@@ -34,11 +34,14 @@ def explanation_figure(explanation: Mapping[str, Any]) -> Figure:
     Raises:
         ConfigError: Matplotlib is not installed.
         DataError: a side has no words, or more than `MAX_WORDS`.
+        ValueError: a matrix has another shape.
     """
     src, tgt = ([_label(word) for word in explanation[side]["words"]] for side in ("source", "target"))
     if not src or not tgt or max(len(src), len(tgt)) > MAX_WORDS:
         raise DataError(f"a picture needs 1 to {MAX_WORDS} words on each side, not {len(src)} and {len(tgt)}")
     panels = _panels(explanation)
+    if any([len(row) for row in matrix] != [len(src)] * len(tgt) for _, matrix, _ in panels):
+        raise ValueError(f"not every matrix has {len(tgt)} rows of {len(src)} values")
     size = (
         CELL_INCHES * len(src) * len(panels) + LABEL_INCHES * max(map(len, tgt)) + 0.6,
         CELL_INCHES * len(tgt) + LABEL_INCHES * max(map(len, src)) + 0.6,
