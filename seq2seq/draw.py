@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from seq2seq.cli.draw import alignment, attention, reliability
+from seq2seq.cli.draw import alignment, attention, explanation, reliability
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.process_options import CommandParser
 
@@ -33,7 +33,7 @@ def parser() -> CommandParser:
         "on stderr. The same input gives the same file.",
     )
     subparsers = made.add_subparsers(metavar="SUBCOMMAND", required=True, parser_class=CommandParser)
-    for subcommand in (attention, alignment, reliability):
+    for subcommand in (attention, alignment, explanation, reliability):
         subcommand.add_parser(subparsers).set_defaults(main=subcommand.main)
     return made
 
