@@ -135,7 +135,7 @@ def explain(
 
     Args:
         translator: whose search finds the translation.
-        source: one sentence.
+        source: one sentence; one in CAPITALS is explained as it is translated (`decode.recase`), unless `target` is given.
         target: its translation; default: the translator's own.
         tgt_lang: target language; default: the only one of the model.
         integrated_steps: points of integrated gradients; 0: none.
@@ -145,7 +145,7 @@ def explain(
         DataError: a text is empty or has more than `MAX_TOKENS` tokens, or the source is translated in parts.
         NotFiniteError: the network computes NaN.
     """
-    src = _source(translator, source, tgt_lang)
+    src = _source(translator, translator.natural_line(source) if target is None else source, tgt_lang)
     tgt = _given(translator, target) if target is not None else _translated(translator, source, tgt_lang)
     network = translator.network
     pair = ForcedPair(src.ids, tgt.ids, tgt.positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import LineCase, Recaser
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
-from seq2seq.inference.text import valid_unicode
+from seq2seq.inference.text import one_line, valid_unicode
 from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
@@ -331,13 +332,14 @@ class Translator:
         """
         self.check_options(alignments=alignments, confidence=confidence)
         annotations = Annotations(alignments, self.calibration if confidence else None)
+        lines, natural = self._before_recasing(lines, outputs)
         parts = self._whole_lines(lines, tgt_lang)
-        batch = [(part, [outputs[i]]) for i, part in parts.items()]
+        batch = [(part, [natural[i]]) for i, part in parts.items()]
         annotated = list(outputs)
         with self.inference_mode():
             rows = annotate(self.force_decode, self.tokenizer, batch, annotations, self.decode.batch_tokens)
         for i, (output,) in zip(parts, rows, strict=True):
-            annotated[i] = output
+            annotated[i] = dataclasses.replace(output, text=outputs[i].text)
         return annotated
 
     def features(
@@ -347,6 +349,7 @@ class Translator:
 
         None for a line that is blank or is translated in several parts.
         """
+        lines, outputs = self._before_recasing(lines, outputs)
         parts = self._whole_lines(lines, tgt_lang)
         places, pairs = list(parts), [(part, outputs[i]) for i, part in parts.items()]
         found: list[Features | None] = [None] * len(lines)
@@ -355,6 +358,19 @@ class Translator:
                 part, output = pairs[i]
                 found[places[i]] = output_features(part, output.text, output.ids, decoded, self.tokenizer)
         return found
+
+    def natural_line(self, line: str) -> str:
+        """Return the line as `translate` reads it: in natural case, unless `decode.recase` is off."""
+        return line if self.decode.recase is RecaseName.off else self._recaser.natural(line)[0]
+
+    def _before_recasing(
+        self, lines: Sequence[str], outputs: Sequence[Translation]
+    ) -> tuple[Sequence[str], list[Translation]]:
+        """Return lines and outputs in the case in which the network read and wrote them."""
+        texts = map(one_line, self.tokenizer.decode([output.ids for output in outputs]))
+        written = [dataclasses.replace(output, text=text) for output, text in zip(outputs, texts, strict=True)]
+        same = [output.text == before.text for output, before in zip(outputs, written, strict=True)]
+        return self._recaser.natural_lines(lines, same)[0], written
 
     def _whole_lines(self, lines: Sequence[str], tgt_lang: str | None) -> dict[int, LinePart]:
         """Return the lines that are translated in one part, by number."""

@@ -80,6 +80,9 @@ def test_translation_of_capitals_is_that_of_the_natural_line_in_capitals(tmp_pat
     assert [best.text for best, *_ in outputs] == [expected.upper(), expected, ""]
     assert outputs[0][0].alignment == outputs[1][0].alignment
     assert outputs[0][0].ids == outputs[1][0].ids
+    (without,) = translator.translate_n_best([line.upper()])[0]
+    (annotated,) = translator.annotate([line.upper()], [without], alignments=True)
+    assert (annotated.text, annotated.alignment) == (expected.upper(), outputs[0][0].alignment)
     as_it_is = translator.translate([line.upper()], recase="off")
     with_prefix = translator.translate([line.upper()], prefixes=["x"])
     assert as_it_is != [expected.upper()]
