@@ -135,7 +135,7 @@ def explain(
 
     Args:
         translator: whose search finds the translation.
-        source: one sentence; one in CAPITALS is explained as it is translated (`decode.recase`), unless `target` is given.
+        source: one sentence; one in CAPITALS without a `target` is explained as it is translated (`decode.recase`).
         target: its translation; default: the translator's own.
         tgt_lang: target language; default: the only one of the model.
         integrated_steps: points of integrated gradients; 0: none.

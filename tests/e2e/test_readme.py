@@ -81,7 +81,7 @@ def test_translation_session(own_data: Path) -> None:
     (block,) = blocks("console")
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
     outputs = [run(command, own_data).splitlines() for command in commands if "evaluate" not in command]
-    assert [len(lines) for lines in outputs] == [2, 3]
+    assert [len(lines) for lines in outputs] == [2, 2, 2]
     (python,) = blocks("python")
     *_, last = python.strip().splitlines()
     printing = python.replace(last, f"print(*{last}, sep='\\n')")
