@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.evaluation.systems import NamedSystem, files_of, model_systems, output_systems
+from seq2seq.cli.evaluation.systems import NamedSystem, add_models, files_of, model_systems, output_systems
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
@@ -51,14 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made = CommandParser(
         prog="seq2seq-analyse", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument(
-        "model",
-        nargs="*",
-        type=path_type,
-        metavar="[NAME=]MODEL",
-        help="model file or run folder; several, comma-separated, form an ensemble; several, separated by spaces, are "
-        "compared with the first one",
-    )
+    add_models(made)
     add_tgt_lang(made)
     text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
     text.add_argument("--src", type=path_type, metavar="FILE", help="source text; -: standard input")

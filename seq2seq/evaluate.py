@@ -13,6 +13,7 @@ from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
 from seq2seq.cli.evaluation.hypothesis_files import read_outputs
 from seq2seq.cli.evaluation.systems import (
     NamedSystem,
+    add_models,
     check_distinct,
     files_of,
     model_systems,
@@ -65,14 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made = CommandParser(
         prog="seq2seq-evaluate", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument(
-        "model",
-        nargs="*",
-        type=path_type,
-        metavar="[NAME=]MODEL",
-        help="model file or run folder; several, comma-separated, form an ensemble; several, separated by spaces, are "
-        "compared with the first one",
-    )
+    add_models(made)
     made.add_argument(
         "--runs",
         action="append",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 import sys
 import time
@@ -39,10 +38,9 @@ from seq2seq.data.mixing import tagged
 from seq2seq.data.new_tokenizer import new_tokenizer
 from seq2seq.data.robustness import clean_name, with_variants
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.errors import first_line
-from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, fit, observe
 from seq2seq.evaluation.metrics import Scores
 from seq2seq.evaluation.report import print_scores
+from seq2seq.evaluation.run_calibration import calibrate_best_model
 from seq2seq.evaluation.validation import Validator
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
@@ -50,7 +48,7 @@ from seq2seq.reporting.finished_run import document_run
 from seq2seq.reporting.sentences import Tested, TestText, compared
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
-from seq2seq.storage.model_file import Model, TrainingText, save_model, write_calibration
+from seq2seq.storage.model_file import Model, TrainingText, save_model
 from seq2seq.storage.provenance import (
     check_held_out,
     fingerprint,
@@ -309,38 +307,6 @@ def _validator(
         tgt_lang=data.tgt,
         others=others,
     )
-
-
-def calibrate_best_model(folder: Path, corpus: Corpus, config: Config) -> None:
-    """Calibrate the confidence of the best model with validation text and store it in the model file.
-
-    The model is complete without it: a failure is a warning.
-    """
-    try:
-        translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-        texts = {MAIN: corpus.valid} | {name: other.valid for name, other in corpus.mix.items() if len(other.valid)}
-        share = -(-config.training.calibrate_sentences // len(texts))
-        observations: list[Observation] = []
-        for name, text in texts.items():
-            some, tgt_lang = text.first(share), config.data.corpora()[name].tgt
-            observations += observe(translator, some.src, some.tgt, tgt_lang)
-        calibration = fit(observations)
-        write_calibration(folder / BEST_NAME, calibration, folder / BEST_NAME)
-    except Exception as error:
-        log.warning(
-            "confidence is not calibrated (%s): run python -m seq2seq.calibrate %s --src FILE --ref FILE",
-            *(first_line(error), shlex.quote(str(folder))),
-        )
-        return
-    if calibration.pairs < FEW_PAIRS:
-        log.info("confidence calibrated with only %d validation sentences: it is rough", calibration.pairs)
-    else:
-        errors = [math.nan if e is None else e for e in (calibration.sentence_error, calibration.word_error)]
-        log.info(
-            "confidence calibrated with %s validation sentences: expected calibration error %.3f of sentences, "
-            "%.3f of words (cross-validation)",
-            *(f"{calibration.pairs:,}", *errors),
-        )
 
 
 def test_best_model(

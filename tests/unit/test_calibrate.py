@@ -16,11 +16,11 @@ from seq2seq import calibrate, translate
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.writing import words_of
+from seq2seq.evaluation.run_calibration import calibrate_best_model
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import Model, load_model, save_model
 from seq2seq.storage.run_folder import BEST_NAME, CONFIG_NAME
 from seq2seq.storage.run_lock import folder_held
-from seq2seq.train import calibrate_best_model
 from tiny_model import SENTENCES, make_model
 
 CPU = torch.device("cpu")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from seq2seq.cli.process_options import path_type
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError
 
@@ -21,6 +23,18 @@ class NamedSystem:
 
     name: str
     runs: list[str]
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the models to score and compare; see `model_systems`."""
+    parser.add_argument(
+        "model",
+        nargs="*",
+        type=path_type,
+        metavar="[NAME=]MODEL",
+        help="model file or run folder; several, comma-separated, form an ensemble; several, separated by spaces, are "
+        "compared with the first one",
+    )
 
 
 def output_systems(values: Sequence[str]) -> list[NamedSystem]:
