@@ -4,8 +4,10 @@ import pytest
 
 from seq2seq.config.data import Clean, DataConfig
 from seq2seq.config.loading import to_config
+from seq2seq.data import cleaning
 from seq2seq.data.cleaning import clean, cleaned
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.filters.presets import PRESETS, pipeline
 from seq2seq.errors import DataError
 
 
@@ -60,9 +62,34 @@ def test_presets_log_what_they_dropped(
     assert list(cleaned(DIRTY, config)) == result  # as a resumed run reads it
 
 
+@pytest.mark.parametrize("block_pairs", [1, 2, 3, 7])
+@pytest.mark.parametrize("preset", [Clean.none, Clean.harmless])
+def test_the_look_at_blocks_changes_nothing(preset: Clean, block_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [
+        ("a", "b"),
+        ("", "b"),
+        ("a", " "),
+        ("c", "d"),
+        ("e\n\nf", "g"),
+        ("", ""),
+        ("\0", "b"),
+        ("a", "\ud800"),
+        ("h", "i"),
+    ]
+    config = DataConfig(src="en", tgt="de", clean=preset)
+    filters = pipeline(PRESETS[preset.name], ("en", "de"))
+    expected = [pair for pair in ((src.strip(), tgt.strip()) for src, tgt in pairs) if filters.judge(pair)[1] is None]
+    monkeypatch.setattr(cleaning, "BLOCK_PAIRS", block_pairs)
+    for start in range(len(pairs)):
+        rotated = pairs[start:] + pairs[:start]
+        assert sorted(cleaned(rotated, config)) == sorted(expected)
+
+
 def test_text_of_which_nothing_is_left_is_an_error() -> None:
     with pytest.raises(DataError, match=r"all 2 have a blank side"):
         list(cleaned([("", "a"), ("b", " ")]))
+    with pytest.raises(DataError, match=r"all 1 have a blank side"):
+        list(cleaned([("", "")]))
     with pytest.raises(DataError, match=r"data\.clean.*same text"):
         list(cleaned([("one two three", "one two three")], DataConfig(src="en", tgt="de", clean=Clean.light)))
 

@@ -23,7 +23,7 @@ class Empty(Filter):
 
     def keeps_all(self, src: str, tgt: str) -> bool:
         """See `Filter`."""
-        return not any(text.startswith("\n") or text.endswith("\n") or "\n\n" in text for text in (src, tgt))
+        return not any("\n\n" in f"\n{text}\n" for text in (src, tgt))  # also a block of one pair, whose text is empty
 
 
 @dataclass
