@@ -24,7 +24,8 @@ TINY = (
     "data.tokenizer.vocab_size=48", "data.tokenizer.byte_fallback=false",
     "model.hidden_size=4", "model.emb_size=4", "model.attention_size=4", "model.dropout.layers=0.1",
     "training.max_minutes=null", "training.max_steps=2", "training.device=cpu", "training.precision=fp32",
-    "training.warmup_steps=0", "training.validate_sentences=1", "training.calibrate_sentences=0", "training.report=false",
+    "training.warmup_steps=0", "training.validate_sentences=1", "training.calibrate_sentences=0",
+    "training.report=false",
     "decode.max_length_ratio=0.1", "decode.max_length_extra=2",  # nothing is learned: translations end at the limit
     "runtime.allocator=default",
 )  # fmt: skip
