@@ -45,7 +45,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     tests = translated(args, text, systems)
     _, translator = systems[names[0]]
     sentences = SENTENCES if args.sentences is None else args.sentences
-    explanations = explained(translator, tests, args.explain or 0, notes)
+    search = search_overrides(args, translator.decode)
+    explanations = explained(translator, tests, args.explain or 0, notes, search)
     words = training_words(args, [args.run]) if tests else None
     return gather(
         runs, translator, tests, sentences=sentences, training_words=words, explanations=explanations, notes=notes
@@ -161,7 +162,9 @@ def translations(
         advance(len(lines))
 
 
-def explained(translator: Translator, tests: Sequence[Tested], count: int, notes: list[str]) -> list[dict[str, Any]]:
+def explained(
+    translator: Translator, tests: Sequence[Tested], count: int, notes: list[str], search: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Explain sentences of the first test set, half of them those with the lowest chrF; note those that cannot be."""
     from seq2seq.inference.explanation import explain
     from seq2seq.reporting.sentences import choose
@@ -172,7 +175,7 @@ def explained(translator: Translator, tests: Sequence[Tested], count: int, notes
     first = tests[0]
     for line in itertools.chain(*choose(next(iter(first.sentence_scores().values())), count)):
         try:
-            explanation = explain(translator, first.text.sources[line], tgt_lang=first.text.tgt_lang)
+            explanation = explain(translator, first.text.sources[line], tgt_lang=first.text.tgt_lang, **search)
             found.append({"line": line + 1, **explanation.to_dict()})
         except DataError as error:
             notes.append(f"Line {line + 1} was not explained: {error}")

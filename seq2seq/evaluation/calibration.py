@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.config.decode import RecaseName
 from seq2seq.errors import DataError
 from seq2seq.evaluation.correctness import GOOD_CHRF, sentence_chrf, words_right
 from seq2seq.evaluation.reliability import Reliability, reliability
@@ -88,8 +87,7 @@ def observe(
     Raises:
         Seq2SeqError: as `Translator.translate`.
     """
-    # In the case of the line, a text would not be that of its ids.
-    outputs = [best for best, *_ in translator.translate_n_best(sources, tgt_lang=tgt_lang, recase=RecaseName.off)]
+    outputs = [best for best, *_ in translator.translate_n_best(sources, tgt_lang=tgt_lang)]
     found = translator.features(sources, outputs, tgt_lang=tgt_lang)
     scores = sentence_chrf([output.text for output in outputs], references)
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,7 @@ def explain(
     *,
     tgt_lang: str | None = None,
     integrated_steps: int = 0,
+    **search: Any,
 ) -> Explanation:
     """Explain the translation of one sentence, or a given translation, which is forced on the decoder.
 
@@ -139,14 +140,16 @@ def explain(
         target: its translation; default: the translator's own.
         tgt_lang: target language; default: the only one of the model.
         integrated_steps: points of integrated gradients; 0: none.
+        **search: settings of the search that finds the translation, as of `Translator.translate`.
 
     Raises:
         ConfigError: the model does not have the target language.
         DataError: a text is empty or has more than `MAX_TOKENS` tokens, or the source is translated in parts.
         NotFiniteError: the network computes NaN.
     """
-    src = _source(translator, translator.natural_line(source) if target is None else source, tgt_lang)
-    tgt = _given(translator, target) if target is not None else _translated(translator, source, tgt_lang)
+    read = source if target is not None else translator.natural_line(source, search.get("recase"))
+    src = _source(translator, read, tgt_lang)
+    tgt = _given(translator, target) if target is not None else _translated(translator, source, tgt_lang, search)
     network = translator.network
     pair = ForcedPair(src.ids, tgt.ids, tgt.positions)
     with evaluating(network), torch.enable_grad():
@@ -215,8 +218,8 @@ def _source(translator: Translator, text: str, tgt_lang: str | None) -> _Text:
     return _Text(text, ids, tokenizer.src_pieces(ids), words)
 
 
-def _translated(translator: Translator, source: str, tgt_lang: str | None) -> _Text:
-    best = translator.translate_n_best([source], tgt_lang=tgt_lang)[0][0]
+def _translated(translator: Translator, source: str, tgt_lang: str | None, search: Mapping[str, Any]) -> _Text:
+    best = translator.translate_n_best([source], tgt_lang=tgt_lang, **search)[0][0]
     return _target(translator, best.ids, "the translation is empty, so no word can be explained: give one (--tgt)")
 
 

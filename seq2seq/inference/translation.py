@@ -21,7 +21,7 @@ class Translation:
     """One output line.
 
     Attributes:
-        text: the line; of a source line in another case (`decode.recase`) in that case, unlike `ids`.
+        text: the line.
         score: the ranking criterion; with search=mbr the expected utility.
         log_prob: log p(output | source).
         ids: token ids of the text, without EOS.
@@ -29,6 +29,8 @@ class Translation:
         alignment: linked words (source, target), if requested.
         attention: of each target word (row) to each source word, if requested and the line was not split.
         confidence: probabilities that the line and each of its words are right, if requested.
+        case: that of a source line that was read in natural case (`decode.recase`), in which `text` is written;
+            `ids` are those of the text in natural case.
     """
 
     text: str
@@ -39,6 +41,7 @@ class Translation:
     alignment: list[tuple[int, int]] | None = dataclasses.field(default=None, compare=False)
     attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
     confidence: Confidence | None = dataclasses.field(default=None, compare=False)
+    case: LineCase | None = dataclasses.field(default=None, compare=False)
 
 
 def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:
@@ -104,8 +107,18 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
     )
 
 
-def in_case(outputs: Sequence[Translation], case: LineCase | None) -> list[Translation]:
-    """Return the outputs of a line in the case that it had; None: as they are."""
+def in_case(
+    outputs: Sequence[Translation], case: LineCase | None, language: str, banned: Sequence[str]
+) -> list[Translation]:
+    """Return the outputs of a line in the case that it had (None: as they are), unless that makes a `banned` text."""
     if case is None:
         return list(outputs)
-    return [dataclasses.replace(output, text=case.apply(output.text)) for output in outputs]
+    cased = [(output, case.apply(output.text, language)) for output in outputs]
+    return [
+        dataclasses.replace(output, case=case, text=output.text if _adds_any(banned, output.text, text) else text)
+        for output, text in cased
+    ]
+
+
+def _adds_any(banned: Sequence[str], before: str, after: str) -> bool:
+    return any(text in after and text not in before for text in banned)

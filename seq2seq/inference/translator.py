@@ -35,7 +35,7 @@ from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.output_features import Features, check_calibration, output_features
 from seq2seq.inference.precision import resolve_precision
-from seq2seq.inference.recasing import LineCase, Recaser
+from seq2seq.inference.recasing import Recaser
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
 from seq2seq.inference.text import one_line, valid_unicode
@@ -101,7 +101,7 @@ class Translator:
         self.decode = decode or DecodeConfig()
         self.calibration = calibration
         self._data = data
-        self._recaser = Recaser(tokenizer)
+        self._recaser = Recaser(tokenizer, "" if data is None else data.src)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
 
@@ -230,10 +230,12 @@ class Translator:
         tags = [self.tags.ids(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
         splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
-        cases: Sequence[LineCase | None] = [None] * len(lines)
-        if decode.recase is RecaseName.auto:  # not of a line with a prefix or terms, which its output has as they are
-            fixed = [bool(prefix or own) for prefix, own in zip(prefixes, terms, strict=True)]
-            lines, cases = self._recaser.natural_lines(lines, fixed)
+        # A prefix or term is in the output as it is, and so is the line.
+        fixed = [
+            decode.recase is RecaseName.off or bool(prefix or own or (glossary and glossary.terms_for(line)))
+            for line, prefix, own in zip(lines, prefixes, terms, strict=True)
+        ]
+        lines, cases = self._recaser.natural_lines(lines, fixed)
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         annotations = Annotations(alignments, self.calibration if confidence else None)
         outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, annotations))
@@ -241,7 +243,10 @@ class Translator:
             join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None, confidence)
             for row in parts
         )
-        return [in_case(outputs, case) for outputs, case in zip(joined, cases, strict=True)]
+        return [
+            in_case(outputs, case, language or next(iter(self.tags.languages), ""), decode.never_emit)
+            for outputs, case, language in zip(joined, cases, languages, strict=True)
+        ]
 
     def check_options(
         self,
@@ -332,14 +337,14 @@ class Translator:
         """
         self.check_options(alignments=alignments, confidence=confidence)
         annotations = Annotations(alignments, self.calibration if confidence else None)
-        lines, natural = self._before_recasing(lines, outputs)
+        lines, natural = self.before_recasing(lines, outputs)
         parts = self._whole_lines(lines, tgt_lang)
         batch = [(part, [natural[i]]) for i, part in parts.items()]
         annotated = list(outputs)
         with self.inference_mode():
             rows = annotate(self.force_decode, self.tokenizer, batch, annotations, self.decode.batch_tokens)
         for i, (output,) in zip(parts, rows, strict=True):
-            annotated[i] = dataclasses.replace(output, text=outputs[i].text)
+            annotated[i] = dataclasses.replace(output, text=outputs[i].text, case=outputs[i].case)
         return annotated
 
     def features(
@@ -349,7 +354,7 @@ class Translator:
 
         None for a line that is blank or is translated in several parts.
         """
-        lines, outputs = self._before_recasing(lines, outputs)
+        lines, outputs = self.before_recasing(lines, outputs)
         parts = self._whole_lines(lines, tgt_lang)
         places, pairs = list(parts), [(part, outputs[i]) for i, part in parts.items()]
         found: list[Features | None] = [None] * len(lines)
@@ -359,18 +364,21 @@ class Translator:
                 found[places[i]] = output_features(part, output.text, output.ids, decoded, self.tokenizer)
         return found
 
-    def natural_line(self, line: str) -> str:
-        """Return the line as `translate` reads it: in natural case, unless `decode.recase` is off."""
-        return line if self.decode.recase is RecaseName.off else self._recaser.natural(line)[0]
+    def natural_line(self, line: str, recase: RecaseName | str | None = None) -> str:
+        """Return the line as `translate` reads it: in natural case, unless `recase`, by default the model's, is off."""
+        off = RecaseName(recase or self.decode.recase) is RecaseName.off
+        return line if off else self._recaser.natural(line)[0]
 
-    def _before_recasing(
+    def before_recasing(
         self, lines: Sequence[str], outputs: Sequence[Translation]
     ) -> tuple[Sequence[str], list[Translation]]:
         """Return lines and outputs in the case in which the network read and wrote them."""
+        natural, _ = self._recaser.natural_lines(lines, [output.case is None for output in outputs])
         texts = map(one_line, self.tokenizer.decode([output.ids for output in outputs]))
-        written = [dataclasses.replace(output, text=text) for output, text in zip(outputs, texts, strict=True)]
-        same = [output.text == before.text for output, before in zip(outputs, written, strict=True)]
-        return self._recaser.natural_lines(lines, same)[0], written
+        return natural, [
+            output if output.case is None else dataclasses.replace(output, text=text, case=None)
+            for output, text in zip(outputs, texts, strict=True)
+        ]
 
     def _whole_lines(self, lines: Sequence[str], tgt_lang: str | None) -> dict[int, LinePart]:
         """Return the lines that are translated in one part, by number."""

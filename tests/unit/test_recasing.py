@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.recasing import LineCase, Recaser
 from seq2seq.inference.translator import Translator
 from tiny_model import make_model
@@ -57,6 +59,10 @@ def test_words_in_capitals_in_a_title_stay(recaser: Recaser) -> None:
         "Mary, Tom, Paris",  # names: natural case keeps their capitals
         "Tom",
         "日本語 です",
+        "他有艾滋病HIV。",
+        "그는 IBM에서 일한다.",
+        "मुझे IBM पसंद है।",
+        "ნახე ეს სახლი",
         "\ud800 \0 \u2028",
         "iPhone McDonald XIV",
     ],
@@ -68,6 +74,18 @@ def test_other_lines_stay_as_they_are(recaser: Recaser, line: str) -> None:
 def test_outputs_get_the_case_of_the_line() -> None:
     assert LineCase.upper.apply("l'été à Gießen, ça va?") == "L'ÉTÉ À GIESSEN, ÇA VA?"
     assert LineCase.title.apply("l'été à Paris, ça va?") == "L'été À Paris, Ça Va?"
+    assert LineCase.title.apply("e\u0301te\u0301 ǆep ნახე") == "E\u0301te\u0301 ǅep ნახე"
+    assert LineCase.upper.apply("istanbul ılık", "tr") == "İSTANBUL ILIK"
+    assert LineCase.title.apply("istanbul ılık", "az") == "İstanbul Ilık"
+
+
+def test_a_recaser_can_be_pickled(recaser: Recaser) -> None:
+    line = LineCase.upper.apply(NATURAL[0])
+    assert pickle.loads(pickle.dumps(recaser)).natural(line) == (NATURAL[0], LineCase.upper)
+
+
+def test_names_keep_their_capitals(recaser: Recaser) -> None:
+    assert recaser.natural("Tom Mary, Paris Mary, Tom Small") == ("Tom Mary, Paris Mary, Tom Small", None)
 
 
 def test_translation_of_capitals_is_that_of_the_natural_line_in_capitals(tmp_path: Path) -> None:
@@ -83,7 +101,16 @@ def test_translation_of_capitals_is_that_of_the_natural_line_in_capitals(tmp_pat
     (without,) = translator.translate_n_best([line.upper()])[0]
     (annotated,) = translator.annotate([line.upper()], [without], alignments=True)
     assert (annotated.text, annotated.alignment) == (expected.upper(), outputs[0][0].alignment)
+    assert (annotated.case, translator.before_recasing([line.upper()], outputs[0])[1][0].text) == (
+        LineCase.upper,
+        expected,
+    )
     as_it_is = translator.translate([line.upper()], recase="off")
     with_prefix = translator.translate([line.upper()], prefixes=["x"])
     assert as_it_is != [expected.upper()]
     assert with_prefix == translator.translate([line.upper()], prefixes=["x"], recase="off")
+    glossary = Glossary({"BOX": "jugs"})
+    with_terms = translator.translate([line.upper()], glossary=glossary)
+    assert with_terms == translator.translate([line.upper()], glossary=glossary, recase="off")
+    banned = expected.upper().split()[0]
+    assert banned not in translator.translate([line.upper()], never_emit=[banned])[0]

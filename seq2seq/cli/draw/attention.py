@@ -138,7 +138,7 @@ def attention(
     if not source.split():
         raise DataError(f"{place}: the sentence is empty: there is nothing to draw")
     source, tokenizer = valid_unicode(source), translator.tokenizer
-    (src_ids,) = tokenizer.encode_src([source])
+    (src_ids,) = tokenizer.encode_src([translator.natural_line(source) if target is None else source])
     pair: AlignedPair | None = None
     if target is None:
         if len(src_ids) > translator.max_part_tokens:
