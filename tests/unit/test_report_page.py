@@ -233,6 +233,26 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(folder: Path, caplo
     assert document_run(run, translator, config, [], []) == run / "report.html"
 
 
+def test_what_cannot_be_compared_does_not_fail_the_run(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a training computes intervals for the report alone, and goes on without them."""
+    import dataclasses
+
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.finished_run import document_run
+    from seq2seq.reporting.sentences import TestText
+    from seq2seq.storage.model_file import read_config
+
+    run = make_run(folder, "compared")
+    translator, config = Translator.load(run, device="cpu"), read_config(run)
+    tests = [(TestText("test", ["a"], ["a"], "de", "13a"), [])]  # a sentence without its translation
+    assert document_run(run, translator, config, tests, []) is None
+    assert "report.html is not complete (DataError: " in caplog.text
+    caplog.clear()
+    silent = dataclasses.replace(config, training=dataclasses.replace(config.training, report=False))
+    assert document_run(run, translator, silent, tests, []) is None
+    assert caplog.text == ""
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
