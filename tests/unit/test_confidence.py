@@ -364,6 +364,9 @@ def test_writing_a_calibration_changes_nothing_else(model: Model, tmp_path: Path
         lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1, 0]}}},
         lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1, 0, "x"]}}},
         lambda plain: {**plain, "word": {"bias": math.nan, "weights": {}}},
+        lambda plain: {**plain, "pairs": 10**400},
+        lambda plain: {**plain, "word": {"bias": -(10**400), "weights": {}}},
+        lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1e308, 0, 1e308]}}},
     ],
 )
 def test_a_damaged_calibration_is_an_error(model: Model, tmp_path: Path, damage: Callable[[Any], Any]) -> None:
