@@ -276,6 +276,24 @@ def test_lines_of_a_large_test_set_are_read_at_equal_distances(folder: Path) -> 
     assert "1, 3, 5, 7" in [row[2] for row in table["rows"]]
 
 
+def test_each_of_many_test_sets_has_a_sentence(folder: Path) -> None:
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.gather import gather
+    from seq2seq.reporting.run_facts import read_facts
+    from seq2seq.reporting.sentences import TestText, compared
+    from seq2seq.storage.model_file import read_config
+
+    run = folder / "run"
+    translator = Translator.load(run, device="cpu")
+    facts = read_facts("run", run, read_config(run), translator.network, translator.tokenizer)
+    outputs = {"run": [Translation("", -1.0, -1.0)]}
+    tests = [compared(TestText(name, ["the fox"], ["the fox"], "fr", "13a"), outputs) for name in ("a", "b", "c")]
+    for sentences, shown in ((2, 1), (0, 0)):
+        found = gather([facts], translator, tests, sentences=sentences)["tests"]
+        assert [len(test["spread"] + test["worst"]) for test in found] == [shown] * 3
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
