@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 JSON, PAGE = ".json", ".html"
 MAX_STEPS = 1000
+MAX_SHOWN = 100
+"""Sentences on a page, which has about 40 kB of each."""
 DESCRIPTION = """\
 Explain a translation: for each target word, the source words that moved it, and what the gates of each layer did.
 
@@ -68,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=path_type,
         metavar="FILE",
-        help="also write FILE: .json has what --json prints, .html is a page with heat maps",
+        help="also write FILE: .json has what --json prints, .html is a page with heat maps of at most 100 sentences",
     )
     made.add_argument(
         "--integrated-gradients",
@@ -96,11 +100,14 @@ def explain(args: argparse.Namespace) -> None:
     translator = load_translator(args, models)
     translator.tags.ids(args.tgt_lang)  # an unknown language is an error without any sentence, too
     records = _records(args, translator)
-    for number, record in enumerate(records if args.output is None else _saved(args.output, records)):
-        if args.json:
-            sys.stdout.write(record.to_json())
-        elif record.explanation is not None:
-            sys.stdout.write("\n" * (number > 0) + as_text(record.explanation, record.line))
+    if args.output is None:
+        for _ in _printed(records, sys.stdout.write, json=args.json):
+            pass
+        return
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as printed:  # a closed pipe does not end the file
+        _save(Path(args.output), _printed(records, printed.write, json=args.json))
+        printed.seek(0)
+        shutil.copyfileobj(printed, sys.stdout)
 
 
 def check(args: argparse.Namespace, models: Sequence[str]) -> None:
@@ -163,30 +170,46 @@ def _records(args: argparse.Namespace, translator: Translator) -> Iterator[Recor
             advance(1)
 
 
-def _saved(output: str, records: Iterable[Record]) -> list[Record]:
-    """Return all records after writing the output file."""
+def _printed(records: Iterable[Record], write: Callable[[str], object], *, json: bool) -> Iterator[Record]:
+    """Yield the records, each after `write` got it as JSON or text."""
+    for number, record in enumerate(records):
+        if json:
+            write(record.to_json())
+        elif record.explanation is not None:
+            write("\n" * (number > 0) + as_text(record.explanation, record.line))
+        yield record
+
+
+def _save(output: Path, records: Iterable[Record]) -> None:
+    """Write the output file, one record after the other."""
     from seq2seq.atomic_files import write_atomically
 
-    found = list(records)
-    content = _page(found) if Path(output).suffix.lower() == PAGE else "".join(record.to_json() for record in found)
-    write_atomically(Path(output), lambda path: path.write_text(content, encoding="utf-8"))
-    return found
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8") as file:
+            is_page = output.suffix.lower() == PAGE
+            file.writelines([_page(records)] if is_page else (record.to_json() for record in records))
+
+    write_atomically(output, write)
 
 
 def _page(records: Iterable[Record]) -> str:
-    """Return the sentences as a page that needs no network."""
+    """Return the first sentences as a page that needs no network."""
     from seq2seq.reporting import markup
     from seq2seq.reporting.explanation_part import explanation
 
-    body = [
-        part
-        for record in records
-        if record.explanation is not None
-        for part in explanation({"line": record.line or 1, **record.explanation.to_dict()})
-    ]
+    shown: list[str] = []
+    total = 0
+    for record in records:
+        if record.explanation is not None:
+            total += 1
+            if total <= MAX_SHOWN:
+                shown += explanation({"line": record.line or 1, **record.explanation.to_dict()})
     title = "What moved each word of a translation"
+    body = [markup.heading(title, 1)]
+    if total > MAX_SHOWN:
+        body.append(markup.note(f"The first {MAX_SHOWN} of {total:,} sentences; --output FILE{JSON} has all."))
     style, script = markup.own_file("report.css"), markup.own_file("report.js")
-    return markup.page(title, [markup.heading(title, 1), *body], style, script)
+    return markup.page(title, [*body, *shown], style, script)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from seq2seq.cli.process_options import (
 )
 from seq2seq.cli.reported_runs import collect, facts_of, load, model_names
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
+from seq2seq.data.visible import visible
 from seq2seq.errors import ConfigError
 from seq2seq.reporting import SENTENCES
 from seq2seq.storage.run_folder import METRICS_NAME, REPORT_NAME, run_of
@@ -198,7 +199,8 @@ def print_card(args: argparse.Namespace) -> None:
     from seq2seq.storage.model_file import read_card
 
     card = read_card(Path(args.run)) or model_card(facts_of(args.run, *load(args, args.run), *model_names([args.run])))
-    sys.stdout.write(card)
+    # The card of a file from elsewhere may have any text: the terminal obeys none of it.
+    sys.stdout.write("\n".join(visible(line, len(line)) for line in card.split("\n")))
 
 
 if __name__ == "__main__":

@@ -36,16 +36,17 @@ from seq2seq.data.download import cache_dir
 from seq2seq.data.epoch_batches import EpochBatches
 from seq2seq.data.mixing import tagged
 from seq2seq.data.new_tokenizer import new_tokenizer
-from seq2seq.data.robustness import clean_name, with_variants
+from seq2seq.data.robustness import clean_name, ignores_case, with_variants
 from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.evaluation.metrics import Scores
+from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.run_calibration import calibrate_best_model
 from seq2seq.evaluation.validation import Validator
+from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.reporting.finished_run import document_run
-from seq2seq.reporting.sentences import Tested, TestText, compared
+from seq2seq.reporting.sentences import TestText
 from seq2seq.runtime import configure, kernels_problem, resolve_device, resolve_precision, seed_everything
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.storage.model_file import Model, TrainingText, save_model
@@ -314,18 +315,19 @@ def test_best_model(
 ) -> dict[str, Scores]:
     """Score the best model on every test set, then print scores, some translations and the next commands on stdout."""
     translator = Translator.load(folder, device=config.training.device, precision=config.training.precision)
-    tests: dict[str, Tested] = {}
+    tests: dict[str, tuple[TestText, list[Translation]]] = {}
     results: dict[str, Scores] = {}
     clean = {name: (text.src, text.tgt) for name, text in corpus.all_tests().items()}
     for name, (src, tgt) in with_variants(clean, config.data.robustness).items():
         own = config.data.of_test(name)
         outputs = [best for best, *_ in translator.translate_n_best(src, tgt_lang=own.tgt)]
         tokenizer = tokenize if (clean_name(name) or name) in corpus.tests else bleu_tokenizer(own)
-        tests[name] = compared(TestText(name, src, tgt, own.tgt, tokenizer), {folder.resolve().name: outputs})
-        results[name] = tests[name].comparison.baseline.runs[0]
+        tests[name] = TestText(name, src, tgt, own.tgt, tokenizer), outputs
+        texts = [output.text for output in outputs]
+        results[name] = score(texts, tgt, tokenize=tokenizer, ignore_case=ignores_case(name))
         run_log.event(EventKind.test, set=name, **results[name].to_dict())
     first = next(iter(corpus.tests))
-    text, (translated,) = corpus.tests[first], tests[first].lines().values()
+    text, translated = corpus.tests[first], [output.text for output in tests[first][1]]
     for row in list(zip(text.src, translated, text.tgt, strict=True))[:SAMPLES]:
         print("\n".join(f"{label:>11}  {line}" for label, line in zip(LABELS, row, strict=True)), end="\n\n")
     print_scores(results)

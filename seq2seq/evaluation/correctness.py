@@ -6,6 +6,7 @@ fitted to these labels (`evaluation.calibration`), and are as strict.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from seq2seq.evaluation.metrics import sentence_scores
 
 GOOD_CHRF = 40.0
 """Sentence chrF, in points, from which a translation counts as good."""
+PIECE = 1000
+"""Words of each text that are compared at once, in about 0.2 seconds."""
 
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -27,10 +30,16 @@ def words_right(hypothesis: str, reference: str) -> list[bool]:
     """Return for each word of `word_spans(hypothesis)` whether it is right.
 
     A word is right if it is one of the longest sequence of words that both texts have in this order (as the OK and BAD
-    tags of word-level quality estimation). Case, and punctuation at the ends of a word, are ignored.
+    tags of word-level quality estimation). Case, and punctuation at the ends of a word, are ignored. Texts of more than
+    `PIECE` words are compared piece by piece, from the first word that differs: the cost of a piece is its square.
     """
     words, others = [[_form(word) for word in words_of(text)] for text in (hypothesis, reference)]
-    return _in_longest_common_subsequence(words, others)
+    begin = len([*itertools.takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))])
+    right = [True] * begin
+    for start in range(begin, len(words), PIECE):
+        piece = slice(start, start + PIECE)
+        right += _in_longest_common_subsequence(words[piece], others[piece])
+    return right
 
 
 def _form(word: str) -> str:

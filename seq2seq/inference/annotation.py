@@ -14,6 +14,9 @@ from seq2seq.inference.translation import Translation, align
 from seq2seq.search.batched_search import batches
 from seq2seq.storage.calibration import Calibration
 
+MAX_BATCH_TOKENS = 4096
+"""Of a forced decoding, whose memory grows with tokens × vocabulary; a search needs sentences × vocabulary."""
+
 
 @runtime_checkable  # for the type checks of the tests
 class ForceDecode(Protocol):
@@ -71,8 +74,8 @@ def forced_decodings(
     *,
     distributions: bool,
 ) -> Iterator[tuple[int, ForcedDecoding]]:
-    """Yield the number of each pair and its forced decoding, in batches of similar length."""
+    """Yield the number of each pair and its forced decoding, in batches of similar length and bounded memory."""
     lengths = [max(len(part.input.ids), len(output.ids)) + 1 for part, output in pairs]
-    for rows in batches(lengths, batch_tokens):
+    for rows in batches(lengths, min(batch_tokens, MAX_BATCH_TOKENS)):
         sources, targets = [pairs[i][0].input.ids for i in rows], [pairs[i][1].ids for i in rows]
         yield from zip(rows, force_decode(sources, targets, distributions=distributions), strict=True)

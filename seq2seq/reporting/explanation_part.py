@@ -12,6 +12,8 @@ MATRICES = {
     "attention": "Attention: the share of each source word in what the decoder reads for the target word.",
     "occlusion": "Occlusion: by how much log p of the target word falls without the source word. Negative: it rises.",
     "saliency": "Saliency: the size of gradient times embedding of each source word.",
+    "integrated gradients": "Integrated gradients: the part of each source word in log p of the target word, "
+    "compared with a source whose embeddings are zero.",
 }
 MAX_SIDE = 40
 """Words of a side shown in a matrix."""
@@ -23,9 +25,18 @@ def explanation(result: Mapping[str, Any]) -> list[str]:
     parts = [heading(f"Line {result['line']:,}: {result['source']['text'][:MAX_CHARACTERS]}", 3)]
     if result.get("note"):
         parts.append(note(result["note"]))
+    cut = [
+        f"the first {MAX_SIDE} of the {len(result[side]['words']):,} {side} words"
+        for side in ("source", "target")
+        if len(result[side]["words"]) > MAX_SIDE
+    ]
+    if cut:
+        parts.append(note(f"The matrices have {' and '.join(cut)}."))
+    integrated = result.get("integrated_gradients") or {}
+    matrices = {**result, "integrated gradients": integrated.get("attributions")}
     for name, remark in MATRICES.items():
-        if result.get(name):
-            parts += [note(remark), heat(name, source, target, result[name])]
+        if matrices.get(name):
+            parts += [note(remark), heat(name, source, target, matrices[name])]
     charts = [layer(one) for one in result["layers"]]
     return [*parts, f"<details><summary>Gates and states of every layer</summary>{''.join(charts)}</details>"]
 

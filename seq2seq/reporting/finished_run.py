@@ -10,12 +10,13 @@ from seq2seq.atomic_files import write_atomically
 from seq2seq.config.schema import Config
 from seq2seq.errors import first_line
 from seq2seq.evaluation.analysis.words import word_counts
+from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.gather import gather
 from seq2seq.reporting.model_card import model_card
 from seq2seq.reporting.report_page import write_page
 from seq2seq.reporting.run_facts import RunFacts, read_facts
-from seq2seq.reporting.sentences import Tested
+from seq2seq.reporting.sentences import TestText, compared
 from seq2seq.storage.model_file import write_card
 from seq2seq.storage.run_folder import BEST_NAME, CARD_NAME, REPORT_NAME
 
@@ -28,7 +29,7 @@ def document_run(
     folder: Path,
     translator: Translator,
     config: Config,
-    tests: Sequence[Tested],
+    tests: Sequence[tuple[TestText, Sequence[Translation]]],
     training_lines: Sequence[str],
 ) -> Path | None:
     """Write the model card, beside and into the best model, and the report; return the path of the report.
@@ -39,7 +40,7 @@ def document_run(
         folder: of the run.
         translator: of its best model.
         config: of the run.
-        tests: its test sets and their translations by this run alone.
+        tests: its test sets and their translations by this run; their scores are among the events of the run.
         training_lines: the target side of the training text, whose words are counted unless it is large.
     """
     name = folder.resolve().name
@@ -49,7 +50,8 @@ def document_run(
         if not config.training.report:
             return None
         counted = word_counts(training_lines) if len(training_lines) <= MAX_COUNTED else None
-        write_page(folder / REPORT_NAME, gather([run], translator, tests, training_words=counted))
+        tested = [compared(text, {name: outputs}) for text, outputs in tests]
+        write_page(folder / REPORT_NAME, gather([run], translator, tested, training_words=counted))
     except Exception as error:  # hours of training must not end with the traceback of a page
         log.warning(
             "the run is complete, but its %s or %s is not complete (%s: %s); try python -m seq2seq.report %s",

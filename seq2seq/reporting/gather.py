@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +15,12 @@ from seq2seq.inference.translator import Translator
 from seq2seq.pictures.run_metrics import METRICS
 from seq2seq.reporting import SENTENCES
 from seq2seq.reporting.run_facts import RunFacts
-from seq2seq.reporting.sentences import Tested, shown, with_confidence
+from seq2seq.reporting.sentences import Tested, shown, spread, with_confidence
 
 EXAMPLES = 3
 """Sentences in each list of an analysis."""
+MAX_LINES = 10_000
+"""Of a test set that are analysed and rated, at equal distances."""
 
 
 def gather(
@@ -41,8 +45,8 @@ def gather(
         notes: what is missing.
     """
     first = runs[0]
-    clean = [with_confidence(test, translator) for test in tests if not test.text.is_variant]
-    share = sentences // len(clean) if clean else 0
+    clean = [test for test in tests if not test.text.is_variant]
+    share = max(sentences // len(clean), min(sentences, 1)) if clean else 0
     return {
         "name": first.name,
         "pair": first.pair,
@@ -52,17 +56,7 @@ def gather(
         "curves": curves(runs),
         "scores": [row for test in tests for row in scores(test)] or recorded(first),
         "comparisons": [{"set": test.text.name, **test.comparison.to_dict()} for test in tests],
-        "tests": [
-            {
-                "name": test.text.name,
-                "tgt_lang": test.text.tgt_lang,
-                "sentences": len(test.text.sources),
-                "confidence": confidence(test, translator),
-                "analysis": analysed(test, training_words),
-                **shown(test, translator, share),
-            }
-            for test in clean
-        ],
+        "tests": [about_test(test, translator, share, training_words) for test in clean],
         "explanations": list(explanations),
         "commands": first.commands(),
         "commit": first.commit(),
@@ -70,6 +64,53 @@ def gather(
         "config": to_yaml(first.config),
         "notes": [*(note for run in runs for note in run.notes), *notes],
     }
+
+
+def about_test(
+    test: Tested,
+    translator: Translator,
+    sentences: int,
+    training_words: Mapping[str, int] | None = None,
+    max_lines: int = MAX_LINES,
+) -> dict[str, Any]:
+    """Return what is shown of a test set beside its scores.
+
+    Args:
+        test: the set, without confidence.
+        translator: of the first system.
+        sentences: shown.
+        training_words: as those of `gather`.
+        max_lines: that are analysed and rated, at equal distances.
+    """
+    text = test.text
+    lines = spread(len(text.sources), max_lines)
+    read = with_confidence(test.part(lines), translator)
+    found = {
+        "name": text.name,
+        "tgt_lang": text.tgt_lang,
+        "sentences": len(text.sources),
+        "sentences_read": len(lines),
+        "confidence": confidence(read, translator),
+        "analysis": analysed(read, training_words),
+        **shown(read, translator, sentences),
+    }
+    renumber(found, [line + 1 for line in lines])
+    return found
+
+
+def renumber(found: dict[str, Any], numbers: Sequence[int]) -> None:
+    """Give the lines of a part of a test set, counted from 1, the `numbers` that they have in the whole set."""
+    analysis = found["analysis"]
+    for row in itertools.chain(found["spread"], found["worst"], *(group["rows"] for group in analysis["examples"])):
+        row["line"] = numbers[row["line"] - 1]
+    for by_system in analysis["faults"].values():
+        for system, lines in by_system.items():
+            by_system[system] = [numbers[line - 1] for line in lines]
+    for section in analysis["sections"]:
+        places = [place for place, title in enumerate(section["columns"]) if title == "lines"]
+        for row, place in itertools.product(section["rows"], places):
+            if isinstance(row[place], str):  # else a number of lines
+                row[place] = re.sub(r"\d+", lambda match: str(numbers[int(match[0]) - 1]), row[place])
 
 
 def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:

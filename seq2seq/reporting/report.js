@@ -42,7 +42,7 @@ for (const kind of ["pointerover", "focusin", "click"]) {
 document.addEventListener("keydown", (event) => {
   const word = wordOf(event);
   if (!word) return;
-  const forwards = word.closest("bdi").matches(":dir(rtl)") ? "ArrowLeft" : "ArrowRight";
+  const forwards = getComputedStyle(word.closest("bdi")).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
   const places = { ArrowLeft: -1, ArrowRight: -1, Home: -Infinity, End: Infinity, [forwards]: 1 }[event.key];
   if (places === undefined) return;
   event.preventDefault();

@@ -171,13 +171,15 @@ def test_parts(test: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple
     """Return the parts of the page about one test set."""
     where = f" ({test['name']})" if len(result["tests"]) > 1 else ""
     languages = result["languages"][0], test["tgt_lang"]
+    read, size = test.get("sentences_read", test["sentences"]), test["sentences"]
+    part = [note(f"Of {read:,} of the {size:,} lines of the test set, at equal distances.")] if read < size else []
     found = []
     for key, title, remark in (
         ("spread", "Sentences", "Sentences from the whole test set, at equal distances."),
         ("worst", "Worst cases", "The sentences whose translations have the lowest chrF."),
     ):
         rows = test[key]
-        remarks = [note(remark)]
+        remarks = [*part, note(remark)]
         if any(row["attention"] for row in rows):
             remarks.append(
                 note(
@@ -188,12 +190,14 @@ def test_parts(test: Mapping[str, Any], result: Mapping[str, Any]) -> list[tuple
         if any(row["confidence"] for row in rows):
             remarks.append(CONFIDENCE)
         found.append((title + where, [*remarks, *(sentence(row, languages) for row in rows)] if rows else []))
-    found.append((f"Confidence{where}", reliability(test["confidence"]) if test["confidence"] else []))
+    found.append((f"Confidence{where}", [*part, *reliability(test["confidence"])] if test["confidence"] else []))
     analysis = test["analysis"]
-    found.append((f"Where it fails{where}", [part for section in analysis["sections"] for part in table_part(section)]))
-    found.append(
-        (f"Examples{where}", [part for group in analysis["examples"] for part in example_part(group, languages)])
-    )
+    tables = [shown for section in analysis["sections"] for shown in table_part(section)]
+    examples = [shown for group in analysis["examples"] for shown in example_part(group, languages)]
+    found += [
+        (f"{title}{where}", [*part, *rows] if rows else [])
+        for title, rows in (("Where it fails", tables), ("Examples", examples))
+    ]
     return found
 
 

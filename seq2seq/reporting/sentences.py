@@ -63,6 +63,13 @@ class Tested:
         """Return the translations of each system as lines."""
         return {name: [output.text for output in outputs] for name, outputs in self.outputs.items()}
 
+    def part(self, lines: Sequence[int]) -> Tested:
+        """Return some lines of the set; `comparison` stays that of all lines."""
+        sources, references = ([side[line] for line in lines] for side in (self.text.sources, self.text.references))
+        text = dataclasses.replace(self.text, sources=sources, references=references)
+        outputs = {name: [own[line] for line in lines] for name, own in self.outputs.items()}
+        return dataclasses.replace(self, text=text, outputs=outputs)
+
     def sentence_scores(self) -> dict[str, list[float]]:
         """Return the chrF of each sentence by system."""
         return {name: sentence_scores(lines, self.text.references) for name, lines in self.lines().items()}
@@ -99,9 +106,9 @@ def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, lis
         sentences: number of both together.
     """
     text, chrf = test.text, test.sentence_scores()
-    spread, worst = choose(next(iter(chrf.values())), sentences)
+    others, worst = choose(next(iter(chrf.values())), sentences)
     first, outputs = next(iter(test.outputs.items()))
-    lines = spread + worst
+    lines = others + worst
     chosen = [outputs[line] for line in lines]
     if all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks):
         chosen = translator.annotate(
@@ -122,7 +129,7 @@ def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, lis
                 "sentence_confidence": None if output.confidence is None else round(output.confidence.sentence, 3),
             }
         )
-    return {"spread": rows[: len(spread)], "worst": rows[len(spread) :]}
+    return {"spread": rows[: len(others)], "worst": rows[len(others) :]}
 
 
 def choose(scores: Sequence[float], sentences: int) -> tuple[list[int], list[int]]:
@@ -133,8 +140,13 @@ def choose(scores: Sequence[float], sentences: int) -> tuple[list[int], list[int
     sentences = min(sentences, len(scores))
     worst = sorted(range(len(scores)), key=lambda place: (scores[place], place))[: sentences // 2]
     others = sorted(set(range(len(scores))) - set(worst))
-    wanted = min(len(others), sentences - len(worst))
-    return [others[number * len(others) // wanted] for number in range(wanted)], worst
+    return [others[place] for place in spread(len(others), sentences - len(worst))], worst
+
+
+def spread(size: int, wanted: int) -> list[int]:
+    """Return at most `wanted` places from 0 to `size` - 1 at equal distances."""
+    wanted = min(wanted, size)
+    return [number * size // wanted for number in range(wanted)]
 
 
 def links(attention: Sequence[Sequence[float]]) -> list[list[list[int]]]:

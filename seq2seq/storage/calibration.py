@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+LARGEST = 1e100
+"""Of the numbers of a calibration: the products of two, and the sum of these, are finite."""
+
 
 class Weight(NamedTuple):
     """The weight of one feature.
@@ -94,5 +97,6 @@ def _regression(plain: Mapping[str, Any]) -> LogisticRegression:
 
 def _check(numbers: Iterable[Any]) -> None:
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"not a calibration: {number!r} is not a number")
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not (is_number and abs(number) <= LARGEST):  # NaN, too, is not <=
+            raise ValueError(f"not a calibration: {repr(number)[:40]} is not a number up to {LARGEST:g}")

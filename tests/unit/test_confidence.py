@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from seq2seq.config.model import AttentionName
 from seq2seq.data.writing import words_of
 from seq2seq.errors import ConfigError, DataError, ModelFileError
 from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, Rated, assess, fit, fit_regression, observe, rate
+from seq2seq.inference.annotation import MAX_BATCH_TOKENS, Annotations, annotate
 from seq2seq.inference.confidence import Confidence, join_confidences
 from seq2seq.inference.ensemble import ForcedDecoding
 from seq2seq.inference.line_parts import LinePart
@@ -202,6 +203,23 @@ def test_confidence_does_not_depend_on_the_batch(translator: Translator) -> None
                 assert one.words == pytest.approx(same.words, abs=1e-6)
 
 
+def test_the_memory_of_confidence_does_not_grow_with_the_batches_of_the_search(translator: Translator) -> None:
+    line = "the quick brown fox jumps over a lazy dog"
+    (output,) = translator.annotate([line], [translator.translate_n_best([line])[0][0]], confidence=True)
+    sizes = []
+
+    def force_decode(sources: Sequence[Sequence[int]], *rest: Any, **options: Any) -> list[ForcedDecoding]:
+        sizes.append(len(sources) * max(map(len, sources)))
+        return translator.force_decode(sources[:1], [rest[0][0]], **options) * len(sources)
+
+    parts = [(part, [output]) for part in translator._whole_lines([line], None).values()] * 500
+    with translator.inference_mode():
+        rows = annotate(force_decode, translator.tokenizer, parts, Annotations(calibration=CALIBRATION), 1_000_000)
+    assert rows[0] == rows[-1]
+    assert len(rows) == 500
+    assert max(sizes) <= MAX_BATCH_TOKENS
+
+
 def test_a_split_line_has_the_words_of_its_parts_and_their_mean(model: Model) -> None:
     lines = ["the quick brown fox.", "jumps over a lazy dog."]
     translator = translator_of(model, max_part_tokens=30)
@@ -346,6 +364,9 @@ def test_writing_a_calibration_changes_nothing_else(model: Model, tmp_path: Path
         lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1, 0]}}},
         lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1, 0, "x"]}}},
         lambda plain: {**plain, "word": {"bias": math.nan, "weights": {}}},
+        lambda plain: {**plain, "pairs": 10**400},
+        lambda plain: {**plain, "word": {"bias": -(10**400), "weights": {}}},
+        lambda plain: {**plain, "word": {"bias": 0, "weights": {"coverage": [1e308, 0, 1e308]}}},
     ],
 )
 def test_a_damaged_calibration_is_an_error(model: Model, tmp_path: Path, damage: Callable[[Any], Any]) -> None:

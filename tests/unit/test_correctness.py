@@ -47,6 +47,14 @@ def test_the_right_words_are_a_longest_common_subsequence() -> None:
         assert len(right) == max(map(len, common))
 
 
+def test_the_cost_of_a_long_line_is_bounded() -> None:
+    numbered = [f"w{number}" for number in range(10_000)]
+    assert words_right(" ".join(numbered), " ".join([*numbered[:-1], "x"])) == [True] * 9_999 + [False]
+    right = words_right(" ".join("ab" * 600), " ".join("ba" * 600))
+    assert right.count(False) == 2  # one in each piece; a table of all words has one
+    assert len(right) == 1200
+
+
 def test_sentence_chrf() -> None:
     same, other, empty = sentence_chrf(["a cat sat", "dogs bark", " "], ["a cat sat", "we whim", ""])
     assert same == pytest.approx(100)

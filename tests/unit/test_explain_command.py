@@ -85,6 +85,18 @@ def test_a_page_shows_all_sentences(run: Any, tmp_path: Path) -> None:
     assert "<b>" not in page
 
 
+def test_a_page_is_bounded_and_says_so(model: str) -> None:
+    translator = Translator.load(model, device="cpu", precision="fp32")
+    record = explain.Record(1, explain_text(translator, TEXT, OUTPUT, integrated_steps=2))
+    page = explain._page(record for _ in range(explain.MAX_SHOWN + 3))
+    assert page.count("<h3>") == explain.MAX_SHOWN
+    assert page.count('class="heat"') == 4 * explain.MAX_SHOWN  # with integrated gradients
+    assert "The first 100 of 103 sentences" in page
+    assert "The matrices have" not in page
+    long = explain.Record(1, explain_text(translator, "a " * 43, OUTPUT))
+    assert "The matrices have the first 40 of the 43 source words." in explain._page([long])
+
+
 def test_hostile_text_is_not_obeyed(run: Any) -> None:
     status, out, _ = run("--text", "pa\x1b[31m\u202eck\u200b \x9b2J", "--tgt", "how\x1b]0;x\x07")
     assert status == 0

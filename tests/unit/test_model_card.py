@@ -55,6 +55,8 @@ def test_the_card_travels_in_the_model_file(tmp_path: Path, capsys: pytest.Captu
         write_card(model, card)
         assert read_card(model) == card
         assert card_of(model, capsys) == card
+    write_card(model, "a\x1b]0;title\x07 card\n\u202eright\n")
+    assert card_of(model, capsys) == "a\\x1b]0;title\\x07 card\n\\u202eright\n"  # a terminal obeys none of it
     after = load_model(model, torch.device("cpu"))
     assert after.config == before.config
     assert after.tokenizer.fingerprint == before.tokenizer.fingerprint

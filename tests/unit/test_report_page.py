@@ -233,6 +233,67 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(folder: Path, caplo
     assert document_run(run, translator, config, [], []) == run / "report.html"
 
 
+def test_what_cannot_be_compared_does_not_fail_the_run(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a training computes intervals for the report alone, and goes on without them."""
+    import dataclasses
+
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.finished_run import document_run
+    from seq2seq.reporting.sentences import TestText
+    from seq2seq.storage.model_file import read_config
+
+    run = make_run(folder, "compared")
+    translator, config = Translator.load(run, device="cpu"), read_config(run)
+    none: list[Translation] = []  # of one sentence
+    tests = [(TestText("test", ["a"], ["a"], "fr", "13a"), none)]
+    assert document_run(run, translator, config, tests, []) is None
+    assert "report.html is not complete (DataError: " in caplog.text
+    caplog.clear()
+    silent = dataclasses.replace(config, training=dataclasses.replace(config.training, report=False))
+    assert document_run(run, translator, silent, tests, []) is None
+    assert caplog.text == ""
+
+
+def test_lines_of_a_large_test_set_are_read_at_equal_distances(folder: Path) -> None:
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.gather import about_test
+    from seq2seq.reporting.sentences import TestText, compared
+
+    lines = [f"the quick fox {number}" for number in range(9)]
+    outputs = [Translation(line if number % 2 else "", -1.0, -1.0) for number, line in enumerate(lines)]
+    test = compared(TestText("test", lines, lines, "fr", "13a"), {"run": outputs})
+    assert test.comparison.sentences == 9
+    found = about_test(test, Translator.load(folder / "run", device="cpu"), 4, max_lines=4)
+    assert (found["sentences"], found["sentences_read"]) == (9, 4)
+    assert {row["line"] for row in found["spread"] + found["worst"]} == {1, 3, 5, 7}
+    shown = [row for group in found["analysis"]["examples"] for row in group["rows"]]
+    assert all(lines[row["line"] - 1] == row["src"] for row in shown + found["spread"] + found["worst"])
+    faults = [lines for by_system in found["analysis"]["faults"].values() for lines in by_system.values() if lines]
+    assert [1, 3, 5, 7] in faults
+    (table,) = (section for section in found["analysis"]["sections"] if section["title"] == "Faults")
+    assert "1, 3, 5, 7" in [row[2] for row in table["rows"]]
+
+
+def test_each_of_many_test_sets_has_a_sentence(folder: Path) -> None:
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+    from seq2seq.reporting.gather import gather
+    from seq2seq.reporting.run_facts import read_facts
+    from seq2seq.reporting.sentences import TestText, compared
+    from seq2seq.storage.model_file import read_config
+
+    run = folder / "run"
+    translator = Translator.load(run, device="cpu")
+    facts = read_facts("run", run, read_config(run), translator.network, translator.tokenizer)
+    outputs = {"run": [Translation("", -1.0, -1.0)]}
+    tests = [compared(TestText(name, ["the fox"], ["the fox"], "fr", "13a"), outputs) for name in ("a", "b", "c")]
+    for sentences, shown in ((2, 1), (0, 0)):
+        found = gather([facts], translator, tests, sentences=sentences)["tests"]
+        assert [len(test["spread"] + test["worst"]) for test in found] == [shown] * 3
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
