@@ -145,12 +145,26 @@ def _paired_tests(
         resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))
         shuffled = _results(PairedTest(family, {"": metric}, None, "ar", randomization))
         for (name, lines), one, other in zip(family, resampled, shuffled, strict=True):
-            p_values = {"p_bootstrap": one.p_value, "p_randomization": other.p_value}
-            if name != family[0][0] and list(lines) == list(family[0][1]):
-                # sacreBLEU counts differences above the observed one: for equal outputs none, and p would be lowest.
-                p_values = dict.fromkeys(p_values, 1.0)
+            p_values = {}
+            if name != family[0][0]:
+                least = _least_p_value(metric, family[0][1], lines)
+                p_values = {"p_bootstrap": max(one.p_value, least), "p_randomization": max(other.p_value, least)}
             found[name] = {"mean": float(one.mean), "ci": float(one.ci), **p_values}
     return found
+
+
+def _least_p_value(metric: Metric, first: Lines, second: Lines) -> float:
+    """Return the lowest p-value that the differences between two outputs allow.
+
+    sacreBLEU counts the trials with a difference above the observed one, and not those that equal it: where few
+    sentences differ, hardly any trial counts. Of the 2^k ways to exchange k sentences, at least two differ as much as
+    the outputs do: no exchange, and that of all.
+    """
+    own, others = (metric._extract_corpus_statistics(lines, None) for lines in (first, second))
+    if metric._aggregate_and_compute(own).score == metric._aggregate_and_compute(others).score:
+        return 1.0
+    differing = sum(list(one) != list(other) for one, other in zip(own, others, strict=True))
+    return min(1.0, 2.0 ** (1 - differing))
 
 
 def _figures(

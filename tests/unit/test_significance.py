@@ -115,14 +115,29 @@ def test_an_output_does_not_differ_from_itself() -> None:
     assert (found.difference, found.p_bootstrap, found.p_randomization, found.significant) == (0, 1, 1, False)
 
 
-def test_one_changed_sentence_is_not_a_significant_difference() -> None:
-    # All trials of approximate randomisation have the same difference, and its p-value is the lowest possible.
+@pytest.mark.parametrize(("changed", "least"), [(1, 1), (2, 0.5), (4, 0.125)])
+def test_few_changed_sentences_are_no_significant_difference(changed: int, least: float) -> None:
+    # Hardly any trial of sacreBLEU's tests has a larger difference, and its p-values are the lowest possible.
+    references = sentences(30)
+    first = output(references, 0.6, 1)
+    found = figures(compare(references, {"a": first, "b": references[:changed] + first[changed:]}, **QUICK))
+    for metric in ("bleu", "chrf", "ter"):
+        assert min(found[metric].p_bootstrap or 0, found[metric].p_randomization or 0) >= least
+        assert not found[metric].significant
+
+
+def test_outputs_with_equal_scores_do_not_differ() -> None:
     references = sentences(30)
     first = output(references, 0.3, 1)
-    found = figures(compare(references, {"a": first, "b": [references[0], *first[1:]]}, **QUICK))["bleu"]
-    assert found.p_randomization is not None
-    assert found.p_randomization < 0.05
-    assert not found.significant
+    found = figures(compare(references, {"a": first, "b": [line.upper() for line in first]}, **QUICK))
+    assert found["bleu"].significant
+    for metric in ("ter", "bleu_tok_lc"):  # of lower-cased text
+        figure = found[metric]
+        assert (figure.difference, figure.p_bootstrap, figure.p_randomization) == (0, 1, 1)
+        assert not figure.significant
+    useless = {"a": ["x"] * 30, "b": ["y z"] * 30}  # different counts, but BLEU is 0
+    bleu = figures(compare(references, useless, **QUICK))["bleu"]
+    assert (bleu.difference, bleu.p_value, bleu.significant) == (0, 1, False)
 
 
 def test_runs_have_mean_and_deviation_and_are_compared_with_runs() -> None:
