@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -23,7 +22,7 @@ from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.errors import DataError
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, mean_figures, rejected, values
 from seq2seq.evaluation.metrics import Scorer, Scores
-from seq2seq.evaluation.t_test import welch_p_value
+from seq2seq.evaluation.t_test import standard_deviation, welch_p_value
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ def _figures(
         fields = dict(tests.get(name, {}))
         each = [values(run)[name] for run in runs]
         if len(each) > 1:
-            fields["deviation"] = statistics.stdev(each)
+            fields["deviation"] = standard_deviation(each)
         if runs is not baseline and name in others:
             fields["difference"] = mean - others[name]
             fields["p_runs"] = welch_p_value(each, [values(run)[name] for run in baseline]) if name in tests else None

@@ -81,9 +81,9 @@ def score_pairs(
 
 
 def perplexity(scores: Iterable[PairScore]) -> float:
-    """Return exp of the mean negative log p of a token, EOS included, over the scored pairs (NaN if there are none)."""
+    """Return exp of the mean negative log p of a token, EOS included, over the scored pairs (NaN if there are none, or one is NaN)."""
     log_probs = [log_prob for pair in scores for log_prob in pair.token_log_probs]
     if not log_probs:
         return math.nan
     loss = -math.fsum(log_probs) / len(log_probs)
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)

@@ -1,6 +1,7 @@
 """Comparing systems: the tests of the sacreBLEU command, runs of a system, and which differences are significant."""
 
 import json
+import math
 import os
 import random
 import re
@@ -161,6 +162,18 @@ def test_runs_have_mean_and_deviation_and_are_compared_with_runs() -> None:
     plain = comparison.to_dict()
     assert [system["runs"] for system in plain["systems"]] == [3, 3, 1]
     assert [run["bleu"] for run in plain["systems"][0]["scores_of_runs"]] == [round(value, 2) for value in values]
+
+
+@pytest.mark.parametrize("perplexity", [math.inf, math.nan])
+def test_runs_whose_perplexity_is_no_number_are_compared(perplexity: float, capsys: pytest.CaptureFixture[str]) -> None:
+    references = sentences(10)
+    runs = [output(references, 0.4, seed) for seed in (1, 2)]
+    known = {"a": [{"perplexity": perplexity}, {"perplexity": 9.0}], "b": [{"perplexity": 9.0}] * 2}
+    comparison = compare(references, {"a": runs, "b": runs[::-1]}, known=known, **QUICK)
+    assert math.isnan(figures(comparison, 0)["perplexity"].deviation or 0)
+    assert figures(comparison, 1)["perplexity"].deviation == 0
+    print_comparisons({"test": comparison})
+    assert f"{perplexity:.2f} ± nan" in capsys.readouterr().out
 
 
 def test_groups_are_scored_alone() -> None:
