@@ -100,23 +100,32 @@ class Scorer:
             "bleu_tok_lc": bleu_metric(references, tokenize, lowercase=True, force=True),
         }
 
-    def __call__(self, hypotheses: Sequence[str]) -> Scores:
+    def __call__(self, hypotheses: Sequence[str], rows: Sequence[int] | None = None) -> Scores:
         """Compute all metrics of detokenised translations.
+
+        Args:
+            hypotheses: one for each reference.
+            rows: of the sentences that are scored, in the same way as all of them; default: all.
 
         Raises:
             DataError: the numbers of hypotheses and references differ or are 0.
         """
         _check(hypotheses, self._references)
-        results = {name: metric.corpus_score(hypotheses, None) for name, metric in self.metrics.items()}
+        chosen = range(len(hypotheses)) if rows is None else rows
+        results = {}
+        for name, metric in self.metrics.items():
+            statistics = metric._extract_corpus_statistics(hypotheses, None)
+            results[name] = metric._aggregate_and_compute([statistics[i] for i in chosen])
+        lines, *references = ([text[i] for i in chosen] for text in (hypotheses, *self._references))
         # A signature is complete only after the metric has run.
         scores = {name: Score(one.score, str(self.metrics[name].get_signature())) for name, one in results.items()}
         return Scores(
-            sentences=len(hypotheses),
+            sentences=len(chosen),
             bleu=scores["bleu"],
             chrf=scores["chrf"],
             ter=scores["ter"],
             bleu_tok_lc=scores["bleu_tok_lc"],
-            exact_match=exact_match(hypotheses, *self._references, ignore_case=self._ignore_case),
+            exact_match=exact_match(lines, *references, ignore_case=self._ignore_case),
             length_ratio=results["bleu"].ratio,
         )
 

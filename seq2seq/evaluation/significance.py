@@ -84,7 +84,7 @@ def compare(
         System(name, runs, _figures(runs, baseline, {metric: test.get(name, {}) for metric, test in tests.items()}))
         for name, runs in scores.items()
     ]
-    by_group = {} if groups is None else _by_group(groups, texts, outputs, tokenize=tokenize, ignore_case=ignore_case)
+    by_group = {} if groups is None else _by_group(groups, scorer, outputs)
     return Comparison(_with_verdicts(compared, bootstrap), bootstrap, randomization, used, by_group)
 
 
@@ -210,17 +210,16 @@ def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
 
 
 def _by_group(
-    groups: Sequence[str], references: Sequence[Lines], outputs: Mapping[str, list[Lines]], **options: Any
+    groups: Sequence[str], scorer: Scorer, outputs: Mapping[str, list[Lines]]
 ) -> dict[str, dict[str, list[Scores]]]:
     """Return the scores of each group of sentences, in the order in which the groups occur."""
     rows: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         rows.setdefault(group, []).append(i)
-    result = {}
-    for group, chosen in rows.items():
-        scorer = Scorer(*([lines[i] for i in chosen] for lines in references), **options)
-        result[group] = {name: [scorer([lines[i] for i in chosen]) for lines in runs] for name, runs in outputs.items()}
-    return result
+    return {
+        group: {name: [scorer(lines, chosen) for lines in runs] for name, runs in outputs.items()}
+        for group, chosen in rows.items()
+    }
 
 
 def _results(test: PairedTest) -> list[Any]:

@@ -81,7 +81,7 @@ def score_pairs(
 
 
 def perplexity(scores: Iterable[PairScore]) -> float:
-    """Return exp of the mean negative log p of a token, EOS included, over the scored pairs (NaN if there are none, or one is NaN)."""
+    """Return exp of the mean negative log p of a token, EOS included, over the scored pairs (NaN if there are none)."""
     log_probs = [log_prob for pair in scores for log_prob in pair.token_log_probs]
     if not log_probs:
         return math.nan

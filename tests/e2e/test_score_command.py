@@ -158,5 +158,5 @@ def test_missing_file_is_named_in_the_error(model: Path, tmp_path: Path, capsys:
 
 @pytest.mark.parametrize(("log_prob", "expected"), [(-1.0, math.e), (-1e6, math.inf), (math.nan, math.nan)])
 def test_the_perplexity_of_a_model_that_is_no_number_is_none(log_prob: float, expected: float) -> None:
-    pair = PairScore(["a", "</s>"], [log_prob, -1.0 if log_prob == -1 else log_prob])
+    pair = PairScore(["a", "</s>"], [log_prob] * 2)
     assert forced_scoring.perplexity([pair]) == pytest.approx(expected, nan_ok=True)

@@ -191,6 +191,22 @@ def test_groups_are_scored_alone() -> None:
         compare(references, {"a": first}, groups=groups[1:])
 
 
+def test_groups_are_scored_as_all_sentences_are() -> None:
+    # By the script of all references, TER counts characters: also in a group that has another script.
+    references = ["ฉันรักคุณ", "เขาอ่านหนังสือ", "สวัสดีครับ", "a red house"]
+    outputs = [*references[:3], "a red mouse"]
+    comparison = compare(references, {"a": outputs}, groups=["thai"] * 3 + ["english"], **QUICK)
+    (total,) = comparison.systems[0].runs
+    for group in ("thai", "english"):
+        (found,) = comparison.groups[group]["a"]
+        assert [one.signature for one in found.metrics().values()] == [
+            one.signature for one in total.metrics().values()
+        ]
+    assert comparison.groups["english"]["a"][0].exact_match == 0
+    with_english_only = compare(references[3:], {"a": outputs[3:]}, **QUICK).systems[0].runs[0]
+    assert with_english_only.ter.signature != total.ter.signature
+
+
 def test_several_references_and_what_is_known_of_a_run() -> None:
     references = sentences(10)
     systems = {"a": output(references, 0.3, 1), "b": output(references, 0.2, 2)}
