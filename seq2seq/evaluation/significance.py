@@ -85,7 +85,7 @@ def compare(
         for name, runs in scores.items()
     ]
     by_group = {} if groups is None else _by_group(groups, scorer, outputs)
-    return Comparison(_with_verdicts(compared, bootstrap), bootstrap, randomization, used, by_group)
+    return Comparison(_with_verdicts(compared, bootstrap, randomization), bootstrap, randomization, used, by_group)
 
 
 def _lists(lines: Lines | Sequence[Lines]) -> list[Lines]:
@@ -183,7 +183,7 @@ def _figures(
     return figures
 
 
-def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
+def _with_verdicts(systems: Sequence[System], bootstrap: int, randomization: int) -> list[System]:
     """Set `significant` of every tested number; the correction is for all of them together."""
     tested = {
         (system.name, name): figure.p_value
@@ -191,11 +191,16 @@ def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
         for name, figure in system.figures.items()
         if figure.p_value is not None
     }
-    if len(tested) > ALPHA * (bootstrap + 1):
-        log.warning(
-            "%d scores are compared: with %d bootstrap resamples no difference can be significant; use at least %d",
-            len(tested), bootstrap, round(len(tested) / ALPHA),
-        )  # fmt: skip
+    resampled = any(figure.p_bootstrap is not None for system in systems for figure in system.figures.values())
+    for option, trials, count in (
+        ("--bootstrap", "bootstrap resamples", bootstrap),
+        ("--randomization", "trials of randomisation", randomization),
+    ):
+        if resampled and len(tested) > ALPHA * (count + 1):
+            log.warning(
+                "%d scores are compared: with %d %s no difference can be significant; use at least %d (%s)",
+                len(tested), count, trials, round(len(tested) / ALPHA), option,
+            )  # fmt: skip
     verdicts = dict(zip(tested, rejected([*tested.values()]), strict=True))
     return [
         dataclasses.replace(

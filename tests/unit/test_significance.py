@@ -1,5 +1,6 @@
 """Comparing systems: the tests of the sacreBLEU command, runs of a system, and which differences are significant."""
 
+import contextlib
 import json
 import math
 import os
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from scaling import scaled
-from seq2seq.errors import DataError
+from seq2seq.cli.evaluation.checks import check_effects, compares
+from seq2seq.cli.evaluation.systems import output_systems
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.evaluate import parser
 from seq2seq.evaluation.comparison import Comparison, Figure, rejected
 from seq2seq.evaluation.comparison_report import print_comparisons
 from seq2seq.evaluation.metrics import score
@@ -232,7 +236,50 @@ def test_too_few_resamples_for_the_number_of_scores_are_a_warning(caplog: pytest
     systems = {str(i): output(references, 0.3, i) for i in range(5)}
     compare(references, systems, bootstrap=100, randomization=100)
     assert "16 scores are compared: with 100 bootstrap resamples no difference can be significant" in caplog.text
-    assert "use at least 320" in caplog.text
+    assert "use at least 320 (--bootstrap)" in caplog.text
+
+
+@pytest.mark.parametrize(("option", "other"), [("bootstrap", "randomization"), ("randomization", "bootstrap")])
+def test_the_test_with_too_few_trials_is_named(option: str, other: str, caplog: pytest.LogCaptureFixture) -> None:
+    references = sentences(3)
+    systems = {str(i): output(references, 0.3, i) for i in range(5)}
+    compare(references, systems, **{option: 100, other: 400})
+    (warning,) = (record.getMessage() for record in caplog.records if "no difference" in record.getMessage())
+    assert warning.endswith(f"use at least 320 (--{option})")
+    caplog.clear()
+    compare(references, {name: [lines, lines[::-1]] for name, lines in systems.items()}, bootstrap=1, randomization=1)
+    assert not caplog.records  # of several runs only the t-test is made
+
+
+def test_only_tests_that_were_made_are_in_the_signature() -> None:
+    references = sentences(10)
+    first, second = output(references, 0.4, 1), output(references, 0.3, 2)
+    runs = [first, second]
+    made = {"bs:200|seed:5": {"a": runs, "b": first}, "bs:200|ar:500|seed:5": {"a": first, "b": second, "c": runs}}
+    for expected, systems in made.items():
+        assert compare(references, systems, seed=5, **QUICK).signatures()["tests"] == expected
+    assert "tests" not in compare(references, {"a": runs, "b": runs[::-1]}, **QUICK).signatures()
+
+
+@pytest.mark.parametrize(
+    ("options", "systems", "named"),
+    [
+        ("--confidence-intervals", "a=1,2 b=3,4", "--confidence-intervals has no effect on several runs"),
+        ("--bootstrap 200", "a=1,2 b=3,4", "--bootstrap has no effect on several runs"),
+        ("--seed 3", "a=1,2", "--seed has no effect on several runs"),
+        ("--randomization 200", "a=1,2 b=3,4", "--randomization has no effect unless the first system and another"),
+        ("--randomization 200", "a=1,2 b=3 c=4", "--randomization has no effect unless the first system and another"),
+        ("--bootstrap 200 --seed 3", "a=1,2 b=3", ""),
+        ("--bootstrap 200 --randomization 200 --seed 3", "a=1 b=2 c=3,4", ""),
+    ],
+)
+def test_options_of_tests_that_are_not_made_are_refused(options: str, systems: str, named: str) -> None:
+    outputs = [word for system in systems.split() for word in ("--hyp", system)]
+    args = parser().parse_args([*outputs, "--ref", "r", *options.split()])
+    given = output_systems(args.hyp)
+    args.compares = compares(args, given)
+    with pytest.raises(ConfigError, match=named) if named else contextlib.nullcontext():
+        check_effects(args, given)
 
 
 @pytest.mark.parametrize(
