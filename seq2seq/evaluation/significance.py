@@ -8,20 +8,19 @@ t-test compares the scores of the runs.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
-from sacrebleu.significance import PairedTest, _bootstrap_resample
 
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.errors import DataError
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, mean_figures, rejected, values
 from seq2seq.evaluation.metrics import Scorer, Scores
+from seq2seq.evaluation.resampling import interval, paired_tests
 from seq2seq.evaluation.t_test import standard_deviation, welch_p_value
 
 log = logging.getLogger(__name__)
@@ -71,10 +70,9 @@ def compare(
     for metric in scorer.metrics.values():
         _remember_statistics(metric)
     scores = {name: [scorer(lines) for lines in runs] for name, runs in outputs.items()}
-    with _seeded(seed) as used:
-        tests = {
-            name: _paired_tests(metric, outputs, bootstrap, randomization) for name, metric in scorer.metrics.items()
-        }
+    used = str(seed or os.environ.get(SEED_VARIABLE, SEED)).lower()
+    number = None if used == "none" else int(used)
+    tests = {name: _tests(metric, outputs, bootstrap, randomization, number) for name, metric in scorer.metrics.items()}
     given = known or {}
     for name, runs in scores.items():
         fields = given.get(name) or [{}] * len(runs)
@@ -106,64 +104,18 @@ def _remember_statistics(metric: Metric) -> None:
     vars(metric)["_extract_corpus_statistics"] = remembered
 
 
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[str]:
-    """Set the environment variable from which sacreBLEU takes the seed, and yield the seed."""
-    before = os.environ.get(SEED_VARIABLE)
-    try:
-        if seed is not None:
-            os.environ[SEED_VARIABLE] = str(seed)
-        yield os.environ.get(SEED_VARIABLE, str(SEED)).lower()
-    finally:
-        if before is None:
-            os.environ.pop(SEED_VARIABLE, None)
-        else:
-            os.environ[SEED_VARIABLE] = before
-
-
-def _paired_tests(
-    metric: Metric, outputs: Mapping[str, list[Lines]], bootstrap: int, randomization: int
-) -> dict[str, dict[str, Any]]:
-    """Return the fields of `Figure` that sacreBLEU's tests give, of the systems with one run."""
-    (baseline, first), *others = outputs.items()
-    single = [(name, runs[0]) for name, runs in others if len(runs) == 1]
+def _tests(
+    metric: Metric, outputs: Mapping[str, list[Lines]], bootstrap: int, randomization: int, seed: int | None
+) -> dict[str, dict[str, float]]:
+    """Return the fields of `Figure` that come from resampling, of the systems with one run."""
+    counted = {
+        name: metric._extract_corpus_statistics(runs[0], None) for name, runs in outputs.items() if len(runs) == 1
+    }
+    if next(iter(outputs)) in counted and len(counted) > 1:
+        tests = paired_tests(metric, [*counted.values()], bootstrap, randomization, seed)
+        return dict(zip(counted, tests, strict=True))
     # Without a baseline of one run there is no pair: each system is tested alone, which gives its interval.
-    families = [[(baseline, first[0]), *single]] if len(first) == 1 else [[system] for system in single]
-    found: dict[str, dict[str, Any]] = {}
-    for family in families:
-        if len(family) == 1:
-            ((name, lines),) = family
-            result = metric.corpus_score(lines, None)
-            _, resamples = _bootstrap_resample(metric._extract_corpus_statistics(lines, None), metric, bootstrap)
-            if len({type(resample.score) for resample in resamples}) > 1:  # 0.0 is a float, other scores are float32
-                for resample in resamples:
-                    resample.score = float(resample.score)  # sacreBLEU cannot compute the mean of two types
-            result.estimate_ci(resamples)
-            found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
-            continue
-        resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))
-        shuffled = _results(PairedTest(family, {"": metric}, None, "ar", randomization))
-        for (name, lines), one, other in zip(family, resampled, shuffled, strict=True):
-            p_values = {}
-            if name != family[0][0]:
-                least = _least_p_value(metric, family[0][1], lines)
-                p_values = {"p_bootstrap": max(one.p_value, least), "p_randomization": max(other.p_value, least)}
-            found[name] = {"mean": float(one.mean), "ci": float(one.ci), **p_values}
-    return found
-
-
-def _least_p_value(metric: Metric, first: Lines, second: Lines) -> float:
-    """Return the lowest p-value that the differences between two outputs allow.
-
-    sacreBLEU counts the trials with a difference above the observed one, and not those that equal it: where few
-    sentences differ, hardly any trial counts. Of the 2^k ways to exchange k sentences, at least two differ as much as
-    the outputs do: no exchange, and that of all.
-    """
-    own, others = (metric._extract_corpus_statistics(lines, None) for lines in (first, second))
-    if metric._aggregate_and_compute(own).score == metric._aggregate_and_compute(others).score:
-        return 1.0
-    differing = sum(list(one) != list(other) for one, other in zip(own, others, strict=True))
-    return min(1.0, 2.0 ** (1 - differing))
+    return {name: interval(metric, statistics, bootstrap, seed) for name, statistics in counted.items()}
 
 
 def _figures(
@@ -225,9 +177,3 @@ def _by_group(
         group: {name: [scorer(lines, chosen) for lines in runs] for name, runs in outputs.items()}
         for group, chosen in rows.items()
     }
-
-
-def _results(test: PairedTest) -> list[Any]:
-    """Run a test of one metric and return the result of each system."""
-    (results,) = (results for name, results in test()[1].items() if name != "System")
-    return list(results)

@@ -8,15 +8,18 @@ import random
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from sacrebleu import TER
 
 from scaling import scaled
 from seq2seq.cli.evaluation.checks import check_effects, compares
 from seq2seq.cli.evaluation.systems import output_systems
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.evaluate import parser
+from seq2seq.evaluation import resampling
 from seq2seq.evaluation.comparison import Comparison, Figure, rejected
 from seq2seq.evaluation.comparison_report import print_comparisons
 from seq2seq.evaluation.metrics import score
@@ -334,6 +337,28 @@ def test_tables_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert verdicts["runs"].endswith("not tested")
     assert sum(line.startswith("x ") for line in lines) == sum(line.startswith("y ") for line in lines) == 4
     assert "tests: bs:200|ar:500|seed:12345" in lines
+
+
+def test_tests_in_blocks_are_those_of_all_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = sentences(7)
+    systems = {"a": output(references, 0.6, 1), "b": output(references, 0.2, 2), "c": output(references, 0.4, 3)}
+    at_once = compare(references, systems, **QUICK).to_dict()
+    monkeypatch.setattr(resampling, "BLOCK", 7 * 64)
+    assert [*resampling._blocks(200, 7)] == [64, 64, 64, 8]
+    assert compare(references, systems, **QUICK).to_dict() == at_once
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "randomization"])
+def test_the_memory_of_tests_does_not_grow_with_the_trials(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "BLOCK", 2**13)
+    metric = TER(references=[sentences(200)])
+    outputs = [metric._extract_corpus_statistics(sentences(200, seed), None) for seed in (2, 3)]
+    trials = {"bootstrap": 100, "randomization": 100} | {name: 5000}  # 8 MB of sentences, if they are drawn at once
+    tracemalloc.start()
+    resampling.paired_tests(metric, outputs, seed=1, **trials)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_500_000
 
 
 def test_a_system_that_is_nearly_always_wrong_has_an_interval() -> None:
