@@ -32,7 +32,7 @@ def paired_tests(
 ) -> list[dict[str, float]]:
     """Return `mean` and `ci` of each output; of all but the first, the p-values of their differences from it, too."""
     first, *others = outputs
-    observed = [metric._aggregate_and_compute(list(statistics)).score for statistics in outputs]
+    observed = [metric._aggregate_and_compute([*map(list, statistics)]).score for statistics in outputs]
     resampled = _resampled(metric, outputs, bootstrap, seed)
     shuffled = _shuffled_differences(metric, first, others, randomization, seed)
     found = []
@@ -77,11 +77,13 @@ def _shuffled_differences(
 ) -> list[Any]:
     """Return an array for each of the others: its differences from the first after a random exchange of sentences."""
     draw = np.random.default_rng(seed)
-    one, sentences = np.array(first), len(first)
+    one: Any = np.array(first)
+    counts: list[Any] = [np.array(other) for other in others]
+    sentences = len(first)
     differences: list[list[float]] = [[] for _ in others]
     for size in _blocks(trials, sentences):
         kept = draw.integers(2, size=(size, sentences), dtype=bool)
-        for found, other in zip(differences, map(np.array, others), strict=True):
+        for found, other in zip(differences, counts, strict=True):
             sides = kept @ one + ~kept @ other, ~kept @ one + kept @ other
             scores = [np.array([metric._aggregate_and_compute(row).score for row in side[:, None]]) for side in sides]
             found.extend(np.abs(scores[0] - scores[1]))

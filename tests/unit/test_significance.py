@@ -17,12 +17,14 @@ from sacrebleu import TER
 from scaling import scaled
 from seq2seq.cli.evaluation.checks import check_effects, compares
 from seq2seq.cli.evaluation.systems import output_systems
+from seq2seq.data.visible import visible
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.evaluate import parser
 from seq2seq.evaluation import resampling
 from seq2seq.evaluation.comparison import Comparison, Figure, rejected
 from seq2seq.evaluation.comparison_report import print_comparisons
 from seq2seq.evaluation.metrics import score
+from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.significance import compare
 from seq2seq.evaluation.t_test import two_sided_p_value, welch_p_value
 
@@ -337,6 +339,18 @@ def test_tables_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert verdicts["runs"].endswith("not tested")
     assert sum(line.startswith("x ") for line in lines) == sum(line.startswith("y ") for line in lines) == 4
     assert "tests: bs:200|ar:500|seed:12345" in lines
+
+
+def test_names_from_anywhere_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    references, escape = sentences(4), "\x1b[31m\u202e\r"
+    systems = {f"{name}{escape}": output(references, 0.5, seed) for seed, name in enumerate("ab")}
+    comparison = compare(references, systems, groups=[f"group{escape}"] * 4, **QUICK)
+    print_comparisons({f"test{escape}": comparison})
+    print_scores({f"set{escape}": score(references, references), "zh": score(references, references, tokenize="zh")})
+    shown = capsys.readouterr().out
+    assert visible(shown.replace("\n", ""), None) == shown.replace("\n", "")
+    for name in ("test", "differences from a", "a", "b", "group", "set", "(set"):
+        assert f"\n{name}\\x1b[31m\\u202e\\r" in f"\n{shown}" or f" {name}\\x1b[31m\\u202e\\r" in shown
 
 
 def test_tests_in_blocks_are_those_of_all_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from seq2seq.cli.evaluation.texts import Evaluated, Run, check_groups, model_tok
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.search_options import search_overrides
+from seq2seq.data.visible import visible
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _translated(translator: Translator, test: Evaluated, overrides: Mapping[str,
     start = time.perf_counter()
     lines = translator.translate(sources, tgt_lang=language, **overrides)
     seconds = time.perf_counter() - start
-    sys.stderr.write(f"{shown}: {len(sources):,} sentences translated in {seconds:.1f} s\n")
+    sys.stderr.write(f"{visible(shown, None)}: {len(sources):,} sentences translated in {seconds:.1f} s\n")
     scores = [translator.score(sources, references, tgt_lang=language) for references in test.text.references]
     return Run(lines, {"perplexity": perplexity(pair for pairs in scores for pair in pairs)})
 
