@@ -90,9 +90,8 @@ def align(args: argparse.Namespace) -> None:
         ConfigError: options that contradict each other, or a model without attention.
         DataError: a file is missing, the files are not parallel, or a link is not possible.
     """
-    from seq2seq.cli.aligned_files import read_aligned
+    from seq2seq.cli.aligned_files import check_standard_input, read_aligned, shown
     from seq2seq.cli.text_outputs import STDOUT, write_texts
-    from seq2seq.data.reading import read_lines
     from seq2seq.evaluation.alignment_error import alignment_scores, parse_alignment
 
     logging.basicConfig(format="warning: %(message)s")
@@ -100,13 +99,18 @@ def align(args: argparse.Namespace) -> None:
     models = model_list(args.model) if args.model else []
     output = args.output or (None if args.gold else STDOUT)
     inputs = [args.src, args.tgt, *filter(None, (args.gold, args.links)), *models]
+    check_standard_input(inputs)
     check_output(output or STDOUT, inputs)
     sources, targets = read_aligned([args.src, args.tgt])
     sizes = [(len(src.split()), len(tgt.split())) for src, tgt in zip(sources, targets, strict=True)]
+
+    def read(name: str) -> tuple[list[str], list[tuple[int, int]], str]:
+        return read_aligned([name])[0], sizes, shown(name)
+
     # Gold links are checked before the model is loaded, so that a wrong file fails at once.
-    gold = parse_alignment(read_lines(args.gold), sizes, args.gold, one_based=args.one_based) if args.gold else None
+    gold = parse_alignment(*read(args.gold), one_based=args.one_based) if args.gold else None
     if args.links:
-        links = [[*found.possible] for found in parse_alignment(read_lines(args.links), sizes, args.links)]
+        links = [[*found.possible] for found in parse_alignment(*read(args.links))]
     else:
         pairs = aligned_windows(args, models, sources, targets)
         links = write_texts([output] if output else [], lambda files: written(pairs, files))

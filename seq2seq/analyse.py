@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from seq2seq.cli.aligned_files import check_standard_input
 from seq2seq.cli.evaluation.systems import NamedSystem, add_models, files_of, model_systems, output_systems
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.output_file import check_output
@@ -120,6 +121,7 @@ def analyse(args: argparse.Namespace) -> None:
     check(args)
     models, files = model_systems(args.model, ()), output_systems(args.hyp or ())
     check_names(models, files)
+    check_standard_input(inputs(args, models, files))
     check_output(args.output or "-", inputs(args, models, files))
     texts = collect(args, models, files)
     from seq2seq.cli.evaluation.analysed_texts import training_words

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from seq2seq.cli.aligned_files import check_standard_input
 from seq2seq.cli.evaluation.checks import check_effects, check_options, compares
 from seq2seq.cli.evaluation.hypothesis_files import read_outputs
 from seq2seq.cli.evaluation.systems import (
@@ -182,6 +183,7 @@ def evaluate(args: argparse.Namespace) -> None:
     check_distinct(args.ref or (), "--ref")
     args.compares = compares(args, systems)
     check_effects(args, systems)
+    check_standard_input(inputs(args, systems))
     check_output("-", inputs(args, systems))
     groups = None if args.groups is None else read_groups(args.groups)
     if args.comet is not None:

@@ -106,7 +106,7 @@ def check_tokenizer(name: str, option: str) -> None:
 
 def warn_if_meaningless(name: str, references: Sequence[str], option: str) -> None:
     """Log a warning if the tokenizer separates words at spaces and the references have none, or are Korean."""
-    if name not in ("13a", "intl", "none"):
+    if name not in ("13a", "intl", "none") and not name.startswith("moses"):
         return
     if lacks_spaces(references):
         chinese_or_japanese = is_chinese_or_japanese(references)

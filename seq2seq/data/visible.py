@@ -14,7 +14,7 @@ _IGNORABLE = (
 _INVISIBLE = re.compile(f"[{_CONTROLS}{_IGNORABLE}]")
 
 
-def visible(text: str, limit: int = 160) -> str:
-    r"""Return a text, cut after `limit` characters, with \x1b, \u200b or the like for each invisible character."""
-    cut = text if len(text) <= limit else f"{text[:limit]}…"
+def visible(text: str, limit: int | None = 160) -> str:
+    r"""Return a text, cut after `limit` characters unless that is None, with \x1b or the like for what is invisible."""
+    cut = text if limit is None or len(text) <= limit else f"{text[:limit]}…"
     return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), cut)

@@ -95,11 +95,15 @@ class Comparison:
         return self.baseline.runs[0].sentences
 
     def signatures(self) -> dict[str, str]:
-        """Return the signature of each metric, and how its tests were made."""
-        trials = f"|ar:{self.randomization}" if len(self.systems) > 1 else ""
-        tests = f"bs:{self.bootstrap}{trials}|seed:{self.seed}"
+        """Return the signature of each metric, and of the tests that resample sentences, if any were made."""
+        figures = [figure for system in self.systems for figure in system.figures.values()]
+        made = {
+            f"bs:{self.bootstrap}": any(figure.ci is not None for figure in figures),
+            f"ar:{self.randomization}": any(figure.p_randomization is not None for figure in figures),
+        }
+        tests = [test for test, is_made in made.items() if is_made]
         signatures = {name: metric.signature for name, metric in self.baseline.runs[0].metrics().items()}
-        return signatures | {"tests": tests}
+        return signatures | ({"tests": "|".join([*tests, f"seed:{self.seed}"])} if tests else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: scores as floats, with all digits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from seq2seq.data.visible import visible
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, is_better, mean_figures
 from seq2seq.evaluation.metrics import DECIMALS
 from seq2seq.evaluation.report import FIGURES, TITLES, print_table
@@ -25,10 +26,12 @@ def _print(test: str, comparison: Comparison) -> None:
     head = ["system", *map(_title, names), "±"]
     print_table(head, [[s.name, *(_value(s, name) for name in names), _spread(s)] for s in comparison.systems])
     if len(comparison.systems) > 1:
-        _heading(f"\ndifferences from {comparison.baseline.name}")
+        sys.stdout.write("\n")
+        _heading(f"differences from {comparison.baseline.name}")
         print_table(["system", "metric", "difference", *P_VALUES, ""], _tests(comparison))
     if comparison.groups:
-        _heading("\ngroups")
+        sys.stdout.write("\n")
+        _heading("groups")
         print_table(["group", "system", *map(_title, names), "sentences"], _groups(comparison, names))
     sys.stdout.write("\n")
     for name, signature in comparison.signatures().items():
@@ -38,7 +41,7 @@ def _print(test: str, comparison: Comparison) -> None:
 
 
 def _heading(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{visible(text, None)}\n")
 
 
 def _title(name: str) -> str:

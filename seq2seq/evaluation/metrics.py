@@ -14,6 +14,7 @@ from typing import Any
 
 from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.lib_ter import BeamEditDistance
 
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
@@ -100,23 +101,32 @@ class Scorer:
             "bleu_tok_lc": bleu_metric(references, tokenize, lowercase=True, force=True),
         }
 
-    def __call__(self, hypotheses: Sequence[str]) -> Scores:
+    def __call__(self, hypotheses: Sequence[str], rows: Sequence[int] | None = None) -> Scores:
         """Compute all metrics of detokenised translations.
+
+        Args:
+            hypotheses: one for each reference.
+            rows: of the sentences that are scored, in the same way as all of them; default: all.
 
         Raises:
             DataError: the numbers of hypotheses and references differ or are 0.
         """
         _check(hypotheses, self._references)
-        results = {name: metric.corpus_score(hypotheses, None) for name, metric in self.metrics.items()}
+        chosen = range(len(hypotheses)) if rows is None else rows
+        results = {}
+        for name, metric in self.metrics.items():
+            statistics = metric._extract_corpus_statistics(hypotheses, None)
+            results[name] = metric._aggregate_and_compute([statistics[i] for i in chosen])
+        lines, *references = ([text[i] for i in chosen] for text in (hypotheses, *self._references))
         # A signature is complete only after the metric has run.
         scores = {name: Score(one.score, str(self.metrics[name].get_signature())) for name, one in results.items()}
         return Scores(
-            sentences=len(hypotheses),
+            sentences=len(chosen),
             bleu=scores["bleu"],
             chrf=scores["chrf"],
             ter=scores["ter"],
             bleu_tok_lc=scores["bleu_tok_lc"],
-            exact_match=exact_match(hypotheses, *self._references, ignore_case=self._ignore_case),
+            exact_match=exact_match(lines, *references, ignore_case=self._ignore_case),
             length_ratio=results["bleu"].ratio,
         )
 
@@ -223,14 +233,21 @@ def _ter(references: Sequence[Sequence[str]]) -> TER:
     if is_chinese_or_japanese(text):
         return TER(normalized=True, asian_support=True, references=references)
     metric = _CharacterTER(references=references)
-    metric.tokenizer_signature = f"char-{metric.tokenizer_signature}"
+    metric.tokenizer_signature = f"char-{metric.tokenizer_signature}-noshift"
     return metric
 
 
 class _CharacterTER(TER):
+    """Edits of characters, without shifts: the search for them takes seconds per line of hundreds of characters."""
+
     def _preprocess_segment(self, sent: str) -> str:
         characters = " ".join(sent[begin:end] for begin, end in word_spans(sent))
         return str(super()._preprocess_segment(characters))
+
+    def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[float]:
+        own, references = hypothesis.split(), ref_kwargs["ref_words"]
+        edits = min(BeamEditDistance(words)(own)[0] if words else len(own) for words in references)
+        return [float(edits), sum(map(len, references)) / len(references)]
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from seq2seq.data.robustness import clean_name, ignores_case
+from seq2seq.data.visible import visible
 from seq2seq.evaluation.metrics import DECIMALS, Scores
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc", "comet": "COMET"}
@@ -36,7 +37,7 @@ def print_scores(results: dict[str, Scores]) -> None:
         for test, scores in results.items():
             by_signature.setdefault(scores.metrics()[name].signature, []).append(test)
         for signature, tests in by_signature.items():
-            where = f" ({', '.join(tests)})" if len(by_signature) > 1 else ""
+            where = f" ({', '.join(visible(test, None) for test in tests)})" if len(by_signature) > 1 else ""
             sys.stdout.write(f"{TITLES[name]}{where}: {signature}\n")
 
 
@@ -54,7 +55,11 @@ def _lost(test: str, results: dict[str, Scores]) -> str:
 
 
 def print_table(head: list[str], rows: list[list[str]], *, stderr: bool = False) -> None:
-    """Print rows to standard output or error: a drawn table on a terminal, else aligned text."""
+    """Print rows to standard output or error: a drawn table on a terminal, else aligned text.
+
+    Names of systems, groups and files come from anywhere: what is invisible in a cell is an escape.
+    """
+    head, *rows = ([visible(cell, None) for cell in row] for row in (head, *rows))
     if (sys.stderr if stderr else sys.stdout).isatty():
         _draw(head, rows, stderr)
     else:

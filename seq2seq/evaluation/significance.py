@@ -8,22 +8,20 @@ t-test compares the scores of the runs.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
-from sacrebleu.significance import PairedTest, _bootstrap_resample
 
 from seq2seq.data.bleu_tokenizer import DEFAULT
 from seq2seq.errors import DataError
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, mean_figures, rejected, values
 from seq2seq.evaluation.metrics import Scorer, Scores
-from seq2seq.evaluation.t_test import welch_p_value
+from seq2seq.evaluation.resampling import interval, paired_tests
+from seq2seq.evaluation.t_test import standard_deviation, welch_p_value
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +70,9 @@ def compare(
     for metric in scorer.metrics.values():
         _remember_statistics(metric)
     scores = {name: [scorer(lines) for lines in runs] for name, runs in outputs.items()}
-    with _seeded(seed) as used:
-        tests = {
-            name: _paired_tests(metric, outputs, bootstrap, randomization) for name, metric in scorer.metrics.items()
-        }
+    used = str(seed or os.environ.get(SEED_VARIABLE, SEED)).lower()
+    number = None if used == "none" else int(used)
+    tests = {name: _tests(metric, outputs, bootstrap, randomization, number) for name, metric in scorer.metrics.items()}
     given = known or {}
     for name, runs in scores.items():
         fields = given.get(name) or [{}] * len(runs)
@@ -85,8 +82,8 @@ def compare(
         System(name, runs, _figures(runs, baseline, {metric: test.get(name, {}) for metric, test in tests.items()}))
         for name, runs in scores.items()
     ]
-    by_group = {} if groups is None else _by_group(groups, texts, outputs, tokenize=tokenize, ignore_case=ignore_case)
-    return Comparison(_with_verdicts(compared, bootstrap), bootstrap, randomization, used, by_group)
+    by_group = {} if groups is None else _by_group(groups, scorer, outputs)
+    return Comparison(_with_verdicts(compared, bootstrap, randomization), bootstrap, randomization, used, by_group)
 
 
 def _lists(lines: Lines | Sequence[Lines]) -> list[Lines]:
@@ -107,50 +104,18 @@ def _remember_statistics(metric: Metric) -> None:
     vars(metric)["_extract_corpus_statistics"] = remembered
 
 
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[str]:
-    """Set the environment variable from which sacreBLEU takes the seed, and yield the seed."""
-    before = os.environ.get(SEED_VARIABLE)
-    try:
-        if seed is not None:
-            os.environ[SEED_VARIABLE] = str(seed)
-        yield os.environ.get(SEED_VARIABLE, str(SEED)).lower()
-    finally:
-        if before is None:
-            os.environ.pop(SEED_VARIABLE, None)
-        else:
-            os.environ[SEED_VARIABLE] = before
-
-
-def _paired_tests(
-    metric: Metric, outputs: Mapping[str, list[Lines]], bootstrap: int, randomization: int
-) -> dict[str, dict[str, Any]]:
-    """Return the fields of `Figure` that sacreBLEU's tests give, of the systems with one run."""
-    (baseline, first), *others = outputs.items()
-    single = [(name, runs[0]) for name, runs in others if len(runs) == 1]
+def _tests(
+    metric: Metric, outputs: Mapping[str, list[Lines]], bootstrap: int, randomization: int, seed: int | None
+) -> dict[str, dict[str, float]]:
+    """Return the fields of `Figure` that come from resampling, of the systems with one run."""
+    counted = {
+        name: metric._extract_corpus_statistics(runs[0], None) for name, runs in outputs.items() if len(runs) == 1
+    }
+    if next(iter(outputs)) in counted and len(counted) > 1:
+        tests = paired_tests(metric, [*counted.values()], bootstrap, randomization, seed)
+        return dict(zip(counted, tests, strict=True))
     # Without a baseline of one run there is no pair: each system is tested alone, which gives its interval.
-    families = [[(baseline, first[0]), *single]] if len(first) == 1 else [[system] for system in single]
-    found: dict[str, dict[str, Any]] = {}
-    for family in families:
-        if len(family) == 1:
-            ((name, lines),) = family
-            result = metric.corpus_score(lines, None)
-            _, resamples = _bootstrap_resample(metric._extract_corpus_statistics(lines, None), metric, bootstrap)
-            if len({type(resample.score) for resample in resamples}) > 1:  # 0.0 is a float, other scores are float32
-                for resample in resamples:
-                    resample.score = float(resample.score)  # sacreBLEU cannot compute the mean of two types
-            result.estimate_ci(resamples)
-            found[name] = {"mean": float(result._mean), "ci": float(result._ci)}
-            continue
-        resampled = _results(PairedTest(family, {"": metric}, None, "bs", bootstrap))
-        shuffled = _results(PairedTest(family, {"": metric}, None, "ar", randomization))
-        for (name, lines), one, other in zip(family, resampled, shuffled, strict=True):
-            p_values = {"p_bootstrap": one.p_value, "p_randomization": other.p_value}
-            if name != family[0][0] and list(lines) == list(family[0][1]):
-                # sacreBLEU counts differences above the observed one: for equal outputs none, and p would be lowest.
-                p_values = dict.fromkeys(p_values, 1.0)
-            found[name] = {"mean": float(one.mean), "ci": float(one.ci), **p_values}
-    return found
+    return {name: interval(metric, statistics, bootstrap, seed) for name, statistics in counted.items()}
 
 
 def _figures(
@@ -162,7 +127,7 @@ def _figures(
         fields = dict(tests.get(name, {}))
         each = [values(run)[name] for run in runs]
         if len(each) > 1:
-            fields["deviation"] = statistics.stdev(each)
+            fields["deviation"] = standard_deviation(each)
         if runs is not baseline and name in others:
             fields["difference"] = mean - others[name]
             fields["p_runs"] = welch_p_value(each, [values(run)[name] for run in baseline]) if name in tests else None
@@ -170,7 +135,7 @@ def _figures(
     return figures
 
 
-def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
+def _with_verdicts(systems: Sequence[System], bootstrap: int, randomization: int) -> list[System]:
     """Set `significant` of every tested number; the correction is for all of them together."""
     tested = {
         (system.name, name): figure.p_value
@@ -178,11 +143,16 @@ def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
         for name, figure in system.figures.items()
         if figure.p_value is not None
     }
-    if len(tested) > ALPHA * (bootstrap + 1):
-        log.warning(
-            "%d scores are compared: with %d bootstrap resamples no difference can be significant; use at least %d",
-            len(tested), bootstrap, round(len(tested) / ALPHA),
-        )  # fmt: skip
+    resampled = any(figure.p_bootstrap is not None for system in systems for figure in system.figures.values())
+    for option, trials, count in (
+        ("--bootstrap", "bootstrap resamples", bootstrap),
+        ("--randomization", "trials of randomisation", randomization),
+    ):
+        if resampled and len(tested) > ALPHA * (count + 1):
+            log.warning(
+                "%d scores are compared: with %d %s no difference can be significant; use at least %d (%s)",
+                len(tested), count, trials, round(len(tested) / ALPHA), option,
+            )  # fmt: skip
     verdicts = dict(zip(tested, rejected([*tested.values()]), strict=True))
     return [
         dataclasses.replace(
@@ -197,20 +167,13 @@ def _with_verdicts(systems: Sequence[System], bootstrap: int) -> list[System]:
 
 
 def _by_group(
-    groups: Sequence[str], references: Sequence[Lines], outputs: Mapping[str, list[Lines]], **options: Any
+    groups: Sequence[str], scorer: Scorer, outputs: Mapping[str, list[Lines]]
 ) -> dict[str, dict[str, list[Scores]]]:
     """Return the scores of each group of sentences, in the order in which the groups occur."""
     rows: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         rows.setdefault(group, []).append(i)
-    result = {}
-    for group, chosen in rows.items():
-        scorer = Scorer(*([lines[i] for i in chosen] for lines in references), **options)
-        result[group] = {name: [scorer([lines[i] for i in chosen]) for lines in runs] for name, runs in outputs.items()}
-    return result
-
-
-def _results(test: PairedTest) -> list[Any]:
-    """Run a test of one metric and return the result of each system."""
-    (results,) = (results for name, results in test()[1].items() if name != "System")
-    return list(results)
+    return {
+        group: {name: [scorer(lines, chosen) for lines in runs] for name, runs in outputs.items()}
+        for group, chosen in rows.items()
+    }

@@ -23,6 +23,11 @@ def welch_p_value(first: Sequence[float], second: Sequence[float]) -> float | No
     return two_sided_p_value(t, freedom)
 
 
+def standard_deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample of at least two values (n - 1); NaN if one is infinite or NaN."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
 def two_sided_p_value(t: float, freedom: float) -> float:
     """Return p(|T| ≥ t) of Student's distribution with `freedom` ≥ 1 degrees.
 

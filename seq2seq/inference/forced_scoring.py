@@ -86,4 +86,4 @@ def perplexity(scores: Iterable[PairScore]) -> float:
     if not log_probs:
         return math.nan
     loss = -math.fsum(log_probs) / len(log_probs)
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)

@@ -507,7 +507,7 @@ def test_models_are_compared_and_their_runs_grouped(model: Path, files: Path, tm
         save_model(tmp_path / name, dataclasses.replace(loaded, network=network))
     text = ("--src", files / "test.src", "--ref", files / "test.tgt", "--device", "cpu", "--precision", "fp32")
     arguments = (f"base={model}", "--runs", f"two={tmp_path}/second,{tmp_path}/third", *text)
-    plain = scores(*arguments, *QUICK, "--seed", 4, "--output", tmp_path / "out")["test"]
+    plain = scores(*arguments, "--bootstrap", 100, "--seed", 4, "--output", tmp_path / "out")["test"]
     assert [(system["name"], system["runs"]) for system in plain["systems"]] == [("base", 1), ("two", 2)]
     assert all(system["scores"]["perplexity"]["value"] > 1 for system in plain["systems"])
     outputs = tmp_path / "out"
@@ -515,7 +515,7 @@ def test_models_are_compared_and_their_runs_grouped(model: Path, files: Path, tm
     assert names == {"base.test.hyp", "two.1.test.hyp", "two.2.test.hyp"}
     hypotheses = [f"base={outputs}/base.test.hyp", f"two={outputs}/two.1.test.hyp,{outputs}/two.2.test.hyp"]
     given = [option for value in hypotheses for option in ("--hyp", value)]
-    same = scores(*given, "--ref", files / "test.tgt", *QUICK, "--seed", 4)["test"]
+    same = scores(*given, "--ref", files / "test.tgt", "--bootstrap", 100, "--seed", 4)["test"]
     for system in (*plain["systems"], *same["systems"]):
         system["scores"].pop("perplexity", None)
         for run in system.get("scores_of_runs", ()):

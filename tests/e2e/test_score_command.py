@@ -154,3 +154,9 @@ def test_missing_file_is_named_in_the_error(model: Path, tmp_path: Path, capsys:
     assert "nothing" in capsys.readouterr().err
     assert run(tmp_path / "no_model", write(tmp_path / "src", ["x"]), write(tmp_path / "tgt", ["x"])) == 2
     assert "no_model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("log_prob", "expected"), [(-1.0, math.e), (-1e6, math.inf), (math.nan, math.nan)])
+def test_the_perplexity_of_a_model_that_is_no_number_is_none(log_prob: float, expected: float) -> None:
+    pair = PairScore(["a", "</s>"], [log_prob] * 2)
+    assert forced_scoring.perplexity([pair]) == pytest.approx(expected, nan_ok=True)

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +55,19 @@ def model(here: Path) -> str:
 
     save_model(here / "model", make_model(here / "cache"))
     return "model"
+
+
+@contextlib.contextmanager
+def standard_input(name: str) -> Iterator[None]:
+    """Let the process read a file as its standard input."""
+    before = os.dup(0)
+    with open(name, "rb") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
 
 
 TEXT = ("--src", "src", "--ref", "ref")
@@ -183,3 +198,30 @@ def test_an_output_depends_on_its_source_as_much_as_log_p_falls_without_it(here:
     assert source_dependence(translator, sources, outputs) == pytest.approx(expected, abs=1e-5)
     (alone,) = source_dependence(translator, sources[:1], outputs[:1])
     assert alone != alone, "there is no other source"
+
+
+def test_standard_input_is_read_by_any_option_but_only_by_one(here: Path) -> None:
+    plain = analyse(*TEXT, "--hyp", "A", "--train", "ref", "--json").out
+    with standard_input("ref"):
+        assert analyse(*TEXT, "--hyp", "A", "--train", "-", "--json").out == plain
+    twice = "error: standard input (-) can be only one of the files: name a file for the others\n"
+    assert analyse("--src", "src", "--ref", "-", "--hyp", "A", "--train", "-", status=2).err == twice
+
+    import seq2seq.align
+    import seq2seq.evaluate
+
+    Path("links").write_text("0-0 1-1 2-2\n0-0 1-2 2-1\n", encoding="utf-8")
+    text = ("--src", "src", "--tgt", "ref")
+    for command, arguments in (
+        (seq2seq.align.main, (*text, "--links", "-", "--gold", "-")),
+        (seq2seq.align.main, (*text[:3], "-", "--links", "links", "--gold", "-")),
+        (seq2seq.evaluate.main, ("--hyp", "-", "--ref", "ref", "--groups", "-")),
+    ):
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            assert command(arguments) == 2
+        assert err.getvalue() == twice
+    for links, gold in (("-", "links"), ("links", "-")):
+        out = io.StringIO()
+        with standard_input("links"), contextlib.redirect_stdout(out):
+            assert seq2seq.align.main((*text, "--links", links, "--gold", gold, "--json")) == 0
+        assert json.loads(out.getvalue())["aer"] == 0

@@ -84,9 +84,12 @@ def test_korean_has_spaces_but_a_tokenizer_of_its_own(caplog: pytest.LogCaptureF
     assert "set KEY to ko-mecab" in caplog.text
 
 
-def test_other_scripts_without_spaces_are_counted_in_characters(caplog: pytest.LogCaptureFixture) -> None:
-    warn_if_meaningless("intl", ["ฉันรักคุณ"], "KEY")
+@pytest.mark.parametrize("name", ["intl", "moses-th"])
+def test_other_scripts_without_spaces_are_counted_in_characters(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_meaningless(name, ["ฉันรักคุณ"], "KEY")
     assert caplog.text.strip().endswith("set KEY to char")
+    warn_if_meaningless(name, ["我爱你。"], "KEY")
+    assert caplog.text.strip().endswith("set KEY to zh, ja-mecab or char")
 
 
 @pytest.mark.parametrize("name", ["flores101", "flores200", "spBLEU-1K"])

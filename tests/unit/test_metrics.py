@@ -3,8 +3,10 @@
 import gzip
 import json
 import math
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,8 +156,19 @@ def test_chinese_is_tokenised_into_characters() -> None:
 def test_ter_of_other_scripts_without_spaces_counts_characters() -> None:
     ter = score(["กขคง"], ["กขคจ"], tokenize="char").ter
     assert ter.value == pytest.approx(25)
-    assert "tok:char-tercom" in ter.signature
+    assert "tok:char-tercom-noshift|" in ter.signature
+    assert score(["งกขค"], ["กขคง"], tokenize="char").ter.value == pytest.approx(50)  # moved: out and in
+    assert score(["กขคง"], ["จฉช"], ["กขคจฉ"], tokenize="char").ter.value == pytest.approx(50)  # 2 of 4 on average
+    assert score(["กข", ""], ["", "กขคง"], tokenize="char").ter.value == pytest.approx(150)
     assert "tok:tercom|norm:no" in score(["我 爱 你"], ["我 爱 他"]).ter.signature  # segmented into words before
+
+
+def test_ter_of_long_lines_of_characters_is_quick() -> None:
+    source = random.Random(1)
+    lines = ["".join(source.choice("กขคงจฉชซ") for _ in range(400)) for _ in range(2)]
+    before = time.process_time()
+    assert 0 < score(lines[:1], lines[1:], tokenize="char").ter.value < 100
+    assert time.process_time() - before < 3  # with the search for shifts tens of seconds
 
 
 def test_several_references() -> None:

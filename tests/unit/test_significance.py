@@ -1,20 +1,30 @@
 """Comparing systems: the tests of the sacreBLEU command, runs of a system, and which differences are significant."""
 
+import contextlib
 import json
+import math
 import os
 import random
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from sacrebleu import TER
 
 from scaling import scaled
-from seq2seq.errors import DataError
+from seq2seq.cli.evaluation.checks import check_effects, compares
+from seq2seq.cli.evaluation.systems import output_systems
+from seq2seq.data.visible import visible
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.evaluate import parser
+from seq2seq.evaluation import resampling
 from seq2seq.evaluation.comparison import Comparison, Figure, rejected
 from seq2seq.evaluation.comparison_report import print_comparisons
 from seq2seq.evaluation.metrics import score
+from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.significance import compare
 from seq2seq.evaluation.t_test import two_sided_p_value, welch_p_value
 
@@ -115,14 +125,29 @@ def test_an_output_does_not_differ_from_itself() -> None:
     assert (found.difference, found.p_bootstrap, found.p_randomization, found.significant) == (0, 1, 1, False)
 
 
-def test_one_changed_sentence_is_not_a_significant_difference() -> None:
-    # All trials of approximate randomisation have the same difference, and its p-value is the lowest possible.
+@pytest.mark.parametrize(("changed", "least"), [(1, 1), (2, 0.5), (4, 0.125)])
+def test_few_changed_sentences_are_no_significant_difference(changed: int, least: float) -> None:
+    # Hardly any trial of sacreBLEU's tests has a larger difference, and its p-values are the lowest possible.
+    references = sentences(30)
+    first = output(references, 0.6, 1)
+    found = figures(compare(references, {"a": first, "b": references[:changed] + first[changed:]}, **QUICK))
+    for metric in ("bleu", "chrf", "ter"):
+        assert min(found[metric].p_bootstrap or 0, found[metric].p_randomization or 0) >= least
+        assert not found[metric].significant
+
+
+def test_outputs_with_equal_scores_do_not_differ() -> None:
     references = sentences(30)
     first = output(references, 0.3, 1)
-    found = figures(compare(references, {"a": first, "b": [references[0], *first[1:]]}, **QUICK))["bleu"]
-    assert found.p_randomization is not None
-    assert found.p_randomization < 0.05
-    assert not found.significant
+    found = figures(compare(references, {"a": first, "b": [line.upper() for line in first]}, **QUICK))
+    assert found["bleu"].significant
+    for metric in ("ter", "bleu_tok_lc"):  # of lower-cased text
+        figure = found[metric]
+        assert (figure.difference, figure.p_bootstrap, figure.p_randomization) == (0, 1, 1)
+        assert not figure.significant
+    useless = {"a": ["x"] * 30, "b": ["y z"] * 30}  # different counts, but BLEU is 0
+    bleu = figures(compare(references, useless, **QUICK))["bleu"]
+    assert (bleu.difference, bleu.p_value, bleu.significant) == (0, 1, False)
 
 
 def test_runs_have_mean_and_deviation_and_are_compared_with_runs() -> None:
@@ -148,6 +173,18 @@ def test_runs_have_mean_and_deviation_and_are_compared_with_runs() -> None:
     assert [run["bleu"] for run in plain["systems"][0]["scores_of_runs"]] == [round(value, 2) for value in values]
 
 
+@pytest.mark.parametrize("perplexity", [math.inf, math.nan])
+def test_runs_whose_perplexity_is_no_number_are_compared(perplexity: float, capsys: pytest.CaptureFixture[str]) -> None:
+    references = sentences(10)
+    runs = [output(references, 0.4, seed) for seed in (1, 2)]
+    known = {"a": [{"perplexity": perplexity}, {"perplexity": 9.0}], "b": [{"perplexity": 9.0}] * 2}
+    comparison = compare(references, {"a": runs, "b": runs[::-1]}, known=known, **QUICK)
+    assert math.isnan(figures(comparison, 0)["perplexity"].deviation or 0)
+    assert figures(comparison, 1)["perplexity"].deviation == 0
+    print_comparisons({"test": comparison})
+    assert f"{perplexity:.2f} ± nan" in capsys.readouterr().out
+
+
 def test_groups_are_scored_alone() -> None:
     references = sentences(12)
     first, second = output(references, 0.3, 1), output(references, 0.3, 2)
@@ -161,6 +198,22 @@ def test_groups_are_scored_alone() -> None:
     assert plain[1]["systems"]["b"]["bleu"] == pytest.approx(sum(bleu) / 2)
     with pytest.raises(DataError, match="11 groups but 12 references"):
         compare(references, {"a": first}, groups=groups[1:])
+
+
+def test_groups_are_scored_as_all_sentences_are() -> None:
+    # By the script of all references, TER counts characters: also in a group that has another script.
+    references = ["ฉันรักคุณ", "เขาอ่านหนังสือ", "สวัสดีครับ", "a red house"]
+    outputs = [*references[:3], "a red mouse"]
+    comparison = compare(references, {"a": outputs}, groups=["thai"] * 3 + ["english"], **QUICK)
+    (total,) = comparison.systems[0].runs
+    for group in ("thai", "english"):
+        (found,) = comparison.groups[group]["a"]
+        assert [one.signature for one in found.metrics().values()] == [
+            one.signature for one in total.metrics().values()
+        ]
+    assert comparison.groups["english"]["a"][0].exact_match == 0
+    with_english_only = compare(references[3:], {"a": outputs[3:]}, **QUICK).systems[0].runs[0]
+    assert with_english_only.ter.signature != total.ter.signature
 
 
 def test_several_references_and_what_is_known_of_a_run() -> None:
@@ -188,7 +241,50 @@ def test_too_few_resamples_for_the_number_of_scores_are_a_warning(caplog: pytest
     systems = {str(i): output(references, 0.3, i) for i in range(5)}
     compare(references, systems, bootstrap=100, randomization=100)
     assert "16 scores are compared: with 100 bootstrap resamples no difference can be significant" in caplog.text
-    assert "use at least 320" in caplog.text
+    assert "use at least 320 (--bootstrap)" in caplog.text
+
+
+@pytest.mark.parametrize(("option", "other"), [("bootstrap", "randomization"), ("randomization", "bootstrap")])
+def test_the_test_with_too_few_trials_is_named(option: str, other: str, caplog: pytest.LogCaptureFixture) -> None:
+    references = sentences(3)
+    systems = {str(i): output(references, 0.3, i) for i in range(5)}
+    compare(references, systems, **{option: 100, other: 400})
+    (warning,) = (record.getMessage() for record in caplog.records if "no difference" in record.getMessage())
+    assert warning.endswith(f"use at least 320 (--{option})")
+    caplog.clear()
+    compare(references, {name: [lines, lines[::-1]] for name, lines in systems.items()}, bootstrap=1, randomization=1)
+    assert not caplog.records  # of several runs only the t-test is made
+
+
+def test_only_tests_that_were_made_are_in_the_signature() -> None:
+    references = sentences(10)
+    first, second = output(references, 0.4, 1), output(references, 0.3, 2)
+    runs = [first, second]
+    made = {"bs:200|seed:5": {"a": runs, "b": first}, "bs:200|ar:500|seed:5": {"a": first, "b": second, "c": runs}}
+    for expected, systems in made.items():
+        assert compare(references, systems, seed=5, **QUICK).signatures()["tests"] == expected
+    assert "tests" not in compare(references, {"a": runs, "b": runs[::-1]}, **QUICK).signatures()
+
+
+@pytest.mark.parametrize(
+    ("options", "systems", "named"),
+    [
+        ("--confidence-intervals", "a=1,2 b=3,4", "--confidence-intervals has no effect on several runs"),
+        ("--bootstrap 200", "a=1,2 b=3,4", "--bootstrap has no effect on several runs"),
+        ("--seed 3", "a=1,2", "--seed has no effect on several runs"),
+        ("--randomization 200", "a=1,2 b=3,4", "--randomization has no effect unless the first system and another"),
+        ("--randomization 200", "a=1,2 b=3 c=4", "--randomization has no effect unless the first system and another"),
+        ("--bootstrap 200 --seed 3", "a=1,2 b=3", ""),
+        ("--bootstrap 200 --randomization 200 --seed 3", "a=1 b=2 c=3,4", ""),
+    ],
+)
+def test_options_of_tests_that_are_not_made_are_refused(options: str, systems: str, named: str) -> None:
+    outputs = [word for system in systems.split() for word in ("--hyp", system)]
+    args = parser().parse_args([*outputs, "--ref", "r", *options.split()])
+    given = output_systems(args.hyp)
+    args.compares = compares(args, given)
+    with pytest.raises(ConfigError, match=named) if named else contextlib.nullcontext():
+        check_effects(args, given)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +339,40 @@ def test_tables_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert verdicts["runs"].endswith("not tested")
     assert sum(line.startswith("x ") for line in lines) == sum(line.startswith("y ") for line in lines) == 4
     assert "tests: bs:200|ar:500|seed:12345" in lines
+
+
+def test_names_from_anywhere_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    references, escape = sentences(4), "\x1b[31m\u202e\r"
+    systems = {f"{name}{escape}": output(references, 0.5, seed) for seed, name in enumerate("ab")}
+    comparison = compare(references, systems, groups=[f"group{escape}"] * 4, **QUICK)
+    print_comparisons({f"test{escape}": comparison})
+    print_scores({f"set{escape}": score(references, references), "zh": score(references, references, tokenize="zh")})
+    shown = capsys.readouterr().out
+    assert visible(shown.replace("\n", ""), None) == shown.replace("\n", "")
+    for name in ("test", "differences from a", "a", "b", "group", "set", "(set"):
+        assert f"\n{name}\\x1b[31m\\u202e\\r" in f"\n{shown}" or f" {name}\\x1b[31m\\u202e\\r" in shown
+
+
+def test_tests_in_blocks_are_those_of_all_trials_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = sentences(7)
+    systems = {"a": output(references, 0.6, 1), "b": output(references, 0.2, 2), "c": output(references, 0.4, 3)}
+    at_once = compare(references, systems, **QUICK).to_dict()
+    monkeypatch.setattr(resampling, "BLOCK", 7 * 64)
+    assert [*resampling._blocks(200, 7)] == [64, 64, 64, 8]
+    assert compare(references, systems, **QUICK).to_dict() == at_once
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "randomization"])
+def test_the_memory_of_tests_does_not_grow_with_the_trials(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "BLOCK", 2**13)
+    metric = TER(references=[sentences(200)])
+    outputs = [metric._extract_corpus_statistics(sentences(200, seed), None) for seed in (2, 3)]
+    trials = {"bootstrap": 100, "randomization": 100} | {name: 5000}  # 8 MB of sentences, if they are drawn at once
+    tracemalloc.start()
+    resampling.paired_tests(metric, outputs, seed=1, **trials)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_500_000
 
 
 def test_a_system_that_is_nearly_always_wrong_has_an_interval() -> None:

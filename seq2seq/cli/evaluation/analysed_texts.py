@@ -13,6 +13,7 @@ from seq2seq.cli.aligned_files import read_aligned
 from seq2seq.cli.evaluation.model_tests import model_tests
 from seq2seq.cli.evaluation.systems import NamedSystem
 from seq2seq.cli.evaluation.texts import Evaluated, ScoredText, check_references
+from seq2seq.cli.line_reader import lines_of
 from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.progress import progress
 from seq2seq.cli.search_options import search_overrides
@@ -166,10 +167,8 @@ def training_words(args: argparse.Namespace, models: Sequence[str]) -> Mapping[s
 
 
 def _watched(file: str, output: str) -> Iterator[str]:
-    from seq2seq.data.text_file import text_lines
-
     with progress([file], output, 0) as advance:
-        for number, line in enumerate(text_lines(file, file), start=1):
+        for number, line in enumerate(lines_of(file, strict=True), start=1):
             yield line
             if number % BLOCK == 0:
                 advance(BLOCK)

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from seq2seq.cli.evaluation.systems import NamedSystem, files_of
+from seq2seq.cli.evaluation.systems import NamedSystem, files_of, resampled
 from seq2seq.cli.evaluation.texts import check_pair
 from seq2seq.cli.search_options import FIELDS, flag_of, search_overrides
 from seq2seq.errors import ConfigError
@@ -67,12 +67,29 @@ def check_effects(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> N
         raise ConfigError("--seed has no effect with --hyp of one system: add --confidence-intervals")
     if args.randomization is not None and len(systems) < 2:
         raise ConfigError("--randomization has no effect without a second system to compare with")
+    _check_resampling(args, systems)
     if args.compares and args.seed is not None and args.seed < 1:
         raise ConfigError(f"--seed {args.seed}: the seed of the significance tests is at least 1")
     if args.weights is not None and len(files_of(systems)) > 1:
         raise ConfigError("--weights has no effect on several systems: give one ensemble")
     if args.compares:
         check_seed_variable()
+
+
+def _check_resampling(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> None:
+    single = resampled(systems)
+    given = {
+        "--confidence-intervals": args.confidence_intervals,
+        "--bootstrap": args.bootstrap is not None,
+        "--seed": args.seed is not None and args.hyp is not None,  # of models: also that of sampling
+    }
+    for option in [option for option, is_given in given.items() if is_given and not single]:
+        raise ConfigError(f"{option} has no effect on several runs, which a t-test compares: give a system of one run")
+    if args.randomization is not None and (len(single) < 2 or systems[0] not in single):
+        raise ConfigError(
+            "--randomization has no effect unless the first system and another one have one run each: several runs are "
+            "compared by a t-test"
+        )
 
 
 def check_seed_variable() -> None:

@@ -53,6 +53,11 @@ def files_of(systems: Iterable[NamedSystem]) -> list[str]:
     return [run for system in systems for run in system.runs]
 
 
+def resampled(systems: Iterable[NamedSystem]) -> list[NamedSystem]:
+    """Return the systems of one run, whose sentences the tests resample; several runs are a sample themselves."""
+    return [system for system in systems if len(system.runs) == 1]
+
+
 def check_distinct(names: Sequence[str], option: str) -> None:
     """Check that no file is named twice, by whatever path.
 

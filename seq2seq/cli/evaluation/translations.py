@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.evaluation.model_tests import model_tests, read_given
-from seq2seq.cli.evaluation.systems import NamedSystem, files_of
+from seq2seq.cli.evaluation.systems import NamedSystem, files_of, resampled
 from seq2seq.cli.evaluation.texts import Evaluated, Run, check_groups, model_tokenizer
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.search_options import search_overrides
+from seq2seq.data.visible import visible
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def translate_all(
     for system in systems:
         for number, run in enumerate(system.runs, start=1):
             translator = load_translator(args, model_list(run))
-            overrides = _overrides(args, translator)
+            overrides = _overrides(args, systems, translator)
             if args.tgt_lang is not None or given is not None:
                 translator.tags.ids(args.tgt_lang)
             label = _label(systems, system, number)
@@ -68,11 +69,12 @@ def translate_all(
     return tests
 
 
-def _overrides(args: argparse.Namespace, translator: Translator) -> dict[str, Any]:
+def _overrides(args: argparse.Namespace, systems: Sequence[NamedSystem], translator: Translator) -> dict[str, Any]:
     """Return the search settings; `--seed` is also that of the significance tests, whatever the search."""
     from seq2seq.config.decode import SearchName
 
-    if args.compares and (args.search or translator.decode.search.name) == SearchName.beam.name:
+    tested = args.compares and resampled(systems)
+    if tested and (args.search or translator.decode.search.name) == SearchName.beam.name:
         args = argparse.Namespace(**{**vars(args), "seed": None})
     return search_overrides(args, translator.decode)
 
@@ -84,7 +86,7 @@ def _translated(translator: Translator, test: Evaluated, overrides: Mapping[str,
     start = time.perf_counter()
     lines = translator.translate(sources, tgt_lang=language, **overrides)
     seconds = time.perf_counter() - start
-    sys.stderr.write(f"{shown}: {len(sources):,} sentences translated in {seconds:.1f} s\n")
+    sys.stderr.write(f"{visible(shown, None)}: {len(sources):,} sentences translated in {seconds:.1f} s\n")
     scores = [translator.score(sources, references, tgt_lang=language) for references in test.text.references]
     return Run(lines, {"perplexity": perplexity(pair for pairs in scores for pair in pairs)})
 
