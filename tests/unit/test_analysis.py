@@ -1,13 +1,16 @@
 """What an analysis finds, against cases worked out by hand, and what it must not find."""
 
 import math
+import re
 from typing import Any
 
 import pytest
 
 from seq2seq.errors import DataError
 from seq2seq.evaluation.analysis import Variant, analyse
+from seq2seq.evaluation.analysis.faults.unrelated import hallucinated
 from seq2seq.evaluation.analysis.sentence_bleu import corpus_bleu, sentence_bleu
+from seq2seq.evaluation.analysis.texts import Lines, Texts
 from seq2seq.evaluation.analysis.words import tokens, word_counts, words
 from seq2seq.evaluation.metrics import bleu, sentence_scores
 
@@ -161,6 +164,24 @@ def test_an_output_of_several_sources_is_no_translation_of_them() -> None:
     references = ["Où est la gare ?", "Mon frère joue aux échecs.", "Le pain coûte quatre couronnes.", "Il dort."]
     outputs = [*["Je ne sais pas quoi vous dire."] * 3, "Il dort."]
     assert analyse(sources, references, {"A": outputs}).faults["hallucinated"]["A"] == [1, 2, 3]
+
+
+@pytest.mark.timeout(20)
+def test_a_model_that_collapsed_is_analysed_in_linear_time() -> None:
+    """Each of the sources is compared with a sample of the others: all pairs of them are 16 million."""
+    count = 4000
+    sources = Lines([f"{number:05}{'abcd'[number % 4]} yes" for number in range(count)])
+    output = Lines(["Je ne sais pas quoi vous dire."] * count)
+    found = hallucinated(Texts(sources, Lines(["Bonjour."] * count), {"A": output}), output, [0.0] * count, None)
+    assert len(found) == count
+    assert all(re.fullmatch("the output of at least [0-9]+ different sources", what) for what in found.values())
+
+
+def test_equal_sources_of_an_output_are_one() -> None:
+    sources = Lines([*["Where is the station?"] * 3, "My brother plays chess."])
+    output = Lines(["Je ne sais pas quoi vous dire."] * 4)
+    texts = Texts(sources, Lines(["x"] * 4), {"A": output})
+    assert hallucinated(texts, output, [0.0] * 4, None) == {}
 
 
 def test_an_output_that_does_not_need_its_source_is_no_translation() -> None:
