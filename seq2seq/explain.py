@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import check_writable, write_atomically
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.explanation_text import as_text
 from seq2seq.cli.line_reader import check_inputs, lines_of
@@ -109,6 +110,7 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     Raises:
         ConfigError: names the options.
         DataError: an input cannot be read or is also the output.
+        StorageError: the output cannot be written.
     """
     if (args.text is None) == (args.input is None):
         raise ConfigError("give either --text TEXT or --input FILE (-: standard input)")
@@ -122,6 +124,7 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     if ending not in (JSON, PAGE):
         raise ConfigError(f"--output {args.output}: end the name in {JSON} or {PAGE}")
     check_output(args.output, [*models, *inputs])
+    check_writable(Path(args.output))
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,6 @@ def _records(args: argparse.Namespace, translator: Translator) -> Iterator[Recor
 
 def _saved(output: str, records: Iterable[Record]) -> list[Record]:
     """Return all records after writing the output file."""
-    from seq2seq.atomic_files import write_atomically
-
     found = list(records)
     content = _page(found) if Path(output).suffix.lower() == PAGE else "".join(record.to_json() for record in found)
     write_atomically(Path(output), lambda path: path.write_text(content, encoding="utf-8"))
