@@ -227,6 +227,13 @@ def test_lengths_and_histogram() -> None:
     assert section("Sentence chrF", **texts)[-1] == ["90 to 100", 1]
 
 
+def test_a_blank_line_that_is_right_has_the_highest_score() -> None:
+    texts: dict[str, Any] = {"sources": ["a", " "], "references": ["u v x y", ""], "systems": {"A": ["u v x y", " "]}}
+    assert section("Scores", **texts)[0][1:3] == [pytest.approx(100), 100]
+    for metric in ("chrF", "BLEU"):
+        assert section(f"Sentence {metric}", **texts)[-1] == ["90 to 100", 2]
+
+
 def test_entropy_is_in_quarters_of_what_is_known() -> None:
     rows = section(
         "Attention entropy: A",

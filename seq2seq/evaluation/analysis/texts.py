@@ -13,7 +13,7 @@ from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
 from seq2seq.evaluation.analysis.sentence_bleu import sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words
-from seq2seq.evaluation.metrics import sentence_scores
+from seq2seq.evaluation.correctness import sentence_chrf
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Texts:
     @functools.cached_property
     def scores(self) -> dict[str, list[float]]:
         """Sentence chrF of every line, by system."""
-        return {name: sentence_scores(text.lines, self.references.lines) for name, text in self.systems.items()}
+        return {name: sentence_chrf(text.lines, self.references.lines) for name, text in self.systems.items()}
 
     @functools.cached_property
     def bleu(self) -> dict[str, list[BLEUScore]]:
