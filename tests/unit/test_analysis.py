@@ -145,6 +145,34 @@ def test_hebrew_thai_and_hindi_words() -> None:
     assert analyse(["a b"], ["שלום עולם"], {"A": ["שלום עולם"]}).faults["wrong script"]["A"] == []
 
 
+VOWEL_SIGNS = {
+    "Hindi": (["वह घर में सोता है।", "मुझे पुरानी किताबें बहुत पसंद हैं।"], "किताबें"),
+    "Tamil": (["அவன் வீட்டில் தூங்குகிறான்.", "எனக்கு பழைய புத்தகங்கள் பிடிக்கும்."], "புத்தகங்கள்"),
+    "Bengali": (["সে বাড়িতে ঘুমায়।", "আমি পুরানো বইগুলো ভালোবাসি।"], "বইগুলো"),
+    "Hebrew": (["הוּא יָשֵׁן בַּבַּיִת.", "אֲנִי אוֹהֵב סְפָרִים יְשָׁנִים."], "סְפָרִים"),
+    "Arabic": (["هُوَ يَنامُ في البَيْتِ.", "أُحِبُّ الكُتُبَ القَديمَةَ."], "الكُتُبَ"),
+    "Persian": (["او در خانه می‌خوابد.", "من کتاب‌های قدیمی را دوست دارم."], "کتاب‌های"),
+}
+
+
+@pytest.mark.parametrize("script", VOWEL_SIGNS)
+def test_vowel_signs_belong_to_a_word(script: str) -> None:
+    """Faults of words are found in both directions: in the script, and if its words are left."""
+    lines, word = VOWEL_SIGNS[script]
+    english = ["He sleeps in the house.", "I like old books."]
+
+    def found(sources: list[str], references: list[str], output: str, training: str = "") -> list[str]:
+        words = word_counts([*references, training] * 20) if training else None
+        analysis = analyse(sources, references, {"A": [references[0], output]}, training_words=words)
+        return [fault for fault, by in analysis.faults.items() if by["A"]]
+
+    assert found(lines, english, lines[1])[0] == "copied"
+    assert found(lines, english, f"I like old {word}.")[0] == "untranslated"
+    assert found(english, lines, lines[1].replace(word, f"{word} {word}")) == ["repeated"]
+    assert found(english, lines, lines[1].replace(word, f"{word[1:]}{word}"), lines[1]) == ["invented"]
+    assert found(english, lines, lines[1], lines[1]) == []
+
+
 def test_words_without_punctuation() -> None:
     assert tokens("Don't, l'homme (1,000.5)!") == ["Don't", ",", "l'", "homme", "(", "1,000.5", ")", "!"]
     assert word_counts(["The cat, the CAT.", "cat"]) == {"the": 2, "cat": 3}
