@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import io
 import json
 from pathlib import Path
@@ -197,6 +198,25 @@ def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
     assert entropy([1.0, 0.0, 0.0, 0.0], [0.1] * 4) == pytest.approx(0.5)
     assert entropy([0.2, 0.2, 0.0, 0.0]) == pytest.approx(0.5)
     assert entropy([1.0]) != entropy([1.0]), "one source word: not known"
+
+
+def test_the_attention_of_a_line_is_dropped_when_its_entropy_is_known(
+    here: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seq2seq.evaluation.analysis import evidence
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+
+    monkeypatch.setattr(evidence, "WINDOW", 1)
+    in_memory: list[int] = []
+
+    def count(_: int) -> None:
+        in_memory.append(sum(type(value) is Translation for value in gc.get_objects()))
+
+    found = evidence.examine(Translator.load(here / model, device="cpu"), ["pack my box"] * 4, advance=count)
+    assert in_memory == in_memory[:1] * 4
+    assert found.entropy is not None
+    assert len(found.entropy) == len(found.outputs) == 4
 
 
 def test_an_output_depends_on_its_source_as_much_as_log_p_falls_without_it(here: Path, model: str) -> None:

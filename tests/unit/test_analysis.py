@@ -2,12 +2,13 @@
 
 import math
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from seq2seq.errors import DataError
-from seq2seq.evaluation.analysis import Variant, analyse
+from seq2seq.evaluation.analysis import Variant, analyse, ngram_differences
 from seq2seq.evaluation.analysis.faults.unrelated import hallucinated
 from seq2seq.evaluation.analysis.sentence_bleu import corpus_bleu, sentence_bleu
 from seq2seq.evaluation.analysis.texts import Lines, Texts
@@ -286,6 +287,20 @@ def test_ngrams_that_one_system_gets_right() -> None:
         "n-grams that B writes more often than the references", sources=sources, references=references, systems=systems
     )
     assert rows == [["car", 1, 4, 0], ["red car", 2, 4, 0]]
+
+
+def test_the_ngrams_of_all_lines_are_not_in_memory_at_once() -> None:
+    count = 150
+    systems = {name: Lines([f"{name}{line} " * 30 + f"{name} " * line for line in range(count)]) for name in "AB"}
+    texts = Texts(systems["A"], Lines([" ".join(map(str, range(40)))] * count), systems)
+    assert all(len(text.tokens) == count for text in (*systems.values(), texts.references))
+    tracemalloc.start()
+    try:
+        assert list(ngram_differences.between_systems(texts, 5)) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e6, "each order of the references takes more than that"
 
 
 def test_robustness_compares_what_ignores_case_with_the_clean_set_ignoring_case() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEUScore
 
@@ -21,7 +21,6 @@ class Lines:
     """One text and its words; the lists of words have an entry per line."""
 
     lines: Sequence[str]
-    _ngrams: dict[int, list[Counter[tuple[str, ...]]]] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def tokens(self) -> list[list[str]]:
@@ -53,11 +52,9 @@ class Lines:
         """Characters of each line, without white space."""
         return [sum(map(len, line.split())) for line in self.lines]
 
-    def ngrams(self, order: int) -> list[Counter[tuple[str, ...]]]:
-        """Return how often each n-gram of words and punctuation marks occurs, by line."""
-        if order not in self._ngrams:
-            self._ngrams[order] = [ngrams(line, order) for line in self.tokens]
-        return self._ngrams[order]
+    def ngrams(self, order: int) -> Iterator[Counter[tuple[str, ...]]]:
+        """Yield how often each n-gram of words and marks occurs in each line; all of them are too large to keep."""
+        return (ngrams(line, order) for line in self.tokens)
 
     def __len__(self) -> int:
         return len(self.lines)
