@@ -60,7 +60,12 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(
             f"--{side}", type=path_type, required=True, metavar="FILE", help=f"{name} text, one sentence a line"
         )
-    made.add_argument("--links", type=path_type, metavar="FILE", help="measure these links; no model is needed")
+    made.add_argument(
+        "--links",
+        type=path_type,
+        metavar="FILE",
+        help="measure these links, 0-0 1-2 from 0, or NAACL lines; no model is needed",
+    )
     made.add_argument(
         "--gold",
         type=path_type,
@@ -68,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         help="gold links: a line 0-0 1p2 per pair (- sure, p or ? possible), or NAACL lines, pair source target S|P",
     )
     made.add_argument(
-        "--one-based", action="store_true", help="words in --gold are counted from 1 (default: from 0; NAACL: from 1)"
+        "--one-based",
+        action="store_true",
+        help="words in --gold, not in --links, are counted from 1 (default: from 0; NAACL: from 1)",
     )
     made.add_argument(
         "--output",
@@ -92,7 +99,7 @@ def align(args: argparse.Namespace) -> None:
     """
     from seq2seq.cli.aligned_files import check_standard_input, read_aligned, shown
     from seq2seq.cli.text_outputs import STDOUT, write_texts
-    from seq2seq.evaluation.alignment_error import alignment_scores, parse_alignment
+    from seq2seq.evaluation.alignment_error import alignment_scores, parse_alignment, parse_links
 
     logging.basicConfig(format="warning: %(message)s")
     check(args)
@@ -110,7 +117,7 @@ def align(args: argparse.Namespace) -> None:
     # Gold links are checked before the model is loaded, so that a wrong file fails at once.
     gold = parse_alignment(*read(args.gold), one_based=args.one_based) if args.gold else None
     if args.links:
-        links = [[*found.possible] for found in parse_alignment(*read(args.links))]
+        links = parse_links(*read(args.links))
     else:
         pairs = aligned_windows(args, models, sources, targets)
         links = write_texts([output] if output else [], lambda files: written(pairs, files))

@@ -6,11 +6,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import check_writable
 from seq2seq.cli.aligned_files import check_standard_input
 from seq2seq.cli.evaluation.systems import NamedSystem, add_models, files_of, model_systems, output_systems
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.model_corpus import corpus_files
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -116,6 +119,7 @@ def analyse(args: argparse.Namespace) -> None:
         ConfigError: options that contradict each other.
         DataError: a text cannot be read, or is not parallel to the others.
         ModelFileError: a model cannot be loaded.
+        StorageError: the output cannot be written.
     """
     logging.basicConfig(format="warning: %(message)s")
     check(args)
@@ -123,8 +127,9 @@ def analyse(args: argparse.Namespace) -> None:
     check_names(models, files)
     check_standard_input(inputs(args, models, files))
     check_output(args.output or "-", inputs(args, models, files))
+    if args.output not in (None, "-"):
+        check_writable(Path(args.output))
     texts = collect(args, models, files)
-    from seq2seq.cli.evaluation.analysed_texts import training_words
     from seq2seq.cli.evaluation.analysis_text import write_analysis
     from seq2seq.evaluation.analysis import Variant
     from seq2seq.evaluation.analysis import analyse as analysed
@@ -133,7 +138,7 @@ def analyse(args: argparse.Namespace) -> None:
         texts.sources,
         texts.references,
         texts.systems,
-        training_words=training_words(args, [model_list(system.runs[0])[0] for system in models]),
+        training_words=texts.training_words,
         attention_entropy=texts.entropy,
         source_dependence=texts.dependence,
         variants=[
@@ -148,9 +153,16 @@ def analyse(args: argparse.Namespace) -> None:
 
 def collect(args: argparse.Namespace, models: Sequence[NamedSystem], files: Sequence[NamedSystem]) -> AnalysedTexts:
     """Read the text and the translations, and translate with the models; raises as `analyse`."""
-    from seq2seq.cli.evaluation.analysed_texts import AnalysedTexts, read_given, translated
+    from seq2seq.cli.evaluation.analysed_texts import AnalysedTexts, corpus_words, file_words, read_given, translated
 
     given, outputs = read_given(args, files) if args.src is not None else (None, {})
+    if models:
+        from seq2seq.storage.model_file import find_model
+
+        for name in model_files(models):
+            find_model(Path(name))
+    # Everything that is given is read before the translation, which takes longest.
+    words = None if args.train is None else file_words(args.train, args.output or "-")
     if models:
         texts = translated(args, models, given)
     else:
@@ -160,6 +172,9 @@ def collect(args: argparse.Namespace, models: Sequence[NamedSystem], files: Sequ
 
             check_tokenizer(args.tokenize, "--tokenize")
         texts = AnalysedTexts(given.sources or [], given.references[0], args.tokenize)
+    if words is None and given is None:
+        words = corpus_words(args, model_files(models)[0])
+    texts.training_words = words
     texts.systems |= outputs
     return texts
 
@@ -203,9 +218,14 @@ def check_names(models: Sequence[NamedSystem], files: Sequence[NamedSystem]) -> 
 
 
 def inputs(args: argparse.Namespace, models: Sequence[NamedSystem], files: Sequence[NamedSystem]) -> list[str]:
-    """Return the files that the command line names as inputs."""
-    named = [name for run in files_of(models) for name in model_list(run)]
-    return [*named, *files_of(files), *filter(None, (args.src, *(args.ref or ()), args.train))]
+    """Return the files that the command reads: those of the command line, else also those of the model's corpus."""
+    named = [*model_files(models), *files_of(files), *filter(None, (args.src, *(args.ref or ()), args.train))]
+    return named if args.src is not None else [*named, *corpus_files(named[0])]
+
+
+def model_files(models: Sequence[NamedSystem]) -> list[str]:
+    """Return every model by itself, also those of ensembles."""
+    return [name for run in files_of(models) for name in model_list(run)]
 
 
 if __name__ == "__main__":

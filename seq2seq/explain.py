@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.atomic_files import check_writable, write_atomically
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.explanation_text import as_text
 from seq2seq.cli.line_reader import check_inputs, lines_of
@@ -116,6 +117,7 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     Raises:
         ConfigError: names the options.
         DataError: an input cannot be read or is also the output.
+        StorageError: the output cannot be written.
     """
     if (args.text is None) == (args.input is None):
         raise ConfigError("give either --text TEXT or --input FILE (-: standard input)")
@@ -129,6 +131,7 @@ def check(args: argparse.Namespace, models: Sequence[str]) -> None:
     if ending not in (JSON, PAGE):
         raise ConfigError(f"--output {args.output}: end the name in {JSON} or {PAGE}")
     check_output(args.output, [*models, *inputs])
+    check_writable(Path(args.output))
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,6 @@ def _printed(records: Iterable[Record], write: Callable[[str], object], *, json:
 
 def _save(output: Path, records: Iterable[Record]) -> None:
     """Write the output file, one record after the other."""
-    from seq2seq.atomic_files import write_atomically
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8") as file:

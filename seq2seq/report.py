@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seq2seq.atomic_files import check_writable
 from seq2seq.cli import exit_status
+from seq2seq.cli.model_corpus import corpus_files
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -187,6 +188,7 @@ def checked_output(args: argparse.Namespace) -> Path:
             *runs,
             *(str(Path(run, METRICS_NAME)) for run in runs),
             *filter(None, (args.src, args.train, *(args.ref or ()))),
+            *corpus_files(args.run),
         ],
     )
     check_writable(Path(name))

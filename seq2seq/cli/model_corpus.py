@@ -40,3 +40,17 @@ def corpus_config(name: str, otherwise: str) -> DataConfig:
             f"{otherwise}"
         )
     return data
+
+
+def corpus_files(name: str) -> list[str]:
+    """Return the files of the corpus of a model, which no output may replace; none if their paths may not be used.
+
+    Raises:
+        ModelFileError: as `corpus_config`.
+    """
+    from seq2seq.cli.output_file import data_files
+
+    try:
+        return data_files(corpus_config(name, ""))
+    except ConfigError:  # whoever reads the corpus says why
+        return []

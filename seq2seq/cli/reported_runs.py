@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Translate, score and return what the page shows."""
-    from seq2seq.cli.evaluation.analysed_texts import training_words
+    from seq2seq.cli.evaluation.analysed_texts import corpus_words, file_words
     from seq2seq.reporting.gather import gather
     from seq2seq.storage.model_file import read_config
 
@@ -40,6 +40,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     names = model_names(paths)
     check_languages({path: read_config(Path(path)) for path in paths})
     text, notes = text_of(args, paths)
+    words = file_words(args.train, args.output or "-") if text and args.train is not None else None
     systems = {name: load(args, path) for name, path in zip(names, paths, strict=True)}
     runs = [facts_of(path, *systems[name], name) for path, name in zip(paths, names, strict=True)]
     tests = translated(args, text, systems)
@@ -47,7 +48,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     sentences = SENTENCES if args.sentences is None else args.sentences
     search = search_overrides(args, translator.decode)
     explanations = explained(translator, tests, args.explain or 0, notes, search)
-    words = training_words(args, [args.run]) if tests else None
+    if tests and words is None and args.src is None:
+        words = corpus_words(args, args.run)
     return gather(
         runs, translator, tests, sentences=sentences, training_words=words, explanations=explanations, notes=notes
     )

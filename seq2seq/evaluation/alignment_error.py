@@ -84,7 +84,7 @@ def alignment_scores(links: Sequence[Iterable[Link]], gold: Sequence[GoldLinks])
 def parse_alignment(
     lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str, *, one_based: bool = False
 ) -> list[GoldLinks]:
-    """Read an alignment file in the Pharaoh or the NAACL format, which are told apart by their first line with text.
+    """Read a gold alignment in the Pharaoh or the NAACL format, which are told apart by their first line with text.
 
     - Pharaoh: a line per pair, `0-0 1p2 1?3`: a sure link, and two possible ones in both spellings.
     - NAACL (Mihalcea and Pedersen 2003): a line per link, `pair source target`, then S or P (default: S) and a
@@ -100,6 +100,33 @@ def parse_alignment(
         DataError: the file has another format or number of pairs, or a link names a word that its pair does not have;
             the message names file and line.
     """
+    counted = f"words are counted from {int(one_based)}" + "; if the file counts from 1, add --one-based" * (
+        not one_based
+    )
+    parsed, missing = _parse(lines, sizes, name, int(one_based), counted)
+    if missing:
+        raise DataError(
+            f"{name} has no links of pair {missing[0]} ({len(missing):,} of {len(sizes):,} pairs have none)"
+        )
+    return parsed
+
+
+def parse_links(lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str) -> list[list[Link]]:
+    """Read the links that a program made, in a format of `parse_alignment`; it may leave any pair without links.
+
+    Words of the Pharaoh format are counted from 0, as `align` and other programs write them.
+
+    Raises:
+        DataError: as `parse_alignment`.
+    """
+    parsed, _ = _parse(lines, sizes, name, 0, "words of --links are counted from 0, those of NAACL lines from 1")
+    return [[*found.possible] for found in parsed]
+
+
+def _parse(
+    lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str, first_word: int, counted: str
+) -> tuple[list[GoldLinks], list[int]]:
+    """Return the links of each pair, and the pairs that a file in the NAACL format does not name."""
     first = next((line for line in lines if line.strip()), "")
     if _NAACL.fullmatch(first):
         return _parse_naacl(lines, sizes, name)
@@ -107,26 +134,27 @@ def parse_alignment(
         raise DataError(
             f"{name} has {len(lines):,} lines for {len(sizes):,} sentence pairs: one line per pair is needed"
         )
-    return [
-        _gold(_pharaoh_link(text, size, f"{name}:{number}", one_based) for text in line.split())
+    parsed = [
+        _gold(_pharaoh_link(text, size, f"{name}:{number}", first_word, counted) for text in line.split())
         for number, (line, size) in enumerate(zip(lines, sizes, strict=True), start=1)
     ]
+    return parsed, []
 
 
-def _pharaoh_link(text: str, size: tuple[int, int], place: str, one_based: bool) -> tuple[Link, bool]:
+def _pharaoh_link(text: str, size: tuple[int, int], place: str, first_word: int, counted: str) -> tuple[Link, bool]:
     match = _PHARAOH.fullmatch(text)
     if not match:
         raise DataError(
             f"{place}: {text[:40]!r} is no link: write source-target for a sure link, sourceptarget for a possible one"
         )
-    first = 1 if one_based else 0
-    link = int(match[1]) - first, int(match[3]) - first
-    hint = "" if one_based else "; if the file counts from 1, add --one-based"
-    _check_range(link, size, f"{place}: link {text}", f"words are counted from {first}{hint}")
+    link = int(match[1]) - first_word, int(match[3]) - first_word
+    _check_range(link, size, f"{place}: link {text}", counted)
     return link, match[2] == "-"
 
 
-def _parse_naacl(lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str) -> list[GoldLinks]:
+def _parse_naacl(
+    lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str
+) -> tuple[list[GoldLinks], list[int]]:
     links: list[list[tuple[Link, bool]]] = [[] for _ in sizes]
     seen = set()
     for number, line in enumerate(lines, start=1):
@@ -144,11 +172,8 @@ def _parse_naacl(lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: s
         link = int(match[2]) - 1, int(match[3]) - 1
         _check_range(link, sizes[pair - 1], f"{name}:{number}: link {match[2]} {match[3]}", "words are counted from 1")
         links[pair - 1].append((link, match[4] != "P"))
-    if missing := [pair for pair in range(1, len(sizes) + 1) if pair not in seen]:
-        raise DataError(
-            f"{name} has no links of pair {missing[0]} ({len(missing):,} of {len(sizes):,} pairs have none)"
-        )
-    return [_gold(pair_links) for pair_links in links]
+    missing = [pair for pair in range(1, len(sizes) + 1) if pair not in seen]
+    return [_gold(pair_links) for pair_links in links], missing
 
 
 def _check_range(link: Link, size: tuple[int, int], what: str, counting: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from seq2seq.config.model import AttentionName
 from seq2seq.data.robustness import clean_name, ignores_case
 from seq2seq.evaluation.comparison import Comparison
-from seq2seq.evaluation.metrics import sentence_scores
+from seq2seq.evaluation.correctness import sentence_chrf
 from seq2seq.evaluation.significance import SEED, compare
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
@@ -72,7 +72,7 @@ class Tested:
 
     def sentence_scores(self) -> dict[str, list[float]]:
         """Return the chrF of each sentence by system."""
-        return {name: sentence_scores(lines, self.text.references) for name, lines in self.lines().items()}
+        return {name: sentence_chrf(lines, self.text.references) for name, lines in self.lines().items()}
 
 
 def with_confidence(test: Tested, translator: Translator) -> Tested:

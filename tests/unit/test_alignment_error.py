@@ -7,7 +7,7 @@ import math
 import pytest
 
 from seq2seq.errors import DataError
-from seq2seq.evaluation.alignment_error import GoldLinks, alignment_scores, parse_alignment
+from seq2seq.evaluation.alignment_error import GoldLinks, alignment_scores, parse_alignment, parse_links
 
 A, B, C, D = (0, 0), (1, 1), (2, 2), (3, 3)
 
@@ -96,3 +96,17 @@ def test_a_pair_may_have_no_links() -> None:
 def test_errors_name_file_and_line(lines: list[str], one_based: bool, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_alignment(lines, SIZES, "gold", one_based=one_based)
+
+
+# --- links of a system -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lines", [["0-0 1-1", ""], ["1 1 1", "1 2 2 0.7"]])
+def test_a_system_may_leave_a_pair_without_links(lines: list[str]) -> None:
+    assert [sorted(pair) for pair in parse_links(lines, SIZES, "links")] == [[A, B], []]
+
+
+def test_the_option_for_gold_files_is_no_advice_for_links() -> None:
+    with pytest.raises(DataError, match=r"links:2: link 2-4 .*; words of --links are counted from 0") as error:
+        parse_links(["1-1", "2-4"], SIZES, "links")
+    assert "--one-based" not in str(error.value)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -170,6 +171,37 @@ def test_the_test_set_and_the_training_words_of_a_model(here: Path, caplog: pyte
     assert "word frequencies are left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--train", "gone"), "gone: no such file or directory"),
+        (("--train", "empty"), "--train empty has no words"),
+        (("--train", "latin-1"), "latin-1, line 1: not UTF-8"),
+        (("--output", "src/out"), "cannot write src/out: "),
+    ],
+)
+def test_what_is_given_is_checked_before_the_translation(
+    here: Path, model: str, options: tuple[str, ...], message: str
+) -> None:
+    """A weight file that cannot be loaded stands for the hours of a translation."""
+    (here / "latin-1").write_bytes(b"\xe9t\xe9\n")
+    content = (here / model).read_bytes()
+    (here / model).write_bytes(content[:-10])
+    result = analyse(model, *TEXT, *options, status=2)
+    assert result.err.startswith(f"error: {message}"), result.err
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_the_output_is_no_file_of_the_corpus_of_the_model(here: Path, part: str) -> None:
+    pairs = {name: {"src": str(here / "src"), "tgt": str(here / "ref")} for name in ("train", "valid", "test")}
+    text = "".join(f"{line}\n" for line in REFERENCES)
+    (here / "own").write_text(text, encoding="utf-8")
+    pairs[part]["tgt"] = str(here / "own")
+    result = analyse(model_of_corpus(here, pairs), "--output", "own", status=2)
+    assert result.err.startswith("error: own is both input and output"), result.err
+    assert (here / "own").read_text("utf-8") == text
+
+
 def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
     from seq2seq.evaluation.analysis.evidence import attention_entropy
     from seq2seq.inference.translation import Translation
@@ -181,6 +213,25 @@ def test_the_entropy_of_attention_is_a_share_of_its_maximum() -> None:
     assert entropy([1.0, 0.0, 0.0, 0.0], [0.1] * 4) == pytest.approx(0.5)
     assert entropy([0.2, 0.2, 0.0, 0.0]) == pytest.approx(0.5)
     assert entropy([1.0]) != entropy([1.0]), "one source word: not known"
+
+
+def test_the_attention_of_a_line_is_dropped_when_its_entropy_is_known(
+    here: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seq2seq.evaluation.analysis import evidence
+    from seq2seq.inference.translation import Translation
+    from seq2seq.inference.translator import Translator
+
+    monkeypatch.setattr(evidence, "WINDOW", 1)
+    in_memory: list[int] = []
+
+    def count(_: int) -> None:
+        in_memory.append(sum(type(value) is Translation for value in gc.get_objects()))
+
+    found = evidence.examine(Translator.load(here / model, device="cpu"), ["pack my box"] * 4, advance=count)
+    assert in_memory == in_memory[:1] * 4
+    assert found.entropy is not None
+    assert len(found.entropy) == len(found.outputs) == 4
 
 
 def test_an_output_depends_on_its_source_as_much_as_log_p_falls_without_it(here: Path, model: str) -> None:

@@ -1,13 +1,17 @@
 """What an analysis finds, against cases worked out by hand, and what it must not find."""
 
 import math
+import re
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from seq2seq.errors import DataError
-from seq2seq.evaluation.analysis import Variant, analyse
+from seq2seq.evaluation.analysis import Variant, analyse, ngram_differences
+from seq2seq.evaluation.analysis.faults.unrelated import hallucinated
 from seq2seq.evaluation.analysis.sentence_bleu import corpus_bleu, sentence_bleu
+from seq2seq.evaluation.analysis.texts import Lines, Texts
 from seq2seq.evaluation.analysis.words import tokens, word_counts, words
 from seq2seq.evaluation.metrics import bleu, sentence_scores
 
@@ -142,6 +146,34 @@ def test_hebrew_thai_and_hindi_words() -> None:
     assert analyse(["a b"], ["שלום עולם"], {"A": ["שלום עולם"]}).faults["wrong script"]["A"] == []
 
 
+VOWEL_SIGNS = {
+    "Hindi": (["वह घर में सोता है।", "मुझे पुरानी किताबें बहुत पसंद हैं।"], "किताबें"),
+    "Tamil": (["அவன் வீட்டில் தூங்குகிறான்.", "எனக்கு பழைய புத்தகங்கள் பிடிக்கும்."], "புத்தகங்கள்"),
+    "Bengali": (["সে বাড়িতে ঘুমায়।", "আমি পুরানো বইগুলো ভালোবাসি।"], "বইগুলো"),
+    "Hebrew": (["הוּא יָשֵׁן בַּבַּיִת.", "אֲנִי אוֹהֵב סְפָרִים יְשָׁנִים."], "סְפָרִים"),
+    "Arabic": (["هُوَ يَنامُ في البَيْتِ.", "أُحِبُّ الكُتُبَ القَديمَةَ."], "الكُتُبَ"),
+    "Persian": (["او در خانه می‌خوابد.", "من کتاب‌های قدیمی را دوست دارم."], "کتاب‌های"),
+}
+
+
+@pytest.mark.parametrize("script", VOWEL_SIGNS)
+def test_vowel_signs_belong_to_a_word(script: str) -> None:
+    """Faults of words are found in both directions: in the script, and if its words are left."""
+    lines, word = VOWEL_SIGNS[script]
+    english = ["He sleeps in the house.", "I like old books."]
+
+    def found(sources: list[str], references: list[str], output: str, training: str = "") -> list[str]:
+        words = word_counts([*references, training] * 20) if training else None
+        analysis = analyse(sources, references, {"A": [references[0], output]}, training_words=words)
+        return [fault for fault, by in analysis.faults.items() if by["A"]]
+
+    assert found(lines, english, lines[1])[0] == "copied"
+    assert found(lines, english, f"I like old {word}.")[0] == "untranslated"
+    assert found(english, lines, lines[1].replace(word, f"{word} {word}")) == ["repeated"]
+    assert found(english, lines, lines[1].replace(word, f"{word[1:]}{word}"), lines[1]) == ["invented"]
+    assert found(english, lines, lines[1], lines[1]) == []
+
+
 def test_words_without_punctuation() -> None:
     assert tokens("Don't, l'homme (1,000.5)!") == ["Don't", ",", "l'", "homme", "(", "1,000.5", ")", "!"]
     assert word_counts(["The cat, the CAT.", "cat"]) == {"the": 2, "cat": 3}
@@ -161,6 +193,24 @@ def test_an_output_of_several_sources_is_no_translation_of_them() -> None:
     references = ["Où est la gare ?", "Mon frère joue aux échecs.", "Le pain coûte quatre couronnes.", "Il dort."]
     outputs = [*["Je ne sais pas quoi vous dire."] * 3, "Il dort."]
     assert analyse(sources, references, {"A": outputs}).faults["hallucinated"]["A"] == [1, 2, 3]
+
+
+@pytest.mark.timeout(20)
+def test_a_model_that_collapsed_is_analysed_in_linear_time() -> None:
+    """Each of the sources is compared with a sample of the others: all pairs of them are 16 million."""
+    count = 4000
+    sources = Lines([f"{number:05}{'abcd'[number % 4]} yes" for number in range(count)])
+    output = Lines(["Je ne sais pas quoi vous dire."] * count)
+    found = hallucinated(Texts(sources, Lines(["Bonjour."] * count), {"A": output}), output, [0.0] * count, None)
+    assert len(found) == count
+    assert all(re.fullmatch("the output of at least [0-9]+ different sources", what) for what in found.values())
+
+
+def test_equal_sources_of_an_output_are_one() -> None:
+    sources = Lines([*["Where is the station?"] * 3, "My brother plays chess."])
+    output = Lines(["Je ne sais pas quoi vous dire."] * 4)
+    texts = Texts(sources, Lines(["x"] * 4), {"A": output})
+    assert hallucinated(texts, output, [0.0] * 4, None) == {}
 
 
 def test_an_output_that_does_not_need_its_source_is_no_translation() -> None:
@@ -206,6 +256,13 @@ def test_lengths_and_histogram() -> None:
     assert section("Sentence chrF", **texts)[-1] == ["90 to 100", 1]
 
 
+def test_a_blank_line_that_is_right_has_the_highest_score() -> None:
+    texts: dict[str, Any] = {"sources": ["a", " "], "references": ["u v x y", ""], "systems": {"A": ["u v x y", " "]}}
+    assert section("Scores", **texts)[0][1:3] == [pytest.approx(100), 100]
+    for metric in ("chrF", "BLEU"):
+        assert section(f"Sentence {metric}", **texts)[-1] == ["90 to 100", 2]
+
+
 def test_entropy_is_in_quarters_of_what_is_known() -> None:
     rows = section(
         "Attention entropy: A",
@@ -230,6 +287,20 @@ def test_ngrams_that_one_system_gets_right() -> None:
         "n-grams that B writes more often than the references", sources=sources, references=references, systems=systems
     )
     assert rows == [["car", 1, 4, 0], ["red car", 2, 4, 0]]
+
+
+def test_the_ngrams_of_all_lines_are_not_in_memory_at_once() -> None:
+    count = 150
+    systems = {name: Lines([f"{name}{line} " * 30 + f"{name} " * line for line in range(count)]) for name in "AB"}
+    texts = Texts(systems["A"], Lines([" ".join(map(str, range(40)))] * count), systems)
+    assert all(len(text.tokens) == count for text in (*systems.values(), texts.references))
+    tracemalloc.start()
+    try:
+        assert list(ngram_differences.between_systems(texts, 5)) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e6, "each order of the references takes more than that"
 
 
 def test_robustness_compares_what_ignores_case_with_the_clean_set_ignoring_case() -> None:

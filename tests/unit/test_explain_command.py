@@ -140,3 +140,11 @@ def test_bars_and_columns() -> None:
     assert bars([1.0, 0.316, 0.1, 1e-3, 1e-9, 0.0, 1.0]) == "█▇▆▂▁▁█"
     assert bars([0.0, 0.0]) == "▁▁"
     assert aligned([["你好", "a"], ["b", "c"]]) == "你好  a\nb     c\n"  # a wide character takes two cells
+
+
+def test_an_output_that_cannot_be_written_is_an_error_before_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert explain.main(["no-model", "--text", TEXT, "--output", str(tmp_path / "file" / "page.html")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: cannot write {tmp_path / 'file' / 'page.html'}")

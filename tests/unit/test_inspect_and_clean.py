@@ -274,6 +274,11 @@ def test_an_output_may_not_be_a_text_that_overrides_name_nor_a_model(
         assert "both input and output" in capsys.readouterr().err
     assert main(["inspect", *files, "--html", str(tmp_path)]) == 2
     assert f"--html {tmp_path} is a folder" in capsys.readouterr().err
+    page = str(Path(files[0], "page.html"))
+    assert main(["inspect", *files, "--html", page]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: cannot write {page}")
+    assert printed.out == ""
     assert Path(files[0]).read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en", "best.safetensors"]
 

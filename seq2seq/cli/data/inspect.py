@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.atomic_files import check_writable, write_atomically
 from seq2seq.cli.data.named_corpus import NamedCorpus, languages, named_data
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.watched import watched
@@ -97,6 +98,7 @@ def main(args: argparse.Namespace) -> int | None:
     corpus = None if data is None else NamedCorpus(data)
     if args.html:
         check_output(args.html, [*input_files(args, data), *args.against, *filter(None, [args.model])], option="--html")
+        check_writable(Path(args.html))
     src, tgt = languages(args, data)
     filters = _filters((src, tgt), notes)
     lang_id = make_filter("lang_id", (src, tgt)) if args.lang_id != 0 and src and tgt else None
@@ -161,7 +163,6 @@ def _sentences(name: str) -> Iterable[str]:
 
 
 def _write_html(path: Path, result: Mapping[str, Any]) -> None:
-    from seq2seq.atomic_files import write_atomically
     from seq2seq.cli.data.inspect_page import page
 
     write_atomically(path, lambda file: file.write_bytes(page(result).encode("utf-8", "backslashreplace")))

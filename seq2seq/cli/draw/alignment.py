@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
         StorageError: an image cannot be written.
     """
     from seq2seq.cli.aligned_files import read_aligned
-    from seq2seq.evaluation.alignment_error import parse_alignment
+    from seq2seq.evaluation.alignment_error import parse_alignment, parse_links
     from seq2seq.pictures.attention import alignment_figure
     from seq2seq.pictures.figure import save
 
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     paths = picture_paths(args, numbers, filter(None, [args.src, args.tgt, args.links, args.gold]))
     sizes = [(len(src), len(tgt)) for src, tgt in zip(sources, targets, strict=True)]
     (links_lines,) = read_aligned([args.links])
-    links = parse_alignment(links_lines, sizes, args.links)
+    links = parse_links(links_lines, sizes, args.links)
     gold = None
     if args.gold:
         (gold_lines,) = read_aligned([args.gold])
@@ -63,5 +63,5 @@ def main(args: argparse.Namespace) -> None:
     for number, path in zip(numbers, paths, strict=True):
         i = number - 1
         marks = (gold[i].sure, gold[i].possible) if gold else (None, None)
-        save(alignment_figure(sources[i], targets[i], links[i].possible, *marks), path)
+        save(alignment_figure(sources[i], targets[i], links[i], *marks), path)
         sys.stdout.write(f"{path}\n")

@@ -40,6 +40,7 @@ class AnalysedTexts:
         entropy: of the attention of each model, by sentence.
         dependence: of the outputs of each model on their sources.
         variants: test sets with careless sources, by name, and their translations by system.
+        training_words: occurrences of each word in the target side of the training text; None: not known.
     """
 
     sources: Sequence[str]
@@ -49,6 +50,7 @@ class AnalysedTexts:
     entropy: dict[str, Sequence[float]] = field(default_factory=dict)
     dependence: dict[str, Sequence[float]] = field(default_factory=dict)
     variants: dict[str, tuple[Evaluated, dict[str, Sequence[str]]]] = field(default_factory=dict)
+    training_words: Mapping[str, int] | None = None
 
 
 def read_given(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> tuple[ScoredText, dict[str, list[str]]]:
@@ -141,26 +143,26 @@ def _chosen(args: argparse.Namespace, tests: Mapping[str, Evaluated]) -> tuple[s
     return name, tests[name]
 
 
-def training_words(args: argparse.Namespace, models: Sequence[str]) -> Mapping[str, int] | None:
-    """Count the words of `--train`, or of the target side of the first model's corpus if its test set is analysed.
-
-    Returns:
-        None if the training text is not known; a corpus that cannot be read is a warning.
+def file_words(file: str, output: str) -> Mapping[str, int]:
+    """Count the words of the file of `--train`.
 
     Raises:
-        DataError: the file of `--train` cannot be read, or is empty.
+        DataError: the file cannot be read, or has no words.
     """
     from seq2seq.evaluation.analysis.words import word_counts
 
-    if args.train is not None:
-        counts = word_counts(_watched(args.train, args.output or "-"))
-        if not counts:
-            raise DataError(f"--train {args.train} has no words: give the target side of the training text")
-        return counts
-    if not models or args.src is not None:
-        return None
+    counts = word_counts(_watched(file, output))
+    if not counts:
+        raise DataError(f"--train {file} has no words: give the target side of the training text")
+    return counts
+
+
+def corpus_words(args: argparse.Namespace, model: str) -> Mapping[str, int] | None:
+    """Count the words of the target side of a model's corpus; None, with a warning, if it cannot be read."""
+    from seq2seq.evaluation.analysis.words import word_counts
+
     try:
-        return word_counts(_corpus_target(args, models[0]))
+        return word_counts(_corpus_target(args, model))
     except Seq2SeqError as error:
         log.warning("word frequencies are left out: %s; or give --train FILE", error)
         return None

@@ -54,14 +54,16 @@ def examine(
         ConfigError: a setting out of range.
     """
     attends = all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks)
-    best: list[Translation] = []
+    outputs: list[str] = []
+    entropy: list[float] | None = [] if attends else None
     for start in range(0, len(sources), WINDOW):
         window = sources[start : start + WINDOW]
         rows = translator.translate_n_best(window, tgt_lang=tgt_lang, alignments=attends, **overrides)
-        best += [first for first, *_ in rows]
+        # The weights of all lines would take more memory than the model.
+        outputs += [best.text for best, *_ in rows]
+        if entropy is not None:
+            entropy += [attention_entropy(best) for best, *_ in rows]
         advance(len(window))
-    outputs = [translation.text for translation in best]
-    entropy = list(map(attention_entropy, best)) if attends else None
     return Examined(outputs, entropy, source_dependence(translator, sources, outputs, tgt_lang))
 
 

@@ -22,6 +22,8 @@ Ngram: TypeAlias = tuple[str, ...]
 def between_systems(texts: Texts, limit: int) -> Iterator[Section]:
     """Yield, for each other system and the first one, what either of them gets right more often."""
     first, *others = texts.systems
+    if not others:
+        return
     right = {name: _right(text, texts.references) for name, text in texts.systems.items()}
     for other in others:
         for better, worse in ((first, other), (other, first)):
@@ -82,7 +84,7 @@ def _all(text: Lines) -> dict[int, Counter[Ngram]]:
     return {order: _sum(text.ngrams(order)) for order in ORDERS[:2]}
 
 
-def _sum(lines: Iterator[Mapping[Ngram, int]] | Sequence[Mapping[Ngram, int]]) -> Counter[Ngram]:
+def _sum(lines: Iterator[Mapping[Ngram, int]]) -> Counter[Ngram]:
     total: Counter[Ngram] = Counter()
     for line in lines:
         for ngram, count in line.items():

@@ -9,9 +9,18 @@ from sacrebleu.metrics.bleu import BLEUScore
 
 
 def sentence_bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str) -> list[BLEUScore]:
-    """Return BLEU and its counts for each sentence; orders for which a sentence is too short do not count."""
+    """Return BLEU and its counts for each sentence; orders for which a sentence is too short do not count.
+
+    Two blank sentences are equal and have 100, without any counts.
+    """
     metric = BLEU(effective_order=True, tokenize=tokenize)
-    return [metric.sentence_score(line, [reference]) for line, reference in zip(hypotheses, references, strict=True)]
+    found = []
+    for line, reference in zip(hypotheses, references, strict=True):
+        score = metric.sentence_score(line, [reference])
+        if not line.strip() and not reference.strip():
+            score.score = 100.0
+        found.append(score)
+    return found
 
 
 def corpus_bleu(sentences: Sequence[BLEUScore]) -> float:

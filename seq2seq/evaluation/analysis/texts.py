@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEUScore
 
@@ -13,7 +13,7 @@ from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
 from seq2seq.evaluation.analysis.sentence_bleu import sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words
-from seq2seq.evaluation.metrics import sentence_scores
+from seq2seq.evaluation.correctness import sentence_chrf
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,6 @@ class Lines:
     """One text and its words; the lists of words have an entry per line."""
 
     lines: Sequence[str]
-    _ngrams: dict[int, list[Counter[tuple[str, ...]]]] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def tokens(self) -> list[list[str]]:
@@ -53,11 +52,9 @@ class Lines:
         """Characters of each line, without white space."""
         return [sum(map(len, line.split())) for line in self.lines]
 
-    def ngrams(self, order: int) -> list[Counter[tuple[str, ...]]]:
-        """Return how often each n-gram of words and punctuation marks occurs, by line."""
-        if order not in self._ngrams:
-            self._ngrams[order] = [ngrams(line, order) for line in self.tokens]
-        return self._ngrams[order]
+    def ngrams(self, order: int) -> Iterator[Counter[tuple[str, ...]]]:
+        """Yield how often each n-gram of words and marks occurs in each line; all of them are too large to keep."""
+        return (ngrams(line, order) for line in self.tokens)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -84,7 +81,7 @@ class Texts:
     @functools.cached_property
     def scores(self) -> dict[str, list[float]]:
         """Sentence chrF of every line, by system."""
-        return {name: sentence_scores(text.lines, self.references.lines) for name, text in self.systems.items()}
+        return {name: sentence_chrf(text.lines, self.references.lines) for name, text in self.systems.items()}
 
     @functools.cached_property
     def bleu(self) -> dict[str, list[BLEUScore]]:

@@ -32,6 +32,11 @@ def is_word(token: str) -> bool:
     return token[0].isalnum() or unicodedata.category(token[0])[0] in "LMN"
 
 
+def is_alphabetic(word: str) -> bool:
+    """Return True if a word has letters, vowel signs, accents and joiners only (Hindi, pointed Hebrew)."""
+    return word.isalpha() or all(unicodedata.category(char)[0] in "LM" or char in _JOINERS for char in word)
+
+
 def joined(line: Sequence[str], lacks_spaces: bool) -> str:
     """Return tokens as text: with spaces between them, except after an apostrophe, or without."""
     if lacks_spaces:
@@ -61,6 +66,7 @@ def content_words(line: Iterable[str]) -> set[str]:
     return {word for word in line if len(word) >= 4 or ord(word[0]) > _LAST_SPACED}
 
 
+_JOINERS = "\u200c\u200d"
 _LAST_SPACED = 0x0E00
 """Before it are the Latin, Greek, Cyrillic, Hebrew, Arabic and Indic letters; words of later scripts are short."""
 
@@ -73,7 +79,7 @@ def _tokens(word: str) -> tuple[str, ...]:
 @functools.cache
 def _pattern() -> re.Pattern[str]:
     marks = "".join(c for c in map(chr, range(0x300, 0x1F000)) if unicodedata.category(c)[0] == "M")
-    letter = rf"[\w\u200c\u200d{marks}]"
+    letter = rf"[\w{_JOINERS}{marks}]"
     return re.compile(
         rf"\d+(?:[.,:]\d+)+|{letter}+(?:['’]{letter}(?!{letter}))*(?:['’](?={letter}))?|[^\s\w]", re.DOTALL
     )

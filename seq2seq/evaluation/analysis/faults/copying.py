@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seq2seq.evaluation.analysis.texts import Lines, Texts
+from seq2seq.evaluation.analysis.words import is_alphabetic
 
 MIN_LETTERS = 4
 SENTENCE_WORDS = 3
@@ -22,7 +23,7 @@ def copied(texts: Texts, text: Lines) -> dict[int, str]:
     found = {}
     triples = zip(texts.sources.words, texts.references.words, text.words, strict=True)
     for line, (source, reference, output) in enumerate(triples):
-        if output != source or output == reference or not any(map(str.isalpha, output)):
+        if output != source or output == reference or not any(map(is_alphabetic, output)):
             continue
         if len(source) >= SENTENCE_WORDS or any(_is_foreign(word, texts) for word in source):
             found[line] = ""
@@ -51,7 +52,7 @@ def untranslated(texts: Texts, text: Lines) -> dict[int, str]:
 
 
 def _is_left(word: str, line: int, texts: Texts) -> bool:
-    if len(word) < MIN_LETTERS or not all(char.isalpha() or char in "'’" for char in word):
+    if len(word) < MIN_LETTERS or not is_alphabetic(word.replace("'", "").replace("’", "")):
         return False
     stem = word[: max(MIN_LETTERS, len(word) - 2)]
     return _is_foreign(word, texts) and not any(other.startswith(stem) for other in texts.references.words[line])

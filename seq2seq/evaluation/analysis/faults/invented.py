@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seq2seq.evaluation.analysis.texts import Lines, Texts
+from seq2seq.evaluation.analysis.words import is_alphabetic
 
 MIN_LETTERS = 4
 MOST_UNSEEN = 0.05
@@ -23,7 +24,7 @@ def invented(texts: Texts, text: Lines) -> dict[int, str]:
             word
             for word in dict.fromkeys(output)
             if len(word) >= MIN_LETTERS
-            and word.isalpha()
+            and is_alphabetic(word)
             and word not in training
             and word not in texts.references.counts
             and word not in texts.sources.words[line]

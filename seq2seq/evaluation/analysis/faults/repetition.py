@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from seq2seq.evaluation.analysis.texts import Lines, Texts
-from seq2seq.evaluation.analysis.words import is_word, joined, ngrams
+from seq2seq.evaluation.analysis.words import is_alphabetic, is_word, joined, ngrams
 
 Ngram: TypeAlias = tuple[str, ...]
 ORDERS = {False: (1, 2, 3, 4), True: (1, 2, 3, 4, 5, 6, 7, 8)}
@@ -42,7 +42,7 @@ def _at_once(output: Sequence[str], characters: bool, usual: set[Ngram], allowed
                 continue
             if characters and (times < 3 or times * order < MIN_CHARACTERS):
                 continue
-            if order == 1 and times == 2 and (ngram * 2 in usual or not ngram[0].isalpha()):
+            if order == 1 and times == 2 and (ngram * 2 in usual or not is_alphabetic(ngram[0])):
                 continue
             return f"{joined(ngram, characters)} × {times}"
     return ""

@@ -17,6 +17,8 @@ SHARED_WORDS = {False: 4, True: 8}
 UNRELATED, SHARED, DETACHED = 15.0, 25.0, 30.0
 """Sentence chrF below which an output may be unrelated; shared by several sources; hardly dependent on its source."""
 MIN_SOURCES = 3
+MOST_COMPARED = 200
+"""Sources of one output that each of them is compared with: a model that collapsed writes one output for all."""
 DEPENDENCE, DEPENDENCE_SHARE = 0.1, 0.35
 """An output depends on its source if it gains more per token (nats), and more than this share of the median output."""
 STEM = 4
@@ -31,7 +33,7 @@ def hallucinated(
     common have the same output; or a long output shares not one longer word with reference and source.
     """
     found = dict.fromkeys(_without_overlap(texts, text, scores), "shares no word with the reference")
-    found |= {line: f"the output of {count} different sources" for line, count in _shared(texts, text, scores).items()}
+    found |= _shared(texts, text, scores)
     known = [value for value in dependence or () if not math.isnan(value)]
     threshold = max(DEPENDENCE, DEPENDENCE_SHARE * median(known)) if known else 0.0
     for line, value in enumerate(dependence or ()):
@@ -53,8 +55,8 @@ def _without_overlap(texts: Texts, text: Lines, scores: Sequence[float]) -> list
     return found
 
 
-def _shared(texts: Texts, text: Lines, scores: Sequence[float]) -> dict[int, int]:
-    """Return by line how many sources with no word in common have its output."""
+def _shared(texts: Texts, text: Lines, scores: Sequence[float]) -> dict[int, str]:
+    """Find outputs of several sources with no word in common, and say of how many."""
     lines_of: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for line, output in enumerate(text.words):
         if len(output) >= SHARED_WORDS[texts.references.lacks_spaces]:
@@ -63,11 +65,16 @@ def _shared(texts: Texts, text: Lines, scores: Sequence[float]) -> dict[int, int
     for lines in lines_of.values():
         if len(lines) < MIN_SOURCES:
             continue
-        stems = {line: _stems(texts.sources.words[line]) for line in lines}
+        stems = {source: _stems(source) for source in (tuple(texts.sources.words[line]) for line in lines)}
+        compared = list(stems.values())[:: -(-len(stems) // MOST_COMPARED)]
+        at_least = "at least " * (len(compared) < len(stems))
         for line in lines:
-            different = {tuple(texts.sources.words[other]) for other in lines if not stems[line] & stems[other]}
-            if scores[line] < SHARED and len(different) >= MIN_SOURCES - 1:
-                found[line] = len(different) + 1
+            if scores[line] >= SHARED:
+                continue
+            own = stems[tuple(texts.sources.words[line])]
+            different = sum(map(own.isdisjoint, compared))
+            if different >= MIN_SOURCES - 1:
+                found[line] = f"the output of {at_least}{different + 1} different sources"
     return found
 
 
