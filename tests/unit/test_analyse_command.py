@@ -251,6 +251,17 @@ def test_an_output_depends_on_its_source_as_much_as_log_p_falls_without_it(here:
     assert alone != alone, "there is no other source"
 
 
+def test_a_line_in_capitals_is_examined_as_it_was_read(here: Path, model: str) -> None:
+    from seq2seq.evaluation.analysis.evidence import examine
+    from seq2seq.inference.translator import Translator
+
+    translator = Translator.load(here / model, device="cpu")
+    lines = ["Pack my box", "How vexingly quick"]
+    natural, capitals = (examine(translator, sources) for sources in (lines, [line.upper() for line in lines]))
+    assert capitals.outputs == [output.upper() for output in natural.outputs]
+    assert capitals.dependence == pytest.approx(natural.dependence, abs=1e-5)
+
+
 def test_standard_input_is_read_by_any_option_but_only_by_one(here: Path) -> None:
     plain = analyse(*TEXT, "--hyp", "A", "--train", "ref", "--json").out
     with standard_input("ref"):

@@ -55,16 +55,22 @@ def examine(
     """
     attends = all(network.config.attention is not AttentionName.none for network in translator.ensemble.networks)
     outputs: list[str] = []
+    read: list[str] = []
+    written: list[str] = []
     entropy: list[float] | None = [] if attends else None
     for start in range(0, len(sources), WINDOW):
         window = sources[start : start + WINDOW]
         rows = translator.translate_n_best(window, tgt_lang=tgt_lang, alignments=attends, **overrides)
+        best = [first for first, *_ in rows]
         # The weights of all lines would take more memory than the model.
-        outputs += [best.text for best, *_ in rows]
+        outputs += [translation.text for translation in best]
         if entropy is not None:
-            entropy += [attention_entropy(best) for best, *_ in rows]
+            entropy += map(attention_entropy, best)
+        natural, translations = translator.before_recasing(window, best)
+        read += natural
+        written += [translation.text for translation in translations]
         advance(len(window))
-    return Examined(outputs, entropy, source_dependence(translator, sources, outputs, tgt_lang))
+    return Examined(outputs, entropy, source_dependence(translator, read, written, tgt_lang))
 
 
 def attention_entropy(translation: Translation) -> float:
