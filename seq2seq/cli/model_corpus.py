@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, Seq2SeqError
 
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
@@ -43,14 +43,10 @@ def corpus_config(name: str, otherwise: str) -> DataConfig:
 
 
 def corpus_files(name: str) -> list[str]:
-    """Return the files of the corpus of a model, which no output may replace; none if their paths may not be used.
-
-    Raises:
-        ModelFileError: as `corpus_config`.
-    """
+    """Return the files of the corpus of a model, which no output may replace; none if they are not known."""
     from seq2seq.cli.output_file import data_files
 
     try:
         return data_files(corpus_config(name, ""))
-    except ConfigError:  # whoever reads the corpus says why
+    except Seq2SeqError:  # whoever reads the corpus says why
         return []
