@@ -79,9 +79,19 @@ def parser() -> argparse.ArgumentParser:
     add_ensemble_weights(made)
     add_shortlist(made)
     add_tgt_lang(made)
-    text = made.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
-    text.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
-    text.add_argument(
+    _add_text_options(made)
+    add_search_options(made)
+    add_process_options(made)
+    _add_significance_options(made)
+    _add_output_options(made)
+    return made
+
+
+def _add_text_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is scored, and where it is read from."""
+    group = parser.add_argument_group("text (UTF-8, one sentence a line, plain or compressed)")
+    group.add_argument("--src", type=path_type, metavar="FILE", help="translate this file; -: standard input")
+    group.add_argument(
         "--hyp",
         action="append",
         type=path_type,
@@ -89,86 +99,91 @@ def parser() -> argparse.ArgumentParser:
         help="score this file; no model is needed; -: standard input; repeatable: every system is compared with the "
         "first; NAME=FILE,FILE: runs of one system",
     )
-    text.add_argument(
+    group.add_argument(
         "--ref",
         action="append",
         type=path_type,
         metavar="FILE",
         help="reference translations, line-aligned with --src or --hyp; repeatable: several references per sentence",
     )
-    text.add_argument(
+    group.add_argument(
         "--test-set",
         metavar="NAME,NAME",
         help="score a test set of sacreBLEU, such as wmt14, which is downloaded; with --hyp several are joined",
     )
-    text.add_argument(
+    group.add_argument(
         "--langpair",
         metavar="SRC-TGT",
         help="languages of --test-set, and of --hyp, whose BLEU tokenizer follows the target language (default: those "
         "of the model)",
     )
-    text.add_argument(
+    group.add_argument(
         "--groups",
         type=path_type,
         metavar="FILE",
         help="also score every group of sentences; FILE has the group of each sentence, for example its domain, a line",
     )
-    text.add_argument(
+    group.add_argument(
         "--data-root",
         type=path_type,
         metavar="DIR",
         help="read the model's corpus from this folder instead of downloading it",
     )
-    text.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
-    text.add_argument(
+    group.add_argument("--cache-dir", type=path_type, metavar="DIR", help="keep downloads in this folder")
+    group.add_argument(
         "--robustness",
         type=robustness_names,
         metavar="NAME,NAME",
         help="also translate and score variants of every test set: upper, title (in capitals, scored ignoring case), "
         "nopunct (without final punctuation), typos (in the source), or all of them: all",
     )
-    add_search_options(made)
-    add_process_options(made)
-    tests = made.add_argument_group("significance (of differences from the first system)")
-    tests.add_argument(
+
+
+def _add_significance_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how significant differences are."""
+    group = parser.add_argument_group("significance (of differences from the first system)")
+    group.add_argument(
         "--confidence-intervals",
         action="store_true",
         help="print 95 %% confidence intervals of one system; of several systems they are always printed",
     )
-    tests.add_argument(
+    group.add_argument(
         "--bootstrap",
         type=whole_number(100, 100_000),
         metavar="N",
         help="bootstrap resamples of intervals and paired tests, which --seed seeds, too [100 ≤ N ≤ 100000] (default: "
         "1000)",
     )
-    tests.add_argument(
+    group.add_argument(
         "--randomization",
         type=whole_number(100, 1_000_000),
         metavar="N",
         help="trials of paired approximate randomisation [100 ≤ N ≤ 1000000] (default: 10000)",
     )
-    output = made.add_argument_group("output")
-    output.add_argument(
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add which scores are computed, and how they are written."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--tokenize",
         choices=(*BLEU_TOKENIZERS, MOSES),
         help="tokenizer of BLEU: sacreBLEU's, or moses, with which older papers report lower-cased BLEU (default: that "
         "of the model's data.bleu_tokenizer or target language; with --hyp that of --langpair, else 13a)",
     )
-    output.add_argument(
+    group.add_argument(
         "--comet",
         type=path_type,
         metavar="FILE",
         help="also compute COMET with this checkpoint; needs the package unbabel-comet and the sources",
     )
-    output.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
-    output.add_argument(
+    group.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    group.add_argument(
         "--output",
         metavar="DIR",
         type=path_type,
         help="write the translations to DIR/TEST-SET.hyp, those of several systems to DIR/NAME.TEST-SET.hyp",
     )
-    return made
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -374,10 +374,10 @@ class Translator:
     ) -> tuple[Sequence[str], list[Translation]]:
         """Return lines and outputs in the case in which the network read and wrote them."""
         natural, _ = self._recaser.natural_lines(lines, [output.case is None for output in outputs])
-        texts = map(one_line, self.tokenizer.decode([output.ids for output in outputs]))
+        texts = iter(self.tokenizer.decode([output.ids for output in outputs if output.case is not None]))
         return natural, [
-            output if output.case is None else dataclasses.replace(output, text=text, case=None)
-            for output, text in zip(outputs, texts, strict=True)
+            output if output.case is None else dataclasses.replace(output, text=one_line(next(texts)), case=None)
+            for output in outputs
         ]
 
     def _whole_lines(self, lines: Sequence[str], tgt_lang: str | None) -> dict[int, LinePart]:

@@ -71,7 +71,8 @@ def test_experiments_compose_with_another_corpus(start: Launcher) -> None:
     corpora, experiments = CHOICES["data"], CHOICES["experiment"]
     for i in range(max(len(corpora), len(experiments))):
         corpus, experiment = corpora[i % len(corpora)], experiments[i % len(experiments)]
-        composed(start, f"data={corpus}", f"experiment={experiment}", *LANGUAGES.get(corpus, []))
+        config = composed(start, f"data={corpus}", f"experiment={experiment}", *LANGUAGES.get(corpus, []))
+        assert config.data.name is DataName[corpus]
 
 
 def test_experiments_are_what_they_say(start: Launcher) -> None:
