@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import ForcedDecoding
 from seq2seq.inference.line_parts import LineEncoder, LinePart
 from seq2seq.inference.output_features import Features, output_features

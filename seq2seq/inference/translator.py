@@ -23,8 +23,8 @@ from seq2seq.config.decode import (
 )
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
-from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.errors import ConfigError, NotFiniteError
 from seq2seq.inference.annotation import Annotations, ExistingOutputs, annotate
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from seq2seq.config.decode import SearchName
 from seq2seq.config.model import AttentionName
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.errors import ConfigError, DataError, ModelFileError
 from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, Rated, assess, fit, fit_regression, observe, rate
 from seq2seq.inference.annotation import MAX_BATCH_TOKENS, Annotations, annotate
