@@ -89,7 +89,7 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
 
 @contextlib.contextmanager
 def pushed(cell: nn.Module, step: int, pushes: Tensor) -> Any:
-    """Add `pushes`, a row for each of the batch, to the hidden states that the cell returns in its call number `step`."""
+    """Add `pushes`, a row for each sentence, to the hidden states that the cell returns in its call number `step`."""
     calls = iter(range(10**6))
 
     def hook(module: nn.Module, inputs: Any, state: Any) -> Any:
