@@ -93,7 +93,7 @@ def pushed(cell: nn.Module, step: int, pushes: Tensor) -> Any:
     calls = iter(range(10**6))
 
     def hook(module: nn.Module, inputs: Any, state: Any) -> Any:
-        return state if next(calls) != step else state._replace(hidden=state.hidden + pushes)
+        return state if next(calls) != step else state._replace(hidden=state.hidden + pushes.view_as(state.hidden))
 
     handle = cell.register_forward_hook(hook)
     yield
