@@ -20,6 +20,10 @@ jaxtyping.jaxtyped = shape_checks.jaxtyped
 # busy-wait: with several processes on a core, tests would take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# While a module of seq2seq is imported, the import hook of jaxtyping looks for bytecode under names of its own. The
+# thousand modules of torch are imported before, with the bytecode that they have; to compile them takes seconds.
+if "SEQ2SEQ_ISA" not in os.environ:  # seq2seq must then limit torch before it computes
+    import torch  # noqa: F401
 
 # A background job of a shell ignores SIGINT, and one of nohup SIGHUP; subprocesses inherit that, and tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hydra._internal.hydra import Hydra
 
 # seq2seq is imported inside the functions: the import hook of jaxtyping must be installed first.
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ class Launched(NamedTuple):
 
 
 class Launcher:
-    """Calls `run_app` with a job (by default one that does nothing) and records the job's arguments."""
+    """Calls `run_app` with a job (by default one that does nothing) and records the job's arguments.
+
+    Hydra composes every config twice, the first time only to find a `hydra.mode` in it; here only if one is given.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,10 @@ class Launcher:
             jobs.append((config, run))
             self.job(config, run)
 
-        self.patch.setattr(sys, "argv", ["seq2seq.train", *self.fixed, *arguments])
+        given = [*self.fixed, *arguments]
+        self.patch.setattr(sys, "argv", ["seq2seq.train", *given])
+        if not any("hydra.mode" in argument for argument in given):
+            self.patch.setattr(Hydra, "get_mode", lambda self, config_name, overrides: None)
         self.capture.readouterr()
         try:
             status = run_app(record_and_run)

@@ -6,7 +6,6 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from seq2seq.errors import ConfigError
@@ -79,18 +78,21 @@ def field(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def walk(group: type, prefix: str = "", *, entries: bool = False) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Yield every key (`model.hidden_size`) with its field, groups before their members.
+@functools.cache
+def walk(group: type, *, entries: bool = False) -> tuple[tuple[str, dataclasses.Field[Any]], ...]:
+    """Return every key (`model.hidden_size`) with its field, groups before their members.
 
     With `entries`, the keys of a dictionary's values follow it (`data.mix.NAME.weight`).
     """
+    keys: list[tuple[str, dataclasses.Field[Any]]] = []
     for field in dataclasses.fields(group):
-        key = f"{prefix}{field.name}"
-        yield key, field
+        keys.append((field.name, field))
+        inside, prefix = (field.metadata["entries"] if entries else None), f"{field.name}.{NAME}"
         if is_group(field):
-            yield from walk(field.default_factory, f"{key}.", entries=entries)  # type: ignore[arg-type]
-        elif entries and field.metadata["entries"]:
-            yield from walk(field.metadata["entries"], f"{key}.{NAME}.", entries=entries)
+            inside, prefix = field.default_factory, field.name
+        if inside:
+            keys += [(f"{prefix}.{key}", member) for key, member in walk(inside, entries=entries)]
+    return tuple(keys)
 
 
 def schema_key(key: str, group: type) -> str:
@@ -108,7 +110,7 @@ def is_group(field: dataclasses.Field[Any]) -> bool:
 
 
 def effects(group: type, *, entries: bool = False) -> dict[str, Effect]:
-    """Return the effect of every key in `group`, as `walk` yields them; a field without one inherits its group's."""
+    """Return the effect of every key in `group`, as `walk` orders them; a field without one inherits its group's."""
     declared: dict[str, Effect] = {}
     for key, field in walk(group, entries=entries):
         above = key.rpartition(".")[0].removesuffix(f".{NAME}")
@@ -122,9 +124,9 @@ def check_ranges(group: Any, prefix: str = "") -> None:
     Raises:
         ConfigError: a number is outside its range or not finite; names the key.
     """
-    for key, field in walk(type(group), prefix):
-        value = functools.reduce(getattr, key.removeprefix(prefix).split("."), group)
-        low, high, word = (field.metadata[name] for name in ("at_least", "at_most", "word"))
+    for inner_key, field in walk(type(group)):  # type: ignore[arg-type]  # mypy: type[Any] is not hashable
+        key, value = f"{prefix}{inner_key}", functools.reduce(getattr, inner_key.split("."), group)
+        low, high, word = (field.metadata[limit] for limit in ("at_least", "at_most", "word"))
         if field.metadata["entries"]:
             for name, entry in value.items():
                 check_ranges(entry, f"{key}.{name}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,8 +63,12 @@ def to_config(raw: DictConfig | ListConfig | dict[str, Any]) -> Config:
     return config
 
 
+@functools.cache
 def stored_defaults() -> DictConfig:
-    """Return the schema, with the older values of keys that a stored config may lack; a composed one has every key."""
+    """Return the schema, with the older values of keys that a stored config may lack; a composed one has every key.
+
+    It is made once, as that takes as long as a merge: copy it before a change.
+    """
     config: DictConfig = OmegaConf.structured(Config)
     for key, value in OLDER.items():
         OmegaConf.update(config, key, value)
@@ -125,7 +130,7 @@ def from_yaml(path: Path) -> DictConfig:
     Raises:
         ConfigError: the file cannot be read, is not YAML or has other keys.
     """
-    config = stored_defaults()
+    config = stored_defaults().copy()
     try:
         config.merge_with(literal(yaml.safe_load(path.read_text(encoding="utf-8"))))
         complete_mix(config)
@@ -185,6 +190,7 @@ def named_keys(keys: Iterable[str], config: DictConfig) -> list[str]:
     return [key.replace(f".{NAME}.", f".{name}.") for key in keys for name in (names if f".{NAME}." in key else [NAME])]
 
 
+@functools.cache
 def is_path(key: str) -> bool:
     """Return True if the value of a key is a path."""
     field = dict(walk(Config, entries=True)).get(schema_key(key, Config))
@@ -198,6 +204,7 @@ def _paths(config: Any, key: str) -> list[str]:
     return [path for path in paths if not may_be_name or os.path.isdir(os.path.expanduser(path))]
 
 
+@functools.cache
 def register_schema() -> None:
     """Register the root schema, under which conf/train.yaml names it, with Hydra."""
     ConfigStore.instance().store(name="train_schema", node=_open_mix(OmegaConf.structured(Config)))

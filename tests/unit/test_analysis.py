@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 import tracemalloc
 from typing import Any
 
@@ -358,9 +359,15 @@ LINES = {"empty": "", "blank": " ", "dots": "…", "escape": "\x1b[31m", "digits
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 def test_any_line_is_analysed_quickly(line: str) -> None:
-    for texts in ([line, "x", "x"], ["x", line, "x"], ["x", "x", line], [line] * 3):
-        source, reference, output = ([text] for text in texts)
-        analyse(source, reference, {"A": output}, training_words={"x": 1})
+    started = time.process_time()
+    for source, reference, output in ([line, "x", "x"], ["x", line, "x"], ["x", "x", line], [line] * 3):
+        found = analyse([source], [reference], {"A": [output]}, training_words={"x": 1})
+        blank = not output.strip() and bool(source.strip() and reference.strip())
+        assert found.faults["empty"]["A"] == [1] * blank
+        for list_ in found.examples:
+            for row in list_.rows:
+                assert (row.line, row.src, row.ref, row.outputs) == (1, source, reference, {"A": output})
+    assert time.process_time() - started < 10  # a pattern that tries every split of a line takes minutes
 
 
 def test_lines_must_be_parallel() -> None:

@@ -64,18 +64,23 @@ def mean_by_distance(curves: list[list[float]]) -> list[float]:
 
 @torch.no_grad()
 def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float = 1e-6) -> list[float]:
-    """Perturb every unit of a layer's hidden state at every step, and differentiate the loss of the last token."""
+    """Perturb every unit of a layer's hidden state at every step, and differentiate the loss of the last token.
+
+    All perturbations of a step are in one batch, which has a copy of the rows for each unit and sign.
+    """
     cell, lengths = cells_of(network)[layer], lengths_of(batch, layer)
     for each in cells_of(network).values():
         each.watcher = lambda gates, state: None  # step by step
-    gradients = torch.zeros(len(lengths), max(lengths), cell.size, dtype=torch.float64)
+    rows, count = len(lengths), 2 * cell.size
+    parts = (batch.src_ids, batch.src_lengths, batch.tgt_in, batch.tgt_out)
+    copies = Batch(*(part.repeat(count, *[1] * (part.dim() - 1)) for part in parts))
+    units = eps * torch.eye(cell.size, dtype=torch.float64)
+    pushes = torch.cat([units, -units]).repeat_interleave(rows, dim=0)
+    gradients = torch.zeros(rows, max(lengths), cell.size, dtype=torch.float64)
     for step in range(max(lengths)):
-        for unit in range(cell.size):
-            ends = []
-            for push in (eps, -eps):
-                with pushed(cell, step, unit, push):
-                    ends.append(last_token_nll(network, batch))
-            gradients[:, step, unit] = (ends[0] - ends[1]) / (2 * eps)
+        with pushed(cell, step, pushes):
+            up, down = last_token_nll(network, copies).view(2, cell.size, rows)
+        gradients[:, step] = ((up - down) / (2 * eps)).T
     for each in cells_of(network).values():
         each.watcher = None
     norms = gradients.norm(dim=-1)
@@ -83,16 +88,12 @@ def by_finite_differences(network: Seq2Seq, batch: Batch, layer: str, eps: float
 
 
 @contextlib.contextmanager
-def pushed(cell: nn.Module, step: int, unit: int, push: float) -> Any:
-    """Add `push` to one unit of the hidden state that the cell returns in its call number `step`."""
+def pushed(cell: nn.Module, step: int, pushes: Tensor) -> Any:
+    """Add `pushes`, a row for each sentence, to the hidden states that the cell returns in its call number `step`."""
     calls = iter(range(10**6))
 
     def hook(module: nn.Module, inputs: Any, state: Any) -> Any:
-        if next(calls) != step:
-            return state
-        hidden = state.hidden.clone()
-        hidden[..., unit] += push
-        return state._replace(hidden=hidden)
+        return state if next(calls) != step else state._replace(hidden=state.hidden + pushes.view_as(state.hidden))
 
     handle = cell.register_forward_hook(hook)
     yield

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from scaling import scaled
 from seq2seq.data.corpora.grammar import english, generate, german, lemma_count, lexicon
 from seq2seq.data.corpora.grammar.trees import (
     Clause,
@@ -71,10 +72,11 @@ def test_no_sentence_occurs_twice(pairs: Pairs) -> None:
 
 
 def test_splits_share_no_sentence_and_valid_and_test_do_not_depend_on_the_size_of_train() -> None:
-    parts = in_subprocess("splits(train=20_000, valid=700, test=800, seed=3)")
-    assert {name: len(part) for name, part in parts.items()} == {"train": 20_000, "valid": 700, "test": 800}
+    train = scaled(5_000, 20_000)
+    parts = in_subprocess(f"splits(train={train}, valid=700, test=800, seed=3)")
+    assert {name: len(part) for name, part in parts.items()} == {"train": train, "valid": 700, "test": 800}
     for side in (0, 1):
-        assert len({pair[side] for part in parts.values() for pair in part}) == 21_500
+        assert len({pair[side] for part in parts.values() for pair in part}) == train + 1_500
     smaller = in_subprocess("splits(train=100, valid=700, test=800, seed=3)")
     assert smaller["test"] == parts["test"]
     assert smaller["valid"] == parts["valid"]

@@ -176,10 +176,11 @@ def test_without_randomness_it_is_the_best_segmentation(kind: PieceType, setting
     model = loaded(tokenizer)
     for ours, theirs in zip(best, expected, strict=True):  # a unigram model can have two best segmentations
         assert sum(map(model.get_score, ours)) == pytest.approx(sum(map(model.get_score, theirs)), abs=1e-3)
+    sampler, best_sampler = tokenizer.tgt_sampler(0.3), tokenizer.tgt_sampler(ALWAYS_BEST[kind])
     for line in (*lines, "日" * 300, "dog" * 300):
-        (fewest,) = tokenizer.tgt_sampler(ALWAYS_BEST[kind]).encode([line], [1])
-        assert not tokenizer.tgt_sampler(0.3).always_reaches(line, len(fewest) + 1)
-    drawn = tokenizer.tgt_sampler(0.3).encode(lines, [1])
+        (fewest,) = best_sampler.encode([line], [1])
+        assert not sampler.always_reaches(line, len(fewest) + 1)
+    drawn = sampler.encode(lines, [1])
     assert drawn != tokenizer.encode_tgt(lines)
     assert tokenizer.decode(drawn) == tokenizer.decode(tokenizer.encode_tgt(lines))
     for symbol in settings.get("user_defined_symbols", []):  # type: ignore[attr-defined]
