@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seq2seq.data.batch import Batch
     from seq2seq.training.callbacks import EpochData
     from seq2seq.training.distributed import ProcessGroup
+    from seq2seq.training.minimum_risk import CandidateSearch
     from seq2seq.training.records import Validation
     from seq2seq.training.trainer import Trainer
 
@@ -49,6 +50,7 @@ def tiny_trainer(
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
     group: ProcessGroup | None = None,
+    find_candidates: CandidateSearch | None = None,
     **settings: Any,
 ) -> Iterator[Trainer]:
     """A trainer of a small new network; `settings` are fields of TrainingConfig."""
@@ -71,7 +73,7 @@ def tiny_trainer(
     places = DropoutConfig(embedding=dropout, layers=dropout, context=dropout, readout=dropout)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
     network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
-    callbacks = Callbacks(validate or (lambda: next(rising)), save_model)
+    callbacks = Callbacks(validate or (lambda: next(rising)), save_model, find_candidates=find_candidates)
     with RunLog(folder, Console(stderr=True)) as log:
         yield Trainer(network, config, dtype, data, callbacks, RunOutput(folder, log, "tokenizer"), group)
 
