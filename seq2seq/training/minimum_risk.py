@@ -105,10 +105,9 @@ def minimum_risk_loss(
     log_probs = token_log_probs(network.output, readouts, targets)
     by_position = log_probs.new_zeros(tgt_out.shape).masked_scatter(tgt_out != PAD_ID, log_probs)
     scores = by_position.sum(1) / lengths
-    risks = expected_risk(
-        risk.sharpness * rows.matrix(scores, -torch.inf), rows.matrix(torch.tensor(rows.costs).to(scores), 0.0)
-    )
-    means = torch.tensor([sum(1 - one.cost for one in some) / len(some) for some in found]).to(scores)
+    costs = scores.new_tensor(rows.costs)
+    risks = expected_risk(risk.sharpness * rows.matrix(scores, -torch.inf), rows.matrix(costs, 0.0))
+    means = scores.new_tensor([sum(1 - one.cost for one in some) / len(some) for some in found])
     total = (reference_lengths * risks).sum()
     loss = (1 - weight) * cross_entropy + weight * total
     return loss, nll, total.detach().to(nll), (reference_lengths * means).sum().to(nll)

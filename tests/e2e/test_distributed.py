@@ -125,12 +125,15 @@ def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
     assert err.count("did you mean 'model.hidden_size'?") == 1
 
 
-def test_more_ranks_than_sentences(tmp_path: Path) -> None:
-    """A rank without a sentence waits for the others and ends with their weights."""
+@pytest.mark.parametrize(("rows", "parts", "weight"), [(1, 1, 0.0), (3, 2, 0.5)])
+def test_two_ranks_with_one_part_each_end_with_the_weights_of_one_rank(
+    tmp_path: Path, rows: int, parts: int, weight: float
+) -> None:
+    """Also if a rank has no sentence and waits for the other; and with the candidates of minimum-risk training."""
     weights = {}
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
     for name, launcher in (("one", ()), ("two", TORCHRUN)):
-        command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, "6", "1", "1"]
+        command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, 6, rows, parts if name == "one" else 1, weight]
         done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
