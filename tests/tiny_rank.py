@@ -2,7 +2,8 @@
 
     torchrun tests/tiny_rank.py FOLDER UPDATES ROWS MICRO_BATCHES [WEIGHT]
 
-Each batch has ROWS rows; WEIGHT is that of minimum-risk training. Each rank writes its final weights to FOLDER/RANK/weights.pt.
+Each batch has ROWS rows; WEIGHT is that of minimum-risk training. Each rank writes its final
+weights to FOLDER/RANK/weights.pt.
 """
 
 from __future__ import annotations

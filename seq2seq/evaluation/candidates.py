@@ -62,9 +62,7 @@ class CandidateFinder:
         limits = max_candidate_tokens((batch.tgt_out != PAD_ID).sum(1))
         penalty = length_penalty(self._decode.length_normalization, self._decode.length_penalty)
         if self._config.candidates is CandidatesName.beam:
-            return beam_search(
-                model.step, state, limits, beam_size=samples, n_best=samples, penalty=penalty
-            ).hypotheses
+            return beam_search(model.step, state, limits, beam_size=samples, n_best=samples, penalty=penalty).hypotheses
         seeds: list[int] = torch.randint(2**32, (len(limits),)).tolist()
         return sample(model.step, state, limits, samples=samples, seeds=seeds, penalty=penalty)
 

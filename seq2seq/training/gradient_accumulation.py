@@ -86,8 +86,9 @@ class GradientAccumulator:
     """Accumulates the gradient of an update, part by part.
 
     A batch is cut into ranks × micro-batches parts; rank r of R computes the parts r, r + R, r + 2 R ... The random
-    numbers of a part (dropout, sampled inputs and candidates) are a function of (seed, step, part). So R ranks with one part each
-    and one rank with R parts make the same gradient up to rounding, and no generator's state needs to be saved.
+    numbers of a part (dropout, sampled inputs and candidates) are a function of (seed, step, part). So R ranks with one
+    part each and one rank with R parts make the same gradient up to rounding, and no generator's state needs to be
+    saved.
     """
 
     def __init__(

@@ -133,7 +133,16 @@ def test_two_ranks_with_one_part_each_end_with_the_weights_of_one_rank(
     weights = {}
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
     for name, launcher in (("one", ()), ("two", TORCHRUN)):
-        command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, 6, rows, parts if name == "one" else 1, weight]
+        command = [
+            sys.executable,
+            *launcher,
+            TESTS / "tiny_rank.py",
+            tmp_path / name,
+            6,
+            rows,
+            parts if name == "one" else 1,
+            weight,
+        ]
         done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]

@@ -143,8 +143,8 @@ def test_the_guard_knows_the_candidates(tmp_path: Path) -> None:
     available = OVERHEAD_BYTES + 4 * plain
     estimate = functools.partial(update_bytes, model, config)
     assert not refusal(model, part, available)
+    settings = {"batch_tokens": 3000, "available": available, "estimate": estimate}
     with pytest.raises(ConfigError, match=r"training\.batch_tokens=3000: .*training\.micro_batches="):
-        settings = {"batch_tokens": 3000, "available": available, "estimate": estimate}
         check_memory(accumulator.accumulate_part, model, part, **settings)
 
 

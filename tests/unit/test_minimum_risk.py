@@ -194,7 +194,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return make_model(tmp_path_factory.mktemp("cache")).tokenizer
 
 
-def finder(network: Seq2Seq, tokenizer: Tokenizer, decode: DecodeConfig | None = None, **settings: Any) -> CandidateFinder:
+def finder(
+    network: Seq2Seq, tokenizer: Tokenizer, decode: DecodeConfig | None = None, **settings: Any
+) -> CandidateFinder:
     return CandidateFinder(network, tokenizer, MinimumRiskConfig(**settings), decode or DecodeConfig(), "char")
 
 
@@ -309,9 +311,7 @@ def run(folder: Path, make_search: Callable[[Seq2Seq], CandidateFinder], stop_at
     return trainer
 
 
-def test_a_resumed_run_draws_the_same_candidates_as_the_uninterrupted_one(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_resumed_run_draws_the_same_candidates_as_the_uninterrupted_one(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """The figures of a line whose updates lie before and after the interruption are the same as well."""
 
     def make_search(network: Seq2Seq) -> CandidateFinder:
