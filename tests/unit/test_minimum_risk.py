@@ -102,8 +102,8 @@ def test_risk_and_gradient_are_those_of_the_equations(cell: CellName, with_refer
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     assert risk.item() == pytest.approx(expected.item(), rel=1e-6)  # logged in single precision or better
     assert score.item() == pytest.approx(3 * (0.1 + 1 + 0.7) / 3 + 4 * (0 + 0.75) / 2 + 2 * 1, rel=1e-6)
-    likelihood = sum(log_prob(network, row, tokens) for row, tokens in enumerate(references(BATCH)))
-    assert nll.item() == pytest.approx(-float(likelihood), rel=1e-12)
+    likelihood = sum(log_prob(network, row, tokens).item() for row, tokens in enumerate(references(BATCH)))
+    assert nll.item() == pytest.approx(-likelihood, rel=1e-12)
     weights = list(network.parameters())
     gradients = [torch.autograd.grad(value, weights, allow_unused=True) for value in (loss, surrogate)]
     for actual, closed_form in zip(*gradients, strict=True):
@@ -276,23 +276,24 @@ def test_it_raises_the_score_of_the_model_without_cross_entropy(
     torch.manual_seed(1)
     sizes = {"emb_size": 16, "hidden_size": 16, "attention_size": 8}
     network = Seq2Seq(ModelConfig(**sizes), tokenizer.src_size, tokenizer.tgt_size).train()
-    settings = {"candidates": candidates, "metric": UtilityName.chrf, "samples": 16, "reference": False}
+    settings = {"candidates": candidates, "metric": UtilityName.chrf, "samples": 8, "reference": False}
     loss = BatchLoss(network, config_of(**settings), torch.float32, finder(network, tokenizer, **settings))
     before = greedy_score(network, tokenizer, batch)
-    optimizer, risks = torch.optim.Adam(network.parameters(), lr=0.02), []
-    for _ in range(60):
+    optimizer, risks = torch.optim.Adam(network.parameters(), lr=0.04), []
+    for _ in range(25):
         optimizer.zero_grad()
         total, _, risk, _ = loss(batch)
         (total / batch.tgt_tokens).backward()
         optimizer.step()
         risks.append(risk.item() / batch.tgt_tokens)
-    assert sum(risks[-5:]) / 5 < sum(risks[:5]) / 5 - 0.1
-    assert greedy_score(network, tokenizer, batch) > before + 0.1
+    after = greedy_score(network, tokenizer, batch)
+    assert sum(risks[-5:]) / 5 < sum(risks[:5]) / 5 - 0.1, risks
+    assert after > before + 0.1
 
 
 def run(folder: Path, make_search: Callable[[Seq2Seq], CandidateFinder], stop_at: int | None = None) -> Trainer:
     """Run to the end; with `stop_at`, stop after that step and resume with a new trainer."""
-    settings = {"max_epochs": 2, "micro_batches": 2, "log_every_steps": 3}
+    settings = {"max_epochs": 1, "micro_batches": 2, "log_every_steps": 3}
     settings |= {"minimum_risk": MinimumRiskConfig(weight=0.5, samples=4), "make_search": make_search}
     if stop_at is not None:
         with tiny_trainer(folder, random_data(4), **settings) as trainer:
@@ -317,7 +318,7 @@ def test_a_resumed_run_draws_the_same_candidates_as_the_uninterrupted_one(tmp_pa
     def make_search(network: Seq2Seq) -> CandidateFinder:
         return finder(network, tokenizer, samples=4)
 
-    whole, parts = run(tmp_path / "whole", make_search), run(tmp_path / "parts", make_search, stop_at=5)
+    whole, parts = run(tmp_path / "whole", make_search), run(tmp_path / "parts", make_search, stop_at=2)
     assert same_weights(weights_of(whole), weights_of(parts))
     names = ("loss", "expected_risk", "candidate_score")
     figures = [
