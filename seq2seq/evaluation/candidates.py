@@ -10,10 +10,10 @@ from sacrebleu.metrics.base import Metric
 
 from seq2seq.config.decode import DecodeConfig, UtilityName
 from seq2seq.config.training import CandidatesName, MinimumRiskConfig
-from seq2seq.data.batch import Batch
-from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.bleu_tokenizer import DEFAULT
 from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.text import one_line

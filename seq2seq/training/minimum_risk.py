@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch, padded
-from seq2seq.data.ragged import RaggedIds
+from seq2seq.data.batches.batch import Batch, padded
+from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.data.special_ids import PAD_ID, UNK_ID
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState

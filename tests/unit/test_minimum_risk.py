@@ -17,8 +17,8 @@ from torch import Tensor
 from seq2seq.config.decode import DecodeConfig, UtilityName
 from seq2seq.config.model import CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import CandidatesName, MinimumRiskConfig, TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.batches.batch import Batch, make_batch
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import NotFiniteError
 from seq2seq.evaluation.candidates import CandidateFinder
 from seq2seq.model.network import Seq2Seq
