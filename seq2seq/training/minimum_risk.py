@@ -134,7 +134,7 @@ def token_log_probs(
     """
 
     def of_chunk(readouts: Tensor, targets: Tensor) -> Tensor:
-        logits = output(readouts)
+        logits: Tensor = output(readouts)
         logits = logits.float() if logits.dtype == torch.bfloat16 else logits
         return logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
 

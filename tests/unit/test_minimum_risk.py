@@ -261,8 +261,8 @@ def test_a_network_with_nan_weights_ends_the_run_with_one_line(tokenizer: Tokeni
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def greedy_score(network: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> float:
-    """The mean chrF of greedy outputs."""
+def best_score(network: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> float:
+    """The mean chrF of the best outputs of a beam of two."""
     find = finder(network, tokenizer, candidates=CandidatesName.beam, metric=UtilityName.chrf, samples=2)
     with evaluating(network), torch.no_grad():
         found = find(batch)
@@ -286,12 +286,12 @@ def test_it_raises_the_score_of_the_model_without_cross_entropy(
         network, BatchLoss(network, TrainingConfig(), torch.float32), make_batch(3 * sources, better + 2 * worse), 80
     )
     batch = make_batch(sources, better)
-    before = greedy_score(network, tokenizer, batch)
+    before = best_score(network, tokenizer, batch)
     settings: dict[str, Any] = {"candidates": candidates, "metric": UtilityName.chrf, "reference": False}
     loss = BatchLoss(network, config_of(**settings), torch.float32, finder(network, tokenizer, **settings))
     risks = update(network, loss, batch, 20)
     assert sum(risks[-3:]) < sum(risks[:3]) - 3 * 0.2, risks
-    assert greedy_score(network, tokenizer, batch) > before + 0.3
+    assert best_score(network, tokenizer, batch) > before + 0.3
 
 
 def update(network: Seq2Seq, loss: BatchLoss, batch: Batch, updates: int) -> list[float]:
