@@ -38,6 +38,7 @@ from seq2seq.data.subwords.new_tokenizer import new_tokenizer
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
 from seq2seq.data.text.robustness import clean_name, ignores_case, with_variants
+from seq2seq.evaluation.candidates import CandidateFinder
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.run_calibration import calibrate_best_model
@@ -188,7 +189,8 @@ def run_training(
     group.check_same(str(dtype), "precision (set training.precision)")
     log_start(network, device, dtype, run.folder)
     with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:
-        callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation)
+        find = CandidateFinder(network, tokenizer, config.training.minimum_risk, config.decode, tokenize)
+        callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation, find)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)

@@ -15,8 +15,10 @@ import torch
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
     from seq2seq.data.batches.batch import Batch
+    from seq2seq.model.network import Seq2Seq
     from seq2seq.training.callbacks import EpochData
     from seq2seq.training.distributed import ProcessGroup
+    from seq2seq.training.minimum_risk import CandidateSearch
     from seq2seq.training.records import Validation
     from seq2seq.training.trainer import Trainer
 
@@ -49,9 +51,13 @@ def tiny_trainer(
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
     group: ProcessGroup | None = None,
+    make_search: Callable[[Seq2Seq], CandidateSearch] | None = None,
     **settings: Any,
 ) -> Iterator[Trainer]:
-    """A trainer of a small new network; `settings` are fields of TrainingConfig."""
+    """A trainer of a small new network; `settings` are fields of TrainingConfig.
+
+    `make_search` makes, from the network, the search of minimum-risk training.
+    """
     from rich.console import Console
 
     from seq2seq.config.model import DropoutConfig, ModelConfig
@@ -72,6 +78,8 @@ def tiny_trainer(
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
     network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
     callbacks = Callbacks(validate or (lambda: next(rising)), save_model)
+    if make_search:
+        callbacks.find_candidates = make_search(network)
     with RunLog(folder, Console(stderr=True)) as log:
         yield Trainer(network, config, dtype, data, callbacks, RunOutput(folder, log, "tokenizer"), group)
 

@@ -38,7 +38,7 @@ class RecaseName(Choice):
 
 
 class UtilityName(Choice):
-    """Sentence similarity whose expectation minimum-Bayes-risk decoding maximises."""
+    """Similarity of two sentences: what minimum-Bayes-risk decoding and minimum-risk training maximise."""
 
     chrf = "chrf"
     bleu = "bleu"

@@ -105,6 +105,16 @@ def _check_training(training: TrainingConfig) -> None:
             "training.scheduled_sampling.final_ratio=0 is never reached by schedule=exponential: set it above 0, "
             "or choose another schedule"
         )
+    risk = training.minimum_risk
+    for key, used in {
+        f"r_drop={training.r_drop}": training.r_drop,
+        f"scheduled_sampling.schedule={sampling.schedule}": sampling.schedule is not SamplingScheduleName.none,
+    }.items():
+        if risk.weight and used:
+            raise ConfigError(
+                f"training.minimum_risk.weight={risk.weight} and training.{key} are two objectives of an update: "
+                "set one of them"
+            )
     if training.init_from is None and training.init_vocabulary is not VocabularyName.keep:
         raise ConfigError(f"training.init_vocabulary={training.init_vocabulary} needs training.init_from")
 

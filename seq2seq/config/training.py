@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seq2seq.config.decode import MAX_HYPOTHESES, UtilityName
 from seq2seq.config.field import MAX_COUNT, MAX_MINUTES, Choice, Effect, field
 
 
@@ -31,6 +32,13 @@ class SamplingScheduleName(Choice):
     linear = "linear"
     exponential = "exponential"
     inverse_sigmoid = "inverse_sigmoid"
+
+
+class CandidatesName(Choice):
+    """How minimum-risk training finds its candidates."""
+
+    sample = "sample"
+    beam = "beam"
 
 
 class VocabularyName(Choice):
@@ -68,6 +76,41 @@ class ScheduledSamplingConfig:
     final_ratio: float = field(
         0.5, "teacher-forcing ratio at the end of the run; it starts at 1", at_least=0, at_most=1
     )
+
+
+@dataclass
+class MinimumRiskConfig:
+    """Lower the expected cost of the model's own translations (Shen et al. 2016)."""
+
+    weight: float = field(
+        0.0,
+        "weight of the expected risk; the cross entropy keeps 1 - weight (Edunov et al. 2018). 0: off",
+        at_least=0,
+        at_most=1,
+    )
+    samples: int = field(
+        8,
+        "candidates searched per sentence; duplicates count once",
+        unit="candidates",
+        at_least=2,
+        at_most=MAX_HYPOTHESES,
+    )
+    candidates: CandidatesName = field(
+        CandidatesName.sample,
+        "how candidates are found: sample (drawn from the model) or beam (the best of a beam search, with the length "
+        "penalty of decode)",
+    )
+    sharpness: float = field(
+        1.0,
+        "alpha: a candidate of n tokens has the weight p^(alpha/n), renormalised over the candidates; a larger alpha "
+        "raises the share of the likeliest ones",
+        at_least=0.001,
+        at_most=1000,
+    )
+    metric: UtilityName = field(
+        UtilityName.bleu, "sentence score of a candidate against the reference: bleu (smoothed) or chrf"
+    )
+    reference: bool = field(True, "add the reference to the candidates")
 
 
 @dataclass
@@ -156,6 +199,9 @@ class TrainingConfig:
     )
     scheduled_sampling: ScheduledSamplingConfig = field(
         ScheduledSamplingConfig, "scheduled sampling: feed the decoder its own predictions"
+    )
+    minimum_risk: MinimumRiskConfig = field(
+        MinimumRiskConfig, "minimum-risk training: lower the expected cost of the model's own translations"
     )
     validate_every_steps: int | None = field(
         1000, "updates between validations; null: once per epoch", unit="updates", at_least=1, at_most=MAX_COUNT

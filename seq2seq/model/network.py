@@ -99,12 +99,22 @@ class Seq2Seq(nn.Module):
         `src_words` are the vectors that the encoder reads; default: the embeddings of the source.
         """
         memory, state = self.encode(batch.src_ids, batch.src_lengths, src_words)
-        words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
+        return self.read_out_encoded(memory, state, batch.tgt_in, batch.tgt_out)
+
+    def read_out_encoded(
+        self,
+        memory: AttentionMemory,
+        state: DecoderState,
+        tgt_in: Int[Tensor, "batch tgt_len"],
+        tgt_out: Int[Tensor, "batch tgt_len"],
+    ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
+        """Return `read_out` of encoded sources: `memory` and `state` as `encode` returns them, a row per target."""
+        words = self._embed(self.tgt_embedding, tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
-        real = batch.tgt_out != PAD_ID
+        real = tgt_out != PAD_ID
         if self.config.dropout.variational:  # a mask for each sentence: before padding is removed
-            return self.readout_dropout(readouts)[real], batch.tgt_out[real], attn_weights
-        return self.readout_dropout(readouts[real]), batch.tgt_out[real], attn_weights
+            return self.readout_dropout(readouts)[real], tgt_out[real], attn_weights
+        return self.readout_dropout(readouts[real]), tgt_out[real], attn_weights
 
     def step(
         self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory

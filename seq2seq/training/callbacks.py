@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from seq2seq.data.batches.batch import Batch
+from seq2seq.training.minimum_risk import CandidateSearch
 from seq2seq.training.records import Validation
 from seq2seq.training.run_log import TrainingLog
 
@@ -30,12 +31,14 @@ def ignore_validation(step: int, validation: Validation) -> None:
 
 @dataclass
 class Callbacks:
-    """What the trainer calls on rank 0."""
+    """What the trainer calls on rank 0, and `find_candidates` on every rank."""
 
     validate: Callable[[], Validation]
     save_model: Callable[[Path], None]
     """Writes the network with its current weights as a model file."""
     on_validation: ValidationCallback = ignore_validation
+    find_candidates: CandidateSearch | None = None
+    """Finds the candidates of minimum-risk training, which needs it."""
 
 
 @dataclass(frozen=True)

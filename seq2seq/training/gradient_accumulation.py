@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,6 +21,7 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.loss import output_loss
+from seq2seq.training.minimum_risk import CandidateSearch, find_candidates, longest_candidates, minimum_risk_loss
 from seq2seq.training.progress import Progress
 from seq2seq.training.r_drop import r_drop_loss
 from seq2seq.training.scheduled_sampling import mix_inputs
@@ -24,45 +29,84 @@ from seq2seq.training.scheduled_sampling import mix_inputs
 log = logging.getLogger(__name__)
 
 
+class UpdateSums(NamedTuple):
+    """What parts of an update report besides their gradient, summed over target tokens."""
+
+    nll: float
+    """Negative log-likelihood of the references, in nats."""
+    risk: float
+    """Expected risk of the sentence of each token; 0 without minimum-risk training."""
+    candidate_score: float
+    """Mean score of that sentence's candidates, from 0 to 1; 0 without minimum-risk training."""
+
+
+NO_SUMS = UpdateSums(0.0, 0.0, 0.0)
+
+
 class BatchLoss(nn.Module):
     """A network with its training loss: one module, as DistributedDataParallel hooks into a module's forward."""
 
-    def __init__(self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, find: CandidateSearch | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.config, self.dtype = network, config, dtype
+        self.network, self.config, self.dtype, self.find = network, config, dtype, find
 
-    def forward(self, batch: Batch, ratio: float = 1.0) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, ratio: float = 1.0) -> tuple[Tensor, ...]:
         """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats.
 
+        With minimum-risk training the risk and the candidates' score follow, summed like those of `UpdateSums`.
         `ratio` is the probability of feeding the reference token; otherwise the model's own prediction is fed.
         """
         smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(batch.src_ids.device, self.dtype):
+            if self.config.minimum_risk.weight:
+                assert self.find is not None
+                candidates = find_candidates(self.network, self.find, batch)
+                return minimum_risk_loss(self.network, batch, candidates, self.config)
             batch = mix_inputs(self.network, batch, ratio)
             readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
             if alpha:
                 return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
             return output_loss(self.network.output, readouts, targets, smoothing)
 
+    @contextlib.contextmanager
+    def longest_candidates(self) -> Iterator[None]:
+        """Train, inside the block, on as many candidates as allowed, each as long as allowed: they need most memory."""
+        found = self.find
+        if found is not None:
+            self.find = functools.partial(longest_candidates, found, self.config.minimum_risk.samples)
+        try:
+            yield
+        finally:
+            self.find = found
+
 
 class GradientAccumulator:
     """Accumulates the gradient of an update, part by part.
 
     A batch is cut into ranks × micro-batches parts; rank r of R computes the parts r, r + R, r + 2 R ... The random
-    numbers of a part (dropout, scheduled sampling) are a function of (seed, step, part). So R ranks with one part each
-    and one rank with R parts make the same gradient up to rounding, and no generator's state needs to be saved.
+    numbers of a part (dropout, sampled inputs and candidates) are a function of (seed, step, part). So R ranks with one
+    part each and one rank with R parts make the same gradient up to rounding, and no generator's state needs to be
+    saved.
     """
 
     def __init__(
-        self, network: Seq2Seq, config: TrainingConfig, dtype: torch.dtype, group: ProcessGroup, progress: Progress
+        self,
+        network: Seq2Seq,
+        config: TrainingConfig,
+        dtype: torch.dtype,
+        group: ProcessGroup,
+        progress: Progress,
+        find: CandidateSearch | None = None,
     ) -> None:
-        self._loss, self._config = BatchLoss(network, config, dtype), config
+        self._loss, self._config = BatchLoss(network, config, dtype, find), config
         self._group, self._progress = group, progress
         self._wrapped: nn.Module | None = None
         self.device = next(network.parameters()).device
 
-    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> float:
-        """Add the gradient of the mean loss per token of `batch`; return the summed nll of this rank's parts.
+    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> UpdateSums:
+        """Add the gradient of the mean loss per token of `batch`; return the sums of this rank's parts.
 
         `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
         starts again.
@@ -73,9 +117,9 @@ class GradientAccumulator:
         if self._wrapped is None:  # only now: wrapping broadcasts the weights, which may have been loaded since
             self._wrapped = self._group.wrap(self._loss)
         while True:
-            nll, error = self._try(self._wrapped, batch, step, ratio)
+            sums, error = self._try(self._wrapped, batch, step, ratio)
             if not error:
-                return nll
+                return sums
             if self._group.size > 1 or self._micro_batches >= len(batch.src_lengths):
                 if self._group.size == 1:
                     raise Seq2SeqError(f"out of memory with a single sentence ({error}): lower data.max_length")
@@ -88,7 +132,8 @@ class GradientAccumulator:
     def accumulate_part(self, part: Batch) -> None:
         """Add the gradient of one part as `accumulate` does, to measure its memory."""
         self._loss.train()
-        self._backward(self._loss, part, part.tgt_tokens, last=True)
+        with self._loss.longest_candidates():
+            self._backward(self._loss, part, part.tgt_tokens, last=True)
 
     def fit_to_memory(self, batch: Batch, copies: int) -> None:
         """Cut batches into smaller parts until the gradient of `batch` fits, with room for `copies` of all weights.
@@ -101,7 +146,8 @@ class GradientAccumulator:
         self._loss.train()
         moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(copies)]
         while True:
-            _, error = self._try(self._loss, batch, step=0)
+            with self._loss.longest_candidates():
+                _, error = self._try(self._loss, batch, step=0)
             self._loss.zero_grad(set_to_none=True)
             failed = max(row[0] for row in self._group.all_gather([float(bool(error))]))
             if not failed:
@@ -116,8 +162,8 @@ class GradientAccumulator:
     def _micro_batches(self) -> int:
         return self._config.micro_batches * self._progress.splits
 
-    def _try(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> tuple[float, str]:
-        """Return (nll, ""), or (0, reason) if memory ran out.
+    def _try(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> tuple[UpdateSums, str]:
+        """Return (sums, ""), or (zeros, reason) if memory ran out.
 
         The caller reacts outside the except block, which keeps the tensors of the failed part alive.
         """
@@ -126,7 +172,7 @@ class GradientAccumulator:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            return 0.0, first_line(error)
+            return NO_SUMS, first_line(error)
 
     def _split_further(self, reason: str) -> None:
         self._loss.zero_grad(set_to_none=True)
@@ -135,27 +181,31 @@ class GradientAccumulator:
             torch.cuda.empty_cache()
         log.warning("out of memory (%s): from now on %d micro-batches per update", reason, self._micro_batches)
 
-    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float) -> float:
+    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float) -> UpdateSums:
         group, tokens = self._group, batch.tgt_tokens
         parts = batch.split(group.size * self._micro_batches)
         own = list(enumerate(parts))[group.rank :: group.size]
-        nll = torch.zeros((), device=self.device)
+        sums = torch.zeros(len(NO_SUMS), device=self.device)
         for number, part in own:
             self._seed(step, number)
-            nll += self._backward(module, part, tokens, ratio, last=number == own[-1][0])
+            figures = self._backward(module, part, tokens, ratio, last=number == own[-1][0])
+            sums[: len(figures)] += figures
         if not own:  # more ranks than sentences: add a zero gradient, as the other ranks wait for this one
             self._backward(module, parts[0], tokens, last=True, weight=0.0)
-        return float(nll)  # a CPU–GPU sync
+        return UpdateSums(*sums.tolist())  # a CPU–GPU sync
 
     def _backward(
         self, module: nn.Module, part: Batch, tokens: int, ratio: float = 1.0, *, last: bool, weight: float = 1.0
-    ) -> Tensor:
-        """Add the gradient of one part and return its nll; gradients are averaged over ranks with the `last` part."""
+    ) -> Float[Tensor, " figures"]:
+        """Add the gradient of one part and return its nll, and the other `UpdateSums` that it has.
+
+        Gradients are averaged over ranks with the `last` part.
+        """
         syncs = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if syncs else module.no_sync():  # type: ignore[operator]
-            losses: tuple[Tensor, Tensor] = module(part.to(self.device), ratio)
+            losses: tuple[Tensor, ...] = module(part.to(self.device), ratio)
             self._group.backward(losses[0] * (weight * self._group.size / tokens))  # times size: the sum, not the mean
-        return losses[1]
+        return torch.stack(losses[1:])
 
     def _seed(self, step: int, part: int) -> None:
         sequence = np.random.SeedSequence([self._config.seed, step, part])

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from seq2seq.config.model import AttentionName, ModelConfig
-from seq2seq.config.training import TrainingConfig
+from seq2seq.config.training import MinimumRiskConfig, TrainingConfig
 from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.batching import Cost
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
@@ -28,6 +29,7 @@ from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.loss import CHUNK_TOKENS
+from seq2seq.training.minimum_risk import max_candidate_tokens
 
 Counts = NDArray[np.int64]
 GIB = 2**30
@@ -98,6 +100,7 @@ def guard_memory(
                 micro_batches=config.micro_batches,
                 ranks=group.size,
                 copies=copies,
+                estimate=functools.partial(update_bytes, network, config.minimum_risk),
             )
         except ConfigError as error:
             refusal = error
@@ -115,6 +118,7 @@ def check_memory(
     micro_batches: int = 1,
     ranks: int = 1,
     copies: int = 2,
+    estimate: Cost | None = None,
 ) -> None:
     """Check that the largest batch of a run fits into memory.
 
@@ -130,6 +134,7 @@ def check_memory(
         micro_batches: parts that each rank computes one after another.
         ranks: number of ranks that share a batch.
         copies: copies of all weights still to be allocated: 2 (Adam's moments) before the first update, else 0.
+        estimate: of the bytes that the gradient of a part holds; default: `estimated_bytes`.
 
     Raises:
         ConfigError: it does not fit; the message names the largest budget and the number of parts that do.
@@ -140,8 +145,8 @@ def check_memory(
     if available is None or not torch.profiler.kineto_available():
         return
     sizes = np.array([[rows], [worst.src_ids.shape[1]], [worst.tgt_in.shape[1]]])
-    estimate = float(estimated_bytes(network, *sizes)[0])
-    if OVERHEAD_BYTES + 2 * (resident + weights) + ESTIMATE_FACTOR * estimate < available:
+    estimated = float((estimate or functools.partial(estimated_bytes, network))(*sizes)[0])
+    if OVERHEAD_BYTES + 2 * (resident + weights) + ESTIMATE_FACTOR * estimated < available:
         return
     gc.collect()  # otherwise the profiler warns of memory freed that it has not seen allocated
     with torch.random.fork_rng(devices=[]):
@@ -192,6 +197,15 @@ def estimated_bytes(network: Seq2Seq, rows: Counts, src_len: Counts, tgt_len: Co
             tgt += sum(weight.shape)
     pair = config.attention_size if config.attention is AttentionName.additive else config.attention_heads
     return 4.0 * rows * (src * src_len + tgt * tgt_len + pair * src_len * tgt_len)
+
+
+def update_bytes(
+    network: Seq2Seq, risk: MinimumRiskConfig, rows: Counts, src_len: Counts, tgt_len: Counts
+) -> NDArray[Any]:
+    """Return `estimated_bytes` of batches, with the candidates of minimum-risk training."""
+    if not risk.weight:
+        return estimated_bytes(network, rows, src_len, tgt_len)
+    return estimated_bytes(network, rows * (1 + risk.samples), src_len, max_candidate_tokens(tgt_len))
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

@@ -31,6 +31,12 @@ class Window:
     slots: int = 0
     """Target tokens with padding."""
     steps: int = 0
+    risk_tokens: int = 0
+    """Target tokens of the updates with minimum-risk training."""
+    risk: float = 0.0
+    """Expected risk of the sentences of those updates, each times its target tokens."""
+    candidate_score: float = 0.0
+    """Mean score of their candidates, from 0 to 1, likewise."""
     corpus_tokens: dict[str, int] = field(default_factory=dict)
     """Target tokens of each corpus of a mix."""
 
@@ -38,6 +44,12 @@ class Window:
         """Add the target tokens of each corpus in one update."""
         for name, tokens in corpus_tokens.items():
             self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
+
+    def count_risk(self, *, risk: float, candidate_score: float, tokens: int) -> None:
+        """Add the expected risk and the candidates' scores of one update."""
+        self.risk += risk
+        self.candidate_score += candidate_score
+        self.risk_tokens += tokens
 
     def add(self, *, nll: float, norm: float, rate: float, sec: float, tokens: int, slots: int) -> None:
         """Add one update."""
@@ -62,6 +74,15 @@ class Window:
             "learning_rate": float(f"{self.rate:.4g}"),
             "grad_norm": round(self.norm / self.steps, 4),
             "padding": round(1 - self.tokens / max(1, self.slots), 4),
+            **self._risk_figures(),
+        }
+
+    def _risk_figures(self) -> dict[str, float]:
+        if not self.risk_tokens:
+            return {}
+        return {
+            "expected_risk": round(self.risk / self.risk_tokens, 4),
+            "candidate_score": round(100 * self.candidate_score / self.risk_tokens, 2),
         }
 
 

@@ -162,6 +162,8 @@ class RunLog:
         """Write one line for the updates in `progress.window`, and the pending diagnosis."""
         step, elapsed_sec, figures = progress.step, progress.elapsed_sec, progress.window.figures()
         text = f"loss {figures['loss']:.3f}  {figures['tokens_per_sec']:,} tok/s  rate {figures['learning_rate']:.2e}"
+        if "expected_risk" in figures:
+            text += f"  risk {figures['expected_risk']:.3f}, candidates {figures['candidate_score']:.2f}"
         self._bar.update(self._task, figures=text)
         if not self._console.is_terminal:
             eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)

@@ -31,8 +31,8 @@ from seq2seq.training.checkpoint_retention import keeps_step_models, model_path,
 from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import GradientAccumulator
-from seq2seq.training.memory import estimated_bytes, guard_memory
+from seq2seq.training.gradient_accumulation import NO_SUMS, GradientAccumulator, UpdateSums
+from seq2seq.training.memory import guard_memory, update_bytes
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
 from seq2seq.training.records import Validation, Window
@@ -73,7 +73,9 @@ class Trainer:
         self.network, self.config, self.data = network, config, data
         self.callbacks, self.output, self.group = callbacks, output, group or ProcessGroup()
         self.progress = Progress()
-        self.accumulator = GradientAccumulator(network, config, dtype, self.group, self.progress)
+        self.accumulator = GradientAccumulator(
+            network, config, dtype, self.group, self.progress, callbacks.find_candidates
+        )
         self.optimizer = make_optimizer(network.parameters(), config)
         self.average = None if config.ema is None else MovingAverage(network, config.ema)
         self.stop_signal: int | None = None
@@ -102,7 +104,7 @@ class Trainer:
 
         `worst` returns the batch of an epoch with the highest cost.
         """
-        batch = worst(self.progress.epoch, functools.partial(estimated_bytes, self.network))
+        batch = worst(self.progress.epoch, functools.partial(update_bytes, self.network, self.config.minimum_risk))
         copies = 0 if self.optimizer.state else 2  # Adam's moments, which the first update allocates
         guard_memory(self.accumulator, self.network, batch, self.config, self.group, copies)
 
@@ -156,11 +158,11 @@ class Trainer:
         bindings.threads()  # follows the load also where no kernel asks
         self.network.train()
         ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
-        own_nll = self.accumulator.accumulate(batch, progress.step + 1, ratio)
+        own = self.accumulator.accumulate(batch, progress.step + 1, ratio)
         if config.diagnostics and self.group.is_main and (progress.step + 1) % config.log_every_steps == 0:
             self.output.log.diagnosis(diagnose(self.network, batch))  # before clipping
         norm = float(clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf")))
-        nll = self._synchronise(own_nll)  # the last collective: if a rank is lost, the step is not counted
+        nll, risk, score = self._synchronise(own)  # the last collective: if a rank is lost, the step is not counted
         progress.step += 1
         progress.position += 1
         rate = learning_rate(config, progress.step, self._share_done(), progress.plateau_scale)
@@ -177,18 +179,20 @@ class Trainer:
             sec, slots = time.monotonic() - began, batch.padded_tokens
             progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
             progress.window.count(batch.corpus_tokens)
+            if config.minimum_risk.weight:
+                progress.window.count_risk(risk=risk, candidate_score=score, tokens=tokens)
         else:
             self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)
             record_skip(progress, config.max_skipped)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _synchronise(self, nll: float) -> float:
-        """Return the sum of the ranks' nll; agree on the elapsed time and on a signal to stop."""
+    def _synchronise(self, own: UpdateSums = NO_SUMS) -> UpdateSums:
+        """Return the sums of all ranks; agree on the elapsed time and on a signal to stop."""
         elapsed = time.monotonic() - self._started
-        rows = self.group.all_gather([nll, elapsed, float(self.stop_signal or 0)])
-        self.progress.elapsed_sec = rows[0][1]
-        self._agreed_signal = int(max(row[2] for row in rows))
-        return sum(row[0] for row in rows)
+        rows = self.group.all_gather([elapsed, float(self.stop_signal or 0), *own])
+        self.progress.elapsed_sec = rows[0][0]
+        self._agreed_signal = int(max(row[1] for row in rows))
+        return UpdateSums(*(sum(column) for column in list(zip(*rows, strict=True))[2:]))
 
     def _open_epoch(self) -> None:
         self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
@@ -264,7 +268,7 @@ class Trainer:
                 self._save()  # before models are deleted that the older checkpoint names
                 remove_unkept_models(self.output.folder, progress.kept)
             self.callbacks.on_validation(progress.step, result)
-        self._synchronise(0.0)  # a signal may have come meanwhile
+        self._synchronise()  # a signal may have come meanwhile
 
     def _save_models(self, score: tuple[float, float], better: bool) -> None:
         folder, step = self.output.folder, self.progress.step

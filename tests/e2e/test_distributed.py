@@ -148,11 +148,15 @@ def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
     assert err.count("did you mean 'model.hidden_size'?") == 1
 
 
-def test_more_ranks_than_sentences(tmp_path: Path) -> None:
-    """A rank without a sentence waits for the others and ends with their weights."""
+@pytest.mark.parametrize(("rows", "parts", "weight"), [(1, 1, 0.0), (3, 2, 0.5)])
+def test_two_ranks_with_one_part_each_end_with_the_weights_of_one_rank(
+    tmp_path: Path, rows: int, parts: int, weight: float
+) -> None:
+    """Also if a rank has no sentence and waits for the other; and with the candidates of minimum-risk training."""
     weights = {}
     for name, count in (("one", 1), ("two", 2)):
-        results = ranks("tiny_rank", tmp_path, name, "6", "1", "1", count=count)
+        micro_batches = parts if name == "one" else 1
+        results = ranks("tiny_rank", tmp_path, name, "6", str(rows), str(micro_batches), str(weight), count=count)
         assert [result.status for result in results] == [0] * count, results
         weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
     assert [len(found) for found in weights.values()] == [1, 2]

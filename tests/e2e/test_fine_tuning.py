@@ -135,14 +135,18 @@ def test_a_model_that_does_not_match_gives_a_one_line_error(start: Callable[...,
         assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(("vocabulary", "updates"), [("keep", 5), ("keep", 11), ("replace", 5)])
+@pytest.mark.parametrize(
+    ("vocabulary", "updates", "settings"),
+    [("keep", 5, []), ("keep", 11, ["training.minimum_risk.weight=0.5"]), ("replace", 5, [])],
+)
 def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
-    tmp_path: Path, cache: Path, parent: Path, text: tuple[str, ...], vocabulary: str, updates: int
+    tmp_path: Path, cache: Path, parent: Path, text: tuple[str, ...], vocabulary: str, updates: int, settings: list[str]
 ) -> None:
     """Also if the initial model is gone: the run's own best model, once there is one, has the same tokenizer."""
     given = tmp_path / "parent.safetensors"
     shutil.copy(parent / BEST_NAME, given)
-    command = (*text, "hydra.run.dir=run", f"training.init_from={given}", f"training.init_vocabulary={vocabulary}")
+    start = (f"training.init_from={given}", f"training.init_vocabulary={vocabulary}")
+    command = (*text, *settings, "hydra.run.dir=run", *start)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     calm.mkdir()
     killed.mkdir()

@@ -309,6 +309,16 @@ def no_dropout(but: str = "") -> list[str]:
         (["training.r_drop=1", *no_dropout()], ["training.r_drop=1", "model.dropout"]),
         (["training.r_drop=1", *no_dropout("layers")], ["training.r_drop=1", "layers"]),
         (["training.r_drop=1", "model.attention=none", *no_dropout("context")], ["training.r_drop=1", "context"]),
+        (
+            ["training.minimum_risk.weight=0.5", "training.r_drop=1"],
+            ["training.minimum_risk.weight=0.5", "training.r_drop=1", "set one of them"],
+        ),
+        (
+            ["training.minimum_risk.weight=1", "training.scheduled_sampling.schedule=linear"],
+            ["training.minimum_risk.weight=1", "training.scheduled_sampling.schedule=linear"],
+        ),
+        (["training.minimum_risk.samples=1"], ["training.minimum_risk.samples=1", "2 ≤"]),
+        (["training.minimum_risk.metric=ter"], ["training.minimum_risk.metric", "ter", "bleu", "chrf"]),
         (["training.init_vocabulary=replace"], ["training.init_vocabulary=replace", "training.init_from"]),
         (["model.attention=none", "decode.coverage_penalty=0.2"], ["decode.coverage_penalty=0.2", "model.attention"]),
         *(

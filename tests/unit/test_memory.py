@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import re
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, ModelConfig
-from seq2seq.config.training import TrainingConfig
+from seq2seq.config.training import MinimumRiskConfig, TrainingConfig
 from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
+from seq2seq.evaluation.candidates import CandidateFinder
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.distributed import ProcessGroup
@@ -28,8 +31,10 @@ from seq2seq.training.memory import (
     check_weights,
     estimated_bytes,
     peak_bytes,
+    update_bytes,
 )
 from seq2seq.training.progress import Progress
+from tiny_model import make_model
 
 MIB, GIB = 2**20, 2**30
 VOCAB = 50
@@ -120,6 +125,34 @@ def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor() -> Non
     accumulator = GradientAccumulator(model, config, torch.float32, ProcessGroup(), Progress())
     estimate = estimated_bytes(model, *np.array([[25], [10], [10]]))[0]
     assert ESTIMATE_FACTOR / 2 < peak_bytes(lambda: accumulator.accumulate_part(batch)) / estimate < ESTIMATE_FACTOR
+
+
+def test_an_update_with_candidates_stays_below_the_estimate_factor(tmp_path: Path) -> None:
+    """The search with a large vocabulary included."""
+    model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
+    accumulator, config = with_candidates(model, tmp_path)
+    estimate = update_bytes(model, config, *np.array([[8], [10], [10]]))[0]
+    assert 1 < peak_bytes(lambda: accumulator.accumulate_part(some_batch(8, 10, 10))) / estimate < ESTIMATE_FACTOR
+
+
+def test_the_guard_knows_the_candidates(tmp_path: Path) -> None:
+    """It computes the gradient with the longest ones and refuses a batch whose plain update is far below the limit."""
+    model, part = network(), some_batch(300, 10, 10)
+    accumulator, config = with_candidates(model, tmp_path)
+    plain = peak_bytes(lambda: gradient_of(model)(part))
+    available = OVERHEAD_BYTES + 4 * plain
+    estimate = functools.partial(update_bytes, model, config)
+    assert not refusal(model, part, available)
+    settings = {"batch_tokens": 3000, "available": available, "estimate": estimate}
+    with pytest.raises(ConfigError, match=r"training\.batch_tokens=3000: .*training\.micro_batches="):
+        check_memory(accumulator.accumulate_part, model, part, **settings)
+
+
+def with_candidates(model: Seq2Seq, folder: Path) -> tuple[GradientAccumulator, MinimumRiskConfig]:
+    risk = MinimumRiskConfig(weight=0.5)
+    find = CandidateFinder(model, make_model(folder).tokenizer, risk, DecodeConfig())
+    config = TrainingConfig(minimum_risk=risk)
+    return GradientAccumulator(model, config, torch.float32, ProcessGroup(), Progress(), find), risk
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
