@@ -37,6 +37,7 @@ from seq2seq.inference.output_features import Features, check_calibration, outpu
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import Recaser
 from seq2seq.inference.sentences import sentence_splitter
+from seq2seq.inference.target_order import mirrored_hypothesis, mirrored_input
 from seq2seq.inference.target_tags import TargetTags
 from seq2seq.inference.text import one_line, valid_unicode
 from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
@@ -280,6 +281,8 @@ class Translator:
             for name in ("no_repeat_ngram", "never_emit"):
                 if getattr(decode, name):
                     raise ConfigError(f"{name} may forbid a term that must appear: give either {name} or terms")
+        if self.ensemble.reversed_target and any(prefixes or ()):
+            raise ConfigError("a prefix is where an output starts, and the model writes from right to left: drop it")
         if confidence:
             check_calibration(self.calibration)
         has_attention = all(n.config.attention is not AttentionName.none for n in self.ensemble.networks)
@@ -415,12 +418,13 @@ class Translator:
     ) -> list[list[Translation]]:
         """Search in batches of similar length; return the outputs in the order of `parts`."""
         outputs: list[list[Translation]] = [[] for _ in parts]
-        banned = self._encoder.banned_sequences(decode.never_emit)
+        banned, backwards = self._encoder.banned_sequences(decode.never_emit), self.ensemble.reversed_target
+        banned = [ids[::-1] for ids in banned] if backwards else banned
         lengths = [len(part.input.ids) + 1 for part in parts]
         with self.inference_mode():
             for batch in batches(lengths, decode.batch_tokens, num_hypotheses(decode, n_best)):
                 bindings.threads()  # follows the load also where no kernel asks
-                inputs = [parts[i].input for i in batch]
+                inputs = [mirrored_input(parts[i].input) if backwards else parts[i].input for i in batch]
                 rows = search(self.ensemble, inputs, decode, n_best=n_best, banned_sequences=banned, device=self.device)
                 for i, hypotheses in zip(batch, rows, strict=True):
                     outputs[i] = self._outputs(hypotheses, n_best, decode)
@@ -434,6 +438,8 @@ class Translator:
     def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
         if not hypotheses:
             raise NotFiniteError("every output has probability 0: the model's weights are damaged")
+        if self.ensemble.reversed_target:
+            hypotheses = [mirrored_hypothesis(found) for found in hypotheses]
         outputs = detokenise(hypotheses, self.tokenizer)
         if decode.search is not SearchName.mbr:
             return outputs
