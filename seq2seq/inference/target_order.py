@@ -28,6 +28,4 @@ def mirrored_input(given: SearchInput) -> SearchInput:
 
 def mirrored_hypothesis(found: Hypothesis) -> Hypothesis:
     """Return the hypothesis in the order of the text."""
-    return dataclasses.replace(
-        found, tokens=found.tokens[::-1], token_log_probs=mirrored(found.token_log_probs)
-    )
+    return dataclasses.replace(found, tokens=found.tokens[::-1], token_log_probs=mirrored(found.token_log_probs))
