@@ -15,7 +15,6 @@ from seq2seq.inference.sentences import join_with_spacing
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
 
-
 SEARCH = "search"
 
 

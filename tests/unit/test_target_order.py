@@ -88,9 +88,7 @@ def test_scores_and_pieces_are_those_of_the_text(pair: tuple[Translator, Transla
         assert own.log_prob != pytest.approx(other.log_prob) or len(own.pieces) <= 2
     assert [round(score.log_prob, 9) for score in right.score(sources, TEXTS)] == [
         round(sum(decoded.token_log_probs), 9)
-        for decoded in right.force_decode(
-            left.tokenizer.encode_src(sources), [ids for ids in left.tokenizer.encode_tgt(TEXTS)]
-        )
+        for decoded in right.force_decode(left.tokenizer.encode_src(sources), left.tokenizer.encode_tgt(TEXTS))
     ]
 
 
@@ -124,6 +122,11 @@ def test_terms_and_banned_texts_hold_in_the_order_of_the_text(pair: tuple[Transl
         for text, terms in zip(forced, [["dozen"], ["vex"], ["jumps", "box"]], strict=True)
         for term in terms
     )
+
+
+def test_banned_texts_are_never_written_in_the_order_of_the_text(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    right = Translator(backwards(model.network), model.tokenizer, data=model.config.data)
     size = right.tokenizer.tgt_size
     letters = {
         i for i, piece in enumerate(right.tokenizer.tgt_pieces(range(size))) if len(piece) == 1 and piece.isalpha()
