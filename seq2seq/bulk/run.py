@@ -110,6 +110,6 @@ def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[s
 
 
 def _rerank_settings(args: argparse.Namespace) -> list[Any]:
-    from seq2seq.data.file_digest import file_digest
+    from seq2seq.data.files.file_digest import file_digest
 
     return [[[*map(file_digest, names)] for names in args.rerank], args.rerank_weights, args.rerank_as]

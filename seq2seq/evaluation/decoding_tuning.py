@@ -12,7 +12,7 @@ import numpy as np
 from sacrebleu import CHRF
 
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, override
-from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
+from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.decoding_search import Lists, best_weights, metric_of_sums, statistics
 from seq2seq.evaluation.metrics import bleu_metric

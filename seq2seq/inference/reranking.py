@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from seq2seq.config.data import DataConfig
 from seq2seq.config.field import Choice
-from seq2seq.data.language_codes import base_code
+from seq2seq.data.index.language_codes import base_code
 from seq2seq.errors import ConfigError
 from seq2seq.inference.forced_scoring import PairScore
 from seq2seq.inference.translation import SEARCH, ScorePart, Translation

@@ -11,7 +11,7 @@ from seq2seq.config.data import DataConfig
 from seq2seq.config.decode import NormalizationName
 from seq2seq.config.model import TargetOrderName
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 from seq2seq.inference.reranking import Reranker, RerankModel
 from seq2seq.inference.translator import Translator

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seq2seq.config.model import TargetOrderName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.explanation import explain
