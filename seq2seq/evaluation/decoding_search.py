@@ -112,7 +112,7 @@ def line_search(
         first = sum(begin <= low for begin in begins)
         total += lists.statistics[sentence, own[first]]
         changes += [(begins[i], sentence, own[i], own[i + 1]) for i in range(first, len(begins)) if begins[i] < high]
-    best, begin, at = (metric(total), low, low), low, low
+    begin, at, at_low = low, low, metric(total)
     intervals = [*sorted(changes), (high, -1, 0, 0)]
     found = -np.inf
     for end, sentence, before, after in intervals:
@@ -123,7 +123,7 @@ def line_search(
             begin = end
         if sentence >= 0:
             total = total + lists.statistics[sentence, after] - lists.statistics[sentence, before]
-    return (at, float(found)) if np.isfinite(found) else (low, best[0])
+    return (at, float(found)) if np.isfinite(found) else (low, at_low)
 
 
 def best_weights(lists: Lists, scores: Floats, metric: Metric, seed: int = 1) -> tuple[Floats, float]:
@@ -132,11 +132,11 @@ def best_weights(lists: Lists, scores: Floats, metric: Metric, seed: int = 1) ->
     Coordinate ascent by exact line searches, from weights of 0, of 1, and from random ones.
     """
     models = scores.shape[2]
-    starts = [np.eye(models)[0], np.ones(models)]
+    starts = [np.eye(models)[0], np.ones(models)][:models]
     draw = np.random.default_rng(seed)
     starts += [np.r_[1.0, draw.uniform(0, 2, models - 1)] for _ in range(RESTARTS if models > 1 else 0)]
     best, found = starts[0], -np.inf
-    for start in starts[: None if models > 1 else 1]:
+    for start in starts:
         weights, value = _ascent(lists, scores, metric, start)
         if value > found + LEAST_GAIN:
             best, found = weights, value
@@ -174,5 +174,7 @@ def statistics(metric: Any, rows: Sequence[Sequence[str]]) -> Floats:
     """
     longest = max(map(len, rows))
     columns = [[row[min(k, len(row) - 1)] for row in rows] for k in range(longest)]
-    counted: Floats = np.array([metric._extract_corpus_statistics(column, None) for column in columns], np.float64)
-    return counted.swapaxes(0, 1)
+    counted: Floats = np.stack(
+        [np.array(metric._extract_corpus_statistics(c, None), np.float64) for c in columns], axis=1
+    )
+    return counted
