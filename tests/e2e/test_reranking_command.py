@@ -28,7 +28,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, some in (("train", lines), ("valid", lines[:12])):
         (place / name).write_text("".join(f"{line}\n" for line in some), encoding="utf-8")
     files = [f"data.{part}.{side}={part}" for part in ("train", "valid") for side in ("src", "tgt")]
-    settings = ["data=files", "data.src=en", "data.tgt=fr", *files, "data.test_pairs=2", "data.tokenizer.vocab_size=40"]
+    settings = ["data=files", "data.src=en", "data.tgt=fr", *files, "data.test_pairs=2", "data.tokenizer.vocab_size=30"]
     settings += ["data.cache_dir=cache", "data.tokenizer.byte_fallback=false", "training.report=false"]
     own = [setting for setting in TINY if not setting.startswith(("data", "training.max_steps"))]
     first = call(
