@@ -29,6 +29,7 @@ from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
+    add_rerank,
     add_shortlist,
     add_tgt_lang,
     model_list,
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     add_tgt_lang(made)
     _add_text_options(made)
     add_search_options(made)
+    add_rerank(made)
     add_process_options(made)
     _add_significance_options(made)
     _add_output_options(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
+    add_rerank,
     add_shortlist,
     add_tgt_lang,
     argument_text,
@@ -72,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _add_format_options(parser.add_argument_group("input and output format"))
     _add_constraint_options(parser.add_argument_group("constraints on the output"))
     add_search_options(parser)
+    add_rerank(parser)
     process = add_process_options(parser)
     process.add_argument(
         "--buffer-lines",
@@ -162,7 +165,7 @@ def translate(args: argparse.Namespace) -> None:
     inputs = [*([] if args.text else files or ["-"]), *filter(None, (args.prefix, args.glossary))]
     before = written(args.output, args.n_best > 1 and args.format == "text") if args.resume else Written()
     check_inputs(inputs)  # before the model is loaded, so that a wrong name fails at once
-    inputs += [*models, *filter(None, [args.shortlist])]
+    inputs += [*models, *itertools.chain(*args.rerank or ()), *filter(None, [args.shortlist])]
     check_output(args.output, inputs)
     check_not_input(part_name(args.output), inputs)
     translator = LineTranslator(args, models)

@@ -21,7 +21,10 @@ from seq2seq.cli.progress import progress
 from seq2seq.errors import ConfigError
 from seq2seq.runtime.ray_cluster import cluster
 
-NO_EFFECT = ("names", "engine", "input", "output", "actors", "device", "threads", "glossary", "shortlist")
+NO_EFFECT = (
+    *("names", "engine", "input", "output", "actors", "device", "threads", "glossary", "shortlist"),
+    *("rerank", "rerank_weights", "rerank_as"),
+)
 """Options that change no output, or that the manifest holds by their content."""
 
 
@@ -31,11 +34,9 @@ def translate_files(args: argparse.Namespace, models: Sequence[str]) -> None:
     Raises:
         Seq2SeqError: invalid options, input or models; the blocks that are finished stay.
     """
-    from seq2seq.storage.model_file import find_model
-
     logging.basicConfig(format="warning: %(message)s")
     args = _absolute(args)
-    models = [os.path.abspath(find_model(Path(name))) for name in models]
+    models = [*map(_model_path, models)]
     files = find_files(args.input)
     blocks = list_blocks(files, args.output, (args.block_kib or BLOCK_KIB) * 1024)
     if args.n_best > 1 and any(block.kind == PARQUET for block in blocks):
@@ -67,8 +68,15 @@ def _absolute(args: argparse.Namespace) -> argparse.Namespace:
     for name in ("output", "glossary", "shortlist"):
         if (path := getattr(args, name)) is not None:
             setattr(args, name, os.path.abspath(path))
+    args.rerank = args.rerank and [[*map(_model_path, names)] for names in args.rerank]
     args.threads = args.threads if isinstance(args.threads, int) else 1
     return args
+
+
+def _model_path(name: str) -> str:
+    from seq2seq.storage.model_file import find_model
+
+    return os.path.abspath(find_model(Path(name)))
 
 
 def _on_cpu(args: argparse.Namespace) -> argparse.Namespace:
@@ -95,6 +103,13 @@ def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[s
     return {
         "models": [file_digest(name) for name in models],
         **{name: path and file_digest(path) for name, path in named.items()},
+        **({"rerank": _rerank_settings(args)} if args.rerank else {}),
         "options": {name: value for name, value in sorted(vars(args).items()) if name not in NO_EFFECT},
         "inputs": {name: file_digest(file) for name, file in zip(relative_names(files), files, strict=True)},
     }
+
+
+def _rerank_settings(args: argparse.Namespace) -> list[Any]:
+    from seq2seq.data.files.file_digest import file_digest
+
+    return [[[*map(file_digest, names)] for names in args.rerank], args.rerank_weights, args.rerank_as]

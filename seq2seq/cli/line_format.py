@@ -5,6 +5,7 @@ Each input line gives exactly one output line, or one group of lines in n-best t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -126,6 +127,8 @@ def _as_object(translation: Translation, tokenizer: Tokenizer, alignments: bool)
         "pieces": tokenizer.tgt_pieces(translation.ids),
         "token_log_probs": [_rounded(value) for value in translation.token_log_probs],
     }
+    if translation.parts:
+        fields["scores"] = [dataclasses.asdict(part) | {"score": _rounded(part.score)} for part in translation.parts]
     if alignments:
         attention = translation.attention
         fields["alignment"] = pharaoh(translation.alignment or ())

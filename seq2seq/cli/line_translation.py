@@ -43,7 +43,7 @@ class LineTranslator:
             "glossary": glossary,
             "split_sentences": args.split_sentences,
         }
-        self._translator.check_options(**self._options)
+        self._translator.check_options(prefixes=["-"] if args.prefix else None, **self._options)
 
     def request(self, number: int, line: str, prefix: str = "", format: str = "text") -> Request:
         """Return what an input line asks for; `error` says what prevents it."""
@@ -51,6 +51,11 @@ class LineTranslator:
         if self._args.split_sentences and request.error is None and (request.prefix or request.terms):
             error = '"prefix" and "terms" are those of a whole line: leave out either them or --split-sentences'
             return dataclasses.replace(request, error=error)
+        if request.prefix and request.error is None:
+            try:
+                self._translator.check_options(prefixes=[request.prefix], **self._options)
+            except ConfigError as refusal:
+                return dataclasses.replace(request, error=str(refusal))
         return request
 
     def check_language(self, format: str) -> None:

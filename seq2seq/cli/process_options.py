@@ -138,6 +138,33 @@ def add_shortlist(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_rerank(parser: argparse.ArgumentParser) -> None:
+    """Add `--rerank`, `--rerank-weights` and `--rerank-as`."""
+    group = parser.add_argument_group("reranking of the hypotheses of the beam by other models")
+    group.add_argument(
+        "--rerank",
+        action="append",
+        type=model_list,
+        metavar="MODEL",
+        help="add the log p that MODEL gives each hypothesis, over the length penalty, to its score; a model of the "
+        "opposite direction gives log p of the source (noisy channel); the vocabulary may differ; --beam-size is the "
+        "number of hypotheses; repeatable; several, comma-separated, form an ensemble",
+    )
+    group.add_argument(
+        "--rerank-weights",
+        type=_weights,
+        metavar="W,W",
+        help="weight of each --rerank MODEL, as seq2seq.tune_decoding finds them; the first model's is 1 (default: 1)",
+    )
+    group.add_argument(
+        "--rerank-as",
+        type=lambda text: text.split(","),
+        metavar="ROLE,ROLE",
+        help="what each --rerank MODEL scores: forward, the target given the source; reverse, the source given the "
+        "target; auto, as its languages say (default)",
+    )
+
+
 def add_tgt_lang(parser: argparse._ActionsContainer) -> None:
     """Add `--tgt-lang`, the target language of a model that has several."""
     parser.add_argument(
@@ -192,6 +219,9 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
         precision=args.precision or "auto",
         weights=getattr(args, "weights", None),
         shortlist=getattr(args, "shortlist", None),
+        rerank=getattr(args, "rerank", None) or (),
+        rerank_weights=getattr(args, "rerank_weights", None),
+        rerank_as=getattr(args, "rerank_as", None),
     )
     if problem := runtime.kernels_problem(translator.device):
         log.warning("%s; translation is slower", problem)

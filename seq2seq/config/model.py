@@ -36,6 +36,13 @@ class TieName(Choice):
     three_way = "three_way"
 
 
+class TargetOrderName(Choice):
+    """Order in which the decoder writes the tokens of a target sentence."""
+
+    left_to_right = "left_to_right"
+    right_to_left = "right_to_left"
+
+
 class MatrixInit(Choice):
     """Distribution that a weight matrix is initialised from."""
 
@@ -161,6 +168,17 @@ class ModelConfig:
     freeze_vectors: bool = field(
         False, "embeddings that start from word vectors are not trained; needs matrices of their own (tie_embeddings)"
     )
+
+    target_order: TargetOrderName = field(
+        TargetOrderName.left_to_right,
+        "order in which the decoder writes a sentence: left_to_right, or right_to_left, the last token first, for "
+        "reranking (Liu et al. 2016; Sennrich et al. 2016)",
+    )
+
+    @property
+    def reversed_target(self) -> bool:
+        """True if the decoder writes the last token of a sentence first."""
+        return self.target_order is TargetOrderName.right_to_left
 
     @property
     def encoder_size(self) -> int:

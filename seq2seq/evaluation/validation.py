@@ -72,14 +72,13 @@ class Validator:
         """
         translator, tokenizer = self._translator, self._translator.tokenizer
         (source,) = tokenizer.encode_src([valid_unicode(line)])
-        target = output.ids[:MAX_TOKENS]
         no_attention = translator.network.config.attention is AttentionName.none
-        if no_attention or not target or not 0 < len(source) <= translator.max_part_tokens:
+        if no_attention or not output.ids or not 0 < len(source) <= translator.max_part_tokens:
             return None
         source = translator.tags.ids(self._tgt_lang) + source
-        (forced,) = translator.force_decode([source], [target])
+        (forced,) = translator.force_decode([source], [output.ids])  # whole: it may be written from its end
         weights = forced.attn_weights[:MAX_TOKENS, :MAX_TOKENS].tolist()
-        columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(target), END]
+        columns, rows = [*tokenizer.src_pieces(source), END], [*tokenizer.tgt_pieces(output.ids), END]
         return AttentionMap(columns[:MAX_TOKENS], rows[:MAX_TOKENS], weights)
 
     def _loss(self) -> float:
@@ -87,7 +86,7 @@ class Validator:
         total, tokens = torch.zeros((), dtype=torch.float64), 0
         with evaluating(network), torch.inference_mode(), autocast(device, self._translator.dtype):
             for batch in self._batches():
-                readouts, targets, _ = network.read_out(batch.to(device))
+                readouts, targets, _ = network.read_out(network.ordered(batch.to(device)))
                 total += output_loss(network.output, readouts, targets, 0.0)[1].cpu()
                 tokens += len(targets)
         return float(total) / tokens

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from seq2seq.data.batches.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
+from seq2seq.errors import ConfigError
+from seq2seq.inference.target_order import mirrored
 from seq2seq.inference.vocabulary_shortlist import Candidates, Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
@@ -110,11 +112,21 @@ class ForcedDecoding:
     margins: list[float] = dataclasses.field(default_factory=list)
     entropies: list[float] = dataclasses.field(default_factory=list)
 
+    def mirrored(self) -> ForcedDecoding:
+        """Return the figures of the same tokens in reverse order; those of EOS stay the last."""
+        rows = mirrored(range(len(self.token_log_probs)))
+        lists = (self.token_log_probs, self.margins, self.entropies)
+        log_probs, margins, entropies = (mirrored(values) for values in lists)
+        return ForcedDecoding(log_probs, self.attn_weights[rows], margins, entropies)
+
 
 class Ensemble:
     """Networks that share a vocabulary: the weighted mean of their log-probabilities, renormalised.
 
     This is the normalised weighted geometric mean of their distributions. Attention is the weighted arithmetic mean.
+
+    Raises:
+        ConfigError: the networks write in different orders (`model.target_order`).
     """
 
     def __init__(
@@ -124,10 +136,20 @@ class Ensemble:
         int8: bool = False,
         shortlist: Shortlist | None = None,
     ) -> None:
+        if len({network.config.target_order for network in networks}) > 1:
+            raise ConfigError(
+                "models that write from left to right and from right to left cannot form an ensemble: rerank the "
+                "outputs of one with the other (--rerank)"
+            )
         weights = weights or [1.0] * len(networks)
         self.networks, self.int8, self.shortlist = list(networks), int8, shortlist
         self.invalidate()
         self.weights = [weight / math.fsum(weights) for weight in weights]
+
+    @property
+    def reversed_target(self) -> bool:
+        """True if the networks write the last token of a sentence first."""
+        return self.networks[0].config.reversed_target
 
     def invalidate(self) -> None:
         """Discard prepared weights, because the networks' weights may have changed."""
@@ -201,6 +223,8 @@ class Ensemble:
     ) -> list[ForcedDecoding]:
         """Run the decoder on given outputs (teacher forcing); ids without EOS, whose log p is the last one returned.
 
+        Ids and results are in the order of the text, whatever the order in which the networks write.
+
         Args:
             sources: source ids.
             targets: ids of the outputs.
@@ -208,7 +232,8 @@ class Ensemble:
             distributions: also return the margins and entropies of the tokens' distributions.
         """
         rows = pad_rows(torch.arange(len(sources)), 1, MIN_ROWS).tolist()
-        batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows]).to(device)
+        batch = make_batch([sources[i] for i in rows], [targets[i] for i in rows])
+        batch = self.networks[0].ordered(batch).to(device)
         logits, tgt_out, attn_weights = zip(*(network(batch) for network in self.networks), strict=True)
         prediction = self._prediction([network_logits[None] for network_logits in logits])
         all_log_probs, tokens = prediction.log_probs[0], tgt_out[0][:, None]
@@ -222,7 +247,7 @@ class Ensemble:
         )
         same_shape = all(weights.shape == attn_weights[0].shape for weights in attn_weights)
         attention = self._mean(attn_weights) if same_shape else attn_weights[0][..., :0]  # a network without attention
-        return [
+        decoded = [
             ForcedDecoding(
                 token_log_probs[i].tolist(),
                 attention[i, : lengths[i], : len(sources[i]) + 1],
@@ -230,6 +255,7 @@ class Ensemble:
             )
             for i, (margin, entropy) in enumerate(zip(margins, entropies, strict=True))
         ]
+        return [one.mirrored() for one in decoded] if self.reversed_target else decoded
 
     def _rounds_alone(self) -> bool:
         low = bindings.compute_dtype(self.networks[0].output.weight) == torch.bfloat16

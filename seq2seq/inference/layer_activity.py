@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seq2seq.inference.target_order import mirrored
 from seq2seq.inference.word_effects import ForcedPair, forced_batch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.model.tracing import CLOSED, OPEN, Trace, hidden_gradient_norms, stack_steps, tracing
@@ -43,7 +44,8 @@ class Layer:
             `activation`, the absolute value of its units.
         hidden_norm: L2 norm of the hidden state.
         cell_norm: L2 norm of the memory cell of an LSTM; None: the cell has none.
-        gradient_norm: L2 norm of d log p(last target word) / d hidden state: how far the gradient reaches back.
+        gradient_norm: L2 norm of d log p(target word that is written last) / d hidden state: how far the gradient
+            reaches back.
     """
 
     name: str
@@ -76,20 +78,24 @@ def observe(network: Seq2Seq, pair: ForcedPair) -> Pass:
     with tracing(network) as traces:
         readouts, targets, attn_weights = network.read_out(batch, vectors)
     log_probs = network.output(readouts).log_softmax(-1).gather(1, targets[:, None])[:, 0]
-    norms = hidden_gradient_norms(log_probs[list(pair.words[-1])].sum(), traces)
-    layers = [_layer(name, trace, norms[name][0]) for name, trace in traces.items()]
-    return Pass(log_probs.tolist(), attn_weights[0].detach(), layers)
+    words, backwards = pair.written_words(network), network.config.reversed_target
+    norms = hidden_gradient_norms(log_probs[list(words[0 if backwards else -1])].sum(), traces)
+    layers = [_layer(name, trace, norms[name][0], backwards) for name, trace in traces.items()]
+    if not backwards:
+        return Pass(log_probs.tolist(), attn_weights[0].detach(), layers)
+    return Pass(mirrored(log_probs.tolist()), attn_weights[0, mirrored(range(pair.tgt_len))].detach(), layers)
 
 
 @torch.no_grad()
-def _layer(name: str, trace: Trace, gradient_norm: Float[Tensor, " steps"]) -> Layer:
+def _layer(name: str, trace: Trace, gradient_norm: Float[Tensor, " steps"], backwards: bool) -> Layer:
     hidden, memory = stack_steps(trace.hiddens)[0], stack_steps(trace.memories)[0]
     gates = {gate: stack_steps(steps)[0] for gate, steps in trace.gates.items()} or {ACTIVATION: hidden.abs()}
-    backward = name.endswith("backward")
+    encoder = name.startswith("encoder")
+    flipped = name.endswith("backward")
 
     def by_token(values: Tensor) -> list[float]:
-        ordered: list[float] = (values.flip(0) if backward else values).tolist()
-        return ordered
+        ordered: list[float] = (values.flip(0) if flipped else values).tolist()
+        return mirrored(ordered) if backwards and not encoder else ordered
 
     def gate(values: Tensor) -> Gate:
         figures = values.mean(-1), (values < CLOSED).float().mean(-1), (values > OPEN).float().mean(-1)
@@ -97,7 +103,7 @@ def _layer(name: str, trace: Trace, gradient_norm: Float[Tensor, " steps"]) -> L
 
     return Layer(
         name,
-        "source" if name.startswith("encoder") else "target",
+        "source" if encoder else "target",
         {title: gate(values) for title, values in gates.items()},
         by_token(hidden.norm(dim=-1)),
         by_token(memory.norm(dim=-1)) if memory.shape[-1] else None,

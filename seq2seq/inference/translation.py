@@ -15,6 +15,24 @@ from seq2seq.inference.sentences import join_with_spacing
 from seq2seq.inference.text import one_line
 from seq2seq.search.protocols import Hypothesis
 
+SEARCH = "search"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScorePart:
+    """What one model contributes to the score of a reranked output.
+
+    Attributes:
+        model: its name; `search` is the model that found the output.
+        weight: by which its score is multiplied.
+        score: log p over the length penalty; NaN if an output of the line is too long for the model, which then does
+            not count.
+    """
+
+    model: str
+    weight: float
+    score: float
+
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
@@ -31,6 +49,7 @@ class Translation:
         confidence: probabilities that the line and each of its words are right, if requested.
         case: that of a source line that was read in natural case (`decode.recase`), in which `text` is written;
             `ids` are those of the text in natural case.
+        parts: the scores of all models, if other models rerank the outputs; `score` is their weighted sum.
     """
 
     text: str
@@ -42,6 +61,7 @@ class Translation:
     attention: list[list[float]] | None = dataclasses.field(default=None, compare=False)
     confidence: Confidence | None = dataclasses.field(default=None, compare=False)
     case: LineCase | None = dataclasses.field(default=None, compare=False)
+    parts: list[ScorePart] = dataclasses.field(default_factory=list, compare=False)
 
 
 def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:
@@ -104,7 +124,12 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
         [log_prob for part in parts for log_prob in part.token_log_probs],
         links,
         confidence=join_confidences(confidences) if confidences else None,
+        parts=[_sum(column) for column in zip(*(part.parts for part in parts), strict=True)],
     )
+
+
+def _sum(column: Sequence[ScorePart]) -> ScorePart:
+    return dataclasses.replace(column[0], score=sum(part.score for part in column))
 
 
 def in_case(

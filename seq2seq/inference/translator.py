@@ -35,7 +35,9 @@ from seq2seq.inference.mbr import select_by_utility
 from seq2seq.inference.output_features import Features, check_calibration
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import Recaser
+from seq2seq.inference.reranking import Reranker, RerankModel, RerankRole, rerank_outputs
 from seq2seq.inference.sentences import sentence_splitter
+from seq2seq.inference.target_order import mirrored_hypothesis, mirrored_input
 from seq2seq.inference.target_tags import TargetTags
 from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
@@ -43,6 +45,7 @@ from seq2seq.kernels import bindings
 from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import batches, num_hypotheses, search
+from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.protocols import Hypothesis
 from seq2seq.storage.calibration import Calibration
 from seq2seq.storage.model_file import load_model
@@ -69,6 +72,7 @@ class Translator:
         shortlist: Shortlist | None = None,
         data: DataConfig | None = None,
         calibration: Calibration | None = None,
+        rerankers: Sequence[Reranker] = (),
     ) -> None:
         """Make a translator from networks in memory.
 
@@ -85,6 +89,7 @@ class Translator:
             data: settings of the training: target languages with their tags, and the BLEU tokenizer of
                 mbr_utility=bleu.
             calibration: of the confidence; None: confidence cannot be asked for.
+            rerankers: models that rerank the hypotheses of the beam.
 
         Raises:
             ConfigError: unknown precision, one that this machine does not have, or int8 with input feeding.
@@ -98,7 +103,7 @@ class Translator:
         self.tokenizer = tokenizer
         self.decode = decode or DecodeConfig()
         self.calibration = calibration
-        self._data = data
+        self.data, self.rerankers = data, list(rerankers)
         self._recaser = Recaser(tokenizer, "" if data is None else data.src)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
@@ -124,6 +129,9 @@ class Translator:
         precision: InferencePrecisionName | PrecisionName | str = PrecisionName.auto,
         weights: Sequence[float] | None = None,
         shortlist: str | Path | None = None,
+        rerank: Sequence[str | Path | Sequence[str | Path]] = (),
+        rerank_weights: Sequence[float] | None = None,
+        rerank_as: Sequence[RerankRole | str] | None = None,
     ) -> Translator:
         """Load a model file, or the best model of a run folder; several make an ensemble.
 
@@ -134,16 +142,21 @@ class Translator:
             precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; default: equal weights.
             shortlist: a file made by `python -m seq2seq.shortlist`; default: the whole vocabulary.
+            rerank: models that rerank the hypotheses of the beam; each is a path, or several that form an ensemble.
+            rerank_weights: of the score of each of them; default: 1, the weight of the first model.
+            rerank_as: whether each of them scores the target (forward) or the source (reverse); default: auto, as its
+                languages say.
 
         Raises:
             ModelFileError: no model at a path, a damaged one, or one with weights that are not finite.
             ConfigError: a device or precision that is unknown or that this machine does not have, models with different
-                vocabularies, or weights that are not one positive number per model.
+                vocabularies, weights that are not one positive number per model, or a model that cannot rerank.
         """
         if weights is not None and (len(weights) != len(paths) or not all(0 < w <= MAX_WEIGHT for w in weights)):
             raise ConfigError(f"weights {weights} are not {len(paths)} positive numbers, one for each model")
         place = runtime.resolve_device(device)
         resolve_precision(precision, place)  # before any model is loaded, so that a wrong name fails at once
+        rerank_models = RerankModel.of_each(rerank, rerank_weights, rerank_as)
         models = [load_model(Path(path), place) for path in paths]
         first = models[0]
         for path, model in zip(paths, models, strict=True):
@@ -154,6 +167,11 @@ class Translator:
                 raise ConfigError(
                     f"{path} and {paths[0]} have different target languages or tags: they cannot form an ensemble"
                 )
+        plain = PrecisionName.auto if precision == InferencePrecisionName.int8 else precision  # no search, no int8
+        rerankers = [
+            model.reranker(cls.load(*model.paths, device=device, precision=plain), first.config.data)
+            for model in rerank_models
+        ]
         return cls(
             [model.network for model in models],
             first.tokenizer,
@@ -165,6 +183,7 @@ class Translator:
             shortlist=None if shortlist is None else Shortlist.load(shortlist, first.tokenizer),
             data=first.config.data,
             calibration=first.calibration,
+            rerankers=rerankers,
         )
 
     def translate(self, lines: Sequence[str], **options: Any) -> list[str]:
@@ -230,7 +249,7 @@ class Translator:
         languages = [tgt_lang] * len(lines) if tgt_lang is None or isinstance(tgt_lang, str) else tgt_lang
         tags = [self.tags.ids(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
-        splitter = sentence_splitter(self._data.src if self._data else "en") if split_sentences else None
+        splitter = sentence_splitter(self.data.src if self.data else "en") if split_sentences else None
         # A prefix or term is in the output as it is, and so is the line.
         fixed = [
             decode.recase is RecaseName.off or bool(prefix or own or (glossary and glossary.terms_for(line)))
@@ -239,14 +258,17 @@ class Translator:
         lines, cases = self._recaser.natural_lines(lines, fixed)
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         annotations = Annotations(alignments, self.calibration if confidence else None)
-        outputs = iter(self._search([part for line_parts in parts for part in line_parts], n_best, decode, annotations))
+        known = [language or next(iter(self.tags.languages), "") for language in languages]
+        pieces = [part for line_parts in parts for part in line_parts]
+        part_languages = [language for language, row in zip(known, parts, strict=True) for _ in row]
+        outputs = iter(self._search(pieces, n_best, decode, annotations, part_languages))
         joined = (
             join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None, confidence)
             for row in parts
         )
         return [
-            in_case(outputs, case, language or next(iter(self.tags.languages), ""), decode.never_emit)
-            for outputs, case, language in zip(joined, cases, languages, strict=True)
+            in_case(outputs, case, language, decode.never_emit)
+            for outputs, case, language in zip(joined, cases, known, strict=True)
         ]
 
     def check_options(
@@ -271,6 +293,8 @@ class Translator:
         if not 1 <= n_best <= limit:
             name = "beam_size" if decode.search is SearchName.beam else "samples"
             raise ConfigError(f"n_best={n_best} is out of range: 1 ≤ n_best ≤ {name}={limit}")
+        if self.rerankers and decode.search is not SearchName.beam:
+            raise ConfigError(f"reranking needs search=beam, whose hypotheses it reorders, not {decode.search}")
         if split_sentences:
             sentence_splitter("en")  # raises if it is not installed
             if any(prefixes or ()) or any(terms or ()):
@@ -281,6 +305,8 @@ class Translator:
             for name in ("no_repeat_ngram", "never_emit"):
                 if getattr(decode, name):
                     raise ConfigError(f"{name} may forbid a term that must appear: give either {name} or terms")
+        if self.ensemble.reversed_target and any(prefixes or ()):
+            raise ConfigError("a prefix is where an output starts, and the model writes from right to left: drop it")
         if confidence:
             check_calibration(self.calibration)
         has_attention = all(n.config.attention is not AttentionName.none for n in self.ensemble.networks)
@@ -385,19 +411,32 @@ class Translator:
             yield
 
     def _search(
-        self, parts: Sequence[LinePart], n_best: int, decode: DecodeConfig, annotations: Annotations
+        self,
+        parts: Sequence[LinePart],
+        n_best: int,
+        decode: DecodeConfig,
+        annotations: Annotations,
+        languages: Sequence[str],
     ) -> list[list[Translation]]:
-        """Search in batches of similar length; return the outputs in the order of `parts`."""
+        """Search in batches of similar length; return the outputs, in `languages`, in the order of `parts`."""
         outputs: list[list[Translation]] = [[] for _ in parts]
-        banned = self._encoder.banned_sequences(decode.never_emit)
+        banned, backwards = self._encoder.banned_sequences(decode.never_emit), self.ensemble.reversed_target
+        banned = [ids[::-1] for ids in banned] if backwards else banned
         lengths = [len(part.input.ids) + 1 for part in parts]
         with self.inference_mode():
             for batch in batches(lengths, decode.batch_tokens, num_hypotheses(decode, n_best)):
                 bindings.threads()  # follows the load also where no kernel asks
-                inputs = [parts[i].input for i in batch]
-                rows = search(self.ensemble, inputs, decode, n_best=n_best, banned_sequences=banned, device=self.device)
-                for i, hypotheses in zip(batch, rows, strict=True):
-                    outputs[i] = self._outputs(hypotheses, n_best, decode)
+                inputs = [mirrored_input(parts[i].input) if backwards else parts[i].input for i in batch]
+                kept = decode.beam_size if self.rerankers else n_best
+                rows = search(self.ensemble, inputs, decode, n_best=kept, banned_sequences=banned, device=self.device)
+                found = [self._outputs(hypotheses, n_best, decode) for hypotheses in rows]
+                if self.rerankers:
+                    penalty = length_penalty(decode.length_normalization, decode.length_penalty)
+                    sources, own = [parts[i].text for i in batch], [languages[i] for i in batch]
+                    ranked = rerank_outputs(sources, found, own, self.rerankers, penalty)
+                    found = [outputs[:n_best] for outputs in ranked]
+                for i, part_outputs in zip(batch, found, strict=True):
+                    outputs[i] = part_outputs
                 if annotations:
                     pairs = [(parts[i], outputs[i]) for i in batch]
                     rated = annotate(self.force_decode, self.tokenizer, pairs, annotations, decode.batch_tokens)
@@ -408,6 +447,8 @@ class Translator:
     def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
         if not hypotheses:
             raise NotFiniteError("every output has probability 0: the model's weights are damaged")
+        if self.ensemble.reversed_target:
+            hypotheses = [mirrored_hypothesis(found) for found in hypotheses]
         outputs = detokenise(hypotheses, self.tokenizer)
         if decode.search is not SearchName.mbr:
             return outputs
@@ -416,4 +457,4 @@ class Translator:
 
     @functools.cached_property
     def _bleu_tokenizer(self) -> str:
-        return DEFAULT if self._data is None else bleu_tokenizer(self._data)
+        return DEFAULT if self.data is None else bleu_tokenizer(self.data)

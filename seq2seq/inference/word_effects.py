@@ -40,6 +40,11 @@ class ForcedPair:
         """Number of target tokens, EOS included."""
         return len(self.tgt_ids) + 1
 
+    def written_words(self, network: Seq2Seq) -> Sequence[Sequence[int]]:
+        """Return `words` at the positions at which the decoder of `network` writes them."""
+        last = len(self.tgt_ids) - 1
+        return [[last - at for at in word] for word in self.words] if network.config.reversed_target else self.words
+
 
 class Gradients(NamedTuple):
     """log p of each target word and its gradients, with respect to the vectors of the source tokens and EOS."""
@@ -123,7 +128,7 @@ def _log_probs(
     """Yield batches of target words: the source vectors, a row per word, and log p of the row's word."""
     limit = max(1, POSITIONS // (vectors.shape[1] * pair.tgt_len))
     for start in range(0, len(pair.words), limit):
-        words = pair.words[start : start + limit]
+        words = pair.written_words(network)[start : start + limit]
         rows = vectors.expand(len(words), -1, -1).clone()
         batch = forced_batch(network, pair, len(words))
         readouts, targets, _ = network.read_out(batch, rows)
@@ -136,6 +141,6 @@ def _log_probs(
 
 
 def forced_batch(network: Seq2Seq, pair: ForcedPair, rows: int) -> Batch:
-    """Return a batch in which each row is the pair."""
-    batch = make_batch([list(pair.src_ids)] * rows, [list(pair.tgt_ids)] * rows)
+    """Return a batch in which each row is the pair, its target as the decoder writes it."""
+    batch = network.ordered(make_batch([list(pair.src_ids)] * rows, [list(pair.tgt_ids)] * rows))
     return batch.to(network.output.weight.device)

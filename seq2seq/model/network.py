@@ -81,6 +81,10 @@ class Seq2Seq(nn.Module):
         memory = self.decoder.bottom.attention.memory(self.context_dropout(states), summary, mask)
         return memory, self.decoder.initial_state(summary, memory)
 
+    def ordered(self, batch: Batch) -> Batch:
+        """Return a batch of text with its target tokens in the order in which the decoder writes them."""
+        return batch.reversed_targets() if self.config.reversed_target else batch
+
     def forward(
         self, batch: Batch
     ) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:

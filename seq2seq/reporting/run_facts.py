@@ -123,6 +123,7 @@ class RunFacts:
         return {
             "cells": f"{model.cell.name}, {layers} layers of {model.hidden_size} units, embeddings of {model.emb_size}",
             "attention": model.attention.name,
+            **({"target order": "right to left"} if model.reversed_target else {}),
             "parameters": count(sum(self.parameters.values())),
             **{f"parameters of {name}": count(number) for name, number in self.parameters.items()},
             "model file": f"{self.bytes / 1e6:,.1f} MB",

@@ -201,7 +201,7 @@ class Trainer:
         if self.progress.position >= self._epoch_batches:  # greater after a resume with larger batches
             self.progress.epoch, self.progress.position = self.progress.epoch + 1, 0
             self._open_epoch()
-        return next(self._batches)
+        return self.network.ordered(next(self._batches))
 
     def _epochs(self) -> float:
         """Return the epochs done, as a fraction.

@@ -84,6 +84,7 @@ COMMANDS = {
     "train": Command((*TRAINING, "model.hidden_size=4", "hydra.run.dir=OUT"), writes="best.safetensors"),
     "translate": Command(("MODEL", "SRC", *DECODING)),
     "translate to a file": Command(("MODEL", "SRC", "--device", "cpu", "--output", "OUT"), prints=False, writes="."),
+    "tune_decoding": Command(("MODEL", "--src", "SRC", "--ref", "tgt", "--beam-sizes", "1", "--device", "cpu")),
     "tune": Command(
         (*TRAINING, "model.hidden_size=4,8", "tune.trials=1", "tune.folder=OUT"), writes="trial_0000/best.safetensors"
     ),

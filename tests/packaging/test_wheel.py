@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "translate", "evaluate", "calibrate", "score", "shortlist", "average", "curves"]
-COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse", "draw", "align"]
+COMMANDS += ["tune", "backtranslate", "distill", "report", "analyse", "draw", "align", "tune-decoding"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,6 +14,7 @@ from seq2seq.errors import ConfigError
 WITH_MODEL = (
     *(name for name in FIELDS if name != "seed"),  # also that of the significance tests
     *("weights", "shortlist", "tgt_lang", "device", "precision", "threads", "output", "robustness"),
+    *("rerank", "rerank_weights", "rerank_as"),
 )
 WITH_CORPUS = ("data_root", "cache_dir")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,16 @@ class Batch:
         """Split the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
         rows = torch.arange(len(self.src_lengths)).tensor_split(parts)
         return [self._rows(index) for index in rows if len(index)]
+
+    def reversed_targets(self) -> Batch:
+        """Return the batch with the tokens of each target sentence in reverse order, between the same BOS and EOS."""
+        lengths = (self.tgt_out != PAD_ID).sum(1, keepdim=True)  # EOS included
+        position = torch.arange(self.tgt_out.shape[1], device=self.tgt_out.device)
+        mirrored = torch.where(position < lengths - 1, lengths - 2 - position, position)
+        tgt_out = self.tgt_out.gather(1, mirrored)
+        tgt_in = torch.where(position < lengths, tgt_out.roll(1, 1), PAD_ID)
+        tgt_in[:, 0] = BOS_ID
+        return replace(self, tgt_in=tgt_in, tgt_out=tgt_out)
 
     def twice(self) -> Batch:
         """Return all rows followed by the same rows again, for two passes with different dropout masks (R-Drop)."""

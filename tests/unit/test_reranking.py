@@ -1,0 +1,176 @@
+"""Reranking: scores equal direct forced scoring, and the order is that of their weighted sum."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from seq2seq.config.data import DataConfig
+from seq2seq.config.decode import NormalizationName
+from seq2seq.config.model import TargetOrderName
+from seq2seq.data.corpus import ParallelText
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.errors import ConfigError
+from seq2seq.inference.reranking import Reranker, RerankModel
+from seq2seq.inference.translator import Translator
+from seq2seq.model.network import Seq2Seq
+from seq2seq.search.length_penalty import length_penalty
+from seq2seq.storage.model_file import Model, save_model
+from tiny_model import SENTENCES, make_model, make_network
+
+LP = length_penalty(NormalizationName.gnmt, 1.0)
+BACKWARD = DataConfig(src="fr", tgt="en")
+
+
+def right_to_left(network: Seq2Seq) -> Seq2Seq:
+    config = dataclasses.replace(network.config, target_order=TargetOrderName.right_to_left)
+    other = Seq2Seq(config, network.src_embedding.num_embeddings, network.tgt_embedding.num_embeddings)
+    other.load_state_dict(network.state_dict())
+    return other.eval()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return make_model(tmp_path)
+
+
+@pytest.fixture
+def others(model: Model, tmp_path: Path) -> dict[str, Translator]:
+    """A model of the same direction and another vocabulary, one from right to left, one of the opposite direction."""
+    pieces = dataclasses.replace(model.config.data.tokenizer, vocab_size=29)
+    tokenizer = Tokenizer.train(ParallelText(SENTENCES[:2], SENTENCES[:2]), pieces, tmp_path)
+    network = make_network(model.tokenizer.src_size, seed=3)
+    return {
+        "forward": Translator(make_network(tokenizer.src_size, seed=2).eval(), tokenizer, data=model.config.data),
+        "right": Translator(right_to_left(network), model.tokenizer, data=model.config.data),
+        "reverse": Translator(network.eval(), model.tokenizer, data=dataclasses.replace(BACKWARD)),
+    }
+
+
+def reranked(model: Model, others: dict[str, Translator], weights: dict[str, float]) -> Translator:
+    assert model.config.data.src == "en"
+    rerankers = [Reranker(name, others[name], "en", name == "reverse", weight) for name, weight in weights.items()]
+    return Translator(model.network, model.tokenizer, data=model.config.data, rerankers=rerankers)
+
+
+def test_scores_are_those_of_forced_scoring(model: Model, others: dict[str, Translator]) -> None:
+    weights = {"forward": 0.5, "right": 2.0, "reverse": 0.25}
+    rows = reranked(model, others, weights).translate_n_best(SENTENCES, 4, beam_size=4)
+    plain = Translator(model.network, model.tokenizer, data=model.config.data).translate_n_best(
+        SENTENCES, 4, beam_size=4
+    )
+    for source, outputs, unranked in zip(SENTENCES, rows, plain, strict=True):
+        before = {tuple(output.ids): output.score for output in unranked}
+        assert {tuple(output.ids) for output in outputs} == before.keys()
+        for output in outputs:
+            (forward,) = others["forward"].score([source], [output.text])
+            (right,) = others["right"].score([source], [output.text])
+            (reverse,) = others["reverse"].score([output.text], [source])
+            expected = [before[tuple(output.ids)]]
+            expected += [pair.log_prob / LP(len(pair.token_log_probs)) for pair in (forward, right, reverse)]
+            assert [part.score for part in output.parts] == pytest.approx(expected, rel=1e-5)
+            assert [part.model for part in output.parts] == ["search", "forward", "right", "reverse"]
+            assert output.score == pytest.approx(sum(p.weight * p.score for p in output.parts))
+        assert [output.score for output in outputs] == sorted((o.score for o in outputs), reverse=True)
+
+
+def test_weights_of_zero_change_nothing(model: Model, others: dict[str, Translator]) -> None:
+    plain = Translator(model.network, model.tokenizer, data=model.config.data)
+    zero = reranked(model, others, {"forward": 0.0, "right": 0.0, "reverse": 0.0})
+    assert zero.translate_n_best(SENTENCES, 3) == plain.translate_n_best(SENTENCES, 3)
+
+
+def test_a_large_weight_gives_the_order_of_the_reranker(model: Model, others: dict[str, Translator]) -> None:
+    rows = reranked(model, others, {"right": 1e6}).translate_n_best(SENTENCES, 5, beam_size=5)
+    moved = 0
+    for source, outputs in zip(SENTENCES, rows, strict=True):
+        scores = [pair.log_prob for pair in others["right"].score([source] * 5, [output.text for output in outputs])]
+        lengths = [len(pair.token_log_probs) for pair in others["right"].score([source] * 5, [o.text for o in outputs])]
+        values = [score / LP(length) for score, length in zip(scores, lengths, strict=True)]
+        assert values == sorted(values, reverse=True)
+        moved += outputs[0].parts[0].score != max(output.parts[0].score for output in outputs)
+    assert moved, "no reranker moved any output: the test shows nothing"
+
+
+def test_the_best_of_the_whole_beam_is_found_with_one_output(model: Model, others: dict[str, Translator]) -> None:
+    translator = reranked(model, others, {"right": 3.0, "reverse": 1.0})
+    best = [outputs[0] for outputs in translator.translate_n_best(SENTENCES, 5, beam_size=5)]
+    only = translator.translate_n_best(SENTENCES, 1, beam_size=5, alignments=True)
+    assert [row[0].text for row in only] == [output.text for output in best]
+    assert all(len(row) == 1 and row[0].alignment is not None for row in only)
+
+
+def test_lines_in_parts_sum_up_their_scores(model: Model, others: dict[str, Translator]) -> None:
+    translator = reranked(model, others, {"right": 1.0})
+    split = Translator(
+        model.network, model.tokenizer, data=model.config.data, max_part_tokens=16, rerankers=translator.rerankers
+    )
+    (output,) = split.translate_n_best(["pack my box. with five dozen jugs. how vexing"])[0]
+    assert output.score == pytest.approx(sum(part.weight * part.score for part in output.parts))
+    assert len(output.parts) == 2
+
+
+@pytest.mark.parametrize("line", ["", "   ", "\u00a0"])
+def test_a_blank_line_stays_blank(model: Model, others: dict[str, Translator], line: str) -> None:
+    assert reranked(model, others, {"right": 1.0, "reverse": 1.0}).translate([line]) == [""]
+
+
+def test_a_model_that_cannot_score_an_output_does_not_count(
+    model: Model, others: dict[str, Translator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seq2seq.inference.forced_scoring.MAX_PART_TOKENS", 1)
+    plain = Translator(model.network, model.tokenizer, data=model.config.data)
+    rows = reranked(model, others, {"right": 5.0}).translate_n_best(SENTENCES, 3)
+    assert [[o.text for o in row] for row in rows] == [
+        [o.text for o in row] for row in plain.translate_n_best(SENTENCES, 3)
+    ]
+
+
+def test_another_search_is_refused(model: Model, others: dict[str, Translator]) -> None:
+    translator = reranked(model, others, {"right": 1.0})
+    for search in ("sample", "mbr"):
+        with pytest.raises(ConfigError, match=f"reranking needs search=beam.*not {search}"):
+            translator.translate(SENTENCES, search=search)
+
+
+def test_languages_tell_the_direction(model: Model, others: dict[str, Translator]) -> None:
+    (auto,) = RerankModel.of_each(["other"], None, None)
+    assert not auto.reranker(others["right"], model.config.data).reverse
+    assert auto.reranker(others["reverse"], model.config.data).reverse
+    assert auto.reranker(others["reverse"], DataConfig(src="eng_Latn", tgt="fr_CA")).reverse
+    with pytest.raises(ConfigError, match="other translates fr to en: it cannot rerank translations from de to it"):
+        auto.reranker(others["reverse"], DataConfig(src="de", tgt="it"))
+    (told,) = RerankModel.of_each(["other"], [0.5], ["reverse"])
+    assert told.reranker(others["right"], model.config.data) == Reranker("other", others["right"], "en", True, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "roles", "message"),
+    [
+        ([1.0, 2.0], None, "2 weights for 1 rerankers"),
+        ([-1.0], None, "rerank weight -1 is out of range"),
+        ([float("nan")], None, "rerank weight nan is out of range"),
+        (None, ["backward"], "rerank_as='backward' is unknown: use auto, forward, reverse"),
+        (None, [], "0 roles"),
+    ],
+)
+def test_wrong_settings_are_refused(weights: list[float] | None, roles: list[str] | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RerankModel.of_each(["other"], weights, roles)
+
+
+def test_files_are_loaded_with_their_rerankers(model: Model, others: dict[str, Translator], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_model(first, model)
+    config = dataclasses.replace(model.config, model=others["right"].network.config)
+    save_model(second, Model(others["right"].network, model.tokenizer, config))
+    loaded = Translator.load(
+        first, device="cpu", precision="int8", rerank=[second, [second, second]], rerank_weights=[1.0, 2.0]
+    )
+    names = [(part.model, part.weight) for part in loaded.translate_n_best(SENTENCES[:1])[0][0].parts]
+    assert names == [("search", 1.0), (str(second), 1.0), (f"{second},{second}", 2.0)]
+    assert loaded.rerankers[0].translator.network.config.target_order is TargetOrderName.right_to_left
+    with pytest.raises(ConfigError, match="--rerank"):
+        Translator.load(first, second, device="cpu")
