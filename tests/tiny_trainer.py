@@ -49,6 +49,7 @@ def tiny_trainer(
     dropout: float = 0.1,
     dtype: torch.dtype = torch.float32,
     group: ProcessGroup | None = None,
+    device: str = "cpu",
     **settings: Any,
 ) -> Iterator[Trainer]:
     """A trainer of a small new network; `settings` are fields of TrainingConfig."""
@@ -70,7 +71,7 @@ def tiny_trainer(
     torch.manual_seed(config.seed)
     places = DropoutConfig(embedding=dropout, layers=dropout, context=dropout, readout=dropout)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
-    network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
+    network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB).to(device)
     callbacks = Callbacks(validate or (lambda: next(rising)), save_model)
     with RunLog(folder, Console(stderr=True)) as log:
         yield Trainer(network, config, dtype, data, callbacks, RunOutput(folder, log, "tokenizer"), group)

@@ -101,7 +101,7 @@ class Seq2Seq(nn.Module):
         memory, state = self.encode(batch.src_ids, batch.src_lengths, src_words)
         words = self._embed(self.tgt_embedding, batch.tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
-        real = batch.tgt_out != PAD_ID
+        real = batch.real_positions()
         if self.config.dropout.variational:  # a mask for each sentence: before padding is removed
             return self.readout_dropout(readouts)[real], batch.tgt_out[real], attn_weights
         return self.readout_dropout(readouts[real]), batch.tgt_out[real], attn_weights

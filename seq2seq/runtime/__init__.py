@@ -105,10 +105,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
-    """Return the type of the matrix products; `auto` is bf16 if the hardware multiplies it natively, else fp32."""
+    """Return the type of the matrix products; `auto` is bf16 if the hardware multiplies it natively, else fp32.
+
+    Raises:
+        ConfigError: fp16 on another device than a CUDA GPU.
+    """
     if name is PrecisionName.auto:
         return torch.bfloat16 if _has_bf16(device) else torch.float32
-    return torch.bfloat16 if name is PrecisionName.bf16 else torch.float32
+    if name is PrecisionName.fp16 and device.type != "cuda":
+        raise ConfigError(f"precision fp16 runs on a CUDA GPU, not on {device}: use auto, fp32 or bf16")
+    return {PrecisionName.bf16: torch.bfloat16, PrecisionName.fp16: torch.float16}.get(name, torch.float32)
 
 
 def _has_bf16(device: torch.device) -> bool:
