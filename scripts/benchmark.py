@@ -13,7 +13,7 @@ DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.
 Both systems get the same batches or sentences and the same number of threads. Each measurement runs in its own process,
 alternating between both systems, so that a drift of the machine affects both. A figure is the median (min–max) of the
 measurements, a ratio that of adjacent pairs. Tokens are target tokens with EOS and without padding. All of that is
-measured on a CPU. With `--device cuda`, train and translate measure this package alone, on random ids, in one precision;
+measured on a CPU. With `--device cuda`, train and translate measure this package alone, on random ids;
 gpu measures every preset and precision of the table of GPUs.
 """
 
@@ -222,9 +222,8 @@ def prepare(run: Run) -> Results:
 
 def on_device(run: Run, measurements: dict[str, tuple[str, dict[str, Any]]]) -> Results:
     """Measure one precision of one preset on the device, in each of several ways."""
-    preset, precision = run.args.preset, run.args.precision
-    return measured_on_device(run, {name: (call, {"model": preset, "precision": precision, **arguments})
-                                    for name, (call, arguments) in measurements.items()})  # fmt: skip
+    own = {"model": run.args.preset, "precision": run.args.precision}
+    return measured_on_device(run, {name: (call, {**own, **rest}) for name, (call, rest) in measurements.items()})
 
 
 def gpu(run: Run) -> Results:

@@ -1,7 +1,7 @@
 """Measurements of the benchmark on a device, each in its own process: training and search of a preset on random ids.
 
 Random ids need no corpus and no tokenizer, so that a bare machine measures a vocabulary of any size. The share of the
-roofline is the rate of the network's minimal matrix products (scripts/gemm.py) in the whole update or search, divided by
+roofline is the rate of the network's minimal matrix products (scripts/gemm.py) in the whole work, divided by
 the rate of one large product in the same type on the same device.
 """
 
@@ -85,7 +85,7 @@ def translate_on_device(settings: Settings, model: str, precision: str, rows: in
             decode = DecodeConfig(beam_size=beam, max_length_ratio=1.0, max_length_extra=1)
 
             def translate(inputs: list[list[int]], decode: DecodeConfig = decode) -> int:
-                outputs = search(ensemble, [SearchInput(ids) for ids in inputs], decode, device=device)
+                outputs = search(ensemble, [SearchInput(ids, [], []) for ids in inputs], decode, device=device)
                 return sum(len(best.ids) + 1 for best, *_ in outputs)
 
             translate(sentences[: min(rows, len(sentences))])  # warm-up

@@ -142,7 +142,7 @@ class ModelConfig:
     )
     attention_weight_norm: bool = field(
         False,
-        "additive only: weight normalisation, g v / ||v|| with a trained gain g in place of v (Salimans and Kingma 2016)",
+        "additive only: weight normalisation: g v / ||v|| with a trained gain g replaces v (Salimans and Kingma 2016)",
     )
     coverage: bool = field(
         False,

@@ -1,4 +1,4 @@
-"""Model, training and search on a device: torch's own layers, which a GPU runs, against the compiled kernels in fp64."""
+"""Model, training and search on a device: torch's own layers, which a GPU runs, against the kernels in fp64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
-from seq2seq.config.training import TrainingConfig
+from seq2seq.config.training import ScheduleName, TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import bindings
@@ -28,6 +28,7 @@ from seq2seq.training.progress import Progress
 from tiny_trainer import events, random_data, random_ids, tiny_trainer, weights_of
 
 pytestmark = pytest.mark.device
+CONSTANT = ScheduleName.constant
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 SIZES = {"emb_size": 16, "hidden_size": 16, "attention_size": 8, "encoder_layers": 2, "decoder_layers": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -98,7 +99,7 @@ def test_search_finds_the_outputs_of_the_cpu(device: str, parts: dict[str, Any])
     network = make_network(**parts).eval()
     for weight in network.parameters():
         weight.normal_(std=0.5)
-    inputs = [SearchInput(ids) for ids in random_ids(random.Random(2), 4)]
+    inputs = [SearchInput(ids, [], []) for ids in random_ids(random.Random(2), 4)]
     outputs = []
     for place, own in (("cpu", copy.deepcopy(network).double()), (device, network.to(device))):
         found = search(Ensemble([own]), inputs, DecodeConfig(beam_size=3), device=place)
@@ -110,7 +111,7 @@ def test_search_finds_the_outputs_of_the_cpu(device: str, parts: dict[str, Any])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_a_resumed_run_is_the_run_that_did_not_stop(tmp_path: Path, device: str, dtype: torch.dtype) -> None:
     def run(folder: Path, steps: int, resume: bool = False) -> dict[str, Tensor]:
-        settings = {"max_steps": steps, "schedule": "constant", "log_every_steps": 2, "validate_every_steps": 50}
+        settings = {"max_steps": steps, "schedule": CONSTANT, "log_every_steps": 2, "validate_every_steps": 50}
         with tiny_trainer(folder, random_data(4), dtype=dtype, device=device, **settings) as trainer:
             trainer.begin(resume=resume)
             trainer.fit()

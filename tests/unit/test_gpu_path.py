@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
-from seq2seq.config.training import PrecisionName, TrainingConfig
+from seq2seq.config.training import PrecisionName, ScheduleName, TrainingConfig
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
@@ -24,6 +24,7 @@ from seq2seq.training.progress import Progress
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import events, random_data, random_ids, same_weights, tiny_trainer, weights_of
 
+CONSTANT = ScheduleName.constant
 META = torch.device("meta")  # its tensors have no values: whatever reads one, or a number of them, raises
 SIZES = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "encoder_layers": 2, "decoder_layers": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -120,7 +121,7 @@ def test_losses_that_are_read_later_are_those_of_the_same_run(tmp_path: Path, ba
 
 def test_a_run_that_reads_later_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     def run(folder: Path, steps: int, resume: bool = False) -> Trainer:
-        settings = {"max_steps": steps, "log_every_steps": 4, "validate_every_steps": 50, "schedule": "constant"}
+        settings = {"max_steps": steps, "log_every_steps": 4, "validate_every_steps": 50, "schedule": CONSTANT}
         with tiny_trainer(folder, random_data(4), **settings) as trainer:
             make_later(trainer)
             trainer.begin(resume=resume)
@@ -141,9 +142,7 @@ def test_rows_of_padding_change_no_loss_and_no_gradient(parts: dict[str, Any], r
     torch.manual_seed(1)
     config = ModelConfig(**{**SIZES, **parts, "dropout": DropoutConfig(layers=0.0, readout=0.0)})
     network = Seq2Seq(config, 12, 12).double().train()
-    accumulator = GradientAccumulator(
-        network, TrainingConfig(r_drop=r_drop), torch.float32, ProcessGroup(), Progress()
-    )
+    accumulator = GradientAccumulator(network, TrainingConfig(r_drop=r_drop), torch.float32, ProcessGroup(), Progress())
     results = []
     for rows in (1, 8):
         accumulator.rows = rows

@@ -29,8 +29,8 @@ def run_torch(
 ) -> Float[Tensor, "batch len out"]:
     """Run each direction over padded rows, in a call of its own.
 
-    On a CPU this is about twice as fast as over packed rows. On a GPU, packing reads the lengths, so that the host waits
-    for the device, and torch chooses cuDNN's persistent kernels only for one direction of one layer whose rows are not
+    On a CPU this is about twice as fast as over packed rows. On a GPU, packing reads the lengths: the host waits for
+    the device. And torch chooses cuDNN's persistent kernels only for one direction of one layer whose rows are not
     packed, in fp16, with at most 1,024 units, sizes in multiples of 128 and up to 128 rows in multiples of 8
     (use_persist_common_heuristics in aten/src/ATen/native/cudnn/RNN.cpp).
     """
