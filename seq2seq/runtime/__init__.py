@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -35,6 +36,8 @@ def configure(config: RuntimeConfig, processes: int = 1) -> None:
     bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
+    # cuDNN copies the weights of a layer side by side in each call: a few megabytes, which a user cannot change.
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
     # oneDNN compiles a primitive for every new shape (rows, length). oneDNN and torch each cache the last 1,024, with
     # scratch memory: gigabytes within an hour. Only the products inside a loop are reused. Both read this at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
