@@ -61,7 +61,8 @@ def train_on_device(settings: Settings, model: str, precision: str, batch_tokens
         output = RunOutput(Path(folder), NullLog(), "random ids")
         Trainer(network, config, dtype, data, callbacks, output).fit()
     shapes = [
-        BatchShape(*batch.src_ids.shape, batch.tgt_out.shape[1], batch.tgt_tokens) for batch in watch.measured_batches
+        BatchShape(len(batch.src_ids), batch.src_ids.shape[1], batch.tgt_out.shape[1], batch.tgt_tokens)
+        for batch in watch.measured_batches
     ]
     flops = sum(p.flops for shape in shapes for p in training_products(network.config, settings.vocab, shape))
     return {
@@ -86,7 +87,7 @@ def translate_on_device(settings: Settings, model: str, precision: str, rows: in
 
             def translate(inputs: list[list[int]], decode: DecodeConfig = decode) -> int:
                 outputs = search(ensemble, [SearchInput(ids, [], []) for ids in inputs], decode, device=device)
-                return sum(len(best.ids) + 1 for best, *_ in outputs)
+                return sum(len(best.tokens) + 1 for best, *_ in outputs)
 
             translate(sentences[: min(rows, len(sentences))])  # warm-up
             began = now(device)

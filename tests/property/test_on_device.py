@@ -103,7 +103,7 @@ def test_search_finds_the_outputs_of_the_cpu(device: str, parts: dict[str, Any])
     outputs = []
     for place, own in (("cpu", copy.deepcopy(network).double()), (device, network.to(device))):
         found = search(Ensemble([own]), inputs, DecodeConfig(beam_size=3), device=place)
-        outputs.append([(best.ids, best.score) for best, *_ in found])
+        outputs.append([(best.tokens, best.score) for best, *_ in found])
     assert [ids for ids, _ in outputs[1]] == [ids for ids, _ in outputs[0]]
     assert [score for _, score in outputs[1]] == pytest.approx([score for _, score in outputs[0]], abs=1e-3)
 
