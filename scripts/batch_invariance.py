@@ -15,7 +15,7 @@ import sys
 
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import PrecisionName
-from seq2seq.data.reading import read_lines
+from seq2seq.data.files.reading import read_lines
 from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure
 

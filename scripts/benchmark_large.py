@@ -21,11 +21,11 @@ from generated_pairs import write_pairs
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.config.loading import to_config
 from seq2seq.config.training import PrecisionName, TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.epoch_batches import EpochBatches
 from seq2seq.data.corpora.load import load_corpus
-from seq2seq.data.download import cache_dir
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.files.download import cache_dir
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.runtime import configure, resolve_precision
 from seq2seq.storage.provenance import fingerprint
 

@@ -10,7 +10,7 @@ from benchmark_figures import runtime_config
 from benchmark_timing import peak_rss_mb, timed
 from benchmark_work import MAX_LENGTH, Settings, make_tokenizer, read
 
-from seq2seq.data.binarised import prepare
+from seq2seq.data.encoding.binarised import prepare
 from seq2seq.runtime import configure
 
 

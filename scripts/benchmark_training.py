@@ -32,10 +32,10 @@ from gemm import BatchShape, training_products
 from rich.console import Console
 
 from seq2seq.config.training import PrecisionName, TrainingConfig
-from seq2seq.data.batch import Batch
-from seq2seq.data.batching import batch_order, batches
-from seq2seq.data.binarised import prepare
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.batching import batch_order, batches
+from seq2seq.data.encoding.binarised import prepare
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision, seed_everything
 from seq2seq.training.callbacks import Callbacks, EpochData, RunOutput

@@ -27,7 +27,7 @@ from gemm import SearchStep, search_products
 from torch import Tensor
 
 from seq2seq.config.decode import DecodeConfig, override
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import Ensemble, EnsembleState
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq

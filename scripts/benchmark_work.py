@@ -13,12 +13,12 @@ from seq2seq.atomic_files import new_folder
 from seq2seq.config.model import DropoutConfig, ModelConfig
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.config.tokenizer import TokenizerConfig
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.grammar import splits
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.reading import read_parallel
+from seq2seq.data.files.reading import read_parallel
 from seq2seq.data.special_ids import SPECIAL_IDS
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import DataError
 
 LANGUAGES = ("en", "de")

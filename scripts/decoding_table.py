@@ -16,7 +16,7 @@ from sacrebleu import CHRF
 
 from seq2seq.config.decode import NormalizationName, SearchName, UtilityName
 from seq2seq.config.runtime import RuntimeConfig
-from seq2seq.data.reading import read_lines
+from seq2seq.data.files.reading import read_lines
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.inference.translator import Translator
 from seq2seq.runtime import configure

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.training import PrecisionName, TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast, configure, resolve_precision
 from seq2seq.training.loss import output_loss

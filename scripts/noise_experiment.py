@@ -22,9 +22,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from seq2seq.data.files.reading import read_lines, read_pair
+from seq2seq.data.files.text_file import text_lines
 from seq2seq.data.filters.presets import LIGHT, STRICT, pipeline
-from seq2seq.data.reading import read_lines, read_pair
-from seq2seq.data.text_file import text_lines
 
 Pair = tuple[str, str]
 CLEAN = "clean"

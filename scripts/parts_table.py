@@ -31,11 +31,11 @@ from seq2seq.cli import exit_status
 from seq2seq.config.loading import compose_config, to_config
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.schema import Config
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.epoch_batches import EpochBatches
 from seq2seq.data.corpora.load import load_corpus
-from seq2seq.data.download import cache_dir
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.files.download import cache_dir
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import configure, resolve_precision
 from seq2seq.training.gradient_accumulation import BatchLoss

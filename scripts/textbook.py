@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config.model import ModelConfig
-from seq2seq.data.batch import Batch, pad
+from seq2seq.data.batches.batch import Batch, pad
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.model.network import Seq2Seq
 

@@ -168,7 +168,7 @@ def collect(args: argparse.Namespace, models: Sequence[NamedSystem], files: Sequ
     else:
         assert given is not None  # by `check`
         if args.tokenize:
-            from seq2seq.data.bleu_tokenizer import check_tokenizer
+            from seq2seq.data.text.bleu_tokenizer import check_tokenizer
 
             check_tokenizer(args.tokenize, "--tokenize")
         texts = AnalysedTexts(given.sources or [], given.references[0], args.tokenize)

@@ -40,7 +40,7 @@ from seq2seq.cli.synthesis import (
     text_digests,
 )
 from seq2seq.config.decode import MAX_HYPOTHESES
-from seq2seq.data.chunks import chunks
+from seq2seq.data.files.chunks import chunks
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 
 def distill(args: argparse.Namespace) -> None:
     """Make the pairs of the command line."""
-    from seq2seq.data.bleu_tokenizer import bleu_tokenizer
+    from seq2seq.data.text.bleu_tokenizer import bleu_tokenizer
     from seq2seq.inference.synthetic_pairs import PairMaker, best_by_reference
     from seq2seq.storage.model_file import read_config
     from seq2seq.storage.provenance import text_fingerprint

@@ -21,7 +21,7 @@ from seq2seq.cli.process_options import (
 )
 from seq2seq.cli.reported_runs import collect, facts_of, load, model_names
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError
 from seq2seq.reporting import SENTENCES
 from seq2seq.storage.run_folder import METRICS_NAME, REPORT_NAME, run_of

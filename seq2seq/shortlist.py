@@ -72,7 +72,7 @@ def make(args: argparse.Namespace) -> None:
     Raises:
         DataError: a file is missing, not UTF-8, or the files have different numbers of lines.
     """
-    from seq2seq.data.reading import read_pair
+    from seq2seq.data.files.reading import read_pair
 
     model = Path(args.model)
     output = Path(args.output or (model if model.is_dir() else model.parent) / SHORTLIST_NAME)

@@ -27,17 +27,17 @@ from seq2seq.config.loading import to_yaml
 from seq2seq.config.paths import user_path
 from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import AUTO
-from seq2seq.data.batching import fixed_batches
-from seq2seq.data.binarised import prepare
-from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
+from seq2seq.data.batches.batching import fixed_batches
+from seq2seq.data.batches.epoch_batches import EpochBatches
+from seq2seq.data.batches.mixing import tagged
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.mixing import tagged
-from seq2seq.data.new_tokenizer import new_tokenizer
-from seq2seq.data.robustness import clean_name, ignores_case, with_variants
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.encoding.binarised import prepare
+from seq2seq.data.files.download import cache_dir
+from seq2seq.data.subwords.new_tokenizer import new_tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
+from seq2seq.data.text.robustness import clean_name, ignores_case, with_variants
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.run_calibration import calibrate_best_model

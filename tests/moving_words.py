@@ -29,9 +29,9 @@ def trained_translator(task: str, cache: Path) -> Translator:
 
     from seq2seq.config.model import DropoutConfig, ModelConfig
     from seq2seq.config.tokenizer import PieceType, TokenizerConfig
-    from seq2seq.data.batch import make_batch
+    from seq2seq.data.batches.batch import make_batch
     from seq2seq.data.corpus import ParallelText
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
     from seq2seq.inference.translator import Translator
     from seq2seq.model.network import Seq2Seq
     from seq2seq.training.loss import smoothed_cross_entropy

@@ -40,7 +40,7 @@ def make_model(cache: Path, byte_fallback: bool = False) -> Model:
     from seq2seq.config.tokenizer import PieceType, TokenizerConfig
     from seq2seq.config.training import TrainingConfig
     from seq2seq.data.corpus import ParallelText
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
     from seq2seq.storage.model_file import Model
 
     size = 31 + 256 * byte_fallback

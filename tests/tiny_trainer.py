@@ -14,7 +14,7 @@ import torch
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
 if TYPE_CHECKING:
-    from seq2seq.data.batch import Batch
+    from seq2seq.data.batches.batch import Batch
     from seq2seq.training.callbacks import EpochData
     from seq2seq.training.distributed import ProcessGroup
     from seq2seq.training.records import Validation
@@ -30,7 +30,7 @@ def random_ids(numbers: random.Random, rows: int, longest: int = 6, vocab: int =
 
 def random_data(batches: int, seed: int = 1, rows: int = 3) -> EpochData:
     """`batches` of `rows` sentences per epoch, different in every epoch."""
-    from seq2seq.data.batch import make_batch
+    from seq2seq.data.batches.batch import make_batch
 
     def data(epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
         numbers = random.Random(f"{seed} {epoch}")

@@ -14,7 +14,7 @@ from seq2seq.bulk.blocks import PARQUET, Block, read_lines, read_table, write_ta
 from seq2seq.bulk.options import COLUMN
 from seq2seq.cli.line_reader import warn
 from seq2seq.cli.line_translation import LineTranslator
-from seq2seq.data.chunks import chunks
+from seq2seq.data.files.chunks import chunks
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.inference.alignment import pharaoh
 

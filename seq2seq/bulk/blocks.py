@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.line_reader import check_inputs
+from seq2seq.data.files.text_file import decoded, text_lines
 from seq2seq.data.formats.compression import COMPRESSIONS, ENDINGS
-from seq2seq.data.text_file import decoded, text_lines
 from seq2seq.errors import ConfigError, DataError, first_line
 
 PARQUET, JSONL, TEXT = "parquet", "jsonl", "text"

@@ -89,7 +89,7 @@ def _on_cpu(args: argparse.Namespace) -> argparse.Namespace:
 
 def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
     """Return all that the outputs depend on, by the names that errors use."""
-    from seq2seq.data.file_digest import file_digest
+    from seq2seq.data.files.file_digest import file_digest
 
     named = {name: getattr(args, name) for name in ("glossary", "shortlist")}
     return {

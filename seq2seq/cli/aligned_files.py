@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seq2seq.cli.line_reader import lines_of
-from seq2seq.data.reading import read_lines
+from seq2seq.data.files.reading import read_lines
 from seq2seq.errors import ConfigError, DataError
 
 

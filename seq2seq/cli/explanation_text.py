@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 
 if TYPE_CHECKING:
     from seq2seq.inference.explanation import Explanation, Matrix

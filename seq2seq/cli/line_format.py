@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.inference.alignment import pharaoh
 
 if TYPE_CHECKING:
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
     from seq2seq.inference.translation import Translation
 
 DIGITS = 6  # of scores in JSON; the precision of float32

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from seq2seq.data.text_file import opened, text_lines
+from seq2seq.data.files.text_file import opened, text_lines
 from seq2seq.errors import DataError
 
 WAIT_SEC = 0.2

@@ -27,7 +27,7 @@ def corpus_config(name: str, otherwise: str) -> DataConfig:
     """
     from seq2seq.config.data import DataName
     from seq2seq.config.loading import with_known_paths
-    from seq2seq.data.reading import is_given
+    from seq2seq.data.files.reading import is_given
     from seq2seq.storage.model_file import find_model, read_config
     from seq2seq.storage.run_folder import CONFIG_NAME, run_of
 

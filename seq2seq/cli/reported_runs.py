@@ -114,7 +114,7 @@ def check_languages(configs: Mapping[str, Config]) -> None:
     Raises:
         ConfigError: names the first that does not.
     """
-    from seq2seq.data.language_codes import base_code
+    from seq2seq.data.index.language_codes import base_code
 
     (first, config), *others = configs.items()
     pair = languages(config)

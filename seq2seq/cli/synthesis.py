@@ -273,7 +273,7 @@ def text_digests(files: Sequence[str]) -> list[str]:
     Raises:
         DataError: a file cannot be read.
     """
-    from seq2seq.data.file_digest import file_digest
+    from seq2seq.data.files.file_digest import file_digest
 
     return [
         file_digest(name) if os.path.isfile(name) and not name.startswith("/dev/") else name  # /dev/stdin would be read
@@ -290,7 +290,7 @@ def model_digests(models: Sequence[str]) -> list[str]:
     """
     from pathlib import Path
 
-    from seq2seq.data.file_digest import file_digest
+    from seq2seq.data.files.file_digest import file_digest
     from seq2seq.storage.model_file import find_model
 
     return [file_digest(find_model(Path(name))) for name in models]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from seq2seq.config.data import MAIN
-from seq2seq.data.line_views import LineView
+from seq2seq.data.files.line_views import LineView
 
 DIGEST_LINES = 1_000
 SIDES = ("src", "tgt")

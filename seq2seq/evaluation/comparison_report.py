@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, is_better, mean_figures
 from seq2seq.evaluation.metrics import DECIMALS
 from seq2seq.evaluation.report import FIGURES, TITLES, print_table

@@ -10,7 +10,7 @@ import itertools
 import unicodedata
 from collections.abc import Sequence
 
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.evaluation.metrics import sentence_scores
 
 GOOD_CHRF = 40.0

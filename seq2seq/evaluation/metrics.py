@@ -16,8 +16,8 @@ from sacrebleu import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.lib_ter import BeamEditDistance
 
-from seq2seq.data.bleu_tokenizer import DEFAULT
-from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces, word_spans
+from seq2seq.data.text.bleu_tokenizer import DEFAULT
+from seq2seq.data.text.writing import is_chinese_or_japanese, lacks_spaces, word_spans
 from seq2seq.errors import DataError
 from seq2seq.evaluation.moses import MOSES, MosesTokenizer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from seq2seq.data.robustness import clean_name, ignores_case
-from seq2seq.data.visible import visible
+from seq2seq.data.text.robustness import clean_name, ignores_case
+from seq2seq.data.text.visible import visible
 from seq2seq.evaluation.metrics import DECIMALS, Scores
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "bleu_tok_lc": "BLEU tok lc", "comet": "COMET"}

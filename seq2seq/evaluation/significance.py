@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
 
-from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.data.text.bleu_tokenizer import DEFAULT
 from seq2seq.errors import DataError
 from seq2seq.evaluation.comparison import ALPHA, Comparison, Figure, System, mean_figures, rejected, values
 from seq2seq.evaluation.metrics import Scorer, Scores

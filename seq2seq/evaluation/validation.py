@@ -9,9 +9,9 @@ import torch
 
 from seq2seq.config.decode import SearchName
 from seq2seq.config.model import AttentionName
-from seq2seq.data.batch import Batch
-from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.text.bleu_tokenizer import DEFAULT
 from seq2seq.evaluation.metrics import bleu_score, chrf
 from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translation import Translation

@@ -1,4 +1,4 @@
-"""Alignments and confidence of outputs, from one forced decoding of them."""
+"""Alignments, confidence and its features of outputs, from one forced decoding of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import ForcedDecoding
-from seq2seq.inference.line_parts import LinePart
-from seq2seq.inference.output_features import output_features
+from seq2seq.inference.line_parts import LineEncoder, LinePart
+from seq2seq.inference.output_features import Features, output_features
+from seq2seq.inference.recasing import Recaser
+from seq2seq.inference.text import one_line, valid_unicode
 from seq2seq.inference.translation import Translation, align
 from seq2seq.search.batched_search import batches
 from seq2seq.storage.calibration import Calibration
@@ -79,3 +81,57 @@ def forced_decodings(
     for rows in batches(lengths, min(batch_tokens, MAX_BATCH_TOKENS)):
         sources, targets = [pairs[i][0].input.ids for i in rows], [pairs[i][1].ids for i in rows]
         yield from zip(rows, force_decode(sources, targets, distributions=distributions), strict=True)
+
+
+class ExistingOutputs:
+    """Annotates outputs that were translated before, by this model or elsewhere."""
+
+    def __init__(
+        self, force_decode: ForceDecode, tokenizer: Tokenizer, encoder: LineEncoder, recaser: Recaser, batch_tokens: int
+    ) -> None:
+        """Make one from the parts of a translator; `batch_tokens` is the maximum of a forced decoding."""
+        self._force_decode, self._tokenizer, self._encoder = force_decode, tokenizer, encoder
+        self._recaser, self._batch_tokens = recaser, batch_tokens
+
+    def annotate(
+        self, lines: Sequence[str], outputs: Sequence[Translation], annotations: Annotations, tag: list[int]
+    ) -> list[Translation]:
+        """Return one output of each line, annotated if the line is translated in one part."""
+        lines, natural = self.before_recasing(lines, outputs)
+        parts = self._whole_lines(lines, tag)
+        batch = [(part, [natural[i]]) for i, part in parts.items()]
+        rows = annotate(self._force_decode, self._tokenizer, batch, annotations, self._batch_tokens)
+        annotated = list(outputs)
+        for i, (output,) in zip(parts, rows, strict=True):
+            annotated[i] = dataclasses.replace(output, text=outputs[i].text, case=outputs[i].case)
+        return annotated
+
+    def features(self, lines: Sequence[str], outputs: Sequence[Translation], tag: list[int]) -> list[Features | None]:
+        """Return the features of one output of each line, None if the line is not translated in one part."""
+        lines, outputs = self.before_recasing(lines, outputs)
+        parts = self._whole_lines(lines, tag)
+        places, pairs = list(parts), [(part, outputs[i]) for i, part in parts.items()]
+        found: list[Features | None] = [None] * len(lines)
+        for i, decoded in forced_decodings(self._force_decode, pairs, self._batch_tokens, distributions=True):
+            part, output = pairs[i]
+            found[places[i]] = output_features(part, output.text, output.ids, decoded, self._tokenizer)
+        return found
+
+    def before_recasing(
+        self, lines: Sequence[str], outputs: Sequence[Translation]
+    ) -> tuple[Sequence[str], list[Translation]]:
+        """Return lines and outputs in the case in which the network read and wrote them."""
+        natural, _ = self._recaser.natural_lines(lines, [output.case is None for output in outputs])
+        texts = iter(self._tokenizer.decode([output.ids for output in outputs if output.case is not None]))
+        return natural, [
+            output if output.case is None else dataclasses.replace(output, text=one_line(next(texts)), case=None)
+            for output in outputs
+        ]
+
+    def _whole_lines(self, lines: Sequence[str], tag: list[int]) -> dict[int, LinePart]:
+        """Return the lines that are translated in one part, by number."""
+        ids = self._tokenizer.encode_src(["" if line.isspace() else valid_unicode(line) for line in lines])
+        whole = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self._encoder.max_tokens]
+        none = [""] * len(whole)
+        parts = self._encoder.encode([lines[i] for i in whole], none, none, None, tags=[tag] * len(whole))
+        return {i: row[0] for i, row in zip(whole, parts, strict=True)}

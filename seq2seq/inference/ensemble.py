@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seq2seq.data.batch import make_batch, pad
+from seq2seq.data.batches.batch import make_batch, pad
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.inference.vocabulary_shortlist import Candidates, Shortlist
 from seq2seq.kernels import bindings

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seq2seq.config.model import AttentionName
-from seq2seq.data.writing import word_spans
+from seq2seq.data.text.writing import word_spans
 from seq2seq.errors import DataError, NotFiniteError
 from seq2seq.inference import word_effects
 from seq2seq.inference.alignment import owners

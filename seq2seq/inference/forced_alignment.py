@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from seq2seq.config.model import AttentionName
-from seq2seq.data.writing import word_spans
+from seq2seq.data.text.writing import word_spans
 from seq2seq.errors import ConfigError, NotFiniteError
 from seq2seq.inference.alignment import align_words
 from seq2seq.inference.line_parts import MAX_PART_TOKENS

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import ForcedDecoding
 from seq2seq.inference.line_parts import MAX_PART_TOKENS

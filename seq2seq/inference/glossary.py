@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from seq2seq.data.reading import read_lines
+from seq2seq.data.files.reading import read_lines
 from seq2seq.errors import DataError
 
 # Matches a string with one letter per character: w word, m mark, c script without spaces, s space, o other.

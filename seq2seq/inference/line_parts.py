@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seq2seq.data.special_ids import UNK_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.sentences import Splitter
 from seq2seq.inference.text import split_long, valid_unicode, words_before

@@ -11,7 +11,7 @@ from sacrebleu import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
 from seq2seq.config.decode import UtilityName
-from seq2seq.data.bleu_tokenizer import DEFAULT
+from seq2seq.data.text.bleu_tokenizer import DEFAULT
 from seq2seq.inference.translation import Translation
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.writing import word_spans, words_of
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.writing import word_spans, words_of
 from seq2seq.errors import ConfigError
 from seq2seq.inference.confidence import Confidence
 from seq2seq.inference.ensemble import ForcedDecoding

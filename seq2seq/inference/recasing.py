@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 
 _LETTER = "(?:[^\\W\\d_]|[\u0300-\u036f])"  # accents may be characters of their own
 WORD = re.compile(f"{_LETTER}+(?:['’]{_LETTER}+)*")

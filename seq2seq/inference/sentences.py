@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from seq2seq.data.writing import join_sentences
+from seq2seq.data.text.writing import join_sentences
 from seq2seq.errors import ConfigError
 from seq2seq.inference.text import one_line
 

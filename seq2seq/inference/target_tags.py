@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 OPTION = "--tgt-lang"

@@ -6,7 +6,7 @@ import bisect
 import re
 from collections.abc import Callable, Sequence
 
-from seq2seq.data.writing import word_spans
+from seq2seq.data.text.writing import word_spans
 
 # All line breaks of str.splitlines; a model may emit any of them as text.
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")

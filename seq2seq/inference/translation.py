@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.writing import join_sentences, word_spans
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.writing import join_sentences, word_spans
 from seq2seq.inference.alignment import align_words
 from seq2seq.inference.confidence import BLANK, Confidence, join_confidences
 from seq2seq.inference.line_parts import LinePart

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,21 +23,20 @@ from seq2seq.config.decode import (
 )
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
-from seq2seq.data.bleu_tokenizer import DEFAULT, bleu_tokenizer
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.errors import ConfigError, NotFiniteError
-from seq2seq.inference.annotation import Annotations, annotate, forced_decodings
+from seq2seq.inference.annotation import Annotations, ExistingOutputs, annotate
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
 from seq2seq.inference.mbr import select_by_utility
-from seq2seq.inference.output_features import Features, check_calibration, output_features
+from seq2seq.inference.output_features import Features, check_calibration
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import Recaser
 from seq2seq.inference.sentences import sentence_splitter
 from seq2seq.inference.target_tags import TargetTags
-from seq2seq.inference.text import one_line, valid_unicode
 from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
@@ -104,6 +102,9 @@ class Translator:
         self._recaser = Recaser(tokenizer, "" if data is None else data.src)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
+        self._existing = ExistingOutputs(
+            self.force_decode, tokenizer, self._encoder, self._recaser, self.decode.batch_tokens
+        )
 
     @property
     def network(self) -> Seq2Seq:
@@ -337,15 +338,8 @@ class Translator:
         """
         self.check_options(alignments=alignments, confidence=confidence)
         annotations = Annotations(alignments, self.calibration if confidence else None)
-        lines, natural = self.before_recasing(lines, outputs)
-        parts = self._whole_lines(lines, tgt_lang)
-        batch = [(part, [natural[i]]) for i, part in parts.items()]
-        annotated = list(outputs)
         with self.inference_mode():
-            rows = annotate(self.force_decode, self.tokenizer, batch, annotations, self.decode.batch_tokens)
-        for i, (output,) in zip(parts, rows, strict=True):
-            annotated[i] = dataclasses.replace(output, text=outputs[i].text, case=outputs[i].case)
-        return annotated
+            return self._existing.annotate(lines, outputs, annotations, self.tags.ids(tgt_lang))
 
     def features(
         self, lines: Sequence[str], outputs: Sequence[Translation], *, tgt_lang: str | None = None
@@ -354,15 +348,8 @@ class Translator:
 
         None for a line that is blank or is translated in several parts.
         """
-        lines, outputs = self.before_recasing(lines, outputs)
-        parts = self._whole_lines(lines, tgt_lang)
-        places, pairs = list(parts), [(part, outputs[i]) for i, part in parts.items()]
-        found: list[Features | None] = [None] * len(lines)
         with self.inference_mode():
-            for i, decoded in forced_decodings(self.force_decode, pairs, self.decode.batch_tokens, distributions=True):
-                part, output = pairs[i]
-                found[places[i]] = output_features(part, output.text, output.ids, decoded, self.tokenizer)
-        return found
+            return self._existing.features(lines, outputs, self.tags.ids(tgt_lang))
 
     def natural_line(self, line: str, recase: RecaseName | str | None = None) -> str:
         """Return the line as `translate` reads it: in natural case, unless `recase`, by default the model's, is off."""
@@ -373,20 +360,7 @@ class Translator:
         self, lines: Sequence[str], outputs: Sequence[Translation]
     ) -> tuple[Sequence[str], list[Translation]]:
         """Return lines and outputs in the case in which the network read and wrote them."""
-        natural, _ = self._recaser.natural_lines(lines, [output.case is None for output in outputs])
-        texts = iter(self.tokenizer.decode([output.ids for output in outputs if output.case is not None]))
-        return natural, [
-            output if output.case is None else dataclasses.replace(output, text=one_line(next(texts)), case=None)
-            for output in outputs
-        ]
-
-    def _whole_lines(self, lines: Sequence[str], tgt_lang: str | None) -> dict[int, LinePart]:
-        """Return the lines that are translated in one part, by number."""
-        ids = self.tokenizer.encode_src(["" if line.isspace() else valid_unicode(line) for line in lines])
-        whole = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= self.max_part_tokens]
-        none, tags = [""] * len(whole), [self.tags.ids(tgt_lang)] * len(whole)
-        parts = self._encoder.encode([lines[i] for i in whole], none, none, None, tags=tags)
-        return {i: row[0] for i, row in zip(whole, parts, strict=True)}
+        return self._existing.before_recasing(lines, outputs)
 
     def force_decode(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, distributions: bool = False

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seq2seq.atomic_files import write_atomically
-from seq2seq.data.ibm_model_1 import likeliest_translations
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.ibm_model_1 import likeliest_translations
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 KIND = "seq2seq shortlist 1"

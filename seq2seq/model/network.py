@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.config.model import ModelConfig, TieName
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AttentionMemory

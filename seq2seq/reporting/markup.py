@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 
 _NUMBER = ' class="number"'
 MAX_CHARACTERS = 300

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from seq2seq.config.data import DataConfig, DataName
-from seq2seq.data.language_codes import base_code
-from seq2seq.data.visible import visible
+from seq2seq.data.index.language_codes import base_code
+from seq2seq.data.text.visible import visible
 from seq2seq.evaluation.report import FIGURES, TITLES
 from seq2seq.reporting.run_facts import RunFacts, count
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from seq2seq.config.data import DataConfig
 from seq2seq.config.schema import Config
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.pictures.run_metrics import Curves, read_run

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seq2seq.data.writing import word_spans
+from seq2seq.data.text.writing import word_spans
 from seq2seq.reporting.markup import escaped, text
 
 MAX_WORDS, MAX_CHARACTERS = 200, 3000

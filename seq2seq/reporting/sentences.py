@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seq2seq.config.model import AttentionName
-from seq2seq.data.robustness import clean_name, ignores_case
+from seq2seq.data.text.robustness import clean_name, ignores_case
 from seq2seq.evaluation.comparison import Comparison
 from seq2seq.evaluation.correctness import sentence_chrf
 from seq2seq.evaluation.significance import SEED, compare

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.attention import FixedContext
 from seq2seq.model.network import Seq2Seq

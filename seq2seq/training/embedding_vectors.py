@@ -11,7 +11,7 @@ import torch
 from seq2seq.config.model import ModelConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
-from seq2seq.data.word_vectors import Vector, read_vectors
+from seq2seq.data.subwords.word_vectors import Vector, read_vectors
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model
 

@@ -19,9 +19,9 @@ from seq2seq.config.paths import path_list
 from seq2seq.config.schema import Config
 from seq2seq.config.training import VocabularyName
 from seq2seq.data.corpus import corpus_sets
-from seq2seq.data.language_codes import base_code
+from seq2seq.data.index.language_codes import base_code
 from seq2seq.data.special_ids import SPECIAL_IDS
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.storage.model_file import Model, load_model

@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.errors import Seq2SeqError, first_line
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from seq2seq.config.model import AttentionName, ModelConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seq2seq.config.training import ScheduleName, TrainingConfig
-from seq2seq.data.batching import ORDER_VERSION
+from seq2seq.data.batches.batching import ORDER_VERSION
 from seq2seq.training.records import Window
 
 log = logging.getLogger(__name__)

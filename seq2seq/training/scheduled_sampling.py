@@ -8,7 +8,7 @@ import math
 import torch
 
 from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.special_ids import EOS_ID, PAD_ID
 from seq2seq.model.cpu import dispatch
 from seq2seq.model.network import Seq2Seq

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch
-from seq2seq.data.batching import Cost
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.batching import Cost
 from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.metrics_file import EventKind

@@ -102,7 +102,7 @@ def word_attention(model, src: str, tgt: str):
     """Return attention [German word, English word]: mean over a word's target tokens, sum over its source tokens."""
     import torch
 
-    from seq2seq.data.batch import make_batch
+    from seq2seq.data.batches.batch import make_batch
 
     src_ids, tgt_ids = model.tokenizer.encode_src([src])[0], model.tokenizer.encode_tgt([tgt])[0]
     with torch.inference_mode():

@@ -23,7 +23,7 @@ from seq2seq.bulk.block_translator import BlockTranslator
 from seq2seq.bulk.blocks import find_files, list_blocks, read_lines
 from seq2seq.cli.data.overrides import run_config
 from seq2seq.cli.data.prepare import prepared
-from seq2seq.data import shards
+from seq2seq.data.encoding import shards
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, save_model

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.inference import forced_scoring
 from seq2seq.inference.forced_scoring import PairScore
 from seq2seq.score import main, output_line

@@ -19,7 +19,7 @@ from forking import Result, call
 from run_folder import BEST_NAME, FILES, STEPS, TINY, Process, assert_same_run, same, state_of
 from scaling import scaled
 from seq2seq.config.model import DropoutConfig
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import load_model, read_card, read_config

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.cli.line_reader import lines_of
+from seq2seq.data.files.text_file import REFUSED
 from seq2seq.data.formats.compression import COMPRESSIONS
-from seq2seq.data.text_file import REFUSED
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, save_model

@@ -100,7 +100,7 @@ def test_train_composes_the_packaged_config(installed: tuple[Path, Run], how: li
 
 
 def test_translate_does_not_load_torchtext(installed: tuple[Path, Run]) -> None:
-    # import-linter reads import statements only; importing seq2seq.data.tokenizer also runs seq2seq/data/__init__.py.
+    # import-linter reads import statements only; importing a module also runs the __init__.py of its packages.
     _, run_installed = installed
     run_installed("python", "-c", "import sys, seq2seq.translate; sys.exit('torchtext' in sys.modules)")
 

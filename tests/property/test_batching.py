@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.tokenizer import TokenizerConfig
-from seq2seq.data.batch import Batch, make_batch, pad
-from seq2seq.data.batching import batch_order, batches, costliest, fixed_batches
-from seq2seq.data.binarised import PairedIds, prepare
+from seq2seq.data.batches.batch import Batch, make_batch, pad
+from seq2seq.data.batches.batching import batch_order, batches, costliest, fixed_batches
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.encoding.binarised import PairedIds, prepare
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=300)

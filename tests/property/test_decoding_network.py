@@ -17,7 +17,7 @@ from reference import beam as reference
 from scaling import scaled
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName
 from seq2seq.config.model import AttentionName, CellName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.vocabulary_shortlist import Shortlist

@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from scaling import scaled
 from seq2seq.config.text_files import FilesConfig
-from seq2seq.data.reading import read_pairs
+from seq2seq.data.files.reading import read_pairs
 
 Pairs = list[tuple[str, str]]
 

@@ -29,11 +29,11 @@ from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig, TieName
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import NotFiniteError
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import bindings, build, cache

@@ -29,7 +29,7 @@ from seq2seq.config.model import (
     check_model,
 )
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import bindings

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.model.network import Seq2Seq
 from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.gradient_accumulation import GradientAccumulator

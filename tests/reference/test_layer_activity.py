@@ -173,7 +173,7 @@ def test_gradient_norms_are_those_of_finite_differences() -> None:
 
 def forced(network: Seq2Seq) -> float:
     """log p of the last target word."""
-    from seq2seq.data.batch import make_batch
+    from seq2seq.data.batches.batch import make_batch
 
     with torch.no_grad():
         logits, targets, _ = network(make_batch([SRC], [TGT]))

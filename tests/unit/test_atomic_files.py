@@ -22,7 +22,7 @@ from seq2seq.atomic_files import (
     sync_folder,
     write_atomically,
 )
-from seq2seq.data.cached_folders import write_folder
+from seq2seq.data.files.cached_folders import write_folder
 from seq2seq.errors import StorageError
 from seq2seq.file_locks import hold
 

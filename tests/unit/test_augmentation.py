@@ -13,12 +13,12 @@ from seq2seq.config.augment import AugmentConfig, AugmentPreset, check_augment
 from seq2seq.config.data import DataConfig
 from seq2seq.config.tokenizer import SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import shards
-from seq2seq.data.augmentation import Augmenter, vocabulary_text
+from seq2seq.data.batches.epoch_batches import EpochBatches
+from seq2seq.data.batches.epoch_pairs import epoch_pairs
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.epoch_pairs import epoch_pairs
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.encoding import shards
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.text.augmentation import Augmenter, vocabulary_text
 from seq2seq.errors import ConfigError
 
 WORDS = [s + e for s in ["black", "white", "quick", "light", "dark", "great"] for e in ["", "er", "est", "ness", "ly"]]

@@ -18,7 +18,7 @@ from torch import Tensor
 from seq2seq.average import main, model_files
 from seq2seq.config.model import DropoutConfig, TieName
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model, load_model, save_model

@@ -18,7 +18,7 @@ from seq2seq.config.data import DataName, MixConfig
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import BEST_NAME, Model, save_model
 from tiny_model import SENTENCES, make_model, make_network

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, DropoutConfig, ModelConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.errors import DataError
 from seq2seq.inference.ensemble import Ensemble

@@ -10,11 +10,11 @@ import pytest
 
 from seq2seq.atomic_files import new_folder
 from seq2seq.config.tokenizer import TextNormalization, TokenizerConfig
-from seq2seq.data import shards
-from seq2seq.data.binarised import prepare
-from seq2seq.data.cached_folders import CHECKSUMS_NAME
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.encoding import shards
+from seq2seq.data.encoding.binarised import prepare
+from seq2seq.data.files.cached_folders import CHECKSUMS_NAME
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 from seq2seq.file_locks import locked
 

@@ -11,8 +11,8 @@ from seq2seq.cli.resume import RunContext
 from seq2seq.config.data import DataConfig
 from seq2seq.config.schema import Config
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.bleu_tokenizer import bleu_tokenizer, of_language, warn_if_meaningless
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.text.bleu_tokenizer import bleu_tokenizer, of_language, warn_if_meaningless
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.metrics import bleu_score
 from seq2seq.storage.provenance import record

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from seq2seq import calibrate, translate
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.evaluation.run_calibration import calibrate_best_model
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import Model, load_model, save_model

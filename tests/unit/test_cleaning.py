@@ -4,10 +4,10 @@ import pytest
 
 from seq2seq.config.data import Clean, DataConfig
 from seq2seq.config.loading import to_config
-from seq2seq.data import cleaning
-from seq2seq.data.cleaning import clean, cleaned
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.filters.presets import PRESETS, pipeline
+from seq2seq.data.text import cleaning
+from seq2seq.data.text.cleaning import clean, cleaned
 from seq2seq.errors import DataError
 
 

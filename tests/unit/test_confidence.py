@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from seq2seq.config.decode import SearchName
 from seq2seq.config.model import AttentionName
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.errors import ConfigError, DataError, ModelFileError
 from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, Rated, assess, fit, fit_regression, observe, rate
 from seq2seq.inference.annotation import MAX_BATCH_TOKENS, Annotations, annotate
@@ -212,7 +212,7 @@ def test_the_memory_of_confidence_does_not_grow_with_the_batches_of_the_search(t
         sizes.append(len(sources) * max(map(len, sources)))
         return translator.force_decode(sources[:1], [rest[0][0]], **options) * len(sources)
 
-    parts = [(part, [output]) for part in translator._whole_lines([line], None).values()] * 500
+    parts = [(part, [output]) for part in translator._existing._whole_lines([line], []).values()] * 500
     with translator.inference_mode():
         rows = annotate(force_decode, translator.tokenizer, parts, Annotations(calibration=CALIBRATION), 1_000_000)
     assert rows[0] == rows[-1]

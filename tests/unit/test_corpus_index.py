@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from seq2seq.cli.data.app import main
-from seq2seq.data.corpus_index import find, named, opus_versions
-from seq2seq.data.languages import language
+from seq2seq.data.index.corpus_index import find, named, opus_versions
+from seq2seq.data.index.languages import language
 from seq2seq.errors import ConfigError
 
 pytest.importorskip("mtdata")
@@ -133,7 +133,7 @@ def test_nothing_found_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_mtdata_the_package_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seq2seq.data import languages
+    from seq2seq.data.index import languages
 
     monkeypatch.setitem(sys.modules, "mtdata", None)
     monkeypatch.setattr(languages, "_PARSED", {})

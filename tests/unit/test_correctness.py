@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 from seq2seq.evaluation.correctness import sentence_chrf, words_right
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config.model import AttentionName, CellName, ModelConfig, TieName
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.kernels import bindings
 from seq2seq.model.dropout import Dropout

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from seq2seq.data.edits import (
+from seq2seq.data.text.edits import (
     copied,
     has_case,
     misspelt,

@@ -18,15 +18,15 @@ from seq2seq.config.loading import to_dict
 from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import PieceType, SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import shards
-from seq2seq.data.batch import Batch
-from seq2seq.data.binarised import PairedIds, prepare
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.epoch_batches import EpochBatches
+from seq2seq.data.batches.epoch_pairs import STALE_SEC, epoch_pairs
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.epoch_pairs import STALE_SEC, epoch_pairs
+from seq2seq.data.encoding import shards
+from seq2seq.data.encoding.binarised import PairedIds, prepare
 from seq2seq.data.special_ids import EOS_ID
-from seq2seq.data.subword_sampling import Sampler
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.subword_sampling import Sampler
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 
 BOTH = SamplingConfig(src=0.2, tgt=0.2)

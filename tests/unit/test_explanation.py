@@ -16,7 +16,7 @@ from seq2seq.config.data import DataConfig, MixConfig
 from seq2seq.config.model import AttentionName, CellName, ModelConfig
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError, NotFiniteError
 from seq2seq.inference.explanation import MAX_TOKENS, Explanation, explain
 from seq2seq.inference.translator import Translator

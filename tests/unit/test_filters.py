@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaling import scaled
-from seq2seq.data.digests import DigestSet
 from seq2seq.data.filters.base import Pair, UnknownLanguageError
 from seq2seq.data.filters.presets import LIGHT, PRESETS, STRICT, combined, pipeline, preset
 from seq2seq.data.filters.registry import FILTERS, described, make_filter
+from seq2seq.data.text.digests import DigestSet
 from seq2seq.errors import ConfigError
 
 GERMAN = ("The old man is reading a newspaper.", "Der alte Mann liest gerade eine Zeitung.")

@@ -28,9 +28,9 @@ from seq2seq.config.schema import Config
 from seq2seq.config.text_files import FilesConfig, SplitsConfig
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig, VocabularyName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model, TrainingText, load_model, save_model

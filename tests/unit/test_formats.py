@@ -17,8 +17,8 @@ import zstandard
 from pyarrow import parquet
 
 from seq2seq.config.text_files import FilesConfig
-from seq2seq.data.reading import read_pairs
-from seq2seq.data.text_file import MAX_LINE_BYTES
+from seq2seq.data.files.reading import read_pairs
+from seq2seq.data.files.text_file import MAX_LINE_BYTES
 from seq2seq.errors import ConfigError, DataError
 
 PAIRS = [("a, b", "A"), ("c", "C")]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_data, tiny_trainer

@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from local_server import Reply, Site, serving
-from seq2seq.data import download
-from seq2seq.data.download import fetch
-from seq2seq.data.http_download import ResumingDownloader, Session, content_length, redacted
+from seq2seq.data.files import download
+from seq2seq.data.files.download import fetch
+from seq2seq.data.files.http_download import ResumingDownloader, Session, content_length, redacted
 from seq2seq.errors import DownloadError
 
 # urllib3 leaves the socket of a stalled or cut reply to the collector; `quick` collects it while this filter holds.
@@ -112,7 +112,7 @@ def test_a_server_without_ranges_sends_everything_again(site: Site, tmp_path: Pa
 
 
 def test_progress_is_no_failure(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seq2seq.data.http_download.PROGRESS_BYTES", 1000)
+    monkeypatch.setattr("seq2seq.data.files.http_download.PROGRESS_BYTES", 1000)
     parts = [Reply(A, headers=ETAG, ranges=True, cut=len(A) // 8) for _ in range(8)]
     site.pages["/file.gz"] = [*parts, Reply(A, headers=ETAG, ranges=True)]
     assert get(site, tmp_path) == A

@@ -15,7 +15,7 @@ import pytest
 
 from seq2seq.cli.data import clean
 from seq2seq.cli.data.app import main
-from seq2seq.data.inspection import Inspection, LeakCheck, report
+from seq2seq.data.text.inspection import Inspection, LeakCheck, report
 
 PAIRS = [
     ("The old man is reading a newspaper.", "Der alte Mann liest gerade eine Zeitung."),

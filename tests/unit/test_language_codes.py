@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from seq2seq.data.filters.language import LangId
-from seq2seq.data.language_codes import base_code
-from seq2seq.data.scripts import expected_scripts
+from seq2seq.data.index.language_codes import base_code
+from seq2seq.data.text.scripts import expected_scripts
 
 
 @pytest.mark.parametrize(

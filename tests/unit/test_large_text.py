@@ -25,24 +25,26 @@ from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.config.tokenizer import SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data import augmentation, batching, binarised, shards, splitting, text_store
-from seq2seq.data.augmentation import Augmenter
-from seq2seq.data.batching import batch_order
-from seq2seq.data.binarised import PairedIds, encode_all, prepare
-from seq2seq.data.cached_folders import damaged_file
+from seq2seq.data.batches import batching
+from seq2seq.data.batches.batching import batch_order
+from seq2seq.data.batches.epoch_batches import EpochBatches
+from seq2seq.data.batches.epoch_pairs import epoch_pairs
 from seq2seq.data.corpora import files
 from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import Corpus, ParallelText, lines_digest, text_bytes
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.epoch_pairs import epoch_pairs
+from seq2seq.data.encoding import binarised, shards
+from seq2seq.data.encoding.binarised import PairedIds, encode_all, prepare
+from seq2seq.data.encoding.shard_workers import _feed, write_shards
+from seq2seq.data.encoding.shards import PairEncoder, ShardJob
+from seq2seq.data.files.cached_folders import damaged_file
 from seq2seq.data.filters.presets import PRESETS
 from seq2seq.data.filters.registry import complete_spec
-from seq2seq.data.shard_workers import _feed, write_shards
-from seq2seq.data.shards import PairEncoder, ShardJob
-from seq2seq.data.splitting import fold, held_out_rows, hold_out, remove_overlap
-from seq2seq.data.text_store import is_stored, open_text, reordered, write_text
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.vocabulary_training import _evenly_spaced
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.subwords.vocabulary_training import _evenly_spaced
+from seq2seq.data.text import augmentation, splitting, text_store
+from seq2seq.data.text.augmentation import Augmenter
+from seq2seq.data.text.splitting import fold, held_out_rows, hold_out, remove_overlap
+from seq2seq.data.text.text_store import is_stored, open_text, reordered, write_text
 from seq2seq.errors import DataError, StorageError
 from seq2seq.file_locks import is_held
 from seq2seq.training.progress import Progress
@@ -317,8 +319,8 @@ def test_a_damaged_shard_alone_is_encoded_again(
 KILLED = """
 import os, pickle, signal, sys
 from pathlib import Path
-from seq2seq.data import shards
-from seq2seq.data.binarised import prepare
+from seq2seq.data.encoding import shards
+from seq2seq.data.encoding.binarised import prepare
 with open(sys.argv[1], "rb") as file:
     text, tokenizer = pickle.load(file)
 shards.SHARD_PAIRS, shards.CHUNK_PAIRS = 40, 20
@@ -371,7 +373,7 @@ class Noise:
 def test_what_a_library_prints_is_no_answer(tmp_path: Path, tokenizer: Tokenizer) -> None:
     job = ShardJob(TEXT.first(3), PairEncoder(tokenizer), None, tmp_path)
     job.folder = Noise()  # type: ignore[assignment]
-    command = [sys.executable, "-m", "seq2seq.data.shard_workers"]
+    command = [sys.executable, "-m", "seq2seq.data.encoding.shard_workers"]
     ended = subprocess.run(command, input=pickle.dumps(job) + pickle.dumps(0), capture_output=True, check=True)
     assert isinstance(pickle.loads(ended.stdout), TypeError)
     assert b"noise" in ended.stderr
@@ -458,7 +460,8 @@ def test_the_ranks_of_a_machine_share_its_cores(
 
 
 def test_what_processes_that_encode_import_is_free_of_torch() -> None:
-    code = "import sys, seq2seq.data.shard_workers, seq2seq.data.edited_encoder; print('torch' in sys.modules)"
+    imported = "seq2seq.data.encoding.shard_workers, seq2seq.data.encoding.edited_encoder"
+    code = f"import sys, {imported}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.text_files import FilesConfig
-from seq2seq.data import archives
 from seq2seq.data.corpora import multi30k
 from seq2seq.data.corpora.load import load_corpus, load_tests
+from seq2seq.data.files import archives
 from seq2seq.errors import ConfigError, DataError
 
 TATOEBA = "".join(f"hello {i}\tbonjour {i}\tCC-BY 2.0 (France) #{i}\n" for i in range(200)).encode()

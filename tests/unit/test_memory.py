@@ -14,7 +14,7 @@ import torch
 
 from seq2seq.config.model import AttentionName, ModelConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.training.available_memory import available_bytes

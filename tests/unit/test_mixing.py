@@ -15,13 +15,13 @@ from seq2seq.config.data import DataConfig, DataName, MixConfig
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.config.tokenizer import PieceType, SamplingConfig, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.epoch_batches import EpochBatches
+from seq2seq.data.batches.mixing import counts, draw
 from seq2seq.data.corpora.load import load_corpus, load_tests
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.mixing import counts, draw
 from seq2seq.data.special_ids import EOS_ID, PAD_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.storage.provenance import fingerprint
 

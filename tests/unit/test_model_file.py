@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seq2seq.config.loading import to_dict
 from seq2seq.config.model import AttentionName, CellName, TieName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.errors import ModelFileError
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
@@ -95,7 +95,7 @@ def assert_restored(model: Model, tmp_path: Path) -> None:
 
 def test_two_vocabularies_are_restored(plain: Model, tmp_path: Path) -> None:
     from seq2seq.data.corpus import ParallelText
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
 
     tokenizer_config = dataclasses.replace(plain.config.data.tokenizer, joint=False, vocab_size=8)
     text = ParallelText(["abcab", "cab"], ["xyzzy", "zxy"])

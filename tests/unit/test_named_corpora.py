@@ -18,10 +18,11 @@ from seq2seq.cli.data.named_corpus import NamedCorpus
 from seq2seq.cli.evaluation.texts import ScoredText, joined
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.loading import compose_config, to_config
-from seq2seq.data import archives, corpus_index, download
 from seq2seq.data.corpora.load import load_corpus, load_tests
 from seq2seq.data.corpora.opus import load as load_opus
-from seq2seq.data.http_download import ResumingDownloader
+from seq2seq.data.files import archives, download
+from seq2seq.data.files.http_download import ResumingDownloader
+from seq2seq.data.index import corpus_index
 from seq2seq.errors import ConfigError, DataError, DownloadError
 from seq2seq.evaluate import main as evaluate
 
@@ -231,7 +232,7 @@ def test_opus(
     if has_index:
         pytest.importorskip("mtdata")
     else:
-        monkeypatch.setattr("seq2seq.data.languages.is_installed", lambda: False)
+        monkeypatch.setattr("seq2seq.data.index.languages.is_installed", lambda: False)
     site.pages["http://object.pouta.csc.fi/OPUS-Tatoeba/v2023-04-12/moses/de-en.txt.zip"] = [Reply(zipped(MOSES))]
     corpus = load_corpus(opus(tmp_path, src=src, tgt=tgt))
     assert len(corpus.train) == 190
@@ -252,7 +253,7 @@ def test_the_newest_version_of_opus_is_chosen_from_the_index(tmp_path: Path) -> 
 
 
 def test_without_the_index_the_newest_version_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seq2seq.data import languages
+    from seq2seq.data.index import languages
 
     monkeypatch.setitem(sys.modules, "mtdata", None)
     monkeypatch.setattr(languages, "_PARSED", {})

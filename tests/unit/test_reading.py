@@ -16,9 +16,9 @@ import zstandard
 
 from seq2seq.cli.line_reader import count_lines, lines_of
 from seq2seq.config.text_files import FilesConfig
-from seq2seq.data.cleaning import clean
-from seq2seq.data.reading import read_lines, read_parallel
-from seq2seq.data.text_file import text_lines
+from seq2seq.data.files.reading import read_lines, read_parallel
+from seq2seq.data.files.text_file import text_lines
+from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import ConfigError, DataError
 
 COMPRESS = (gzip.compress, lzma.compress, bz2.compress, zstandard.compress)

@@ -10,7 +10,7 @@ import pytest
 
 from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.recasing import LineCase, Recaser
 from seq2seq.inference.translator import Translator

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from report_run import HOSTILE, make_run
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.report import main
 from seq2seq.reporting.charts import MAX_POINTS, Line, Scale, lines, thin
 from seq2seq.reporting.report_page import page

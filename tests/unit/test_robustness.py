@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from seq2seq.config.data import RobustnessName
-from seq2seq.data.robustness import clean_name, ignores_case, with_variants
+from seq2seq.data.text.robustness import clean_name, ignores_case, with_variants
 from seq2seq.evaluation.metrics import score
 from seq2seq.evaluation.report import print_scores
 

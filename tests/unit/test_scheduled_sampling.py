@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import SamplingScheduleName, ScheduledSamplingConfig, TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq

@@ -12,8 +12,8 @@ import torch
 from safetensors.numpy import save_file
 
 from seq2seq import evaluate, shortlist, translate
-from seq2seq.data import ibm_model_1
 from seq2seq.data.special_ids import EOS_ID
+from seq2seq.data.subwords import ibm_model_1
 from seq2seq.errors import ConfigError
 from seq2seq.inference.translator import Translator
 from seq2seq.inference.vocabulary_shortlist import Shortlist

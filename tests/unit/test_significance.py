@@ -17,7 +17,7 @@ from sacrebleu import TER
 from scaling import scaled
 from seq2seq.cli.evaluation.checks import check_effects, compares
 from seq2seq.cli.evaluation.systems import output_systems
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.evaluate import parser
 from seq2seq.evaluation import resampling

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.reading import read_lines
-from seq2seq.data.splitting import MAX_COMPONENT_PAIRS, Splits, fold, hold_out
+from seq2seq.data.files.reading import read_lines
+from seq2seq.data.text.splitting import MAX_COMPONENT_PAIRS, Splits, fold, hold_out
 from seq2seq.errors import DataError
 
 Pair = tuple[str, str]

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from scaling import scaled
 from seq2seq.config.tokenizer import PieceType, TextNormalization, TokenizerConfig
-from seq2seq.data import bpe_dropout, unigram_sampling
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import SPECIAL_IDS
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords import bpe_dropout, unigram_sampling
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
 
 EXAMPLES = hypothesis.settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
@@ -275,7 +275,7 @@ def test_another_process_samples_the_same(
     (tmp_path / "lines").write_text("\n".join(lines), encoding="utf-8")
     code = f"""
 from pathlib import Path
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 folder = Path({str(tmp_path)!r})
 lines = (folder / "lines").read_text(encoding="utf-8").split("\\n")
 print(Tokenizer((folder / "pieces.model").read_bytes()).src_sampler(0.3).encode(lines, [1, 2]))

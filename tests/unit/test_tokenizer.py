@@ -15,7 +15,7 @@ from scaling import scaled
 from seq2seq.config.tokenizer import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, SPECIAL_IDS, UNK_ID
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.text import one_line
 

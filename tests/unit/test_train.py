@@ -15,9 +15,9 @@ from seq2seq.config.data import DataConfig
 from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import PieceType
 from seq2seq.config.training import TrainingConfig
+from seq2seq.data.batches.epoch_batches import EpochBatches
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.epoch_batches import EpochBatches
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from tiny_model import make_model
 from tiny_trainer import random_data, tiny_trainer
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config.training import MonitorName, ScheduleName, TrainingConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batches.batch import Batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.training.callbacks import EpochData
 from seq2seq.training.optimizer import learning_rate

@@ -21,9 +21,9 @@ from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, Normaliz
 from seq2seq.config.model import AttentionName
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import PrecisionName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError
 from seq2seq.inference.ensemble import MIN_ROWS
 from seq2seq.inference.glossary import Glossary

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from seq2seq.config.decode import DecodeConfig, SearchName
 from seq2seq.config.model import AttentionName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.evaluation.metrics import bleu
 from seq2seq.evaluation.validation import END, MAX_TOKENS, SAMPLES, Validator

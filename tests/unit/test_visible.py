@@ -2,7 +2,7 @@
 
 import pytest
 
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 
 INVISIBLE = (
     "\x00\x1b\x7f\x9f\xad\u034f\u061c\u115f\u17b4\u180b\u180e\u200b\u200e\u200f\u2028\u202a\u202e\u2060\u2066\u2069"

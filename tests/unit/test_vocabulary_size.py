@@ -17,8 +17,8 @@ from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import AUTO, PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.vocabulary_size import LEAST, MOST, advised_size, resolve_size
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.subwords.vocabulary_size import LEAST, MOST, advised_size, resolve_size
 from seq2seq.errors import ConfigError
 
 LINES = ["Hello world, this is a test.", "the cat sat on the mat", "the dog ran home", "a fine café at night"] * 5

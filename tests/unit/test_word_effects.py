@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seq2seq.config.model import AttentionName, CellName, ModelConfig, TieName
-from seq2seq.data.batch import make_batch
+from seq2seq.data.batches.batch import make_batch
 from seq2seq.inference import word_effects
 from seq2seq.inference.word_effects import ForcedPair, gradients, integrated_gradients, occlusion, saliency
 from seq2seq.kernels import bindings

@@ -16,8 +16,8 @@ from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.config.training import TrainingConfig
 from seq2seq.data.corpus import ParallelText
-from seq2seq.data.tokenizer import Tokenizer
-from seq2seq.data.word_vectors import read_vectors
+from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.subwords.word_vectors import read_vectors
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.model.network import Seq2Seq
 from seq2seq.storage.model_file import Model

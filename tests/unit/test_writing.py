@@ -2,7 +2,7 @@
 
 import pytest
 
-from seq2seq.data.writing import is_chinese_or_japanese, join_sentences, lacks_spaces, word_spans
+from seq2seq.data.text.writing import is_chinese_or_japanese, join_sentences, lacks_spaces, word_spans
 
 
 @pytest.mark.parametrize(

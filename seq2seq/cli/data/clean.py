@@ -14,7 +14,7 @@ from seq2seq.cli.data.watched import watched
 from seq2seq.cli.output_file import check_outputs
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.cli.text_outputs import COMPRESSES, STDOUT, write_texts
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.watched import watched
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from seq2seq.data.filters.base import Filter
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int | None:
     """Do the work; raises as `exit_status.run` expects."""
     from seq2seq.data.filters.registry import make_filter
     from seq2seq.data.filters.vocabulary import Unwritable
-    from seq2seq.data.inspection import Inspection, LeakCheck, report
+    from seq2seq.data.text.inspection import Inspection, LeakCheck, report
 
     notes: list[str] = []
     data = named_data(args)
@@ -141,7 +141,7 @@ def _filters(languages: tuple[str, str], notes: list[str]) -> dict[str, Filter]:
 
 
 def _tokenizer(name: str) -> Tokenizer:
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.subwords.tokenizer import Tokenizer
 
     if name.endswith(".model"):
         try:
@@ -156,7 +156,7 @@ def _tokenizer(name: str) -> Tokenizer:
 
 
 def _sentences(name: str) -> Iterable[str]:
-    from seq2seq.data.text_file import text_lines
+    from seq2seq.data.files.text_file import text_lines
 
     for line in text_lines(name, name):
         yield from line.split("\t")[:2]

@@ -44,7 +44,7 @@ class NamedCorpus:
         """Return an iterator over the training text."""
         if not self._is_files:
             return iter(self._corpus.train)
-        from seq2seq.data.reading import read_pairs
+        from seq2seq.data.files.reading import read_pairs
 
         data = self.data  # its text may be larger than memory
         return itertools.islice(read_pairs(data.train, "data.train", (data.src, data.tgt)), data.train_pairs)
@@ -54,7 +54,7 @@ class NamedCorpus:
         if not self._is_files:
             return {"valid": self._corpus.valid, **self._corpus.tests}
         from seq2seq.data.corpora.named_sets import named_sets
-        from seq2seq.data.reading import is_given, read_parallel
+        from seq2seq.data.files.reading import is_given, read_parallel
 
         data, pair = self.data, (self.data.src, self.data.tgt)
         parts = {name: getattr(data, name) for name in ("valid", "test")}

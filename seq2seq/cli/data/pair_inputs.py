@@ -65,9 +65,9 @@ def pairs(
         DataError: a file is missing or damaged; maybe only when the iterator comes to it.
     """
     from seq2seq.config.text_files import FilesConfig
+    from seq2seq.data.files.reading import read_pairs, with_text
     from seq2seq.data.formats.columns import Columns
     from seq2seq.data.formats.table import table_pairs
-    from seq2seq.data.reading import read_pairs, with_text
 
     overrides = [text for text in args.inputs if is_override(text)]
     files = [text for text in args.inputs if not is_override(text)]

@@ -17,9 +17,9 @@ from seq2seq.cli.process_options import CommandParser
 if TYPE_CHECKING:
     from seq2seq.config.data import DataConfig
     from seq2seq.config.schema import Config
-    from seq2seq.data.binarised import ShardWriter
     from seq2seq.data.corpus import Corpus
-    from seq2seq.data.tokenizer import Tokenizer
+    from seq2seq.data.encoding.binarised import ShardWriter
+    from seq2seq.data.subwords.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def prepared(config: Config, engine: str | None = None) -> dict[str, Any]:
     """Prepare the data of a run and return what was prepared; raises as `train` and, with engine=ray, as `cluster`."""
     from seq2seq.config.data import MAIN
     from seq2seq.data.corpora.load import load_corpus
-    from seq2seq.data.new_tokenizer import new_tokenizer
+    from seq2seq.data.subwords.new_tokenizer import new_tokenizer
     from seq2seq.training.fine_tuning import load_pretrained
 
     seconds: dict[str, float] = {}
@@ -88,8 +88,8 @@ def _encoded(
     corpus: Corpus, data: DataConfig, batch_tokens: int, tokenizer: Tokenizer, engine: str | None
 ) -> dict[str, Any]:
     """Encode one corpus and return what was prepared; `tokens` are those of both sides, EOS included."""
-    from seq2seq.data.binarised import log_dropped, prepare
-    from seq2seq.data.download import cache_dir
+    from seq2seq.data.encoding.binarised import log_dropped, prepare
+    from seq2seq.data.files.download import cache_dir
 
     cache = cache_dir(data.cache_dir)
     # As `epoch_batches.CorpusPairs`: augmentation changes the lengths, and prepares without a limit.
@@ -98,7 +98,7 @@ def _encoded(
         prepare(corpus.valid, tokenizer, None, cache)
     write: ShardWriter | None = None
     if engine == "ray":
-        from seq2seq.data import ray_shards
+        from seq2seq.data.encoding import ray_shards
 
         write = ray_shards.write_shards
     with _progress(len(corpus.train)) as progress:

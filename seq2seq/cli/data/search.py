@@ -15,7 +15,7 @@ from seq2seq.cli.process_options import CommandParser, path_type
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seq2seq.data.corpus_index import Dataset
+    from seq2seq.data.index.corpus_index import Dataset
 
 UNKNOWN = "unknown"
 HEAD_TIMEOUT_SEC = 10.0
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: an unknown language, or mtdata is not installed.
     """
-    from seq2seq.data.corpus_index import find
+    from seq2seq.data.index.corpus_index import find
 
     src, tgt = languages(args.pair)
     words = [word.lower() for word in args.text]
@@ -67,7 +67,7 @@ def languages(pair: str) -> tuple[str, str]:
     Raises:
         ConfigError: it is not two codes of known languages.
     """
-    from seq2seq.data.languages import language
+    from seq2seq.data.index.languages import language
 
     codes = pair.split("-")
     if len(codes) != 2 or not all(codes):
@@ -80,12 +80,12 @@ def languages(pair: str) -> tuple[str, str]:
 def sizes(datasets: list[Dataset], args: argparse.Namespace) -> list[int | None]:
     """Return the bytes to download for each corpus: of downloaded ones, and with --sizes as the servers state them."""
     from seq2seq.data.corpora.indexed import cached_size
-    from seq2seq.data.download import cache_dir
+    from seq2seq.data.files.download import cache_dir
 
     cache = cache_dir(args.cache_dir)
     if not args.sizes:
         return [cached_size(dataset, cache) for dataset in datasets]
-    from seq2seq.data.http_download import content_length
+    from seq2seq.data.files.http_download import content_length
 
     def total(dataset: Dataset) -> int | None:
         lengths = [content_length(url, HEAD_TIMEOUT_SEC) for url in dataset.urls if not dataset.hub]

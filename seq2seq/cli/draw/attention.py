@@ -162,6 +162,6 @@ def attention(
 
 def words(text: str) -> list[str]:
     """Return the words of a text, as alignments count them."""
-    from seq2seq.data.writing import word_spans
+    from seq2seq.data.text.writing import word_spans
 
     return [text[begin:end] for begin, end in word_spans(text)]

@@ -130,7 +130,7 @@ def _chosen(args: argparse.Namespace, tests: Mapping[str, Evaluated]) -> tuple[s
     Raises:
         ConfigError: there is none of the name of `--test`.
     """
-    from seq2seq.data.robustness import clean_name
+    from seq2seq.data.text.robustness import clean_name
 
     clean = [name for name in tests if clean_name(name) not in tests]
     name = args.test or clean[0]

@@ -28,7 +28,7 @@ def read_outputs(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> di
         DataError: a file cannot be read, or the files differ in their number of lines.
         DownloadError: a test set could not be downloaded.
     """
-    from seq2seq.data.bleu_tokenizer import warn_if_meaningless
+    from seq2seq.data.text.bleu_tokenizer import warn_if_meaningless
 
     tokenize = file_tokenizer(args.tokenize, args.langpair)
     files, name = files_of(systems), args.test_set or "test"

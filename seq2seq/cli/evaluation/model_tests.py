@@ -42,8 +42,8 @@ def model_tests(args: argparse.Namespace, given: ScoredText | None, models: Sequ
     Raises:
         ConfigError, DataError, DownloadError: a test set or a tokenizer cannot be used.
     """
-    from seq2seq.data.bleu_tokenizer import warn_if_meaningless
-    from seq2seq.data.robustness import ignores_case, with_variants
+    from seq2seq.data.text.bleu_tokenizer import warn_if_meaningless
+    from seq2seq.data.text.robustness import ignores_case, with_variants
     from seq2seq.storage.model_file import read_config
 
     data = read_config(Path(models[0])).data

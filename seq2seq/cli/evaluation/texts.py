@@ -193,7 +193,7 @@ def file_tokenizer(chosen: str | None, pair: str | None) -> str:
     Raises:
         ConfigError: the chosen one cannot be used.
     """
-    from seq2seq.data.bleu_tokenizer import DEFAULT, check_tokenizer, language_tokenizer
+    from seq2seq.data.text.bleu_tokenizer import DEFAULT, check_tokenizer, language_tokenizer
 
     language = None if pair is None else pair.partition("-")[2]
     if chosen == MOSES:
@@ -206,7 +206,7 @@ def file_tokenizer(chosen: str | None, pair: str | None) -> str:
 
 def model_tokenizer(data: DataConfig, chosen: str | None) -> str:
     """Return the tokenizer of BLEU for a model: `chosen`, else that of its config; raises as `file_tokenizer`."""
-    from seq2seq.data.bleu_tokenizer import bleu_tokenizer
+    from seq2seq.data.text.bleu_tokenizer import bleu_tokenizer
 
     if chosen == MOSES:
         return moses_tokenizer(data.tgt)
@@ -219,7 +219,7 @@ def moses_tokenizer(language: str | None) -> str:
     Raises:
         ConfigError: no language is known, or sacremoses is not installed.
     """
-    from seq2seq.data.language_codes import base_code
+    from seq2seq.data.index.language_codes import base_code
     from seq2seq.evaluation import moses
 
     if language is None:

@@ -17,7 +17,7 @@ from seq2seq.cli.evaluation.texts import Evaluated, Run, check_groups, model_tok
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.search_options import search_overrides
-from seq2seq.data.visible import visible
+from seq2seq.data.text.visible import visible
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:

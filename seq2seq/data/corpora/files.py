@@ -16,17 +16,17 @@ from pathlib import Path
 
 from seq2seq.atomic_files import part_folder
 from seq2seq.config.data import DataConfig
-from seq2seq.data.cached_folders import cached_folder
-from seq2seq.data.cleaning import cleaned
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir
-from seq2seq.data.file_digest import sha256
+from seq2seq.data.files.cached_folders import cached_folder
+from seq2seq.data.files.download import cache_dir
+from seq2seq.data.files.file_digest import sha256
+from seq2seq.data.files.reading import is_given, read_pairs, read_parallel
 from seq2seq.data.filters.presets import PRESETS
 from seq2seq.data.filters.registry import complete_spec
 from seq2seq.data.formats.paths import expand
-from seq2seq.data.reading import is_given, read_pairs, read_parallel
-from seq2seq.data.splitting import held_out_rows
-from seq2seq.data.text_store import open_text, reordered, temporary_text, write_text
+from seq2seq.data.text.cleaning import cleaned
+from seq2seq.data.text.splitting import held_out_rows
+from seq2seq.data.text.text_store import open_text, reordered, temporary_text, write_text
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)

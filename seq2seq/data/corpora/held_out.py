@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seq2seq.config.data import DataConfig
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.splitting import hold_out
+from seq2seq.data.text.splitting import hold_out
 
 
 def complete(

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data.archives import root_folder
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.files.archives import root_folder
 from seq2seq.data.formats.columns import Columns, check_text
+from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import ConfigError, DataError, DownloadError, Seq2SeqError, first_line
 
 VALID = ("validation", "valid", "val", "dev")

@@ -16,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 
 from seq2seq.config.data import DataConfig
 from seq2seq.config.text_files import FilesConfig
-from seq2seq.data import archives
 from seq2seq.data.corpora import files
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.corpus_index import Dataset
-from seq2seq.data.download import cache_dir, fetch
-from seq2seq.data.languages import language
-from seq2seq.data.reading import read_parallel
-from seq2seq.data.text_file import text_lines
+from seq2seq.data.files import archives
+from seq2seq.data.files.download import cache_dir, fetch
+from seq2seq.data.files.reading import read_parallel
+from seq2seq.data.files.text_file import text_lines
+from seq2seq.data.index.corpus_index import Dataset
+from seq2seq.data.index.languages import language
 from seq2seq.errors import ConfigError, DataError
 
 ALTERNATIVES = (

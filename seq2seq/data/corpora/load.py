@@ -7,14 +7,14 @@ from itertools import chain
 from typing import Protocol
 
 from seq2seq.config.data import DataConfig, DataName
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import files, grammar, huggingface, mtdata, multi30k, opus, tatoeba
 from seq2seq.data.corpora.indexed import joined
 from seq2seq.data.corpora.mix import add_mix, mix_tests
 from seq2seq.data.corpora.named_sets import named_sets
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.splitting import fold, remove_overlap
-from seq2seq.data.text_store import collected
+from seq2seq.data.text.cleaning import clean
+from seq2seq.data.text.splitting import fold, remove_overlap
+from seq2seq.data.text.text_store import collected
 
 log = logging.getLogger(__name__)
 

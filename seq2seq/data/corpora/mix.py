@@ -9,8 +9,8 @@ from seq2seq.config.data import MAIN, DataConfig, DataName
 from seq2seq.config.mix import corpus_key
 from seq2seq.data.corpora import files
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.language_codes import base_code
-from seq2seq.data.splitting import remove_overlap
+from seq2seq.data.index.language_codes import base_code
+from seq2seq.data.text.splitting import remove_overlap
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)

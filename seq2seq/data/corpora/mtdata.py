@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data import corpus_index
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpora import indexed
 from seq2seq.data.corpora.held_out import complete
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.index import corpus_index
+from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import ConfigError
 
 KEY = "data.datasets"

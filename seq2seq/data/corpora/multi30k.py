@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data.archives import root_folder
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir, fetch_files
-from seq2seq.data.file_digest import sha256
-from seq2seq.data.reading import read_pair
+from seq2seq.data.files.archives import root_folder
+from seq2seq.data.files.download import cache_dir, fetch_files
+from seq2seq.data.files.file_digest import sha256
+from seq2seq.data.files.reading import read_pair
+from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import ConfigError, DataError
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"

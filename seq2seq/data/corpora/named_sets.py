@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data import corpus_index
 from seq2seq.data.corpora import indexed, sacrebleu_sets
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.index import corpus_index
 from seq2seq.errors import ConfigError
 
 

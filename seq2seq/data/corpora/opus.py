@@ -6,9 +6,10 @@ import logging
 from pathlib import Path, PurePosixPath
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data import archives, corpus_index, languages
 from seq2seq.data.corpora import indexed
 from seq2seq.data.corpus import Corpus, ParallelText
+from seq2seq.data.files import archives
+from seq2seq.data.index import corpus_index, languages
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)

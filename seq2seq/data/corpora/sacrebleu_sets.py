@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from seq2seq.data.reading import read_lines
+from seq2seq.data.files.reading import read_lines
 from seq2seq.errors import ConfigError, DataError, DownloadError, first_line
 
 TIMEOUT_SEC = 30

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from seq2seq.config.data import DataConfig
-from seq2seq.data import archives
-from seq2seq.data.cleaning import clean
 from seq2seq.data.corpus import Corpus, ParallelText
-from seq2seq.data.download import cache_dir, fetch_sdist
-from seq2seq.data.reading import parse_tsv
-from seq2seq.data.splitting import hold_out
+from seq2seq.data.files import archives
+from seq2seq.data.files.download import cache_dir, fetch_sdist
+from seq2seq.data.files.reading import parse_tsv
+from seq2seq.data.text.cleaning import clean
+from seq2seq.data.text.splitting import hold_out
 from seq2seq.errors import ConfigError, DataError
 
 PROJECT, VERSION = "nmt", "0.0.6"

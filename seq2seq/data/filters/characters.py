@@ -10,7 +10,7 @@ from typing import ClassVar
 from seq2seq.config.field import Choice, field
 from seq2seq.data.corpus import Pair
 from seq2seq.data.filters.base import Filter
-from seq2seq.data.scripts import letters_of
+from seq2seq.data.text.scripts import letters_of
 from seq2seq.errors import ConfigError
 
 CONTROL = re.compile("[\0-\x08\n-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")

@@ -11,8 +11,8 @@ import numpy as np
 from seq2seq.config.field import field
 from seq2seq.data.corpus import Pair
 from seq2seq.data.filters.base import Filter, UnknownLanguageError
-from seq2seq.data.language_codes import base_code
-from seq2seq.data.scripts import BEYOND_LATIN, expected_scripts, letter_counts
+from seq2seq.data.index.language_codes import base_code
+from seq2seq.data.text.scripts import BEYOND_LATIN, expected_scripts, letter_counts
 from seq2seq.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from seq2seq.config.field import field
 from seq2seq.data.corpus import Pair
 from seq2seq.data.filters.base import Filter
-from seq2seq.data.writing import count_words, spaced_words
+from seq2seq.data.text.writing import count_words, spaced_words
 
 
 @dataclass

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from seq2seq.data.files.text_file import text_lines
 from seq2seq.data.filters.base import UnknownLanguageError
 from seq2seq.data.filters.pipeline import Pipeline
 from seq2seq.data.filters.registry import make_filter, name_of
-from seq2seq.data.text_file import text_lines
 from seq2seq.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from seq2seq.config.field import Choice, field
 from seq2seq.data.corpus import Pair
-from seq2seq.data.digests import DigestSet
 from seq2seq.data.filters.base import Filter
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.digests import DigestSet
+from seq2seq.data.text.writing import words_of
 
 
 class By(Choice):

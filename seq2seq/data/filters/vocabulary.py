@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from seq2seq.data.corpus import Pair
 from seq2seq.data.filters.base import Filter
-from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import Tokenizer
 
 _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 

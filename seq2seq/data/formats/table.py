@@ -7,13 +7,13 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from seq2seq.data.files.text_file import PARQUET, REFUSED, UTF_16, decoded, opened, rejoined
 from seq2seq.data.formats.columns import Columns
 from seq2seq.data.formats.compression import ENDINGS
 from seq2seq.data.formats.delimited import csv_delimiter, csv_pairs, tsv_pairs
 from seq2seq.data.formats.json_lines import is_json_object, json_pairs
 from seq2seq.data.formats.parquet import parquet_pairs
 from seq2seq.data.formats.tmx import tmx_pairs
-from seq2seq.data.text_file import PARQUET, REFUSED, UTF_16, decoded, opened, rejoined
 from seq2seq.errors import DataError
 
 HEAD_BYTES = 1 << 20  # of the first line that are looked at

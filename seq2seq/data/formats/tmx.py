@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from xml.parsers import expat
 
+from seq2seq.data.files.text_file import MAX_LINE_BYTES
 from seq2seq.data.formats.columns import Columns, one_line
-from seq2seq.data.text_file import MAX_LINE_BYTES
 from seq2seq.errors import DataError
 
 CHUNK = 1 << 16

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from seq2seq.data.writing import count_words
+from seq2seq.data.text.writing import count_words
 from seq2seq.evaluation.analysis.sentence_bleu import corpus_bleu
 from seq2seq.evaluation.analysis.structure import Cell, Section
 from seq2seq.evaluation.analysis.texts import Texts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEUScore
 
-from seq2seq.data.writing import is_chinese_or_japanese, lacks_spaces
+from seq2seq.data.text.writing import is_chinese_or_japanese, lacks_spaces
 from seq2seq.errors import DataError
 from seq2seq.evaluation.analysis.sentence_bleu import sentence_bleu
 from seq2seq.evaluation.analysis.words import ngrams, tokens, word_counts, words

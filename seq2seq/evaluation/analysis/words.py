@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from seq2seq.data.writing import words_of
+from seq2seq.data.text.writing import words_of
 
 
 def tokens(line: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seq2seq.data.filters.agreement import ends_like_a_sentence
-from seq2seq.data.writing import count_words
+from seq2seq.data.text.writing import count_words
 from seq2seq.evaluation.analysis.texts import Lines, Texts
 
 SHORT, CUT_OFF, LONG = 0.45, 0.75, 2.0

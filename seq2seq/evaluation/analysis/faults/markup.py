@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from seq2seq.data.filters.agreement import addresses
-from seq2seq.data.scripts import BEYOND_LATIN, letter_counts
+from seq2seq.data.text.scripts import BEYOND_LATIN, letter_counts
 from seq2seq.evaluation.analysis.texts import Lines, Texts
 
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:([ \u00a0\u202f.,'’])\d{3})(?:\1\d{3})*(?!\d)")

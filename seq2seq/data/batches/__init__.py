@@ -1,0 +1,1 @@
+"""From encoded pairs to padded batches, epoch by epoch."""

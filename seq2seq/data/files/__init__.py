@@ -1,0 +1,1 @@
+"""Files of every kind: downloads, archives, compressed text, folders of the cache."""

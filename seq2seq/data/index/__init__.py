@@ -1,0 +1,1 @@
+"""Corpora and languages that are known by name."""

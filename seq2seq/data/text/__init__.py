@@ -1,0 +1,1 @@
+"""Sentence pairs as text: cleaning, splitting, editing, looking at them; scripts and their words."""
