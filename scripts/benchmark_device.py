@@ -25,8 +25,8 @@ from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.loading import compose_config, to_config
 from seq2seq.config.model import ModelConfig
 from seq2seq.config.training import PrecisionName, TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
-from seq2seq.data.batching import batch_order
+from seq2seq.data.batches.batch import Batch, make_batch
+from seq2seq.data.batches.batching import batch_order
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.model.network import Seq2Seq

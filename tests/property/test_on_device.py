@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import ScheduleName, TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.inference.ensemble import Ensemble
 from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq

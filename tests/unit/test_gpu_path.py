@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import PrecisionName, ScheduleName, TrainingConfig
-from seq2seq.data.batch import Batch, make_batch
+from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.runtime import resolve_precision
