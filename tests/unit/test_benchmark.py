@@ -290,6 +290,7 @@ def check(results: dict[str, Any], name: str) -> None:
         assert "ratio_textbook_latency" in results["beam"]
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_device_are_complete_and_left_out_when_time_is_up(
     flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
