@@ -8,7 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+import shape_checks
+
+# The import hook of jaxtyping looks this name up in every module of seq2seq.
+jaxtyping.jaxtyped = shape_checks.jaxtyped
 
 # Set before torch is imported and inherited by subprocesses. Small tensors gain nothing from threads, and threads
 # busy-wait: with several processes on a core, tests would take many times as long.

@@ -1,13 +1,16 @@
-"""Write sentence pairs of the synthetic grammar with a third of its words; tests/e2e/test_grammar.py starts it.
+"""Write short sentence pairs of few words of the synthetic grammar; tests/e2e/test_grammar.py starts it.
 
     python tests/few_words.py COUNT FILE
 
 The script keeps a word if it has a property that no word before it has: gender and tags of a noun, arguments and
-construction of a verb, tags of an adjective. So every construction of the grammar remains.
+construction of a verb, tags of an adjective. So every construction of the grammar remains. Of COUNT pairs it writes
+those that are short and have frequent English words only; sentences with a comma may be longer, since nearly every
+subordinate clause is in one.
 """
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -21,6 +24,8 @@ NEEDED = {"uncle", "mother", "lazy", "sick", "call", "cry", "be", "have", "know"
 SEVERAL = frozenset("haoft")
 """Tags of which one noun in every gender is kept."""
 
+LONGEST, WITH_COMMA, FREQUENT = 7, 9, 130
+
 Word = TypeVar("Word")
 
 
@@ -30,8 +35,21 @@ def main() -> None:
     thin(words.nouns, properties_of_noun)
     thin(words.verbs, properties_of_verb)
     thin(words.adjectives, properties_of_adjective)
-    pairs = generate(int(sys.argv[1]), seed=1)
+    pairs = simple(generate(int(sys.argv[1]), seed=1))
     Path(sys.argv[2]).write_text("".join(f"{src}\t{tgt}\n" for src, tgt in pairs), encoding="utf-8")
+
+
+def simple(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Keep the short pairs of the most frequent words."""
+    split = [[word.strip(",.?!").lower() for word in src.split()] for src, _ in pairs]
+    short = [
+        (pair, words)
+        for pair, words in zip(pairs, split, strict=True)
+        if len(words) <= (WITH_COMMA if "," in pair[0] else LONGEST)
+    ]
+    counts = collections.Counter(word for _, words in short for word in words)
+    frequent = {word for word, _ in counts.most_common(FREQUENT)}
+    return [pair for pair, words in short if frequent.issuperset(words)]
 
 
 def thin(words: dict[str, Word], properties: Callable[[Word], set[Hashable]]) -> None:

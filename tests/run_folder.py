@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Process:
     """A command in its own process: `python -m seq2seq.train` of a tiny network by default.
 
     The process is a fork of one that has imported torch, which takes most of the time of such a run. With a `launcher`,
-    or if it is `fresh`, it is a new interpreter.
+    or if it is `fresh`, it is a new interpreter. `prepare` is called in a fork before the command.
 
     `metrics`: glob pattern, below `folder`, of the metrics.jsonl files that the command writes.
     """
@@ -53,6 +53,7 @@ class Process:
         metrics: str = "run/metrics.jsonl",
         launcher: Sequence[str] = (),
         fresh: bool = False,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.metrics = folder / metrics
         self.initial_lines = self.lines()
@@ -68,7 +69,7 @@ class Process:
                 text=True,
             )
         else:
-            self.child = Child(module, folder, *arguments)
+            self.child = Child(module, folder, *arguments, prepare=prepare)
 
     def lines(self) -> int:
         """Return the number of events in the metrics files."""

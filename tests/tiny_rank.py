@@ -1,6 +1,6 @@
-"""One rank of a distributed run of the tiny trainer, started with torchrun by tests/e2e/test_distributed.py.
+"""One rank of a distributed run of the tiny trainer, which tests/e2e/test_distributed.py starts.
 
-    torchrun tests/tiny_rank.py FOLDER UPDATES ROWS MICRO_BATCHES
+    tiny_rank FOLDER UPDATES ROWS MICRO_BATCHES
 
 Each batch has ROWS rows. Each rank writes its final weights to FOLDER/RANK/weights.pt.
 """
@@ -25,6 +25,3 @@ def main() -> None:
         with tiny_trainer(own, data, max_steps=updates, micro_batches=micro_batches, group=group) as trainer:
             trainer.fit()
         torch.save(weights_of(trainer), own / "weights.pt")
-
-
-main()

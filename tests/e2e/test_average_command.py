@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from forking import call
 from run_folder import BEST_NAME, Process
 
 pytestmark = pytest.mark.slow
@@ -27,15 +26,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def command(name: str, *arguments: str | Path, text: str = "") -> tuple[int, str, str]:
-    process = subprocess.run(
-        [sys.executable, "-m", f"seq2seq.{name}", *arguments],
-        cwd=Path(__file__).resolve().parents[2],
-        input=text,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    return process.returncode, process.stdout, process.stderr
+def command(name: str, *arguments: str | Path) -> tuple[int, str, str]:
+    return call(f"seq2seq.{name}", Path(__file__).resolve().parents[2], *map(str, arguments))
 
 
 def test_mean_of_the_last_models_of_a_run_translates(kept: Path, tmp_path: Path) -> None:
@@ -47,7 +39,8 @@ def test_mean_of_the_last_models_of_a_run_translates(kept: Path, tmp_path: Path)
     assert averaged.keys() == first.keys()
     for name, tensor in averaged.items():
         torch.testing.assert_close(tensor.double(), (first[name].double() + second[name].double()) / 2)
-    status, out, _ = command("translate", mean, text=LINES)
+    (tmp_path / "lines").write_text(LINES, encoding="utf-8")
+    status, out, _ = command("translate", mean, tmp_path / "lines")
     assert (status, out.count("\n")) == (0, 2)
     status, out, _ = command("evaluate", mean, "--json")
     assert status == 0

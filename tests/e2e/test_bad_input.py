@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forking import call
 from hydra_cli import Launched, Launcher
 from run_folder import environment
 from seq2seq.config.tokenizer import TextNormalization
@@ -37,9 +38,13 @@ TGT = [line.upper() for line in SRC]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working folder, which has a small corpus."""
     monkeypatch.chdir(tmp_path)
-    for name, lines in (("src", SRC * 5), ("tgt", TGT * 5)):
-        (tmp_path / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(lines)), encoding="utf-8")
+    write_corpus(tmp_path)
     return tmp_path
+
+
+def write_corpus(folder: Path) -> None:
+    for name, lines in (("src", SRC * 5), ("tgt", TGT * 5)):
+        (folder / name).write_text("".join(f"{line} {n}\n" for n, line in enumerate(lines)), encoding="utf-8")
 
 
 @pytest.fixture
@@ -159,11 +164,29 @@ def test_command_exits_with_one_error_line_and_status_2(here: Path) -> None:
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A working folder in which the run has been trained, and a copy of it: paths of a run's config are absolute."""
+    folder = tmp_path_factory.mktemp("finished")
+    place, copy = folder / "place", folder / "copy"
+    place.mkdir()
+    write_corpus(place)
+    result = call("seq2seq.train", place, *TINY, "hydra.run.dir=run")
+    assert result.status == 0, result.err
+    shutil.copytree(place, copy)
+    return place, copy
+
+
 @pytest.fixture
-def trained(start: Launcher) -> Launcher:
-    """Train in the folder `run` and return a launcher without that folder, for `training.resume=run`."""
-    assert start().status == 0
-    return Launcher(start.patch, start.capture, run_training, TINY[-1:])
+def trained(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Launcher:
+    """Go to a folder with a trained `run` and return a launcher without that folder, for `training.resume=run`."""
+    place, copy = finished
+    shutil.rmtree(place)
+    shutil.copytree(copy, place)
+    monkeypatch.chdir(place)
+    return Launcher(monkeypatch, capsys, run_training, TINY[-1:])
 
 
 @pytest.mark.slow
@@ -291,7 +314,8 @@ def test_new_run_does_not_overwrite_an_old_one(trained: Launcher) -> None:
         write(f"run/{name}", content)
 
 
-def test_run_is_resumed_from_another_folder_but_not_with_another_text(trained: Launcher, here: Path) -> None:
+def test_run_is_resumed_from_another_folder_but_not_with_another_text(trained: Launcher) -> None:
+    here = Path.cwd()
     os.mkdir("elsewhere")
     trained.patch.chdir("elsewhere")
     assert trained("training.resume=../run", "training.max_steps=3").status == 0

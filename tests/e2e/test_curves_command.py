@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from forking import call
 from run_folder import STEPS, Process
 
 pytestmark = pytest.mark.slow
@@ -18,9 +17,8 @@ pytestmark = pytest.mark.slow
 def test_every_logged_value_of_a_run_is_a_point_of_its_curve(tmp_path: Path) -> None:
     status, _, err = Process(tmp_path / "cache", tmp_path, "hydra.run.dir=run").wait()
     assert status == 0, err
-    command = [sys.executable, "-m", "seq2seq.curves", "run", "--x", "epochs", "--output", "run/curves.svg"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "run/curves.svg\n"), done.stderr
+    done = call("seq2seq.curves", tmp_path, "run", "--x", "epochs", "--output", "run/curves.svg")
+    assert (done.status, done.out) == (0, "run/curves.svg\n"), done.err
     svg = (tmp_path / "run" / "curves.svg").read_text(encoding="utf-8")
     events = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

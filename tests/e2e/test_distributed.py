@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import socket
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
-from run_folder import Process, assert_same_run, figures, model_of, same
+from forking import Child, Result
+from run_folder import TINY, Process, assert_same_run, figures, model_of, same
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).resolve().parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 AUGMENT = ("data.augment.preset=student", "data.augment.upper=0.3")  # both ranks edit the same pairs
 
@@ -25,8 +25,34 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def two_ranks(cache: Path, folder: Path, *arguments: str) -> Process:
+def torchrun(cache: Path, folder: Path, *arguments: str) -> Process:
     return Process(cache, folder, "hydra.run.dir=run", *AUGMENT, *arguments, launcher=TORCHRUN)
+
+
+def ranks(module: str, folder: Path, *arguments: str, count: int = 2) -> list[Result]:
+    """Run a module with the environment that torchrun gives each rank, in forks, which start at once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    group |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    children = []
+    for rank in map(str, range(count)):
+        with mock.patch.dict(os.environ, group, RANK=rank, LOCAL_RANK=rank):
+            children.append(Child(module, folder, *arguments))
+    try:
+        ends = [child.communicate() for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    return [Result(child.returncode or 0, *end) for child, end in zip(children, ends, strict=True)]
+
+
+def two_ranks(cache: Path, folder: Path, *arguments: str) -> str:
+    """Train with two ranks to the end and return what the first one logs."""
+    command = (*TINY, f"data.cache_dir={cache}", "hydra.run.dir=run", *AUGMENT, *arguments)
+    results = ranks("seq2seq.train", folder, *command)
+    assert [result.status for result in results] == [0, 0], results
+    return results[0].err
 
 
 def rank_processes(launcher: int) -> dict[int, int]:
@@ -56,7 +82,7 @@ def assert_close_runs(folder: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    status, _, err = two_ranks(cache, folder).wait()
+    status, _, err = torchrun(cache, folder).wait()
     assert status == 0, err
     return folder / "run"
 
@@ -75,8 +101,7 @@ def test_two_ranks_read_the_same_pairs_of_a_mix(tmp_path: Path, cache: Path) -> 
     settings = ("training.max_steps=5", f"data.mix.web={web}")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    status, _, err = two_ranks(cache, tmp_path / "two", *settings).wait()
-    assert status == 0, err
+    two_ranks(cache, tmp_path / "two", *settings)
     one = Process(cache, tmp_path / "one", "hydra.run.dir=run", *AUGMENT, "training.micro_batches=2", *settings)
     status, _, err = one.wait()
     assert status == 0, err
@@ -89,24 +114,22 @@ def test_a_killed_rank_ends_the_others_and_the_run_can_be_resumed(
     tmp_path: Path, cache: Path, uninterrupted: Path, killed: int
 ) -> None:
     settings = ("training.resume=auto", "training.save_every_steps=2")
-    process = two_ranks(cache, tmp_path, *settings)
+    process = torchrun(cache, tmp_path, *settings)
     process.wait_for(8)
-    ranks = rank_processes(process.child.pid)
-    os.kill(ranks[killed], signal.SIGKILL)
+    processes = rank_processes(process.child.pid)
+    os.kill(processes[killed], signal.SIGKILL)
     status, out, err = process.wait()
     assert (status, out) == (1, "")
     assert "(SIGKILL)" in err
-    assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values())
-    status, _, err = two_ranks(cache, tmp_path, *settings).wait()
-    assert status == 0, err
-    assert "resumed at step" in err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes.values())
+    assert "resumed at step" in two_ranks(cache, tmp_path, *settings)
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def test_after_a_signal_the_run_can_be_resumed_with_another_number_of_ranks(
     tmp_path: Path, cache: Path, uninterrupted: Path
 ) -> None:
-    process = two_ranks(cache, tmp_path)
+    process = torchrun(cache, tmp_path)
     process.wait_for(5)
     process.child.send_signal(signal.SIGTERM)
     status, _, err = process.wait()
@@ -120,7 +143,7 @@ def test_after_a_signal_the_run_can_be_resumed_with_another_number_of_ranks(
 
 
 def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
-    status, out, err = two_ranks(cache, tmp_path, "model.hidden_sise=8").wait()
+    status, out, err = torchrun(cache, tmp_path, "model.hidden_sise=8").wait()
     assert (status, out) == (1, "")
     assert err.count("did you mean 'model.hidden_size'?") == 1
 
@@ -128,12 +151,10 @@ def test_a_config_error_is_printed_once(tmp_path: Path, cache: Path) -> None:
 def test_more_ranks_than_sentences(tmp_path: Path) -> None:
     """A rank without a sentence waits for the others and ends with their weights."""
     weights = {}
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
-    for name, launcher in (("one", ()), ("two", TORCHRUN)):
-        command = [sys.executable, *launcher, TESTS / "tiny_rank.py", tmp_path / name, "6", "1", "1"]
-        done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    for name, count in (("one", 1), ("two", 2)):
+        results = ranks("tiny_rank", tmp_path, name, "6", "1", "1", count=count)
+        assert [result.status for result in results] == [0] * count, results
         weights[name] = [torch.load(path) for path in sorted((tmp_path / name).glob("*/weights.pt"))]
-    assert [len(ranks) for ranks in weights.values()] == [1, 2]
+    assert [len(found) for found in weights.values()] == [1, 2]
     assert same(weights["two"][0], weights["two"][1])
     torch.testing.assert_close(weights["two"][0], weights["one"][0], rtol=1e-5, atol=1e-7)

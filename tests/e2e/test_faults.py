@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import resource
 import signal
@@ -10,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from killed_saving import die_in_save
 from run_folder import LAST_NAME, Process, assert_same_run, state_of
-from scaling import scaled
+from scaling import LONG, scaled
 
 pytestmark = pytest.mark.slow
 
-KILLED_SAVING = Path(__file__).parents[1] / "killed_saving.py"
 STEPS = scaled(40, 240)
 AUTO = ("hydra.run.dir=run", "training.resume=auto")
 # Everything that draws random numbers, keeps a state of its own or writes files.
@@ -49,7 +50,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=lambda name: name.partition(",")[0])
+def of_runs(*names: str) -> pytest.MarkDecorator:
+    """Damaged files are the same in both runs: one suffices, except in `make test-long`."""
+    chosen = [name for name in RUNS if LONG or name.startswith(names)]
+    return pytest.mark.parametrize("whole", chosen, ids=lambda name: name.partition(",")[0], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, ...]:
     """The folder of a run that nothing disturbed, and its settings behind it."""
     settings = (*EVERYTHING, *RUNS[request.param])
@@ -59,6 +66,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder / "run", *settings
 
 
+@of_runs("fp32", "bf16")
 def test_killed_at_random_moments(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
     """At the start, in an update, in a validation; every third time inside a save, of whatever file."""
     expected, *settings = whole
@@ -68,8 +76,8 @@ def test_killed_at_random_moments(tmp_path: Path, cache: Path, whole: tuple[Path
     for kill in range(kills):
         saving = kill % 3 == 1
         save, share = numbers.randint(1, 20), numbers.choice([0, 0.5, 1])
-        launcher = (str(KILLED_SAVING), str(save), str(share)) if saving else ()
-        process = Process(cache, tmp_path, *command, launcher=launcher)
+        prepare = functools.partial(die_in_save, save, share) if saving else None
+        process = Process(cache, tmp_path, *command, prepare=prepare)
         if not saving:
             process.wait_for(numbers.randint(0, 5))
             time.sleep(numbers.random() / 20)
@@ -88,6 +96,7 @@ def test_killed_at_random_moments(tmp_path: Path, cache: Path, whole: tuple[Path
     assert not any(run.rglob(".*.tmp"))
 
 
+@of_runs("fp32")
 def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(
     tmp_path: Path, cache: Path, whole: tuple[Path, ...]
 ) -> None:
@@ -114,6 +123,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(
     assert_same_run(tmp_path / "run", expected)
 
 
+@of_runs("bf16")
 def test_a_checkpoint_with_changed_bytes(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
     """torch.load alone would read it, and the next save would replace the intact previous.pt with it."""
     expected, *settings = whole
@@ -132,6 +142,7 @@ def test_a_checkpoint_with_changed_bytes(tmp_path: Path, cache: Path, whole: tup
     assert_same_run(tmp_path / "run", expected)
 
 
+@of_runs("fp32")
 def test_files_that_were_cut_short(tmp_path: Path, cache: Path, whole: tuple[Path, ...]) -> None:
     """The last checkpoint is damaged, the one before it serves; so is the end of the log."""
     expected, *settings = whole

@@ -113,7 +113,7 @@ def test_overrides_compose(page: Path) -> None:
     commands = [[m[1] for m in map(pattern.match, code.split()) if m] for code in [*quoted, *shell.splitlines()]]
     assert sum(map(len, commands)) >= OVERRIDES.get(page.stem, 0)
     files = ("data.train.", "data.valid.", "data.test.")  # keys of one corpus only
-    for overrides in filter(None, commands):
+    for overrides in {tuple(command): None for command in commands if command}:
         corpus = ["data=files"] if any(override.startswith(files) for override in overrides) else []
         to_config(compose_config([*corpus, "data.src=en", "data.tgt=de", *overrides]))
 

@@ -99,31 +99,45 @@ def test_train_composes_the_packaged_config(installed: tuple[Path, Run], how: li
     assert "training:" in composed
 
 
-def test_translate_does_not_load_torchtext(installed: tuple[Path, Run]) -> None:
-    # import-linter reads import statements only; importing a module also runs the __init__.py of its packages.
-    _, run_installed = installed
-    run_installed("python", "-c", "import sys, seq2seq.translate; sys.exit('torchtext' in sys.modules)")
+@pytest.fixture(scope="module")
+def trained(installed: tuple[Path, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny run."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_tiny_model(installed[1], folder)
+    return folder
 
 
-def test_train_translate_evaluate_score_average(installed: tuple[Path, Run], tmp_path: Path) -> None:
+def test_a_translation_does_not_load_torchtext(installed: tuple[Path, Run], trained: Path) -> None:
+    """The command imports when it needs: only a translation has imported everything. Batches of training need it."""
     _, run_installed = installed
-    train_tiny_model(run_installed, tmp_path)
-    translated = run_installed("seq2seq-translate", tmp_path, "--text", "The dog sleeps.").stdout
+    program = (
+        "import sys\nfrom seq2seq.translate import main\n"
+        "assert main([sys.argv[1], '--text', 'The dog sleeps.']) == 0\n"
+        "print('torch' in sys.modules, 'torchtext' in sys.modules)\n"
+        "import seq2seq.data.batches.batching\n"
+        "print('torchtext' in sys.modules)"
+    )
+    assert run_installed("python", "-c", program, trained).stdout.splitlines()[-2:] == ["True False", "True"]
+
+
+def test_train_translate_evaluate_score_average(installed: tuple[Path, Run], trained: Path, tmp_path: Path) -> None:
+    _, run_installed = installed
+    translated = run_installed("seq2seq-translate", trained, "--text", "The dog sleeps.").stdout
     assert translated.endswith("\n")
     assert translated.count("\n") == 1
-    scores = run_installed("seq2seq-evaluate", tmp_path, "--json").stdout
+    scores = run_installed("seq2seq-evaluate", trained, "--json").stdout
     assert len(scores.splitlines()) == 1
     assert isinstance(json.loads(scores), dict)
     (tmp_path / "text").write_text("The dog sleeps.\n", encoding="utf-8")
     pair = ("--src", tmp_path / "text", "--tgt", tmp_path / "text")
-    assert run_installed("seq2seq-score", tmp_path, *pair).stdout.count("\n") == 1
-    assert run_installed("seq2seq-curves", tmp_path, "--output", tmp_path / "x.svg").stdout == f"{tmp_path / 'x.svg'}\n"
+    assert run_installed("seq2seq-score", trained, *pair).stdout.count("\n") == 1
+    assert run_installed("seq2seq-curves", trained, "--output", tmp_path / "x.svg").stdout == f"{tmp_path / 'x.svg'}\n"
     picture = tmp_path / "y.svg"
     assert run_installed(
-        "seq2seq-draw", "attention", tmp_path, "--text", "A dog.", "--tgt-text", "Un", "--output", picture
+        "seq2seq-draw", "attention", trained, "--text", "A dog.", "--tgt-text", "Un", "--output", picture
     )
-    assert run_installed("seq2seq-align", tmp_path, *pair).stdout.count("\n") == 1
-    best, average = tmp_path / "best.safetensors", tmp_path / "average"
+    assert run_installed("seq2seq-align", trained, *pair).stdout.count("\n") == 1
+    best, average = trained / "best.safetensors", tmp_path / "average"
     run_installed("seq2seq-average", best, best, "--output", average)
     assert run_installed("seq2seq-translate", average, "--text", "The dog sleeps.").stdout == translated
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from covering import covering_set, name_of
-from scaling import scaled
+from scaling import LONG, scaled
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig, TieName
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
@@ -180,6 +180,12 @@ def test_more_threads_compute_the_same(cell: str, attention: str) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-9)
 
 
+def combinations(**factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return all combinations of the values in `make test-long`, otherwise some that cover every pair."""
+    rows = itertools.product(*factors.values()) if LONG else (row.values() for row in covering_set(factors))
+    return [tuple(row) for row in rows]
+
+
 def own_weights(cell: CellName, size: int) -> tuple[Tensor | None, Tensor | None]:
     """Peephole weights, and the bias that a GRU's reset gate multiplies."""
     peepholes = normal(4, size) if cell is CellName.peephole_lstm else None
@@ -190,11 +196,16 @@ def norm_of(cell: CellName, normalised: bool) -> Tensor | None:
     return normal(2, GATES[cell], 4) if normalised else None
 
 
-@pytest.mark.parametrize("cell", CellName)
-@pytest.mark.parametrize("rows", [2, 3])  # few rows have a kernel of their own
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("given_state", [False, True])
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "rows", "reverse", "given_state", "normalised"),
+    combinations(
+        cell=list(CellName),
+        rows=[2, 3],  # few rows have a kernel of their own
+        reverse=[False, True],
+        given_state=[False, True],
+        normalised=[False, True],
+    ),
+)
 def test_recurrent_layer_gradcheck(
     cell: CellName, rows: int, reverse: bool, given_state: bool, normalised: bool
 ) -> None:
@@ -208,9 +219,14 @@ def test_recurrent_layer_gradcheck(
     assert torch.autograd.gradcheck(CellSequence.apply, arguments)
 
 
-@pytest.mark.parametrize("cell", CellName)
-@pytest.mark.parametrize("score", ["additive", "two heads", "coverage", "two heads with coverage", "product"])
-@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "score", "normalised"),
+    combinations(
+        cell=list(CellName),
+        score=["additive", "two heads", "coverage", "two heads with coverage", "product"],
+        normalised=[False, True],
+    ),
+)
 def test_attentional_layer_gradcheck(cell: CellName, score: str, normalised: bool) -> None:
     torch.manual_seed(0)
     units, memory, heads = 4 * GATES[cell], 4 if "lstm" in cell.name else 0, 2 if "two" in score else 1
