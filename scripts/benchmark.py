@@ -5,13 +5,16 @@
     python scripts/benchmark.py data --data DIR
     python scripts/benchmark.py overhead --data DIR
     python scripts/benchmark.py load --data DIR
+    python scripts/benchmark.py gpu --json > gpu.json
     python scripts/benchmark.py prepare --sizes 100000 1000000 10000000 --pairs 1
 
 DIR contains the files of Multi30k (train.en.gz, train.de.gz, val.en.gz, val.de.gz), as data/multi30k does where
 `python -m seq2seq.train data=multi30k` has downloaded them; `--data synthetic` asks for synthetic text.
 Both systems get the same batches or sentences and the same number of threads. Each measurement runs in its own process,
 alternating between both systems, so that a drift of the machine affects both. A figure is the median (min–max) of the
-measurements, a ratio that of adjacent pairs. Tokens are target tokens with EOS and without padding. CPU only.
+measurements, a ratio that of adjacent pairs. Tokens are target tokens with EOS and without padding. All of that is
+measured on a CPU. With `--device cuda`, train and translate measure this package alone, on random ids;
+gpu measures every preset and precision of the table of GPUs.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +39,7 @@ Measured = dict[str, Any]  # result of one measuring process
 Figures = dict[str, dict[str, float]]  # name -> median, min, max
 Results = dict[str, Figures]  # column of the table -> its figures
 SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allocator seconds warmup samples"
-SETTINGS += " sentences singles model"
+SETTINGS += " sentences singles model device"
 MODULES = {  # measurement -> module
     "set_up": "benchmark_work",
     "write_tokens": "benchmark_work",
@@ -52,6 +56,8 @@ MODULES = {  # measurement -> module
     "score_outputs": "benchmark_quality",
     "prepare_generated": "benchmark_large",
     "train_on_prepared": "benchmark_large",
+    "train_on_device": "benchmark_device",
+    "translate_on_device": "benchmark_device",
 }
 USER_ERROR = 2
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
@@ -76,6 +82,8 @@ def main() -> None:
 
 def train(run: Run) -> Results:
     """Time training updates, with data loading and optimizer, at each batch size."""
+    if run.args.device != "cpu":
+        return on_device(run, {f"batch_{n}": ("train_on_device", {"batch_tokens": n}) for n in run.args.batch_tokens})
     results = {}
     for batch_tokens in run.args.batch_tokens:
         rounds = run.in_turn(*((name, {"batch_tokens": batch_tokens}) for name in ("train_ours", "train_textbook")))
@@ -121,6 +129,8 @@ def loader_share(measured: Measured) -> float:
 
 def translate(run: Run) -> Results:
     """Time beam search and greedy search, of all sentences together and one by one."""
+    if run.args.device != "cpu":
+        return on_device(run, {f"rows_{n}": ("translate_on_device", {"rows": n}) for n in run.args.rows})
     if not run.args.model:
         run.work["network"] = "random weights, outputs at most as long as the source (--model: a trained network)"
     rounds = run.in_turn(("translate_ours", {}), ("translate_textbook", {}))
@@ -210,12 +220,47 @@ def prepare(run: Run) -> Results:
     return {f"pairs_{pairs}": {name: spread_of(runs, name) for name in runs[0]} for pairs, runs in measured}
 
 
+def on_device(run: Run, measurements: dict[str, tuple[str, dict[str, Any]]]) -> Results:
+    """Measure one precision of one preset on the device, in each of several ways."""
+    own = {"model": run.args.preset, "precision": run.args.precision}
+    return measured_on_device(run, {name: (call, {**own, **rest}) for name, (call, rest) in measurements.items()})
+
+
+def gpu(run: Run) -> Results:
+    """Measure training and search of every preset and precision on one device, until --limit-sec is over."""
+    work: dict[str, tuple[str, dict[str, Any]]] = {}
+    for preset in run.args.presets:
+        for precision in run.args.precisions:
+            own = {"model": preset, "precision": precision}
+            for batch_tokens in run.args.batch_tokens:
+                name = f"train_{preset}_{precision}_{batch_tokens}"
+                work[name] = "train_on_device", {**own, "batch_tokens": batch_tokens}
+            for rows in run.args.rows:
+                work[f"translate_{preset}_{precision}_{rows}"] = "translate_on_device", {**own, "rows": rows}
+    return measured_on_device(run, work)
+
+
+def measured_on_device(run: Run, work: dict[str, tuple[str, dict[str, Any]]]) -> Results:
+    """Run the measurements one after the other; a measurement for which no time is left is named and left out."""
+    results: Results = {}
+    began = time.monotonic()
+    for name, (call, arguments) in work.items():
+        if time.monotonic() - began > run.args.limit_sec:
+            print(f"no time left for {name} (--limit-sec)", file=sys.stderr)
+            continue
+        print(name, file=sys.stderr)
+        measured = run.measure(call, **arguments)
+        run.work |= measured.pop("work")
+        results[name] = {key: spread([value]) for key, value in measured.items()}
+    return results
+
+
 def plural(count: int) -> str:
     """Return the name of a fixed number of threads."""
     return f"{count}_thread{'s' * (count > 1)}"
 
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, data, overhead, load, prepare)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, gpu, data, overhead, load, prepare)}
 
 # --- measuring processes ---------------------------------------------------------------------------------------------
 
@@ -225,10 +270,15 @@ class Run:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        self.work: dict[str, Any]
         self.settings = {name: getattr(args, name) for name in SETTINGS.split()}
+        if args.device != "cpu" or args.command == "gpu":  # random ids: no corpus
+            self.settings["vocab"] = args.device_vocab
+            self.work = {"corpus": "random ids", "vocab": args.device_vocab}
+            return
         workload = self.measure("set_up")
         self.settings |= {name: workload[name] for name in ("data", "vocab")}
-        self.work: dict[str, Any] = {"cpu": cpu_name(), **workload, "hidden": args.hidden}
+        self.work = {"cpu": cpu_name(), **workload, "hidden": args.hidden}
 
     def measure(self, name: str, **arguments: Any) -> Measured:
         """Run one measurement in a new process and return its result."""
@@ -339,8 +389,8 @@ def natural(text: str) -> int:
 
 def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add the flags of all benchmarks to `command`; its help shows those of benchmark `name`."""
-    training = ("train", "data", "overhead", "load", "peers", "prepare")
-    every, translation = (*training, "translate"), ("translate", "peers")
+    training = ("train", "data", "overhead", "load", "peers", "prepare", "gpu")
+    every, translation = (*training, "translate"), ("translate", "peers", "gpu")
 
     def add(flag: str, users: Sequence[str], default: Any, meaning: str = "", **options: Any) -> None:
         help = f"{meaning} (default: %(default)s)" if name in users else argparse.SUPPRESS
@@ -358,7 +408,7 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     add("--cache", every, cache, "folder for the vocabulary and prepared text", metavar="DIR", type=str)
     add("--pairs", every, 5, "measurements of each system", metavar="N")
     add("--threads", every, None, "CPU threads; None: chosen by torch", metavar="N")
-    precisions = ("auto", "fp32", "bf16", "int8") if name == "translate" else ("auto", "fp32", "bf16")
+    precisions = ("auto", "fp32", "bf16", "fp16", *(["int8"] if name == "translate" else []))
     add("--precision", every, "auto", "of ours; the textbook uses fp32", choices=precisions, type=str)
     add("--kernels", every, "auto", "of ours, see runtime.kernels", choices=("auto", "plain"), type=str)
     add("--allocator", every, "auto", "of ours, see runtime.allocator", choices=("auto", "default"), type=str)
@@ -381,6 +431,16 @@ def add_flags(command: argparse.ArgumentParser, name: str) -> None:
     sizes = [100_000, 1_000_000, 10_000_000]
     add("--sizes", ("prepare",), sizes, "sizes of the generated corpora, in pairs", metavar="N", nargs="+")
     add("--phase-sec", ("load",), 30.0, "length of a phase", metavar="SEC", type=float)
+    on_device = ("train", "translate", "gpu")
+    device = "cuda" if name == "gpu" else "cpu"
+    add("--device", on_device, device, "cpu, cuda or cuda:N", metavar="NAME", type=str)
+    add("--preset", ("train", "translate"), "gnmt", "with --device cuda: model=NAME", metavar="NAME", type=str)
+    add("--rows", on_device, [64], "with --device cuda: sentences of a batch of the search", metavar="N", nargs="+")
+    add("--presets", ("gpu",), ["gnmt", "base"], "values of model=", metavar="NAME", nargs="+", type=str)
+    names = ["fp16", "bf16", "fp32"]
+    add("--precisions", ("gpu",), names, "precisions", metavar="NAME", nargs="+", type=str)
+    add("--limit-sec", on_device, 420.0, "begin no measurement after this time", metavar="SEC", type=float)
+    add("--device-vocab", on_device, 32_000, "with --device cuda: size of the vocabulary", metavar="N")
     # The fixed workload; tests reduce it.
     for flag, value in (("--grammar-pairs", 29_000), ("--vocab", 8000), ("--hidden", 512)):
         add(flag, (), value)

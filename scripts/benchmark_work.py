@@ -52,6 +52,7 @@ class Settings:
         sentences: number of validation sentences translated together.
         singles: number of validation sentences translated one by one.
         model: model file or run folder for translation; None: random weights.
+        device: cpu, or the device that `train`, `translate` and `gpu` measure.
     """
 
     data: str
@@ -69,6 +70,7 @@ class Settings:
     sentences: int
     singles: int
     model: str | None
+    device: str = "cpu"
 
 
 def set_up(settings: Settings) -> dict[str, Any]:

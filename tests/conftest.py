@@ -47,6 +47,16 @@ def corpora() -> Path:
     return folder
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Return the name of a device: the CPU and, where there is one, a GPU; mark its tests `device`."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
 def _quiet_log() -> Iterator[None]:
     """Reset the log level of the package, which commands set, after each test."""

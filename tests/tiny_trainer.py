@@ -52,6 +52,7 @@ def tiny_trainer(
     dtype: torch.dtype = torch.float32,
     group: ProcessGroup | None = None,
     make_search: Callable[[Seq2Seq], CandidateSearch] | None = None,
+    device: str = "cpu",
     **settings: Any,
 ) -> Iterator[Trainer]:
     """A trainer of a small new network; `settings` are fields of TrainingConfig.
@@ -76,7 +77,7 @@ def tiny_trainer(
     torch.manual_seed(config.seed)
     places = DropoutConfig(embedding=dropout, layers=dropout, context=dropout, readout=dropout)
     sizes = {"emb_size": 6, "hidden_size": 8, "attention_size": 4, "decoder_layers": 2}
-    network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB)
+    network = Seq2Seq(ModelConfig(**sizes, dropout=places), VOCAB, VOCAB).to(device)
     callbacks = Callbacks(validate or (lambda: next(rising)), save_model)
     if make_search:
         callbacks.find_candidates = make_search(network)

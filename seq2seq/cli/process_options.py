@@ -184,7 +184,7 @@ def add_process_options(parser: argparse.ArgumentParser, int8: bool = True) -> a
     group.add_argument(
         "--precision",
         choices=PRECISIONS if int8 else PRECISIONS[:-1],
-        help="type of the matrix products (default: auto: bf16 if the hardware has it, else fp32)",
+        help="type of the matrix products; fp16 needs a CUDA GPU (default: auto: bf16 if there is hardware, else fp32)",
     )
     group.add_argument(
         "--threads",

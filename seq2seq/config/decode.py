@@ -50,6 +50,7 @@ class InferencePrecisionName(Choice):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
     int8 = "int8"
 
 

@@ -147,6 +147,10 @@ class ModelConfig:
         at_least=1,
         at_most=256,
     )
+    attention_weight_norm: bool = field(
+        False,
+        "additive only: weight normalisation: g v / ||v|| with a trained gain g replaces v (Salimans and Kingma 2016)",
+    )
     coverage: bool = field(
         False,
         "additive only: the score depends on the attention a position has received (Tu et al. 2016; See et al. "
@@ -212,8 +216,9 @@ def check_model(model: ModelConfig) -> None:
     for key, size in (("model.attention_size", model.attention_size), ("twice model.encoder_hidden_size", context)):
         if size % heads:
             raise ConfigError(f"model.attention_heads={heads} does not divide {key}={size}")
-    if model.coverage and not additive:
-        raise ConfigError(f"model.coverage=true needs model.attention=additive, not {model.attention}")
+    for key in ("coverage", "attention_weight_norm"):
+        if getattr(model, key) and not additive:
+            raise ConfigError(f"model.{key}=true needs model.attention=additive, not {model.attention}")
     if model.attention is AttentionName.dot and model.hidden_size != context:
         raise ConfigError(
             f"model.attention=dot compares model.hidden_size={model.hidden_size} with twice "

@@ -62,6 +62,7 @@ class PrecisionName(Choice):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 @dataclass
@@ -146,7 +147,9 @@ class TrainingConfig:
         at_most=10_000,
     )
     precision: PrecisionName = field(
-        PrecisionName.auto, "type of the matrix products; auto: bf16 if the hardware has it, else fp32"
+        PrecisionName.auto,
+        "type of the matrix products; auto: bf16 if the hardware has it, else fp32; fp16: on a CUDA GPU only, with a "
+        "loss scale",
     )
     device: str = field("auto", "auto, cpu, cuda, cuda:N or mps", effect=Effect.process)
     optimizer: OptimizerName = field(

@@ -22,10 +22,10 @@ class InferencePrecision(NamedTuple):
 
 
 def resolve_precision(name: InferencePrecisionName | PrecisionName | str, device: torch.device) -> InferencePrecision:
-    """Return the precision called `name` (auto, fp32, bf16, int8); int8 has the dtype of auto outside the decoder.
+    """Return the precision called `name` (auto, fp32, bf16, fp16, int8); int8 is auto outside the decoder.
 
     Raises:
-        ConfigError: unknown name, or this machine has no int8 products on `device`.
+        ConfigError: unknown name, or this machine has no int8 or fp16 products on `device`.
     """
     names = InferencePrecisionName.__members__
     if str(name) not in names:

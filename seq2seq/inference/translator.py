@@ -81,7 +81,7 @@ class Translator:
             tokenizer: of the networks.
             decode: the defaults of every call.
             device: where the networks are.
-            precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
+            precision: of matrix products: auto, fp32, bf16, fp16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each network in the ensemble; default: equal weights.
             max_part_tokens: source tokens above which a line is split, at most `MAX_PART_TOKENS`. Lines longer than all
                 training text translate badly: a line of 900 tokens loses nearly all of its content.
@@ -139,7 +139,7 @@ class Translator:
             paths: model files or run folders; the decode settings of the first become the defaults, and the
                 confidence of an ensemble is calibrated as that of the first.
             device: auto, cpu, cuda, cuda:N or mps.
-            precision: of matrix products: auto, fp32, bf16, or int8 (the decoder's; the encoder's as with auto).
+            precision: of matrix products: auto, fp32, bf16, fp16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; default: equal weights.
             shortlist: a file made by `python -m seq2seq.shortlist`; default: the whole vocabulary.
             rerank: models that rerank the hypotheses of the beam; each is a path, or several that form an ensemble.

@@ -115,7 +115,8 @@ class AdditiveAttention(Attention):
 
     Several heads cut W q, U h and v into shares, one score each (RNMT+, Chen et al. 2018). With coverage the sum has
     one more term, w a_ij, where a_ij is the attention that position j received from the head before step i (Tu et al.
-    2016; See et al. 2017, eq. 11).
+    2016; See et al. 2017, eq. 11). With weight normalisation (Salimans and Kingma 2016, eq. 2) g v / ||v|| takes the
+    place of v, with a gain g for each head: the normalised Bahdanau attention of recurrent translation models.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -125,6 +126,20 @@ class AdditiveAttention(Attention):
         self.key = nn.Linear(config.context_size, config.attention_size)
         self.energy = nn.Linear(config.attention_size, 1, bias=False)
         self.coverage = nn.Linear(1, config.attention_size, bias=False) if config.coverage else None
+        if config.attention_weight_norm:
+            share = config.attention_size // self.heads
+            self.gain = nn.Parameter(torch.full((self.heads,), share**-0.5))  # energies of at most sqrt(share) at first
+        else:
+            self.register_parameter("gain", None)
+
+    def energy_weight(self) -> Float[Tensor, " attn"]:
+        """Return v; with weight normalisation g v / ||v|| of each head's share."""
+        v: Tensor = self.energy.weight[0]
+        if self.gain is None:
+            return v
+        shares = v.unflatten(0, (self.heads, -1))
+        normalised: Tensor = self.gain[:, None] * shares / shares.norm(dim=1, keepdim=True)
+        return normalised.flatten()
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
         """Return U h_j + b."""
@@ -140,7 +155,7 @@ class AdditiveAttention(Attention):
     def scoring(self) -> Scoring:
         """Return W, v and w."""
         coverage = None if self.coverage is None else self.coverage.weight[:, 0]
-        return Scoring(self.query.weight, self.energy.weight[0], coverage)
+        return Scoring(self.query.weight, self.energy_weight(), coverage)
 
     def no_coverage(self, memory: AttentionMemory) -> Float[Tensor, "batch one covered_heads covered"]:
         """Return zeros; of size 0 without coverage."""
@@ -160,7 +175,7 @@ class AdditiveAttention(Attention):
         if self.coverage is not None:
             covered = coverage.permute(0, 1, 3, 2)[..., None] * self.coverage.weight.view(self.heads, -1)
             hidden = hidden + covered.flatten(3)
-        shares = (torch.tanh(hidden) * self.energy.weight[0]).unflatten(-1, (self.heads, -1))
+        shares = (torch.tanh(hidden) * self.energy_weight()).unflatten(-1, (self.heads, -1))
         energies: Tensor = shares.sum(-1)  # the rounding of a matrix product depends on its number of rows
         return energies.transpose(2, 3)
 

@@ -77,7 +77,7 @@ def run(
     start: State | None = None,
 ) -> Float[Tensor, "batch len out"]:
     """Return the hidden states of a layer of one cell for each direction, computed by the fastest form there is."""
-    fast = dispatch.recurrent_layer(cells[0], inputs, lengths is not None)
+    fast = dispatch.recurrent_layer(cells[0], inputs)
     if fast is not None:
         return fast(cells, weights, inputs, lengths, start)
     return run_directions(run_steps, cells, weights, inputs, lengths, start)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.config.model import ModelConfig, TieName
-from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.batch import Batch, real_positions
 from seq2seq.data.special_ids import PAD_ID
 from seq2seq.errors import ConfigError
 from seq2seq.model.attention import AttentionMemory
@@ -103,7 +103,7 @@ class Seq2Seq(nn.Module):
         `src_words` are the vectors that the encoder reads; default: the embeddings of the source.
         """
         memory, state = self.encode(batch.src_ids, batch.src_lengths, src_words)
-        return self.read_out_encoded(memory, state, batch.tgt_in, batch.tgt_out)
+        return self.read_out_encoded(memory, state, batch.tgt_in, batch.tgt_out, batch.real)
 
     def read_out_encoded(
         self,
@@ -111,11 +111,15 @@ class Seq2Seq(nn.Module):
         state: DecoderState,
         tgt_in: Int[Tensor, "batch tgt_len"],
         tgt_out: Int[Tensor, "batch tgt_len"],
+        real: tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]] | None = None,
     ) -> tuple[Float[Tensor, "tokens emb"], Int[Tensor, " tokens"], Float[Tensor, "batch tgt_len src_len"]]:
-        """Return `read_out` of encoded sources: `memory` and `state` as `encode` returns them, a row per target."""
+        """Return `read_out` of encoded sources: `memory` and `state` as `encode` returns them, a row per target.
+
+        `real` are the rows and columns of the target tokens, `Batch.real`; None: they are found.
+        """
         words = self._embed(self.tgt_embedding, tgt_in, self.tgt_word_dropout)
         readouts, attn_weights = self.decoder(words, state, memory)
-        real = tgt_out != PAD_ID
+        real = real_positions(tgt_out) if real is None else real
         if self.config.dropout.variational:  # a mask for each sentence: before padding is removed
             return self.readout_dropout(readouts)[real], tgt_out[real], attn_weights
         return self.readout_dropout(readouts[real]), tgt_out[real], attn_weights

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -35,6 +36,8 @@ def configure(config: RuntimeConfig, processes: int = 1) -> None:
     bindings.enable(config.kernels is KernelsName.auto)
     if config.allocator is AllocatorName.auto:
         keep_freed_memory()
+    # cuDNN copies the weights of a layer side by side in each call: a few megabytes, which a user cannot change.
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
     # oneDNN compiles a primitive for every new shape (rows, length). oneDNN and torch each cache the last 1,024, with
     # scratch memory: gigabytes within an hour. Only the products inside a loop are reused. Both read this at first use.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
@@ -105,10 +108,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
-    """Return the type of the matrix products; `auto` is bf16 if the hardware multiplies it natively, else fp32."""
+    """Return the type of the matrix products; `auto` is bf16 if the hardware multiplies it natively, else fp32.
+
+    Raises:
+        ConfigError: fp16 on another device than a CUDA GPU.
+    """
     if name is PrecisionName.auto:
         return torch.bfloat16 if _has_bf16(device) else torch.float32
-    return torch.bfloat16 if name is PrecisionName.bf16 else torch.float32
+    if name is PrecisionName.fp16 and device.type != "cuda":
+        raise ConfigError(f"precision fp16 runs on a CUDA GPU, not on {device}: use auto, fp32 or bf16")
+    return {PrecisionName.bf16: torch.bfloat16, PrecisionName.fp16: torch.float16}.get(name, torch.float32)
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -13,15 +13,15 @@ SPIKE_DEVIATIONS = 6.0
 log = logging.getLogger(__name__)
 
 
-def record_skip(progress: Progress, max_skipped: int) -> None:
-    """Count an update that is skipped because its loss or gradient norm is not finite.
+def record_skip(progress: Progress, step: int, max_skipped: int) -> None:
+    """Count update `step`, which is skipped because its loss or gradient norm is not finite.
 
     Raises:
         Seq2SeqError: it is the `max_skipped`-th in a row.
     """
     progress.skipped += 1
     progress.skipped_in_a_row += 1
-    log.warning("step %d: loss or gradient is not finite; update skipped", progress.step)
+    log.warning("step %d: loss or gradient is not finite; update skipped", step)
     if progress.skipped_in_a_row >= max_skipped:
         raise Seq2SeqError(
             f"training diverged: {max_skipped} updates in a row were not finite (training.max_skipped); "
@@ -29,8 +29,8 @@ def record_skip(progress: Progress, max_skipped: int) -> None:
         )
 
 
-def record_loss(progress: Progress, loss: float) -> bool:
-    """Add the loss per token to its moving average; return True if it is a spike.
+def record_loss(progress: Progress, step: int, loss: float) -> bool:
+    """Add the loss per token of update `step` to its moving average; return True if it is a spike.
 
     A spike is more than `SPIKE_DEVIATIONS` standard deviations above the mean. Mean and variance are exponential
     averages over `WINDOW` updates (West 1979). A spike enters them as the threshold itself: a single one hardly moves
@@ -46,5 +46,5 @@ def record_loss(progress: Progress, loss: float) -> bool:
     progress.loss_mean = mean + weight * change
     progress.loss_variance = (1 - weight) * (progress.loss_variance + weight * change * change)
     if spike:
-        log.warning("step %d: loss %.3f, the mean of the last %d updates is %.3f", progress.step, loss, WINDOW, mean)
+        log.warning("step %d: loss %.3f, the mean of the last %d updates is %.3f", step, loss, WINDOW, mean)
     return spike

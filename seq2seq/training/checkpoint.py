@@ -6,11 +6,12 @@ import logging
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.amp import GradScaler
 
 from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import ModelFileError, StorageError, first_line
@@ -37,6 +38,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     progress: Progress
+    scaler: GradScaler = field(default_factory=lambda: GradScaler(enabled=False))
+    """Of the loss of fp16; its state is empty with another precision."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values for last.pt."""
@@ -45,6 +48,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.average if self.average else None,
             "progress": self.progress.state_dict(),
+            "loss_scale": self.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -60,6 +64,8 @@ class TrainingState:
         if self.average is not None:
             self.average.load(state["average"])
         self.progress.load_state_dict(state["progress"])
+        if state.get("loss_scale"):  # older files lack it
+            self.scaler.load_state_dict(state["loss_scale"])
 
 
 def save_checkpoint(path: Path, state: TrainingState, tokenizer_fingerprint: str) -> None:

@@ -6,12 +6,12 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.config.training import TrainingConfig
@@ -24,23 +24,11 @@ from seq2seq.training.loss import output_loss
 from seq2seq.training.minimum_risk import CandidateSearch, find_candidates, longest_candidates, minimum_risk_loss
 from seq2seq.training.progress import Progress
 from seq2seq.training.r_drop import r_drop_loss
+from seq2seq.training.records import NO_SUMS
 from seq2seq.training.scheduled_sampling import mix_inputs
 
+ROWS_ON_GPU = 8  # rows are filled up to a multiple of it, which tensor cores and cuDNN's persistent kernels need
 log = logging.getLogger(__name__)
-
-
-class UpdateSums(NamedTuple):
-    """What parts of an update report besides their gradient, summed over target tokens."""
-
-    nll: float
-    """Negative log-likelihood of the references, in nats."""
-    risk: float
-    """Expected risk of the sentence of each token; 0 without minimum-risk training."""
-    candidate_score: float
-    """Mean score of that sentence's candidates, from 0 to 1; 0 without minimum-risk training."""
-
-
-NO_SUMS = UpdateSums(0.0, 0.0, 0.0)
 
 
 class BatchLoss(nn.Module):
@@ -104,10 +92,14 @@ class GradientAccumulator:
         self._group, self._progress = group, progress
         self._wrapped: nn.Module | None = None
         self.device = next(network.parameters()).device
+        self.rows = ROWS_ON_GPU if self.device.type == "cuda" and not config.minimum_risk.weight else 1
+        # Gradients of fp16 underflow without a scale (Micikevicius et al. 2018, section 3.2); otherwise it is 1.
+        self.scaler = GradScaler(self.device.type, enabled=dtype == torch.float16)
 
-    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> UpdateSums:
-        """Add the gradient of the mean loss per token of `batch`; return the sums of this rank's parts.
+    def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> Float[Tensor, " figures"]:
+        """Add the gradient of the mean loss per token of `batch`; return the `UpdateSums` of this rank's parts.
 
+        The gradient is multiplied by the loss scale, and the sums are on the device: reading them is a CPU–GPU sync.
         `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
         starts again.
 
@@ -162,7 +154,7 @@ class GradientAccumulator:
     def _micro_batches(self) -> int:
         return self._config.micro_batches * self._progress.splits
 
-    def _try(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> tuple[UpdateSums, str]:
+    def _try(self, module: nn.Module, batch: Batch, step: int, ratio: float = 1.0) -> tuple[Tensor, str]:
         """Return (sums, ""), or (zeros, reason) if memory ran out.
 
         The caller reacts outside the except block, which keeps the tensors of the failed part alive.
@@ -172,7 +164,7 @@ class GradientAccumulator:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            return NO_SUMS, first_line(error)
+            return torch.tensor(NO_SUMS), first_line(error)
 
     def _split_further(self, reason: str) -> None:
         self._loss.zero_grad(set_to_none=True)
@@ -181,7 +173,7 @@ class GradientAccumulator:
             torch.cuda.empty_cache()
         log.warning("out of memory (%s): from now on %d micro-batches per update", reason, self._micro_batches)
 
-    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float) -> UpdateSums:
+    def _gradient(self, module: nn.Module, batch: Batch, step: int, ratio: float) -> Tensor:
         group, tokens = self._group, batch.tgt_tokens
         parts = batch.split(group.size * self._micro_batches)
         own = list(enumerate(parts))[group.rank :: group.size]
@@ -192,7 +184,7 @@ class GradientAccumulator:
             sums[: len(figures)] += figures
         if not own:  # more ranks than sentences: add a zero gradient, as the other ranks wait for this one
             self._backward(module, parts[0], tokens, last=True, weight=0.0)
-        return UpdateSums(*sums.tolist())  # a CPU–GPU sync
+        return sums
 
     def _backward(
         self, module: nn.Module, part: Batch, tokens: int, ratio: float = 1.0, *, last: bool, weight: float = 1.0
@@ -203,8 +195,9 @@ class GradientAccumulator:
         """
         syncs = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if syncs else module.no_sync():  # type: ignore[operator]
-            losses: tuple[Tensor, ...] = module(part.to(self.device), ratio)
-            self._group.backward(losses[0] * (weight * self._group.size / tokens))  # times size: the sum, not the mean
+            losses: tuple[Tensor, ...] = module(part.filled(self.rows).to(self.device), ratio)
+            loss = losses[0] * (weight * self._group.size / tokens)  # times size: the sum, not the mean
+            self._group.backward(self.scaler.scale(loss))
         return torch.stack(losses[1:])
 
     def _seed(self, step: int, part: int) -> None:

@@ -75,7 +75,7 @@ def smoothed_cross_entropy(
     loss = (1 - eps) * -log p(y) + eps * mean_k -log p(k) (Szegedy et al. 2016, section 7). With
     -log p(k) = logsumexp(z) - z_k both terms need one logsumexp, and no matrix of log-probabilities.
     """
-    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     normaliser = torch.logsumexp(logits, dim=-1)
     nll = (normaliser - logits.gather(1, targets[:, None]).squeeze(1)).sum()
     if smoothing == 0:

@@ -44,7 +44,7 @@ def r_drop_cross_entropy(
     and L2 are the cross entropies of the passes (eq. 3), here with label smoothing. The result is halved, so that it
     has the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes.
     """
-    passes = [logits.float() if logits.dtype == torch.bfloat16 else logits for logits in (logits1, logits2)]
+    passes = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (logits1, logits2)]
     (loss1, nll1), (loss2, nll2) = (smoothed_cross_entropy(logits, targets, smoothing) for logits in passes)
     log_p1, log_p2 = (logits.log_softmax(dim=-1) for logits in passes)
     # KL(p1 || p2) + KL(p2 || p1) = sum_k (p1_k - p2_k) (log p1_k - log p2_k)

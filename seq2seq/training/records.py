@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,6 +13,34 @@ from jaxtyping import UInt8
 from seq2seq.config.training import MonitorName
 
 CELL_PIXELS = 12
+
+
+class Update(NamedTuple):
+    """What is known of an update before its loss is: number, learning rate, seconds, and target tokens.
+
+    `slots` are the tokens with padding, `corpus_tokens` those of each corpus of a mix.
+    """
+
+    step: int
+    rate: float
+    sec: float
+    tokens: int
+    slots: int
+    corpus_tokens: Mapping[str, int]
+
+
+class UpdateSums(NamedTuple):
+    """What parts of an update report besides their gradient, summed over target tokens."""
+
+    nll: float
+    """Negative log-likelihood of the references, in nats."""
+    risk: float
+    """Expected risk of the sentence of each token; 0 without minimum-risk training."""
+    candidate_score: float
+    """Mean score of that sentence's candidates, from 0 to 1; 0 without minimum-risk training."""
+
+
+NO_SUMS = UpdateSums(0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -40,26 +69,23 @@ class Window:
     corpus_tokens: dict[str, int] = field(default_factory=dict)
     """Target tokens of each corpus of a mix."""
 
-    def count(self, corpus_tokens: Mapping[str, int]) -> None:
-        """Add the target tokens of each corpus in one update."""
-        for name, tokens in corpus_tokens.items():
-            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
-
     def count_risk(self, *, risk: float, candidate_score: float, tokens: int) -> None:
         """Add the expected risk and the candidates' scores of one update."""
         self.risk += risk
         self.candidate_score += candidate_score
         self.risk_tokens += tokens
 
-    def add(self, *, nll: float, norm: float, rate: float, sec: float, tokens: int, slots: int) -> None:
-        """Add one update."""
+    def add(self, update: Update, nll: float, norm: float) -> None:
+        """Add one update with its negative log-likelihood and the norm of its gradient."""
         self.nll += nll
         self.norm += norm
-        self.rate = rate
-        self.sec += sec
-        self.tokens += tokens
-        self.slots += slots
+        self.rate = update.rate
+        self.sec += update.sec
+        self.tokens += update.tokens
+        self.slots += update.slots
         self.steps += 1
+        for name, tokens in update.corpus_tokens.items():
+            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
 
     def shares(self) -> dict[str, float]:
         """Return the share of the target tokens that each corpus of a mix has, rounded."""

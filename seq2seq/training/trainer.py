@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from seq2seq.config.training import TrainingConfig
@@ -31,14 +32,15 @@ from seq2seq.training.checkpoint_retention import keeps_step_models, model_path,
 from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import NO_SUMS, GradientAccumulator, UpdateSums
+from seq2seq.training.gradient_accumulation import GradientAccumulator
 from seq2seq.training.memory import guard_memory, update_bytes
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
-from seq2seq.training.records import Validation, Window
+from seq2seq.training.records import NO_SUMS, Update, UpdateSums, Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 SAVE_EVERY_SEC = 45.0
+MAX_UNREAD = 100  # updates on a GPU, so that a run that diverges soon ends
 NOT_VALIDATED = Validation(math.nan, math.nan, math.nan, math.nan)  # placeholder on ranks other than 0
 log = logging.getLogger(__name__)
 
@@ -78,10 +80,14 @@ class Trainer:
         )
         self.optimizer = make_optimizer(network.parameters(), config)
         self.average = None if config.ema is None else MovingAverage(network, config.ema)
+        self.reads_later = self.accumulator.device.type == "cuda" and self.group.size == 1
+        """Whether loss and gradient norm stay on the device until they are logged, so that no update waits for it."""
+        self._unread: list[tuple[Update, Tensor]] = []
         self.stop_signal: int | None = None
         """Number of a signal after which the run saves and stops; set from outside."""
         self._agreed_signal = 0
-        self._state = TrainingState(network, self.optimizer, self.average, self.progress)
+        scaler = self.accumulator.scaler
+        self._state = TrainingState(network, self.optimizer, self.average, self.progress, scaler)
 
     def begin(self, *, resume: bool) -> int:
         """Begin a new run or resume from the folder's last.pt; return the step at which the run stands.
@@ -159,32 +165,64 @@ class Trainer:
         self.network.train()
         ratio = teacher_forcing_ratio(config.scheduled_sampling, self._share_done())
         own = self.accumulator.accumulate(batch, progress.step + 1, ratio)
+        self.accumulator.scaler.unscale_(self.optimizer)
         if config.diagnostics and self.group.is_main and (progress.step + 1) % config.log_every_steps == 0:
             self.output.log.diagnosis(diagnose(self.network, batch))  # before clipping
-        norm = float(clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf")))
-        nll, risk, score = self._synchronise(own)  # the last collective: if a rank is lost, the step is not counted
+        norm = clip_grad_norm_(self.network.parameters(), config.max_grad_norm or float("inf"))
+        figures = self._over_ranks(own, norm)  # the last collective: if a rank is lost, the step is not counted
         progress.step += 1
         progress.position += 1
         rate = learning_rate(config, progress.step, self._share_done(), progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = nll / tokens
-        if math.isfinite(nll) and math.isfinite(norm):
-            progress.skipped_in_a_row = 0
+        self._step(figures)
+        sec, slots = time.monotonic() - began, batch.padded_tokens
+        self._unread.append((Update(progress.step, rate, sec, tokens, slots, batch.corpus_tokens), figures))
+        if not self.reads_later or len(self._unread) == MAX_UNREAD:
+            self._read_figures()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _over_ranks(self, own: Tensor, norm: Tensor) -> Tensor:
+        """Return `UpdateSums` of all ranks, then the gradient norm; on the device if the update must not wait."""
+        if self.reads_later:
+            self._synchronise()
+            return torch.cat([own, norm[None]])
+        sums = self._synchronise(UpdateSums(*own.tolist()))
+        return torch.tensor([*sums, float(norm)], dtype=torch.float64)
+
+    def _step(self, figures: Tensor) -> None:
+        """Update the weights and their average, unless a figure is not finite."""
+        finite = figures.isfinite().all()
+        if self.reads_later:  # the fused step looks at it on the device, as it does for torch's GradScaler
+            vars(self.optimizer)["found_inf"] = (~finite).float()
+        if self.reads_later or finite:
             self.optimizer.step()
             if self.average is not None:
-                self.average.update(progress.step)
-            if record_loss(progress, loss):
-                self.output.log.event(EventKind.spike, step=progress.step, loss=loss, grad_norm=norm)
-            sec, slots = time.monotonic() - began, batch.padded_tokens
-            progress.window.add(nll=nll, norm=norm, rate=rate, sec=sec, tokens=tokens, slots=slots)
-            progress.window.count(batch.corpus_tokens)
-            if config.minimum_risk.weight:
-                progress.window.count_risk(risk=risk, candidate_score=score, tokens=tokens)
-        else:
-            self.output.log.event(EventKind.skip, step=progress.step, loss=loss, grad_norm=norm)
-            record_skip(progress, config.max_skipped)
-        self.optimizer.zero_grad(set_to_none=True)
+                self.average.update(self.progress.step)
+        self.accumulator.scaler.update()
+
+    def _read_figures(self) -> None:
+        """Record the updates whose figures have not been read: a CPU–GPU sync, whose time counts as the last one's."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        progress, began = self.progress, time.monotonic() if self.reads_later else 0.0
+        rows = torch.stack([figures for _, figures in unread]).tolist()
+        waited = time.monotonic() - began if self.reads_later else 0.0
+        for (update, _), (*sums, norm) in zip(unread, rows, strict=True):
+            nll, risk, score = UpdateSums(*sums)
+            loss = nll / update.tokens
+            if not (math.isfinite(nll) and math.isfinite(norm)):
+                self.output.log.event(EventKind.skip, step=update.step, loss=loss, grad_norm=norm)
+                record_skip(progress, update.step, self.config.max_skipped)
+                continue
+            progress.skipped_in_a_row = 0
+            if record_loss(progress, update.step, loss):
+                self.output.log.event(EventKind.spike, step=update.step, loss=loss, grad_norm=norm)
+            progress.window.add(update, nll, norm)
+            if self.config.minimum_risk.weight:
+                progress.window.count_risk(risk=risk, candidate_score=score, tokens=update.tokens)
+        progress.window.sec += waited
 
     def _synchronise(self, own: UpdateSums = NO_SUMS) -> UpdateSums:
         """Return the sums of all ranks; agree on the elapsed time and on a signal to stop."""
@@ -247,6 +285,7 @@ class Trainer:
             self._log_window()
 
     def _log_window(self) -> None:
+        self._read_figures()
         if self.progress.window.steps:
             self.output.log.updates(self.progress, self._epochs(), self._share_done())
             self.progress.window = Window()
@@ -280,6 +319,7 @@ class Trainer:
                 self.callbacks.save_model(model_path(folder, step))
 
     def _save(self) -> None:
+        self._read_figures()
         if self.group.is_main:
             self.output.log.sync()
             save_checkpoint(self.output.folder / LAST_NAME, self._state, self.output.tokenizer_fingerprint)

@@ -65,6 +65,7 @@ ATTENTIONS: dict[str, dict[str, Any]] = {
     "two heads": {"attention_heads": 2},
     "none": {"attention": AttentionName.none},
     "coverage": {"attention_heads": 2, "coverage": True},
+    "normalised": {"attention_heads": 2, "attention_weight_norm": True},
     "general": {"attention": AttentionName.general},
     "dot": {"attention": AttentionName.dot},
 }

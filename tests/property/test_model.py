@@ -71,6 +71,7 @@ def model_configs(draw: st.DrawFn, **fixed: Any) -> ModelConfig:
         "attention": attention,
         "attention_heads": heads,
         "coverage": additive and draw(some),
+        "attention_weight_norm": additive and draw(some),
         "cell": cell,
         "peephole_candidate": cell is CellName.peephole_lstm and draw(some),
         "layer_norm": draw(some),
@@ -217,6 +218,7 @@ FACTORS = {
     "attention": list(AttentionName),
     "attention_heads": [1, 2],
     "coverage": [False, True],
+    "attention_weight_norm": [False, True],
     "layer_norm": [False, True],
     "residual": [False, True],
     "input_feeding": [False, True],
@@ -228,7 +230,8 @@ FACTORS = {
 
 
 def goes_together(row: dict[str, Any]) -> bool:
-    return row["attention"] is AttentionName.additive or (row["attention_heads"] == 1 and not row["coverage"])
+    parts = row["attention_heads"] > 1 or row["coverage"] or row["attention_weight_norm"]
+    return row["attention"] is AttentionName.additive or not parts
 
 
 COMBINATIONS = covering_set(FACTORS, goes_together)
@@ -239,7 +242,8 @@ def test_every_two_parts_that_go_together_are_tried_together() -> None:
     for (one, its), (other, others) in itertools.combinations(FACTORS.items(), 2):
         for value, another in itertools.product(its, others):
             never = {one: value, other: another}
-            only_additive = never.get("coverage", False) or never.get("attention_heads", 1) == 2
+            only_additive = any(never.get(key, False) for key in ("coverage", "attention_weight_norm"))
+            only_additive = only_additive or never.get("attention_heads", 1) == 2
             impossible = only_additive and never.get("attention", AttentionName.additive) is not AttentionName.additive
             assert (((one, value), (other, another)) in found) == (not impossible)
     assert len(COMBINATIONS) < 30

@@ -1,7 +1,7 @@
 """Attention of one query over one sentence, in NumPy, as the papers write it.
 
 Additive: Bahdanau et al. 2015 (section A.1.2); general and dot: Luong et al. 2015 (section 3.1); coverage: See et al.
-2017 (eq. 11), with a sum of attention for every head; none: Cho et al. 2014.
+2017 (eq. 11), with a sum of attention for every head; gain: Salimans and Kingma 2016 (eq. 2); none: Cho et al. 2014.
 """
 
 from __future__ import annotations
@@ -51,5 +51,7 @@ def additive(weights: Weights, head: int, heads: int, query: Array, h: Array, a:
         share(matrix, head, heads)
         for matrix in (weights["query.weight"], weights["key.weight"], weights["key.bias"], weights["energy.weight"][0])
     )
+    if "gain" in weights:
+        v = weights["gain"][head] * v / np.sqrt((v * v).sum())
     seen = share(weights["coverage.weight"][:, 0], head, heads) * a if "coverage.weight" in weights else 0
     return float(v @ np.tanh(w @ query + u @ h + seen + b))

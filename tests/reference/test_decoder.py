@@ -26,6 +26,8 @@ ATTENTIONS: list[dict[str, Any]] = [
     {"attention_heads": 2},
     {"coverage": True},
     {"attention_heads": 3, "coverage": True},
+    {"attention_weight_norm": True},
+    {"attention_heads": 2, "attention_weight_norm": True, "coverage": True},
     {"attention": AttentionName.general},
     {"attention": AttentionName.dot, "hidden_size": CONTEXT},
     {"attention": AttentionName.none},

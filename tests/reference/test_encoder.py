@@ -14,7 +14,7 @@ from reference import encoder_numpy
 from seq2seq.config.model import CellName, DropoutConfig, ModelConfig
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu.recurrence import run_compiled
-from seq2seq.model.cpu.torch_layers import run_packed, run_torch
+from seq2seq.model.cpu.torch_layers import run_torch
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.layers import RecurrentLayer, run_steps
 from seq2seq.model.padding import run_directions
@@ -68,7 +68,7 @@ def values_and_gradients(run: Callable[..., Tensor], layer: nn.Module, inputs: T
 
 @pytest.mark.parametrize("cell", TORCH)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-@pytest.mark.parametrize("run", [run_plain, run_torch, run_packed, run_compiled])
+@pytest.mark.parametrize("run", [run_plain, run_torch, run_compiled])
 @pytest.mark.parametrize("padding", [0.0, 1e30])
 def test_a_layer_is_the_plain_layer_of_each_sentence(
     run: Run, lengths: list[int], padding: float, cell: CellName

@@ -15,9 +15,9 @@ from seq2seq.training.progress import Progress
 def test_the_run_ends_at_the_limit_of_skipped_updates() -> None:
     progress = Progress()
     for _ in range(2):
-        record_skip(progress, max_skipped=3)
+        record_skip(progress, 1, max_skipped=3)
     with pytest.raises(Seq2SeqError, match=r"3 updates in a row .*training\.max_skipped"):
-        record_skip(progress, max_skipped=3)
+        record_skip(progress, 1, max_skipped=3)
     assert progress.skipped == progress.skipped_in_a_row == 3
 
 
@@ -29,29 +29,29 @@ def losses(count: int, seed: int = 1) -> list[float]:
 def test_mean_and_variance_of_the_first_updates_are_not_weighted() -> None:
     progress, values = Progress(), losses(WINDOW)
     for value in values:
-        record_loss(progress, value)
+        record_loss(progress, 1, value)
     assert progress.loss_mean == pytest.approx(statistics.mean(values))
     assert progress.loss_variance == pytest.approx(statistics.pvariance(values))
 
 
 def test_a_jump_is_a_spike_and_noise_is_not() -> None:
     progress = Progress()
-    assert not any(record_loss(progress, value) for value in losses(1000))
+    assert not any(record_loss(progress, 1, value) for value in losses(1000))
     mean = progress.loss_mean
-    assert record_loss(progress, 8.0)
+    assert record_loss(progress, 1, 8.0)
     assert progress.loss_mean == pytest.approx(mean, abs=0.02)  # one spike does not hide the next
-    assert record_loss(progress, 8.0)
+    assert record_loss(progress, 1, 8.0)
 
 
 def test_a_loss_that_stays_high_soon_is_no_spike() -> None:
     progress = Progress()
     for value in losses(200):
-        record_loss(progress, value)
-    spikes = [record_loss(progress, 8.0) for _ in range(WINDOW)]
+        record_loss(progress, 1, value)
+    spikes = [record_loss(progress, 1, 8.0) for _ in range(WINDOW)]
     assert spikes[0]
     assert not spikes[-1]
 
 
 def test_the_first_updates_are_never_spikes() -> None:
     progress = Progress()
-    assert not any(record_loss(progress, value) for value in [4.0] * (WINDOW - 1) + [9.0])
+    assert not any(record_loss(progress, 1, value) for value in [4.0] * (WINDOW - 1) + [9.0])

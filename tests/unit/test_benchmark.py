@@ -291,6 +291,25 @@ def check(results: dict[str, Any], name: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_figures_of_a_device_are_complete_and_left_out_when_time_is_up(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # as above
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    small = "--device cpu --presets small --precisions fp32 --rows 2 --device-vocab 60 --sentences 4 --singles 2"
+    arguments = ["gpu", *flags, *small.split()]
+    run = InProcessRun(benchmark.parse(arguments))
+    results = benchmark.gpu(run)
+    assert results.keys() == {"train_small_fp32_200", "translate_small_fp32_2"}
+    figures = {key: figure["median"] for part in results.values() for key, figure in part.items()}
+    names = "tgt_tokens_per_sec share_roofline beam_5_sentences_per_sec beam_5_share_roofline greedy_latency_ms"
+    assert set(names.split()) <= figures.keys()
+    assert all(0 < figure < 1 for key, figure in figures.items() if "share" in key)
+    assert (run.work["device"], run.work["vocab"]) == ("cpu", 60)
+    assert benchmark.gpu(InProcessRun(benchmark.parse([*arguments, "--limit-sec", "1e-9"]))) == {}
+
+
+@pytest.mark.slow
 def test_the_command_prints_one_json_object(flags: list[str]) -> None:
     command = [sys.executable, str(SCRIPTS / "benchmark.py"), "train", "--json", *flags]
     done = subprocess.run(command, capture_output=True, text=True)

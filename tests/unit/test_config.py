@@ -300,6 +300,7 @@ def no_dropout(but: str = "") -> list[str]:
         ),
         (["model.attention=dot", "model.encoder_hidden_size=64"], ["model.attention=dot", "model.hidden_size=256"]),
         (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
+        (["model.attention=dot", "model=gnmt"], ["model.attention_weight_norm", "model.attention=additive", "dot"]),
         (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
         (["data.sampling.src=0.1", "data.tokenizer.type=char"], ["data.sampling", "unigram", "bpe"]),
         (
@@ -327,7 +328,7 @@ def no_dropout(but: str = "") -> list[str]:
         ),
         (["data.fold=1/5", "data.overfit_pairs=9"], ["data.fold=1/5", "data.overfit_pairs=9"]),
         # A group or choice that does not exist.
-        (["model=huge"], ["model/huge", "base", "large", "rnnsearch", "small"]),
+        (["model=huge"], ["model/huge", "base", "gnmt", "large", "rnnsearch", "small"]),
         (["data=wmt99"], ["data/wmt99", "files", "multi30k"]),
         (["experiment=best"], ["experiment/best", "multi30k_en_de"]),
         # Not the language of overrides.

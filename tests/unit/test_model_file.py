@@ -68,6 +68,7 @@ def test_every_tie_and_attention_is_restored(
 def test_every_cell_is_restored(plain: Model, tmp_path: Path, cell: CellName) -> None:
     parts = {"peephole_candidate": cell is CellName.peephole_lstm, "layer_norm": cell is not CellName.lstm}
     parts |= {"attention_heads": 2, "coverage": True, "residual": True, "input_feeding": True}
+    parts |= {"attention_weight_norm": True}
     model = with_network(plain, cell=cell, encoder_layers=2, decoder_layers=2, **parts)
     with torch.no_grad():
         for parameter in model.network.parameters():

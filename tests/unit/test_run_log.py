@@ -20,7 +20,7 @@ from seq2seq.errors import StorageError
 from seq2seq.storage.metrics_file import EventKind
 from seq2seq.training.diagnostics import Diagnosis
 from seq2seq.training.progress import Progress
-from seq2seq.training.records import Validation, Window
+from seq2seq.training.records import Update, Validation, Window
 from seq2seq.training.run_log import RunLog, log_to
 from tiny_trainer import events
 
@@ -43,7 +43,7 @@ def after(step: int, *updates: Window, elapsed_sec: float = 1.0) -> Progress:
     """A run at `step` with these updates still to be logged."""
     window = Window()
     for one in updates:
-        window.add(nll=one.nll, norm=one.norm, rate=one.rate, sec=one.sec, tokens=one.tokens, slots=one.slots)
+        window.add(Update(1, one.rate, one.sec, one.tokens, one.slots, {}), one.nll, one.norm)
     return Progress(step=step, elapsed_sec=elapsed_sec, window=window)
 
 

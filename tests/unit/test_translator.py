@@ -612,5 +612,5 @@ def test_a_precision_may_be_a_name_or_one_of_either_enum(model: Model) -> None:
     for precision in ("bf16", PrecisionName.bf16, InferencePrecisionName.bf16):
         assert Translator(model.network, model.tokenizer, precision=precision).dtype == torch.bfloat16
     assert Translator(model.network, model.tokenizer).dtype == torch.float32
-    with pytest.raises(ConfigError, match="'fp8' is unknown: use auto, fp32, bf16, int8"):
+    with pytest.raises(ConfigError, match="'fp8' is unknown: use auto, fp32, bf16, fp16, int8"):
         Translator(model.network, model.tokenizer, precision="fp8")

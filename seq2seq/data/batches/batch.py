@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
@@ -28,6 +28,8 @@ class Batch:
     tgt_out: Int[Tensor, "batch tgt_len"]
     corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
     """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
+    real: tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]] | None = field(default=None, kw_only=True)
+    """Rows and columns of the target tokens, without padding; set where finding them would be a CPU–GPU sync."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -39,9 +41,30 @@ class Batch:
         """Number of target positions computed, padding included: rows × longest row."""
         return self.tgt_out.numel()
 
+    def real_positions(self) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:
+        """Return the rows and columns of the target tokens without padding, as an index."""
+        return real_positions(self.tgt_out) if self.real is None else self.real
+
     def to(self, device: torch.device) -> Batch:
-        """Return the same batch on `device`."""
-        return Batch(*(t.to(device, non_blocking=True) for t in self._tensors()))
+        """Return the same batch on `device`; the host does not wait for a copy to a GPU."""
+        if device.type == "cpu":
+            return Batch(*(t.to(device) for t in self._tensors()))
+        pinned = device.type == "cuda" and self.tgt_out.is_cpu
+        tensors = (*self._tensors(), *self.real_positions())
+        *ids, rows, columns = ((t.pin_memory() if pinned else t).to(device, non_blocking=True) for t in tensors)
+        return Batch(*ids, real=(rows, columns))
+
+    def filled(self, multiple: int) -> Batch:
+        """Return the batch with rows of padding added, up to a multiple of rows; they change no loss or gradient."""
+        missing = -len(self.src_lengths) % multiple
+        if not missing:
+            return self
+        rows = (0, 0, 0, missing)
+        src_ids, tgt_in, tgt_out = (
+            nn.functional.pad(t, rows, value=PAD_ID) for t in (self.src_ids, self.tgt_in, self.tgt_out)
+        )
+        # The length is 1: attention over no position is not a number.
+        return Batch(src_ids, nn.functional.pad(self.src_lengths, (0, missing), value=1), tgt_in, tgt_out)
 
     def split(self, parts: int) -> list[Batch]:
         """Split the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
@@ -60,7 +83,11 @@ class Batch:
 
     def twice(self) -> Batch:
         """Return all rows followed by the same rows again, for two passes with different dropout masks (R-Drop)."""
-        return Batch(*(torch.cat([t, t]) for t in self._tensors()))
+        real = self.real and (
+            torch.cat([self.real[0], self.real[0] + len(self.src_lengths)]),
+            torch.cat([self.real[1], self.real[1]]),
+        )
+        return Batch(*(torch.cat([t, t]) for t in self._tensors()), real=real)
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.src_ids, self.src_lengths, self.tgt_in, self.tgt_out
@@ -69,6 +96,12 @@ class Batch:
         src_ids, src_lengths, tgt_in, tgt_out = (t[index] for t in self._tensors())
         tgt_len = int((tgt_out != PAD_ID).sum(1).max())
         return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
+
+
+def real_positions(ids: Int[Tensor, "batch len"]) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:
+    """Return the rows and columns of the ids that are no padding; a CPU–GPU sync if they are on a GPU."""
+    rows, columns = (ids != PAD_ID).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def padded(rows: RaggedIds, *, bos: bool = False, eos: bool = False) -> Int[Tensor, "batch len"]:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 MKL_SMALL_ROWS = 12
 
 
-def recurrent_layer(cell: Cell, inputs: Tensor, has_lengths: bool) -> Callable[..., Tensor] | None:
-    """Return the fast `layers.run` for a layer of such cells, or None; `has_lengths`: rows have different lengths."""
+def recurrent_layer(cell: Cell, inputs: Tensor) -> Callable[..., Tensor] | None:
+    """Return the fast `layers.run` for a layer of such cells, or None."""
     if has_kernels(cell) and bindings.usable(inputs):
         return recurrence.run_compiled
     if cell.watcher is None and not cell.layer_norm and probes.has_torch_layer(cell.name):
-        return torch_layers.run_packed if has_lengths and inputs.is_cuda else torch_layers.run_torch
+        return torch_layers.run_torch
     return None
 
 
@@ -46,8 +46,8 @@ def small_product(layer: nn.Linear, inputs: Tensor) -> Tensor:
     MKL's products of 5 to 11 rows of fp32 add up in an order that depends on the number of threads.
     """
     rows = len(inputs)
-    in_any_order = fixed_order.products(inputs) is None and bindings.compute_dtype(inputs) == torch.float32
-    if rows < MKL_SMALL_ROWS and inputs.is_cpu and in_any_order:
+    few = rows < MKL_SMALL_ROWS and inputs.is_cpu
+    if few and fixed_order.products(inputs) is None and bindings.compute_dtype(inputs) == torch.float32:
         inputs = pad(inputs, (0, 0, 0, MKL_SMALL_ROWS - rows))
     return fixed_order.apply(layer, inputs)[:rows]
 
