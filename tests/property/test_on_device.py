@@ -62,7 +62,7 @@ def some_batch(rows: int = 5) -> Batch:
 def gradient(network: Seq2Seq, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """The nll of a batch and the gradients of all weights, on the CPU."""
     accumulator = GradientAccumulator(network.train(), TrainingConfig(), dtype, ProcessGroup(), Progress())
-    nll = accumulator.accumulate(some_batch(), 1)
+    nll, *_ = accumulator.accumulate(some_batch(), 1)
     scale = accumulator.scaler.get_scale()
     return [nll.cpu(), *(weight.grad.cpu() / scale for weight in network.parameters() if weight.grad is not None)]
 
@@ -151,6 +151,6 @@ def test_a_batch_that_does_not_fit_is_cut_until_it_does(tmp_path: Path, device: 
         try:
             trainer.guard_memory(lambda epoch, cost: make_batch(pairs, pairs))
             assert trainer.progress.splits > 1
-            assert bool(trainer.accumulator.accumulate(make_batch(pairs, pairs), 1).isfinite())
+            assert bool(trainer.accumulator.accumulate(make_batch(pairs, pairs), 1).isfinite().all())
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)

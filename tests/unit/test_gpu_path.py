@@ -52,9 +52,9 @@ def test_a_gradient_reads_nothing_from_the_device(parts: dict[str, Any], r_drop:
     network = without_weights(ModelConfig(**SIZES, **parts), 12, 12).train()
     config = TrainingConfig(r_drop=r_drop, micro_batches=2)
     accumulator = GradientAccumulator(network, config, torch.float32, ProcessGroup(), Progress())
-    nll = accumulator.accumulate(some_batch(), 1, ratio)
+    sums = accumulator.accumulate(some_batch(), 1, ratio)
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    assert nll.device == norm.device == META
+    assert sums.device == norm.device == META
 
 
 def test_reading_from_the_device_would_be_noticed() -> None:
@@ -84,13 +84,13 @@ def make_later(trainer: Trainer) -> None:
 def test_the_step_itself_reads_nothing(tmp_path: Path) -> None:
     with tiny_trainer(tmp_path, random_data(4), ema=0.9) as trainer:
         trainer._started = 0.0
-        nll = trainer.accumulator.accumulate(some_batch(), 1)
+        sums = trainer.accumulator.accumulate(some_batch(), 1)
         norm = torch.nn.utils.clip_grad_norm_(trainer.network.parameters(), 1.0)
         with pytest.raises(AssertionError), ReadsNothing():
-            trainer._step(trainer._over_ranks(nll, norm))
+            trainer._step(trainer._over_ranks(sums, norm))
         make_later(trainer)
         with ReadsNothing():
-            trainer._step(trainer._over_ranks(nll, norm))
+            trainer._step(trainer._over_ranks(sums, norm))
 
 
 def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -146,8 +146,8 @@ def test_rows_of_padding_change_no_loss_and_no_gradient(parts: dict[str, Any], r
     results = []
     for rows in (1, 8):
         accumulator.rows = rows
-        nll = accumulator.accumulate(some_batch(), 1)
-        results.append([nll, *(weight.grad for weight in network.parameters())])
+        sums = accumulator.accumulate(some_batch(), 1)
+        results.append([sums, *(weight.grad for weight in network.parameters())])
         network.zero_grad()
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 

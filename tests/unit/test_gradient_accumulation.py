@@ -24,7 +24,7 @@ def gradient(
     """The gradient of BATCH, and its nll."""
     with tiny_trainer(folder, random_data(4), **settings) as trainer:
         change(trainer)
-        nll = trainer.accumulator.accumulate(BATCH, step)
+        nll, *_ = trainer.accumulator.accumulate(BATCH, step).tolist()
     weights = trainer.network.named_parameters()
     return {name: weight.grad for name, weight in weights if weight.grad is not None}, nll
 

@@ -15,7 +15,7 @@ from sacrebleu import BLEU, CHRF
 from torch import Tensor
 
 from seq2seq.config.decode import DecodeConfig, UtilityName
-from seq2seq.config.model import CellName, DropoutConfig, ModelConfig
+from seq2seq.config.model import CellName, DropoutConfig, ModelConfig, TargetOrderName
 from seq2seq.config.training import CandidatesName, MinimumRiskConfig, TrainingConfig
 from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.data.subwords.tokenizer import Tokenizer
@@ -202,10 +202,11 @@ def finder(
 
 @pytest.mark.parametrize("metric", UtilityName)
 @pytest.mark.parametrize("candidates", CandidatesName)
+@pytest.mark.parametrize("order", TargetOrderName)
 def test_candidates_are_distinct_short_and_scored_as_text(
-    tokenizer: Tokenizer, candidates: CandidatesName, metric: UtilityName
+    tokenizer: Tokenizer, candidates: CandidatesName, metric: UtilityName, order: TargetOrderName
 ) -> None:
-    network = make_network().float()
+    network = make_network(target_order=order).float()
     find = finder(network, tokenizer, candidates=candidates, metric=metric, samples=6)
     found = find_candidates(network, find, BATCH)
     assert network.training
@@ -215,7 +216,8 @@ def test_candidates_are_distinct_short_and_scored_as_text(
         assert len({tuple(one.tokens) for one in some}) == len(some)
         assert max(len(one.tokens) + 1 for one in some) <= max_candidate_tokens(len(reference) + 1)
         for one in some:
-            text, correct = tokenizer.decode([one.tokens, reference])
+            written = slice(None, None, -1 if order is TargetOrderName.right_to_left else 1)
+            text, correct = tokenizer.decode([one.tokens[written], reference[written]])
             score = 100.0 if text == correct else sacrebleu.sentence_score(text, [correct]).score
             assert one.cost == pytest.approx(1 - score / 100)
 
