@@ -218,6 +218,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     help = f"also train each for MIN minutes and report the BLEU of {TEST} (default: no)"
     parser.add_argument("--minutes", type=float, metavar="MIN", help=help)
     benchmark.add_flags(parser, "peers")
+    parser.set_defaults(command="peers")
     args = parser.parse_args(arguments)
     missing = [name for name in file_names(TEST) if args.minutes and not Path(args.data, name).is_file()]
     if missing:

@@ -189,7 +189,8 @@ def run_training(
     group.check_same(str(dtype), "precision (set training.precision)")
     log_start(network, device, dtype, run.folder)
     with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:
-        find = CandidateFinder(network, tokenizer, config.training.minimum_risk, config.decode, tokenize)
+        risk = config.training.minimum_risk
+        find = CandidateFinder(network, tokenizer, risk, config.decode, tokenize) if risk.weight else None
         callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation, find)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)

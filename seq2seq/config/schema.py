@@ -21,7 +21,7 @@ from seq2seq.config.paths import path_list
 from seq2seq.config.runtime import RuntimeConfig
 from seq2seq.config.text_files import PARTS
 from seq2seq.config.tokenizer import PieceType, TextNormalization
-from seq2seq.config.training import SamplingScheduleName, TrainingConfig, VocabularyName
+from seq2seq.config.training import PrecisionName, SamplingScheduleName, TrainingConfig, VocabularyName
 from seq2seq.config.tune import TuneConfig
 from seq2seq.errors import ConfigError
 
@@ -115,6 +115,10 @@ def _check_training(training: TrainingConfig) -> None:
                 f"training.minimum_risk.weight={risk.weight} and training.{key} are two objectives of an update: "
                 "set one of them"
             )
+    if training.precision is PrecisionName.fp16 and training.r_drop:
+        raise ConfigError(
+            f"training.r_drop={training.r_drop} needs gradients that fp16 rounds to 0: set training.precision=bf16"
+        )
     if training.init_from is None and training.init_vocabulary is not VocabularyName.keep:
         raise ConfigError(f"training.init_vocabulary={training.init_vocabulary} needs training.init_from")
 

@@ -149,7 +149,7 @@ class TrainingConfig:
     precision: PrecisionName = field(
         PrecisionName.auto,
         "type of the matrix products; auto: bf16 if the hardware has it, else fp32; fp16: on a CUDA GPU only, with a "
-        "loss scale",
+        "loss scale, for which a few skipped updates are normal",
     )
     device: str = field("auto", "auto, cpu, cuda, cuda:N or mps", effect=Effect.process)
     optimizer: OptimizerName = field(

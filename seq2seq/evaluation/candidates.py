@@ -70,13 +70,13 @@ class CandidateFinder:
         if not hypotheses:
             raise NotFiniteError("every candidate has probability 0: the model's weights are damaged")
         distinct = list(map(list, dict.fromkeys(tuple(hypothesis.tokens) for hypothesis in hypotheses)))
-        texts = map(one_line, self._texts(distinct))
-        return [Candidate(tokens, self._cost(text, reference)) for tokens, text in zip(distinct, texts, strict=True)]
+        texts = zip(distinct, self._texts(distinct), strict=True)
+        return [Candidate(tokens, self._cost(text, reference)) for tokens, text in texts]
 
     def _texts(self, rows: list[list[int]]) -> list[str]:
         """Return the texts of ids in the order in which the network writes them."""
         backwards = self._network.config.reversed_target
-        return self._tokenizer.decode([ids[::-1] for ids in rows] if backwards else rows)
+        return list(map(one_line, self._tokenizer.decode([ids[::-1] for ids in rows] if backwards else rows)))
 
     def _cost(self, text: str, reference: str) -> float:
         if text == reference:  # also where both are blank, which have no n-grams

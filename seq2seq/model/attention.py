@@ -138,7 +138,8 @@ class AdditiveAttention(Attention):
         if self.gain is None:
             return v
         shares = v.unflatten(0, (self.heads, -1))
-        normalised: Tensor = self.gain[:, None] * shares / shares.norm(dim=1, keepdim=True)
+        norms = shares.norm(dim=1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+        normalised: Tensor = self.gain[:, None] * shares / norms
         return normalised.flatten()
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:

@@ -173,7 +173,10 @@ def read_config(path: Path) -> Config:
     file = find_model(path)
     metadata = _metadata(file)
     try:
-        return to_config(json.loads(metadata["config"]))
+        config = json.loads(metadata["config"])
+        if not isinstance(config, dict):
+            raise TypeError("its config is not a mapping")
+        return to_config(config)
     except (ConfigError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{file} is damaged: {first_line(error)}") from error
 

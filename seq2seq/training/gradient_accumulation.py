@@ -195,10 +195,14 @@ class GradientAccumulator:
         """
         syncs = last or not isinstance(module, DistributedDataParallel)
         with contextlib.nullcontext() if syncs else module.no_sync():  # type: ignore[operator]
-            losses: tuple[Tensor, ...] = module(part.filled(self.rows).to(self.device), ratio)
+            losses: tuple[Tensor, ...] = module(self._filled(part).to(self.device), ratio)
             loss = losses[0] * (weight * self._group.size / tokens)  # times size: the sum, not the mean
             self._group.backward(self.scaler.scale(loss))
         return torch.stack(losses[1:])
+
+    def _filled(self, part: Batch) -> Batch:
+        """Return the part with a multiple of `rows` rows; a smaller one as it is, so that splitting saves memory."""
+        return part.filled(self.rows) if len(part.src_lengths) >= self.rows else part
 
     def _seed(self, step: int, part: int) -> None:
         sequence = np.random.SeedSequence([self._config.seed, step, part])

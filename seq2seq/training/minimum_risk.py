@@ -18,6 +18,7 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batches.batch import Batch, padded
 from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.data.special_ids import PAD_ID, UNK_ID
+from seq2seq.errors import NotFiniteError
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
@@ -60,9 +61,16 @@ def max_candidate_tokens(reference_tokens: Tokens) -> Tokens:
 
 
 def find_candidates(network: Seq2Seq, find: CandidateSearch, batch: Batch) -> list[list[Candidate]]:
-    """Return what `find` finds with dropout off, as in translation, and without gradient."""
-    with evaluating(network), torch.no_grad():
-        found = find(batch)
+    """Return what `find` finds with dropout off, as in translation, and without gradient.
+
+    If the outputs of the network are not finite, the references are returned: their loss is not finite either, and the
+    update is skipped like any other such update.
+    """
+    try:
+        with evaluating(network), torch.no_grad():
+            found = find(batch)
+    except NotFiniteError:
+        found = [[Candidate(tokens, 0.0)] for tokens in references(batch)]
     # Otherwise autocast would reuse the weights that it cast here, without gradient, in the training pass.
     torch.clear_autocast_cache()
     return found
@@ -135,7 +143,7 @@ def token_log_probs(
 
     def of_chunk(readouts: Tensor, targets: Tensor) -> Tensor:
         logits: Tensor = output(readouts)
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
 
     chunks = zip(readouts.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True)

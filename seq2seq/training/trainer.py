@@ -191,7 +191,10 @@ class Trainer:
         return torch.tensor([*sums, float(norm)], dtype=torch.float64)
 
     def _step(self, figures: Tensor) -> None:
-        """Update the weights and their average, unless a figure is not finite."""
+        """Update the weights, and their average, unless a figure is not finite.
+
+        Where the host does not wait, the average takes in the unchanged weights of such an update.
+        """
         finite = figures.isfinite().all()
         if self.reads_later:  # the fused step looks at it on the device, as it does for torch's GradScaler
             vars(self.optimizer)["found_inf"] = (~finite).float()
@@ -206,13 +209,13 @@ class Trainer:
         unread, self._unread = self._unread, []
         if not unread:
             return
-        progress, began = self.progress, time.monotonic() if self.reads_later else 0.0
+        progress, began = self.progress, time.monotonic()
         rows = torch.stack([figures for _, figures in unread]).tolist()
-        waited = time.monotonic() - began if self.reads_later else 0.0
+        waited = time.monotonic() - began
         for (update, _), (*sums, norm) in zip(unread, rows, strict=True):
             nll, risk, score = UpdateSums(*sums)
             loss = nll / update.tokens
-            if not (math.isfinite(nll) and math.isfinite(norm)):
+            if not all(map(math.isfinite, (*sums, norm))):
                 self.output.log.event(EventKind.skip, step=update.step, loss=loss, grad_norm=norm)
                 record_skip(progress, update.step, self.config.max_skipped)
                 continue
@@ -222,7 +225,8 @@ class Trainer:
             progress.window.add(update, nll, norm)
             if self.config.minimum_risk.weight:
                 progress.window.count_risk(risk=risk, candidate_score=score, tokens=update.tokens)
-        progress.window.sec += waited
+        if progress.window.steps:
+            progress.window.sec += waited
 
     def _synchronise(self, own: UpdateSums = NO_SUMS) -> UpdateSums:
         """Return the sums of all ranks; agree on the elapsed time and on a signal to stop."""

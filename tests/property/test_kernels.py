@@ -332,10 +332,13 @@ def test_bf16_gradients_of_real_sentences_are_those_of_fp32(
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("precision", [(torch.float32, 1e-5), (torch.bfloat16, 3e-2), (DOUBLE, 1e-9)], ids=str)
+@pytest.mark.parametrize("precision", [(torch.float32, 1e-5), (torch.bfloat16, 4e-2), (DOUBLE, 1e-9)], ids=str)
 @torch.no_grad()
 def test_a_fast_step_is_the_plain_step(cell: str, attention: str, precision: tuple[torch.dtype, float]) -> None:
-    """For every cell and attention, with one layer and with three, residual or not, and beams of several widths."""
+    """For every cell and attention, with one layer and with three, residual or not, and beams of several widths.
+
+    In bf16 a logit above 4 is a multiple of 1/32.
+    """
     for seed, (layers, beam) in enumerate([(1, 3), (3, 1), (2, 4)]):
         parts = {**CELLS[cell], **ATTENTIONS[attention], "residual": seed % 2 == 0, "layer_norm": seed == 2}
         network, batch = network_and_batch(seed, layers, **parts)

@@ -409,7 +409,8 @@ def test_parameter_counts(network: Seq2Seq) -> None:
         return gates * units * (inputs + units + biases) + peepholes + (2 * gates * units if c.layer_norm else 0)
 
     attention = {
-        AttentionName.additive: c.attention_size * (hidden + 2 * enc + 2 + c.coverage),
+        AttentionName.additive: c.attention_size * (hidden + 2 * enc + 2 + c.coverage)
+        + c.attention_heads * c.attention_weight_norm,
         AttentionName.general: hidden * 2 * enc,
     }
     expected = {

@@ -279,7 +279,7 @@ def no_dropout(but: str = "") -> list[str]:
         # A name that is none of the names.
         (["training.optimizer=sgd"], ["training.optimizer", "sgd", "adam", "adamw"]),
         (["model.attention=bilinear"], ["model.attention", "bilinear", "additive"]),
-        (["training.precision=fp16"], ["training.precision", "fp16", "bf16"]),
+        (["training.precision=fp8"], ["training.precision", "fp8", "bf16"]),
         # Out of range.
         (["model.dropout.layers=1.5"], ["model.dropout.layers=1.5", "0.95"]),
         (["training.batch_tokens=0"], ["training.batch_tokens=0", "8 ≤"]),

@@ -144,9 +144,9 @@ def test_rows_of_padding_change_no_loss_and_no_gradient(parts: dict[str, Any], r
     network = Seq2Seq(config, 12, 12).double().train()
     accumulator = GradientAccumulator(network, TrainingConfig(r_drop=r_drop), torch.float32, ProcessGroup(), Progress())
     results = []
-    for rows in (1, 8):
+    for rows in (1, 4):
         accumulator.rows = rows
-        sums = accumulator.accumulate(some_batch(), 1)
+        sums = accumulator.accumulate(some_batch(9), 1)
         results.append([sums, *(weight.grad for weight in network.parameters())])
         network.zero_grad()
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)

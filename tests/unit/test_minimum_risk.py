@@ -249,12 +249,15 @@ def test_beam_candidates_use_the_length_penalty_of_decode(tokenizer: Tokenizer) 
     assert lengths[0] < lengths[1]
 
 
-def test_a_network_with_nan_weights_ends_the_run_with_one_line(tokenizer: Tokenizer) -> None:
-    network = make_network().float()
+def test_an_update_whose_search_is_not_finite_has_no_finite_loss_and_is_skipped(tokenizer: Tokenizer) -> None:
+    network, config = make_network().float(), config_of(0.5)
     with torch.no_grad():
         network.output.weight.fill_(math.nan)
-    with pytest.raises(NotFiniteError, match="NaN"):
-        find_candidates(network, finder(network, tokenizer), BATCH)
+    find = finder(network, tokenizer)
+    with pytest.raises(NotFiniteError, match="NaN"), evaluating(network), torch.no_grad():
+        find(BATCH)
+    loss, *_ = minimum_risk_loss(network, BATCH, find_candidates(network, find, BATCH), config)
+    assert math.isnan(loss.item())
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def check_options(args: argparse.Namespace) -> None:
     search_overrides(argparse.Namespace(**dict.fromkeys(FIELDS) | vars(args)))
     if args.weights is not None:
         Translator.load("none", weights=args.weights)
+    if (weights := getattr(args, "rerank_weights", None)) is not None:
+        Translator.load("none", rerank=["none"] * len(weights), rerank_weights=weights)
 
 
 @pytest.mark.parametrize(("command", "flag"), PATHS)

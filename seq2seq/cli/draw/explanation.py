@@ -65,9 +65,11 @@ def main(args: argparse.Namespace) -> None:
 
 def _explanation(line: str, name: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(line)
+        found = json.loads(line)
     except RecursionError:
         raise DataError(f"{name} is not valid JSON") from None
+    if not isinstance(found, dict):
+        raise TypeError
     if "error" in found:
         raise DataError(f"{name} has no explanation: {found['error']}")
     return found
