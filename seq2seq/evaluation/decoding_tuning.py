@@ -89,7 +89,10 @@ def tune(
         for start in range(0, len(sources), WINDOW):
             lines = sources[start : start + WINDOW]
             found = plain.translate_n_best(lines, size, beam_size=size, tgt_lang=tgt_lang)
-            pairs += model_scores(lines, found, tgt_lang or next(iter(plain.tags.languages), ""), translator.rerankers)
+            natural = [plain.before_recasing([line] * len(row), row) for line, row in zip(lines, found, strict=True)]
+            read = [sources_of_row[0] for sources_of_row, _ in natural]
+            written = [outputs for _, outputs in natural]
+            pairs += model_scores(read, written, tgt_lang or next(iter(plain.tags.languages), ""), translator.rerankers)
             rows += found
             advance(len(lines))
         tuned.append(_tuned(lists(rows, pairs, counts, decode), counts, decode))

@@ -60,7 +60,8 @@ class Reranker:
         """Score outputs in `language`, one of each source."""
         wanted = self.src if self.reverse else language
         known = self.translator.tags.languages
-        named = next((own for own in known if base_code(own) == base_code(wanted)), wanted)
+        same = (own for own in known if base_code(own) == base_code(wanted))
+        named = wanted if wanted in known else next(same, wanted)
         given = (outputs, sources) if self.reverse else (sources, outputs)
         return self.translator.score(*given, tgt_lang=named if len(known) > 1 else None)
 
