@@ -16,6 +16,7 @@ from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
+    add_references,
     add_tgt_lang,
     load_translator,
     model_list,
@@ -56,14 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="model file or run folder; with --check several, comma-separated, form an ensemble",
     )
-    for option, text in (("--src", "source text"), ("--ref", "reference translations, line-aligned with --src")):
-        made.add_argument(
-            option,
-            type=path_type,
-            required=True,
-            metavar="FILE",
-            help=f"{text}, one sentence a line, plain or compressed; -: standard input",
-        )
+    add_references(made)
     made.add_argument(
         "--output", type=path_type, metavar="FILE", help="write the calibrated model to FILE (default: rewrite MODEL)"
     )

@@ -17,11 +17,11 @@ from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
     add_process_options,
+    add_references,
     add_rerank,
     add_tgt_lang,
     load_translator,
     model_list,
-    path_type,
 )
 from seq2seq.config.decode import MAX_HYPOTHESES
 from seq2seq.errors import ConfigError, DataError
@@ -56,14 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "model", metavar="MODEL", help="model file or run folder; several, comma-separated, form an ensemble"
     )
-    for option, text in (("--src", "source text"), ("--ref", "reference translations, line-aligned with --src")):
-        made.add_argument(
-            option,
-            type=path_type,
-            required=True,
-            metavar="FILE",
-            help=f"{text} of the validation set, one sentence a line, plain or compressed; -: standard input",
-        )
+    add_references(made, " of the validation set")
     made.add_argument(
         "--beam-sizes",
         type=_beam_sizes,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 # seq2seq is imported inside the functions: jaxtyping's import hook must come first.
@@ -98,3 +99,24 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind in metrics.jsonl."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line["event"] == kind]
+
+
+def trained(folder: Path, stop_at: int | None = None, **settings: Any) -> Trainer:
+    """A trainer that ran to the end; with `stop_at`, one stopped after that step, and this one resumed its run."""
+    from seq2seq.training.trainer import Stopped
+
+    if stop_at is not None:
+        with tiny_trainer(folder, random_data(4), **settings) as trainer:
+
+            def stop(*_: object) -> None:
+                if trainer.progress.step == stop_at:
+                    trainer.stop_signal = 15
+
+            trainer.optimizer.register_step_pre_hook(stop)
+            with pytest.raises(Stopped):
+                trainer.fit()
+    with tiny_trainer(folder, random_data(4), **settings) as trainer:
+        if stop_at is not None:
+            trainer.begin(resume=True)
+        trainer.fit()
+    return trainer

@@ -138,6 +138,18 @@ def add_shortlist(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_references(parser: argparse.ArgumentParser, of_what: str = "") -> None:
+    """Add `--src` and `--ref`, both required: a source text and its reference translations."""
+    for option, text in (("--src", "source text"), ("--ref", "reference translations, line-aligned with --src")):
+        parser.add_argument(
+            option,
+            type=path_type,
+            required=True,
+            metavar="FILE",
+            help=f"{text}{of_what}, one sentence a line, plain or compressed; -: standard input",
+        )
+
+
 def add_rerank(parser: argparse.ArgumentParser) -> None:
     """Add `--rerank`, `--rerank-weights` and `--rerank-as`."""
     group = parser.add_argument_group("reranking of the hypotheses of the beam by other models")

@@ -95,9 +95,9 @@ def upper_envelope(offsets: Floats, slopes: Floats) -> tuple[list[int], list[flo
 def line_search(
     lists: Lists, scores: Floats, weights: Floats, direction: Floats, low: float, high: float, metric: Metric
 ) -> tuple[float, float]:
-    """Return the t in [low, high] with the highest metric of weights + t · direction, and the metric.
+    """Return the t in [low, high], low < high, with the highest metric of weights + t · direction, and the metric.
 
-    It is the middle of the interval in which the metric has this value.
+    It is the middle of the first interval between two changes of a best hypothesis with this metric.
     """
     offsets, slopes = combined(scores, weights), combined(scores, direction)
     total = np.zeros(lists.statistics.shape[2])
@@ -112,7 +112,7 @@ def line_search(
         first = sum(begin <= low for begin in begins)
         total += lists.statistics[sentence, own[first]]
         changes += [(begins[i], sentence, own[i], own[i + 1]) for i in range(first, len(begins)) if begins[i] < high]
-    begin, at, at_low = low, low, metric(total)
+    begin = at = low
     intervals = [*sorted(changes), (high, -1, 0, 0)]
     found = -np.inf
     for end, sentence, before, after in intervals:
@@ -123,7 +123,7 @@ def line_search(
             begin = end
         if sentence >= 0:
             total = total + lists.statistics[sentence, after] - lists.statistics[sentence, before]
-    return (at, float(found)) if np.isfinite(found) else (low, at_low)
+    return at, float(found)
 
 
 def best_weights(lists: Lists, scores: Floats, metric: Metric, seed: int = 1) -> tuple[Floats, float]:

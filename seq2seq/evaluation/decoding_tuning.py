@@ -14,7 +14,7 @@ from sacrebleu import CHRF
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, override
 from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
 from seq2seq.errors import ConfigError
-from seq2seq.evaluation.decoding_search import Lists, best_weights, metric_of_sums, statistics
+from seq2seq.evaluation.decoding_search import LEAST_GAIN, Lists, best_weights, metric_of_sums, statistics
 from seq2seq.evaluation.metrics import bleu_metric
 from seq2seq.evaluation.resampling import paired_tests
 from seq2seq.evaluation.significance import BOOTSTRAP, SEED
@@ -25,7 +25,6 @@ from seq2seq.search.length_penalty import length_penalty
 
 WINDOW = 500  # sentences that are translated together
 LENGTH_PENALTIES = tuple(step / 10 for step in range(21))
-LEAST_GAIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,7 @@ def tune(
         for start in range(0, len(sources), WINDOW):
             lines = sources[start : start + WINDOW]
             found = plain.translate_n_best(lines, size, beam_size=size, tgt_lang=tgt_lang)
-            natural = [plain.before_recasing([line] * len(row), row) for line, row in zip(lines, found, strict=True)]
-            read = [sources_of_row[0] for sources_of_row, _ in natural]
-            written = [outputs for _, outputs in natural]
+            read, written = before_recasing(plain, lines, found)
             pairs += model_scores(read, written, tgt_lang or next(iter(plain.tags.languages), ""), translator.rerankers)
             rows += found
             advance(len(lines))
@@ -104,6 +101,14 @@ def alone(translator: Translator) -> Translator:
     plain = copy.copy(translator)
     plain.rerankers = []
     return plain
+
+
+def before_recasing(
+    translator: Translator, lines: Sequence[str], rows: Sequence[Sequence[Translation]]
+) -> tuple[list[str], list[list[Translation]]]:
+    """Return lines and their outputs in the case in which a translation is reranked."""
+    natural = [translator.before_recasing([line] * len(row), row) for line, row in zip(lines, rows, strict=True)]
+    return [read[0] for read, _ in natural], [written for _, written in natural]
 
 
 def model_scores(

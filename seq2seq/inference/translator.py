@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,35 +17,29 @@ from seq2seq.config.decode import (
     InferencePrecisionName,
     RecaseName,
     SearchName,
-    UtilityName,
     override,
 )
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.subwords.tokenizer import Tokenizer
-from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
-from seq2seq.errors import ConfigError, NotFiniteError
-from seq2seq.inference.annotation import Annotations, ExistingOutputs, annotate
+from seq2seq.errors import ConfigError
+from seq2seq.inference.annotation import Annotations, ExistingOutputs
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, score_pairs
 from seq2seq.inference.glossary import Glossary
-from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder, LinePart
-from seq2seq.inference.mbr import select_by_utility
+from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder
 from seq2seq.inference.output_features import Features, check_calibration
+from seq2seq.inference.part_search import PartSearch
 from seq2seq.inference.precision import resolve_precision
 from seq2seq.inference.recasing import Recaser
-from seq2seq.inference.reranking import Reranker, RerankModel, RerankRole, rerank_outputs
+from seq2seq.inference.reranking import Reranker, RerankModel, RerankRole
 from seq2seq.inference.sentences import sentence_splitter
-from seq2seq.inference.target_order import mirrored_hypothesis, mirrored_input
 from seq2seq.inference.target_tags import TargetTags
-from seq2seq.inference.translation import Translation, detokenise, in_case, join_parts
+from seq2seq.inference.translation import Translation, in_case, join_parts
 from seq2seq.inference.vocabulary_shortlist import Shortlist
-from seq2seq.kernels import bindings
 from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
-from seq2seq.search.batched_search import batches, num_hypotheses, search
-from seq2seq.search.length_penalty import length_penalty
-from seq2seq.search.protocols import Hypothesis
+from seq2seq.search.batched_search import num_hypotheses
 from seq2seq.storage.calibration import Calibration
 from seq2seq.storage.model_file import load_model
 
@@ -107,6 +100,7 @@ class Translator:
         self._recaser = Recaser(tokenizer, "" if data is None else data.src)
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
+        self._search = PartSearch(self.ensemble, self._encoder, self.force_decode, self.device, data)
         self._existing = ExistingOutputs(
             self.force_decode, tokenizer, self._encoder, self._recaser, self.decode.batch_tokens
         )
@@ -261,7 +255,8 @@ class Translator:
         known = [language or next(iter(self.tags.languages), "") for language in languages]
         pieces = [part for line_parts in parts for part in line_parts]
         part_languages = [language for language, row in zip(known, parts, strict=True) for _ in row]
-        outputs = iter(self._search(pieces, n_best, decode, annotations, part_languages))
+        with self.inference_mode():
+            outputs = iter(self._search(pieces, part_languages, n_best, decode, annotations, self.rerankers))
         joined = (
             join_parts([next(outputs) for _ in row], [part.spaced for part in row] if splitter else None, confidence)
             for row in parts
@@ -409,52 +404,3 @@ class Translator:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(runtime.autocast(self.device, self.dtype))
             yield
-
-    def _search(
-        self,
-        parts: Sequence[LinePart],
-        n_best: int,
-        decode: DecodeConfig,
-        annotations: Annotations,
-        languages: Sequence[str],
-    ) -> list[list[Translation]]:
-        """Search in batches of similar length; return the outputs, in `languages`, in the order of `parts`."""
-        outputs: list[list[Translation]] = [[] for _ in parts]
-        banned, backwards = self._encoder.banned_sequences(decode.never_emit), self.ensemble.reversed_target
-        banned = [ids[::-1] for ids in banned] if backwards else banned
-        lengths = [len(part.input.ids) + 1 for part in parts]
-        with self.inference_mode():
-            for batch in batches(lengths, decode.batch_tokens, num_hypotheses(decode, n_best)):
-                bindings.threads()  # follows the load also where no kernel asks
-                inputs = [mirrored_input(parts[i].input) if backwards else parts[i].input for i in batch]
-                kept = decode.beam_size if self.rerankers else n_best
-                rows = search(self.ensemble, inputs, decode, n_best=kept, banned_sequences=banned, device=self.device)
-                found = [self._outputs(hypotheses, n_best, decode) for hypotheses in rows]
-                if self.rerankers:
-                    penalty = length_penalty(decode.length_normalization, decode.length_penalty)
-                    sources, own = [parts[i].text for i in batch], [languages[i] for i in batch]
-                    ranked = rerank_outputs(sources, found, own, self.rerankers, penalty)
-                    found = [outputs[:n_best] for outputs in ranked]
-                for i, part_outputs in zip(batch, found, strict=True):
-                    outputs[i] = part_outputs
-                if annotations:
-                    pairs = [(parts[i], outputs[i]) for i in batch]
-                    rated = annotate(self.force_decode, self.tokenizer, pairs, annotations, decode.batch_tokens)
-                    for i, annotated in zip(batch, rated, strict=True):
-                        outputs[i] = annotated
-        return outputs
-
-    def _outputs(self, hypotheses: Sequence[Hypothesis], n_best: int, decode: DecodeConfig) -> list[Translation]:
-        if not hypotheses:
-            raise NotFiniteError("every output has probability 0: the model's weights are damaged")
-        if self.ensemble.reversed_target:
-            hypotheses = [mirrored_hypothesis(found) for found in hypotheses]
-        outputs = detokenise(hypotheses, self.tokenizer)
-        if decode.search is not SearchName.mbr:
-            return outputs
-        tokenize = self._bleu_tokenizer if decode.mbr_utility is UtilityName.bleu else DEFAULT
-        return select_by_utility(outputs, decode.mbr_utility, n_best, tokenize)
-
-    @functools.cached_property
-    def _bleu_tokenizer(self) -> str:
-        return DEFAULT if self.data is None else bleu_tokenizer(self.data)

@@ -33,9 +33,9 @@ from seq2seq.training.minimum_risk import (
     references,
     token_log_probs,
 )
-from seq2seq.training.trainer import Stopped, Trainer
+from seq2seq.training.trainer import Trainer
 from tiny_model import SENTENCES, make_model
-from tiny_trainer import VOCAB, events, random_data, same_weights, tiny_trainer, weights_of
+from tiny_trainer import VOCAB, events, random_data, same_weights, tiny_trainer, trained, weights_of
 
 BATCH = make_batch([[4, 5, 6], [7], [8, 9]], [[4, 5], [6, 7, 8], [5]])
 FOUND = [
@@ -300,21 +300,7 @@ def run(folder: Path, make_search: Callable[[Seq2Seq], CandidateFinder], stop_at
     """Run to the end; with `stop_at`, stop after that step and resume with a new trainer."""
     settings = {"max_epochs": 1, "micro_batches": 2, "log_every_steps": 3}
     settings |= {"minimum_risk": MinimumRiskConfig(weight=0.5, samples=4), "make_search": make_search}
-    if stop_at is not None:
-        with tiny_trainer(folder, random_data(4), **settings) as trainer:
-
-            def stop(*_: object) -> None:
-                if trainer.progress.step == stop_at:
-                    trainer.stop_signal = 15
-
-            trainer.optimizer.register_step_pre_hook(stop)
-            with pytest.raises(Stopped):
-                trainer.fit()
-    with tiny_trainer(folder, random_data(4), **settings) as trainer:
-        if stop_at is not None:
-            trainer.begin(resume=True)
-        trainer.fit()
-    return trainer
+    return trained(folder, stop_at, **settings)
 
 
 def test_a_resumed_run_draws_the_same_candidates_as_the_uninterrupted_one(tmp_path: Path, tokenizer: Tokenizer) -> None:

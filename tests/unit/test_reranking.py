@@ -123,8 +123,8 @@ def test_a_model_that_cannot_score_an_output_does_not_count(
     monkeypatch.setattr("seq2seq.inference.forced_scoring.MAX_PART_TOKENS", 1)
     plain = Translator(model.network, model.tokenizer, data=model.config.data)
     rows = reranked(model, others, {"right": 5.0}).translate_n_best(SENTENCES, 3)
-    assert [[o.text for o in row] for row in rows] == [
-        [o.text for o in row] for row in plain.translate_n_best(SENTENCES, 3)
+    assert [[(o.text, o.score) for o in row] for row in rows] == [
+        [(o.text, o.score) for o in row] for row in plain.translate_n_best(SENTENCES, 3)
     ]
 
 

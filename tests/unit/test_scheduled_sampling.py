@@ -21,8 +21,8 @@ from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
 from seq2seq.training.gradient_accumulation import BatchLoss
 from seq2seq.training.scheduled_sampling import mix_inputs, teacher_forcing_ratio
-from seq2seq.training.trainer import Stopped, Trainer
-from tiny_trainer import VOCAB, events, random_data, random_ids, same_weights, tiny_trainer, weights_of
+from seq2seq.training.trainer import Trainer
+from tiny_trainer import VOCAB, events, random_ids, same_weights, trained, weights_of
 
 PARTS: dict[str, dict[str, Any]] = {
     **{cell.name: {"cell": cell} for cell in CellName},
@@ -202,21 +202,7 @@ def run(folder: Path, schedule: str, stop_at: int | None = None, **settings: Any
     """Run to the end; with `stop_at`, stop after that step and resume with a new trainer."""
     sampling = ScheduledSamplingConfig(SamplingScheduleName[schedule], 0.1)
     settings = {"max_epochs": 2, "micro_batches": 2, "scheduled_sampling": sampling, **settings}
-    if stop_at is not None:
-        with tiny_trainer(folder, random_data(4), **settings) as trainer:
-
-            def stop(*_: object) -> None:
-                if trainer.progress.step == stop_at:
-                    trainer.stop_signal = 15
-
-            trainer.optimizer.register_step_pre_hook(stop)
-            with pytest.raises(Stopped):
-                trainer.fit()
-    with tiny_trainer(folder, random_data(4), **settings) as trainer:
-        if stop_at is not None:
-            trainer.begin(resume=True)
-        trainer.fit()
-    return trainer
+    return trained(folder, stop_at, **settings)
 
 
 def test_a_resumed_run_draws_the_same_inputs_as_the_uninterrupted_one(tmp_path: Path) -> None:
