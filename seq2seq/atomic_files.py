@@ -4,53 +4,106 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import io
 import os
-import platform
 import re
 import shutil
+import stat
 import tempfile
-import time
-import uuid
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seq2seq.errors import StorageError, first_line
+from seq2seq.errors import Seq2SeqError, StorageError, first_line
+from seq2seq.temporary_files import is_temporary, remove_abandoned_once, temporary_name
 
-ABANDONED_SEC = 24 * 3600
-IN_USE_NAME = "in-use.lock"
-"""File in a temporary folder that is in use while it does not change: a process holds its lock (`file_locks.hold`)."""
+UNCHANGED = "the old content is unchanged"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, sync it to the disk, then rename it to `path`.
 
-    A symbolic link stays: the file it points to is replaced. A device or pipe is written to, not replaced.
-
     Raises:
         StorageError: the file could not be written (disk full, no permission, a folder); an old file is unchanged.
     """
-    with storage_errors(path):
-        if is_stream(path):
-            _write_stream(path, write)
-            return
-        path = Path(replaceable(path))
-        temporary = path.with_name(f".{path.name}.{_process_tag()}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path.parent)
-        try:
-            temporary.touch()
-            mode = temporary.stat().st_mode
-            write(temporary)
-            temporary.chmod(mode)  # safetensors creates files with mode 0600
-            sync_file(temporary)
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+    with replacing(path) as (temporary,), storage_errors(path):
+        write(temporary)
+
+
+@contextlib.contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Yield an empty temporary file for each path; at the end of the block, all are synced, then renamed to the paths.
+
+    A file that exists keeps its mode. A symbolic link stays: the file it points to is replaced. A device or pipe is
+    written to at the end of the block, not replaced. After an exception in the block nothing is changed.
+
+    Raises:
+        StorageError: a file could not be written; the message says which files have their new content already.
+    """
+    with contextlib.ExitStack() as stack:
+        contents: list[_NewFile | _NewStreamContent] = []
+        for path in paths:
+            with storage_errors(path):
+                contents.append(_NewStreamContent(path) if is_stream(path) else _NewFile(path))
+            stack.callback(contents[-1].remove)
+        yield [content.temporary for content in contents]
+        for content in contents:
+            with storage_errors(content.path):
+                content.complete()
+        state = UNCHANGED
+        for number, content in enumerate(contents, start=1):
+            with storage_errors(content.path, state):
+                content.place()
+            state = f"{', '.join(str(path) for path in paths[:number])}: replaced already, so run the command again"
+        for folder in {content.folder for content in contents}:
+            sync_folder(folder)
+
+
+class _NewFile:
+    """The new content of a file, in a temporary file until it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._target = Path(replaceable(path))
+        self.folder = self._target.parent
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned_once(str(self.folder))
+        self.temporary = self.folder / temporary_name()
+        self.temporary.touch()
+        old = self._target if self._target.exists() else self.temporary
+        self._mode = stat.S_IMODE(old.stat().st_mode)
+        self.temporary.chmod(self._mode | stat.S_IRUSR | stat.S_IWUSR)
+
+    def complete(self) -> None:
+        sync_file(self.temporary)
+        self.temporary.chmod(self._mode)  # safetensors creates files with mode 0600
+
+    def place(self) -> None:
+        os.replace(self.temporary, self._target)
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self.temporary.unlink()
+
+
+class _NewStreamContent:
+    """What is written to a device or pipe, in a file until it is complete: libraries that write models want one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = tempfile.TemporaryDirectory()
+        self.folder = Path(self._folder.name)
+        self.temporary = self.folder / "file"
+        self.temporary.touch()
+
+    def complete(self) -> None:
+        with open(self.temporary, "rb") as content, open_stream(self.path) as stream:
+            shutil.copyfileobj(content, stream)
+
+    def place(self) -> None:
+        """Do nothing: the content is written."""
+
+    def remove(self) -> None:
+        self._folder.cleanup()
 
 
 def check_writable(path: Path) -> None:
@@ -152,24 +205,11 @@ def new_part_folder(parent: Path) -> Path:
         OSError: it cannot be created.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(parent)
+    remove_abandoned_once(os.path.realpath(parent))
     # Not tempfile: its mode 0700 would survive a rename and lock out other users of a shared cache.
-    folder = parent / f".part-{uuid.uuid4().hex}.{_process_tag()}.tmp"
+    folder = parent / temporary_name()
     folder.mkdir()
     return folder
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files and folders that killed processes left in `folder`, those of this module only.
-
-    Those of a process that cannot be asked, such as one on another machine, are removed a day after their last change,
-    unless it holds the lock IN_USE_NAME.
-    """
-    with contextlib.suppress(OSError):
-        for path in [*folder.glob(".*.tmp"), *folder.glob(".part-*")]:
-            with contextlib.suppress(OSError):  # another process removes it at the same time
-                if _is_abandoned(path):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sync_file(path: Path) -> None:
@@ -193,28 +233,34 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn write errors inside the block into one line about `path`.
+def storage_errors(path: Path, state: str = UNCHANGED) -> Iterator[None]:
+    """Turn write errors inside the block into one line about `path`, or about another file that the error names.
 
     Raises:
         StorageError: instead of OSError and of the exceptions in which torch.save and safetensors wrap one.
+        BrokenPipeError: as it is; a command ends with the status of a closed pipe.
     """
     try:
         yield
+    except (Seq2SeqError, BrokenPipeError):
+        raise
     except Exception as error:
         reason = _write_error(error)
         if reason is None:
             raise
-        raise StorageError(f"cannot write {path}: {reason}; the old content is unchanged") from error
+        if other := _other_file(error, path):
+            raise StorageError(f"{other}: {reason}; {path} is not written") from error
+        raise StorageError(f"cannot write {path}: {reason}; {state}") from error
 
 
-def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # libraries that write models want a file
-        temporary = Path(folder, "file")
-        temporary.touch()
-        write(temporary)
-        with open(temporary, "rb") as content, open_stream(path) as stream:
-            shutil.copyfileobj(content, stream)
+def _other_file(error: Exception, path: Path) -> str | None:
+    """Return the file that a system error names, unless writing `path` touches it: a folder above it, its temporary."""
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)  # filename2: the target of a rename
+    if not isinstance(name, str | os.PathLike):
+        return None
+    own, named = Path(os.path.realpath(path)), Path(os.path.realpath(name))
+    related = own == named or own in named.parents or named in own.parents or any(map(is_temporary, named.parts))
+    return None if related else os.fspath(name)
 
 
 def _write_error(error: Exception) -> str | None:
@@ -226,45 +272,3 @@ def _write_error(error: Exception) -> str | None:
     if type(error).__name__ == "SafetensorError" or any(n in str(error) for n in ("No space left", "I/O error")):
         return first_line(error)
     return None
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Return True if the name is one of this module's temporary names and its process has ended."""
-    match = re.fullmatch(r"\.(?:part-[0-9a-f]{32}|.+\.(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\.tmp)", path.name)
-    if match is None:
-        return False
-    if match["place"] == _place():
-        return not _is_running(int(match["pid"]))
-    last_change: float = max(file.stat().st_mtime for file in (path, *(path.rglob("*") if path.is_dir() else ())))
-    if time.time() - last_change <= ABANDONED_SEC:
-        return False
-    from seq2seq.file_locks import is_held  # slow to import, and rarely needed
-
-    in_use = path / IN_USE_NAME
-    return not (in_use.is_file() and is_held(in_use))
-
-
-def _process_tag() -> str:
-    """Return what names this process in temporary names: process id and place."""
-    return f"{os.getpid()}-{_place()}"
-
-
-@functools.cache
-def _place() -> str:
-    """Return a hash of what a process id is unique in: this machine or, on Linux, this container."""
-    namespace = ""
-    with contextlib.suppress(OSError):
-        namespace = os.readlink("/proc/self/ns/pid")
-    return f"{zlib.crc32(f'{platform.node()} {namespace}'.encode()):08x}"
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":  # os.kill would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # the process of another user
-        pass
-    return True

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs, windows
+from seq2seq.cli.made_with import model_digests, text_digests
 from seq2seq.cli.process_options import (
     CommandParser,
     add_ensemble_weights,
@@ -33,9 +34,7 @@ from seq2seq.cli.synthesis import (
     add_output_options,
     check_outputs,
     make_pairs,
-    model_digests,
     pair_filter,
-    text_digests,
 )
 from seq2seq.config.decode import SearchName
 from seq2seq.config.paths import user_path

@@ -18,6 +18,7 @@ from seq2seq.cli.data.overrides import is_override
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs
+from seq2seq.cli.made_with import model_digests, text_digests
 from seq2seq.cli.model_corpus import corpus_config
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -35,9 +36,7 @@ from seq2seq.cli.synthesis import (
     add_output_options,
     check_outputs,
     make_pairs,
-    model_digests,
     pair_filter,
-    text_digests,
 )
 from seq2seq.config.decode import MAX_HYPOTHESES
 from seq2seq.data.files.chunks import chunks

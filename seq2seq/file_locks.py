@@ -15,6 +15,8 @@ from seq2seq.errors import ConfigError, StorageError
 
 log = logging.getLogger(__name__)
 
+WAIT_LOG_SEC = 3.0
+
 
 class LockedError(ConfigError, StorageError):
     """Another process holds a lock; the message is its id and host, as far as they are known."""
@@ -25,7 +27,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock file `path` during the block; it contains process id and host, and is removed at the end.
 
     The file of a process that ended locks nothing. If the file system has no locks, a warning is logged and the block
-    runs without one.
+    runs without one; a warning also says which process is waited for, after WAIT_LOG_SEC.
 
     Raises:
         LockedError: another process holds the lock, and `wait` is false.
@@ -33,24 +35,34 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     with contextlib.suppress(OSError):
         path.touch()  # with the mode of the user's umask: in a shared folder, others may lock the file, too
     lock = filelock.FileLock(path)
+    held = _acquired(lock, path, wait)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except filelock.Timeout:
-        raise LockedError(_holder(path)) from None
-    except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        log.warning("cannot lock %s (%s): no other process may use the folder now", path, reason)
-        yield
-        return
-    try:
-        if not isinstance(lock, filelock.SoftFileLock):  # which writes the file itself
+        if held and not isinstance(lock, filelock.SoftFileLock):  # which writes the file itself
             with contextlib.suppress(OSError):  # Windows: a locked file cannot be written
                 path.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # while it is locked: filelock does not lock a file that was removed meanwhile
-        lock.release()
+        if held:
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is locked: filelock does not lock a file that was removed meanwhile
+            lock.release()
+
+
+def _acquired(lock: filelock.BaseFileLock, path: Path, wait: bool) -> bool:
+    """Acquire the lock and return True; False if the file system has no locks. Raises as `locked`."""
+    try:
+        try:
+            lock.acquire(timeout=WAIT_LOG_SEC if wait else 0)
+        except filelock.Timeout:
+            if not wait:
+                raise LockedError(_holder(path)) from None
+            log.warning("waiting for %s, which holds %s", _holder(path), path)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        log.warning("cannot lock %s (%s): no other process may use the folder now", path, reason)
+        return False
+    return True
 
 
 def hold(path: Path) -> Callable[[], object]:

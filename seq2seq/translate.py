@@ -8,12 +8,15 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from seq2seq.atomic_files import is_stream
 from seq2seq.bulk.options import add_bulk_options, check_bulk
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
 from seq2seq.cli.line_translation import LineTranslator
 from seq2seq.cli.line_writer import Written, output, part_name, written
+from seq2seq.cli.made_with import text_digests, translation_settings
 from seq2seq.cli.output_file import check_not_input, check_output
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -33,6 +36,11 @@ from seq2seq.config.decode import MAX_HYPOTHESES
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError, DataError
 
+NO_EFFECT = (
+    *("names", "text", "output", "prefix", "device", "threads", "buffer_lines", "interactive", "resume", "strict"),
+    *("engine", "input", "actors", "column", "block_kib"),
+)
+"""Options that change no output line, or that `_settings` holds by their content."""
 BUFFER_LINES, MAX_BUFFER_LINES = 2000, 1_000_000
 
 
@@ -172,8 +180,9 @@ def translate(args: argparse.Namespace) -> None:
     format = "text" if args.text else args.format
     translator.check_language(format)  # before the input is read
     number = before.lines
+    settings = None if args.output == "-" or is_stream(args.output) else _settings(args, models)
     with (
-        output(args.output, before if args.resume else None) as write,
+        output(args.output, before if args.resume else None, settings) as write,
         progress(files, args.output, before.lines) as advance,
     ):
         for window in before.rest(_windows(args, files), args.output):
@@ -220,6 +229,13 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
             raise ConfigError(message)
     check_bulk(args, files)
     search_overrides(args)
+
+
+def _settings(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Any]:
+    """Return what the output lines depend on, except the input: a line that ended the command may be mended."""
+    settings = translation_settings(args, models, NO_EFFECT)
+    settings["prefix"] = args.prefix and text_digests([args.prefix])[0]
+    return settings | settings.pop("options")  # each by its name
 
 
 def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tuple[str, str]]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import write_atomically
+from seq2seq.cli.made_with import changed_settings, write_settings
 from seq2seq.errors import ConfigError
 
 MANIFEST_NAME = "manifest.json"
@@ -20,12 +19,10 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
         StorageError: it cannot be written.
     """
     path = folder / MANIFEST_NAME
-    settings = json.loads(json.dumps(settings, default=str))
     if path.exists():
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            different = sorted(key for key in {**before, **settings} if before.get(key) != settings.get(key))
-        except (OSError, ValueError, TypeError) as error:
+            different = changed_settings(path, settings)
+        except ValueError as error:
             raise ConfigError(f"{path} is damaged: name another --output, or remove the folder") from error
         if different:
             raise ConfigError(
@@ -34,5 +31,4 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} has files, but not of this command: name another --output")
-    text = json.dumps(settings, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_settings(path, settings)

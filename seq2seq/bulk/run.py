@@ -17,14 +17,12 @@ from seq2seq.bulk.manifest import open_folder
 from seq2seq.bulk.options import BLOCK_KIB
 from seq2seq.bulk.ray_engine import translate_blocks
 from seq2seq.cli.line_translation import LineTranslator
+from seq2seq.cli.made_with import translation_settings
 from seq2seq.cli.progress import progress
 from seq2seq.errors import ConfigError
 from seq2seq.runtime.ray_cluster import cluster
 
-NO_EFFECT = (
-    *("names", "engine", "input", "output", "actors", "device", "threads", "glossary", "shortlist"),
-    *("rerank", "rerank_weights", "rerank_as"),
-)
+NO_EFFECT = ("names", "engine", "input", "output", "actors", "device", "threads")
 """Options that change no output, or that the manifest holds by their content."""
 
 
@@ -99,17 +97,7 @@ def _settings(args: argparse.Namespace, models: Sequence[str], files: Sequence[s
     """Return all that the outputs depend on, by the names that errors use."""
     from seq2seq.data.files.file_digest import file_digest
 
-    named = {name: getattr(args, name) for name in ("glossary", "shortlist")}
     return {
-        "models": [file_digest(name) for name in models],
-        **{name: path and file_digest(path) for name, path in named.items()},
-        **({"rerank": _rerank_settings(args)} if args.rerank else {}),
-        "options": {name: value for name, value in sorted(vars(args).items()) if name not in NO_EFFECT},
+        **translation_settings(args, models, NO_EFFECT),
         "inputs": {name: file_digest(file) for name, file in zip(relative_names(files), files, strict=True)},
     }
-
-
-def _rerank_settings(args: argparse.Namespace) -> list[Any]:
-    from seq2seq.data.files.file_digest import file_digest
-
-    return [[[*map(file_digest, names)] for names in args.rerank], args.rerank_weights, args.rerank_as]

@@ -9,11 +9,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 from seq2seq.atomic_files import is_stream, open_stream, replaceable
 from seq2seq.cli.exit_status import writing
-from seq2seq.errors import DataError
+from seq2seq.cli.made_with import changed_settings, write_settings
+from seq2seq.errors import ConfigError, DataError
+from seq2seq.file_locks import LockedError, locked
 
 _Line = TypeVar("_Line")
 
@@ -53,6 +56,11 @@ class Written:
 def part_name(name: str) -> str:
     """Return the name that an output file has until it is complete."""
     return os.path.realpath(name) + ".part"
+
+
+def settings_name(name: str) -> str:
+    """Return the name of the file that holds what FILE.part is made with, while there is a part."""
+    return part_name(name) + ".json"
 
 
 def written(name: str, grouped: bool) -> Written:
@@ -97,7 +105,9 @@ def _number(raw: bytes) -> int:
 
 
 @contextlib.contextmanager
-def output(name: str, before: Written | None = None) -> Iterator[Callable[[str], None]]:
+def output(
+    name: str, before: Written | None = None, settings: dict[str, Any] | None = None
+) -> Iterator[Callable[[str], None]]:
     """Yield a function that writes text to the file (`-`: standard output) without buffering.
 
     Until the end of the block the text is in FILE.part; after an error it stays there for `--resume`, and the file is
@@ -107,9 +117,12 @@ def output(name: str, before: Written | None = None) -> Iterator[Callable[[str],
         name: the file; `check_output` has accepted it.
         before: the part of an earlier output that stays; None: nothing stays. Nothing changes before the first write,
             so that a resume that fails earlier leaves everything as it was.
+        settings: what the lines depend on; lines of other settings are not continued.
 
     Raises:
-        DataError: writing fails.
+        ConfigError: FILE.part was made with other settings.
+        LockedError: another command writes the file.
+        DataError: FILE.part is a file of the user, or writing fails.
     """
     shown = "standard output" if name == "-" else name
     with contextlib.ExitStack() as stack:
@@ -119,7 +132,8 @@ def output(name: str, before: Written | None = None) -> Iterator[Callable[[str],
             elif is_stream(name):
                 file = stack.enter_context(open_stream(name))
             else:
-                file = stack.enter_context(_Part(name, before))
+                stack.enter_context(_alone(name))
+                file = stack.enter_context(_Part(name, before, settings or {}))
 
         def write(text: str) -> None:
             data = text.encode()
@@ -134,17 +148,40 @@ def output(name: str, before: Written | None = None) -> Iterator[Callable[[str],
                 file.complete()
 
 
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Lock FILE.part during the block.
+
+    Raises:
+        LockedError: another command writes the file.
+        OSError: the name is too long.
+    """
+    path = Path(part_name(name) + ".lock")
+    path.exists()  # raises if the name is too long
+    with contextlib.ExitStack() as stack:
+        if os.access(path.parent, os.W_OK):  # else opening the part fails next, in one line
+            try:
+                stack.enter_context(locked(path, wait=False))
+            except LockedError as error:
+                message = f"another command is writing {name} ({error}): wait until it ends, or name another output"
+                raise LockedError(message) from None
+        yield
+
+
 class _Part:
     """FILE.part, which becomes FILE when it is complete.
 
     Unbuffered: closing the file must not write again what a full disk has refused.
     """
 
-    def __init__(self, name: str, before: Written | None) -> None:
+    def __init__(self, name: str, before: Written | None, settings: dict[str, Any]) -> None:
         self._path = replaceable(name)
         self._name = part_name(name)
+        self._settings_path, self._settings = Path(settings_name(name)), settings
         self._kept = before.size if before else 0
         self._new = not os.path.exists(self._name)
+        if not self._new:
+            self._check(resumed=before is not None)
         self._file = open(self._name, "ab", buffering=0)  # noqa: SIM115 (closed in __exit__)
         self._begun = False
 
@@ -170,12 +207,33 @@ class _Part:
         self._begin()
         os.fsync(self._file.fileno())
         os.replace(self._name, self._path)
+        self._settings_path.unlink(missing_ok=True)
+
+    def _check(self, resumed: bool) -> None:
+        """Check that the part, which exists, can be continued, or written again; raises as `output`."""
+        if not self._settings_path.exists():  # a part of an older version can be resumed
+            if not resumed and os.path.getsize(self._name):
+                raise DataError(
+                    f"{self._name} exists, and no command of this toolkit left it: rename it, or name another output"
+                )
+            return
+        if not resumed:
+            return
+        try:
+            changed = changed_settings(self._settings_path, self._settings)
+        except ValueError as error:
+            raise DataError(f"{self._settings_path} is damaged: leave out --resume") from error
+        if changed:
+            raise ConfigError(
+                f"{self._name} was made with other {', '.join(changed)}: give the same again, or leave out --resume"
+            )
 
     def _begin(self) -> None:
         """Remove from the part what is not kept, before the first write."""
         if self._begun:
             return
         self._begun = True
+        write_settings(self._settings_path, self._settings)
         if os.path.exists(self._path):
             if self._new and self._kept:
                 shutil.copyfile(self._path, self._name)

@@ -265,32 +265,3 @@ def _print(args: argparse.Namespace, summary: dict[str, Any]) -> None:
         f"{names}: {summary['pairs']:,} pairs from {summary['lines']:,} lines{mean}"
         + (f"; dropped: {reasons}\n" if reasons else "\n")
     )
-
-
-def text_digests(files: Sequence[str]) -> list[str]:
-    """Return the digests of input files, in order; of a pipe or device its name.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    from seq2seq.data.files.file_digest import file_digest
-
-    return [
-        file_digest(name) if os.path.isfile(name) and not name.startswith("/dev/") else name  # /dev/stdin would be read
-        for name in files
-    ]
-
-
-def model_digests(models: Sequence[str]) -> list[str]:
-    """Return the digests of models, in order.
-
-    Raises:
-        ModelFileError: there is no model.
-        DataError: a model cannot be read.
-    """
-    from pathlib import Path
-
-    from seq2seq.data.files.file_digest import file_digest
-    from seq2seq.storage.model_file import find_model
-
-    return [file_digest(find_model(Path(name))) for name in models]

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seq2seq.atomic_files import IN_USE_NAME
 from seq2seq.cli.data import app
 from seq2seq.config.augment import AugmentConfig
 from seq2seq.config.data import DataConfig, DataName
@@ -47,6 +46,7 @@ from seq2seq.data.text.splitting import fold, held_out_rows, hold_out, remove_ov
 from seq2seq.data.text.text_store import is_stored, open_text, reordered, write_text
 from seq2seq.errors import DataError, StorageError
 from seq2seq.file_locks import is_held
+from seq2seq.temporary_files import IN_USE_NAME
 from seq2seq.training.progress import Progress
 
 Pair = tuple[str, str]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
 
@@ -48,7 +48,7 @@ def write_shards(job: ShardJob, numbers: Sequence[int], cores: int, done: Callab
         for process in processes:
             stack.callback(process.kill)
         waiting = [pool.submit(_feed, process, following, done) for process in processes]
-        for future in waiting:
+        for future in wait(waiting, return_when=FIRST_EXCEPTION).done:  # a failed process ends the others
             future.result()
 
 

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -19,13 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import new_folder, storage_errors
-from seq2seq.errors import DataError, Seq2SeqError
+from seq2seq.atomic_files import storage_errors
+from seq2seq.data.files.cached_folders import cached_folder
+from seq2seq.errors import DataError, Seq2SeqError, StorageError
 
 MAX_BYTES = 512 * 2**20
 """Largest member that is read into memory; smallest size at which a copied one can be a decompression bomb."""
 MAX_RATIO = 100
 """Largest ratio of decompressed to compressed bytes above MAX_BYTES; text has 3 to 20."""
+MAX_SHARE = 0.9
+"""Largest share of the free space of the disk that a copied member may take: other programs write there, too."""
 CHUNK = 2**20
 
 
@@ -88,7 +92,7 @@ def unzip(data: bytes, member: str, archive: str) -> bytes:
 
 
 def extract(path: Path, patterns: Sequence[str], cache: Path) -> list[Path]:
-    """Copy one member per pattern out of a zip or tar file, unless it was done before; return the copies.
+    """Copy one member per pattern out of a zip or tar file, unless there are intact copies; return the copies.
 
     Args:
         path: the archive.
@@ -97,15 +101,18 @@ def extract(path: Path, patterns: Sequence[str], cache: Path) -> list[Path]:
 
     Raises:
         DataError: a pattern has no member or several, the archive is damaged, or a member is larger than the limits.
-        StorageError: the copies cannot be written.
+        StorageError: the copies cannot be written, or would take nearly all of the disk.
     """
-    found = path.stat()
+    with _errors(f"cannot read {path}"):
+        found = path.stat()
     identity = "\0".join([os.path.realpath(path), str(found.st_size), str(found.st_mtime_ns), *patterns])
     folder = cache / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     names = [f"{number}{Path(pattern).suffix}" for number, pattern in enumerate(patterns, start=1)]
-    if not folder.is_dir():
-        with new_folder(folder) as temporary:
-            _copy_members(path, patterns, [temporary / name for name in names])
+
+    def write(temporary: Path) -> None:
+        _copy_members(path, patterns, [temporary / name for name in names])
+
+    cached_folder(folder, write, f"{path} is read again")
     return [folder / name for name in names]
 
 
@@ -125,26 +132,27 @@ def zipped_text(path: Path, name: str, limit: int) -> str:
 def _copy_members(path: Path, patterns: Sequence[str], copies: Sequence[Path]) -> None:
     found: dict[str, str] = {}
     limit = _limit(path)
-    for member, open_member in _members(path):
+    for member, size, open_member in _members(path):
         for pattern, copy in zip(patterns, copies, strict=True):
             if not fnmatch.fnmatchcase(member.removeprefix("./"), pattern):
                 continue
             if pattern in found:
                 raise DataError(f"{path}: {found[pattern]} and {member} match {pattern}: expected one file")
             found[pattern] = member
+            _check_space(f"{path}: {member}", size, copy.parent)
             with _errors(f"{path}: cannot read {member}"), open_member() as source:
                 limit -= _copy(source, copy, limit)
     if missing := [pattern for pattern in patterns if pattern not in found]:
         raise DataError(f"{path}: contains no {' and no '.join(missing)}")
 
 
-def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield the names of the members of an archive in their order, each with a function that opens it now."""
+def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], Any]]]:
+    """Yield the members of an archive in their order: name, size [bytes], and a function that opens it now."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as content:
+        with _errors(f"{path}: damaged archive"), zipfile.ZipFile(path) as content:
             for entry in content.infolist():
                 if not entry.is_dir():
-                    yield entry.filename, lambda entry=entry: content.open(_readable(entry))  # type: ignore[misc]
+                    yield entry.filename, entry.file_size, lambda entry=entry: content.open(_readable(entry))  # type: ignore[misc]
         return
     total = 0
     with _errors(f"{path}: damaged archive"), tarfile.open(path, "r|*") as archive:
@@ -152,7 +160,7 @@ def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
             total += info.size
             _check_size(total, _limit(path))
             if not info.isdir():
-                yield info.name, lambda info=info: _regular(archive, info)  # type: ignore[misc]
+                yield info.name, info.size, lambda info=info: _regular(archive, info)  # type: ignore[misc]
 
 
 def _readable(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -179,6 +187,15 @@ def _limit(path: Path) -> int:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise ValueError(f"it decompresses to more than {MAX_RATIO} times the size of the archive")
+
+
+def _check_space(name: str, size: int, folder: Path) -> None:
+    """Raise StorageError if a file of `size` bytes leaves less than 1 - MAX_SHARE of the free space in `folder`."""
+    free = shutil.disk_usage(folder).free
+    if size > MAX_SHARE * free:
+        raise StorageError(
+            f"{name} has {size:,} bytes, but {free:,} bytes are free in {folder.parent}: free some space"
+        )
 
 
 def _copy(source: Any, copy: Path, limit: int) -> int:

@@ -115,7 +115,10 @@ class ResumingDownloader:
             response.raise_for_status()
             if response.status_code == 200:
                 offset = 0
-            size = self._remember(response, url, offset)
+            elif not (offset and response.status_code == 206):
+                answer = f"{response.status_code} {response.reason or ''}".strip()
+                raise requests.exceptions.HTTPError(f"the answer is {answer}, without the file", response=response)
+            size = _whole_size(response, known) if offset else self._remember(response, url)
             self._write(response, offset, size)
 
     def _write(self, response: requests.Response, offset: int, size: int | None) -> None:
@@ -156,15 +159,14 @@ class ResumingDownloader:
                 return state
         return {}
 
-    def _remember(self, response: requests.Response, url: str, offset: int) -> int | None:
-        """Store what identifies the file, if the server says it; return the size of the whole file."""
+    def _remember(self, response: requests.Response, url: str) -> int | None:
+        """Store what identifies the file, if the server says it; return its size."""
         length = response.headers.get("Content-Length", "")
-        size = offset + int(length) if LENGTH.fullmatch(length) else None
-        if offset == 0:
-            self._forget()
-            if validator := _validator(response):
-                state = {"url": redacted(url), "validator": validator, "size": size}
-                self._state.write_text(json.dumps(state), encoding="utf-8")
+        size = int(length) if LENGTH.fullmatch(length) else None
+        self._forget()
+        if validator := _validator(response):
+            state = {"url": redacted(url), "validator": validator, "size": size}
+            self._state.write_text(json.dumps(state), encoding="utf-8")
         return size
 
     def _forget(self) -> None:
@@ -181,7 +183,7 @@ def content_length(url: str, timeout_sec: float) -> int | None:
     """Return the size that a server states for a file, without downloading it; None if it states none."""
     with contextlib.suppress(requests.exceptions.RequestException), _head(url, timeout_sec) as response:
         length = response.headers.get("Content-Length", "")
-        if response.ok and LENGTH.fullmatch(length):
+        if response.status_code == 200 and LENGTH.fullmatch(length):
             return int(length)
     return None
 
@@ -208,6 +210,13 @@ def _continues(response: requests.Response, offset: int, known: dict[str, Any]) 
         and (sizes is None or span[2] in sizes)
         and (_validator(response) in (None, known["validator"]))
     )
+
+
+def _whole_size(response: requests.Response, known: dict[str, Any]) -> int | None:
+    """Return the size of the file whose part is the response, which may end before the file does."""
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    size: int | None = int(total) if LENGTH.fullmatch(total) else known.get("size")
+    return size
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import sentencepiece
 
-from seq2seq.atomic_files import new_folder
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
 from seq2seq.data.corpus import text_bytes
+from seq2seq.data.files.cached_folders import cached_folder
 from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.subwords.normalization_rules import read_rules
 from seq2seq.errors import ConfigError, DataError
@@ -66,17 +66,13 @@ def train_model(sides: Mapping[str, Sequence[str]], config: TokenizerConfig, cac
     if rules is not None:
         options["normalization_rule_tsv"] = rules  # in the key; a file with these rules for SentencePiece
     path = cache / "tokenizers" / _key(lines, options) / "pieces.model"
-    if path.is_file():
-        return path.read_bytes()
-    log.info("training a %s vocabulary of %s pieces on %d lines", config.type.name, config.vocab_size, len(lines))
-    with contextlib.ExitStack() as stack:
-        if rules is not None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            options["normalization_rule_tsv"] = str(_closed_file(Path(folder, "rules.tsv"), rules))
-        model = _trained(lines, options)
-    with new_folder(path.parent) as folder_of_model:
-        (folder_of_model / path.name).write_bytes(model)
-    return model
+
+    def write(folder: Path) -> None:
+        log.info("training a %s vocabulary of %s pieces on %d lines", config.type.name, config.vocab_size, len(lines))
+        (folder / path.name).write_bytes(_trained(lines, options, rules))
+
+    cached_folder(path.parent, write, "the vocabulary is trained again")
+    return path.read_bytes()
 
 
 def _closed_file(path: Path, text: str) -> Path:
@@ -85,15 +81,19 @@ def _closed_file(path: Path, text: str) -> Path:
     return path
 
 
-def _trained(lines: Iterable[str], options: Mapping[str, Any]) -> bytes:
+def _trained(lines: Iterable[str], options: Mapping[str, Any], rules: str | None) -> bytes:
     """Return a serialised model that SentencePiece trains; raises as `train_model`."""
     writer = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
-        )
-    except RuntimeError as error:
-        raise _explain(str(error), options["vocab_size"]) from error
+    with contextlib.ExitStack() as stack:
+        if rules is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            options = {**options, "normalization_rule_tsv": str(_closed_file(Path(folder, "rules.tsv"), rules))}
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines), model_writer=writer, minloglevel=2, **options
+            )
+        except RuntimeError as error:
+            raise _explain(str(error), options["vocab_size"]) from error
     return writer.getvalue()
 
 
