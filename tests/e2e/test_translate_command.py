@@ -587,6 +587,27 @@ def test_resume_keeps_complete_lines(run: Run, tmp_path: Path, expected: dict[st
     assert (tmp_path / "out").read_bytes() == text_of([expected["x"]])
 
 
+def test_resume_refuses_lines_of_another_model_or_other_options(
+    run: Run, tmp_path: Path, second_model: Path, expected: dict[str, str]
+) -> None:
+    out, one_by_one = tmp_path / "out", ("--output", tmp_path / "out", "--buffer-lines", 1)
+    assert run(b"x\n\xff\n", *one_by_one, "--strict")[0] == 2
+    for models, options, changed in (
+        ([second_model], (), "models"),
+        ((), ("--format", "jsonl"), "format"),
+        ((), ("--length-penalty", 0.1, "--scores"), "length_penalty, scores"),
+        ((), ("--prefix", "/dev/null"), "prefix"),
+    ):
+        status, _, err = run(b"x\na fox\n", *one_by_one, "--resume", *options, models=models)
+        assert (status, err) == (
+            2,
+            f"error: {out}.part was made with other {changed}: give the same again, or leave out --resume\n",
+        )
+    assert run(b"x\na fox\n", "--output", out, "--resume") == (0, b"", "")
+    assert out.read_bytes() == text_of([expected["x"], expected["a fox"]])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_resume_of_n_best_output_redoes_the_last_group(run: Run, tmp_path: Path) -> None:
     content = b"x\na fox\njugs\n"
     complete = run(content, "--n-best", 2)[1]

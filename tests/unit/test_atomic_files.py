@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.atomic_files import new_folder, part_folder, sync_folder, write_atomically
+from seq2seq import temporary_files
+from seq2seq.atomic_files import new_folder, part_folder, storage_errors, sync_folder, write_atomically
 from seq2seq.data.files.cached_folders import write_folder
 from seq2seq.errors import StorageError
 from seq2seq.file_locks import hold
@@ -243,3 +244,83 @@ def test_a_full_disk_leaves_only_the_old_file(full_disk: tuple[Path, str]) -> No
     by_torch, *_ = lines = done.stdout.splitlines()
     assert len(lines) == 3
     assert "the disk is full, or" in by_torch
+
+
+def test_a_file_keeps_its_mode_while_it_is_written_and_afterwards(tmp_path: Path) -> None:
+    path, modes = tmp_path / "file", []
+
+    def write(temporary: Path) -> None:
+        modes.append(stat.S_IMODE(temporary.stat().st_mode))
+        temporary.unlink()
+        temporary.write_text("new")  # as safetensors does: another file
+
+    for mode in (0o600, 0o640):
+        path.write_text("secret")
+        path.chmod(mode)
+        write_atomically(path, write)
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+    assert modes == [0o600, 0o600, 0o640, 0o640]
+
+
+def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path) -> None:
+    name = "x" * os.pathconf(tmp_path, "PC_NAME_MAX")
+    write_atomically(tmp_path / name, lambda temporary: temporary.write_text("new"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_threads_that_write_a_file_do_not_share_its_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("outer")
+        write_atomically(path, lambda other: other.write_text("inner"))
+        assert temporary.read_text() == "outer"
+
+    write_atomically(path, write)
+    assert path.read_text() == "outer"
+
+
+def test_a_folder_is_searched_once_for_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (searched.append(path), scandir(path))[1])
+    for number in range(3):
+        write_atomically(tmp_path / f"{number}", lambda temporary: temporary.touch())
+    assert len(searched) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no boot id")
+def test_machines_of_the_same_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = temporary_name().rpartition("-")[2]
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: "another machine" if path.name == "boot_id" else "")
+    temporary_files._place.cache_clear()
+    elsewhere = temporary_name().rpartition("-")[2]
+    temporary_files._place.cache_clear()
+    assert elsewhere != here
+
+
+def test_a_locked_folder_is_not_removed_though_its_process_seems_to_have_ended(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder = tmp_path / temporary_name().replace(f".{os.getpid()}-", f".{ended.pid}-")
+    folder.mkdir()
+    release = hold(folder / IN_USE_NAME)
+    remove_abandoned(tmp_path)
+    assert folder.is_dir()
+    release()
+    remove_abandoned(tmp_path)
+    assert not folder.exists()
+
+
+def test_an_error_names_the_file_that_it_is_about(tmp_path: Path) -> None:
+    path, missing = tmp_path / "file", tmp_path / "input"
+    with pytest.raises(StorageError, match=f"^{missing}: No such file or directory; {path} is not written$"):
+        write_atomically(path, lambda temporary: missing.read_text())
+    with pytest.raises(StorageError, match=f"^{missing}: No such file"), new_folder(path):
+        missing.read_text()
+    with pytest.raises(BrokenPipeError), storage_errors(path):
+        raise BrokenPipeError
+    inner = StorageError("cannot write other: No space left on device; the old content is unchanged")
+    with pytest.raises(StorageError) as caught, storage_errors(path):
+        raise inner
+    assert caught.value is inner
+    assert not any(tmp_path.iterdir())

@@ -99,6 +99,23 @@ def test_two_versions_are_never_joined(site: Site, tmp_path: Path, second: Reply
     assert get(site, tmp_path) == second.body
 
 
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "rest"])
+@pytest.mark.parametrize(
+    "reply", [Reply(B, 203), Reply(b"", 202), Reply(b"", 204), Reply(B, 226)], ids=lambda reply: str(reply.status)
+)
+def test_an_answer_without_the_file_is_not_stored(site: Site, tmp_path: Path, reply: Reply, cut: bool) -> None:
+    site.pages["/file.gz"] = [*([Reply(A, headers=ETAG, cut=HALF)] if cut else []), reply]
+    assert f"the answer is {reply.status} " in get_fails(site, tmp_path)
+    assert not (tmp_path / "kept.gz").exists()
+    assert not (tmp_path / "kept.gz.json").exists()
+
+
+def test_a_range_that_ends_before_the_file_is_continued(site: Site, tmp_path: Path) -> None:
+    some = Reply(A[HALF:-10], headers=ETAG | {"Content-Range": f"bytes {HALF}-{len(A) - 11}/{len(A)}"}, status=206)
+    site.pages["/file.gz"] = [Reply(A, headers=ETAG, cut=HALF), some, Reply(A, headers=ETAG, ranges=True)]
+    assert get(site, tmp_path) == A
+
+
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}], ids=["no validator", "weak ETag"])
 def test_without_a_validator_the_file_is_read_anew(site: Site, tmp_path: Path, headers: dict[str, str]) -> None:
     site.pages["/file.gz"] = [Reply(A, headers=headers, cut=HALF), Reply(B, headers=headers, ranges=True)]
@@ -237,3 +254,8 @@ def test_the_size_is_asked_for_without_a_download(site: Site) -> None:
     assert content_length(f"{site.url}/missing", 5.0) is None
     assert content_length("http://127.0.0.1:9/", 1.0) is None
     assert {method for method, *_ in site.requests} == {"HEAD"}
+
+
+def test_a_range_that_was_not_asked_for_is_not_stored(site: Site, tmp_path: Path) -> None:
+    site.pages["/file.gz"] = [Reply(A[:10], headers={"Content-Range": f"bytes 0-9/{len(A)}"}, status=206)]
+    assert "the answer is 206 " in get_fails(site, tmp_path)

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -410,6 +411,19 @@ def test_processes_write_what_one_writes(
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write"):
         write_shards(ShardJob(stored, PairEncoder(tokenizer), None, tmp_path / "file" / "four"), range(4), 2)
+
+
+@pytest.mark.slow
+def test_a_shard_that_fails_ends_the_other_processes(
+    tmp_path: Path, tokenizer: Tokenizer, stored: ParallelText
+) -> None:
+    job = ShardJob(stored, PairEncoder(tokenizer), None, tmp_path / "job")
+    job.folder.mkdir()
+    job.shards()[1].touch()  # no folder
+    done: list[float] = []
+    with pytest.raises(StorageError, match="cannot write"):
+        write_shards(job, [0, 1, *[2] * 40], 2, lambda: done.append(time.sleep(0.05) or 0.0))
+    assert len(done) < 30
 
 
 def test_many_shards_need_few_open_files(

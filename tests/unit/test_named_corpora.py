@@ -23,7 +23,7 @@ from seq2seq.data.corpora.opus import load as load_opus
 from seq2seq.data.files import archives, download
 from seq2seq.data.files.http_download import ResumingDownloader
 from seq2seq.data.index import corpus_index
-from seq2seq.errors import ConfigError, DataError, DownloadError
+from seq2seq.errors import ConfigError, DataError, DownloadError, StorageError
 from seq2seq.evaluate import main as evaluate
 
 # urllib, which sacreBLEU uses, leaves the socket of an error to the collector; `site` collects it while this holds.
@@ -319,6 +319,41 @@ def test_members_keep_to_the_folder_and_are_copied_anew_with_the_archive(tmp_pat
         assert (copy.read_bytes(), other.read_bytes()) == (content, DE)
         assert copy.is_relative_to(tmp_path / "cache")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "cache"]
+
+
+def test_copies_are_checked_and_copied_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "archive").write_bytes(zipped({"a.en": EN, "a.de": DE}))
+
+    def extracted() -> list[Path]:
+        return archives.extract(tmp_path / "archive", ["*.en", "*.de"], tmp_path / "cache")
+
+    first, second = extracted()
+    assert not caplog.records
+    for damage in (lambda: first.write_bytes(EN[:-1]), lambda: first.write_bytes(b"?" + EN[1:]), second.unlink):
+        first.chmod(0o600)
+        damage()
+        assert [copy.read_bytes() for copy in extracted()] == [EN, DE]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+
+
+@pytest.mark.parametrize("position", [0, 10])
+def test_a_zip_file_with_a_damaged_directory_is_one_line(tmp_path: Path, position: int) -> None:
+    content = bytearray(zipped({"a.en": EN, "a.de": DE}))
+    content[content.index(b"PK\x01\x02") + position] ^= 0xFF
+    (tmp_path / "archive").write_bytes(content)
+    with pytest.raises(DataError, match=f"^{tmp_path / 'archive'}: (damaged archive|cannot read) "):
+        archives.extract(tmp_path / "archive", ["*.en", "*.de"], tmp_path / "cache")
+    with pytest.raises(DataError, match=f"^cannot read {tmp_path / 'none'} .No such file"):
+        archives.extract(tmp_path / "none", ["*.en", "*.de"], tmp_path / "cache")
+
+
+@pytest.mark.parametrize("content", [zipped({"a.en": EN}), tarred({"a.en": EN})], ids=["zip", "tar"])
+def test_an_archive_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    (tmp_path / "archive").write_bytes(content)
+    monkeypatch.setattr(archives, "MAX_SHARE", len(EN) / 10**18)
+    with pytest.raises(StorageError, match=rf"archive: a\.en has {len(EN)} bytes, but [\d,]+ bytes are free in "):
+        archives.extract(tmp_path / "archive", ["*.en"], tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 # --- sacreBLEU --------------------------------------------------------------------------------------------------------

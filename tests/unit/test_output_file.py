@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.line_writer import output, part_name, written
 from seq2seq.cli.output_file import check_output, check_outputs
 from seq2seq.errors import ConfigError, DataError, StorageError
+from seq2seq.file_locks import LockedError
 
 MODEL_FILES = Path(__file__).parents[1] / "model_files"
 
@@ -142,13 +146,7 @@ def test_the_ending_of_a_compressed_file_is_refused_unless_it_is_written() -> No
 
 
 def test_an_interrupted_output_keeps_the_old_file_and_resumes() -> None:
-    def interrupted(text: str) -> None:
-        with output("file", None) as write:
-            write(text)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted("one\ntwo\nthr")
+    interrupted("file", "one\ntwo\nthr")
     assert Path("file").read_text() == "kept"
     before = written("file", grouped=False)
     assert (before.lines, Path(part_name("file")).read_text()) == (2, "one\ntwo\nthr")
@@ -173,3 +171,58 @@ def test_an_empty_output_is_an_empty_file_with_the_mode_of_the_old_one() -> None
     with output("file"):
         pass
     assert (Path("file").read_bytes(), stat.S_IMODE(os.stat("file").st_mode)) == (b"", 0o640)
+
+
+def interrupted(name: str, text: str, settings: dict[str, Any] | None = None) -> None:
+    """Leave a part of an output that holds `text`."""
+    with contextlib.suppress(KeyboardInterrupt), output(name, settings=settings) as write:
+        write(text)
+        raise KeyboardInterrupt
+
+
+def test_a_second_command_with_the_same_output_is_refused() -> None:
+    with output("new") as write:
+        write("one\n")
+        with pytest.raises(LockedError) as caught, output("./new"):
+            pass
+        assert str(caught.value) == (
+            f"another command is writing ./new (process {os.getpid()} on {platform.node()}): wait until it ends, or "
+            "name another output"
+        )
+        write("two\n")
+    assert Path("new").read_text() == "one\ntwo\n"
+    assert sorted(os.listdir()) == ["file", "new"]
+
+
+def test_a_part_that_no_command_left_is_not_overwritten() -> None:
+    Path("new.part").write_text("a download")
+    message = r"/new\.part exists, and no command of this toolkit left it: rename it"
+    with pytest.raises(DataError, match=message), output("new"):
+        pass
+    assert (Path("new.part").read_text(), sorted(os.listdir())) == ("a download", ["file", "new.part"])
+    Path("new.part").unlink()
+    interrupted("new", "one\n")
+    with output("new") as write:
+        write("two\n")
+    assert Path("new").read_text() == "two\n"
+    assert sorted(os.listdir()) == ["file", "new"]
+
+
+def test_lines_of_other_settings_are_not_continued() -> None:
+    interrupted("new", "one\n", {"models": ["a"], "format": "text"})
+    before = written("new", grouped=False)
+    for settings, names in (
+        ({"models": ["b"], "format": "text"}, "models"),
+        ({"models": ["a"], "scores": True}, "format, scores"),
+    ):
+        message = rf"/new\.part was made with other {names}: give the same again, or leave out --resume"
+        with pytest.raises(ConfigError, match=message), output("new", before, settings):
+            pass
+        assert Path("new.part").read_text() == "one\n"
+    Path("new.part.json").write_text("{")
+    with pytest.raises(DataError, match=r"/new\.part\.json is damaged: leave out --resume"), output("new", before, {}):
+        pass
+    Path("new.part.json").unlink()  # as an older version left it
+    with output("new", before, {"models": ["b"]}) as write:
+        write("two\n")
+    assert (Path("new").read_text(), sorted(os.listdir())) == ("one\ntwo\n", ["file", "new"])

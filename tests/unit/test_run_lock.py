@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hydra_cli import Launcher
+from seq2seq import file_locks
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
 from seq2seq.file_locks import locked
 from seq2seq.storage.run_lock import folder_held, unused_folder
@@ -158,3 +159,35 @@ def test_two_runs_of_one_second_have_two_folders(
     assert [str(done.jobs[0][1].folder) for done in launches] == ["runs/here", "runs/here-2"]
     assert all(str(launch().jobs[0][1].folder).startswith("runs/grammar/") for _ in range(2))
     assert len(list((tmp_path / "runs" / "grammar").iterdir())) == 2
+
+
+def test_an_error_without_a_lock_is_no_consequence_of_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    error = KeyError("own")
+    with pytest.raises(KeyError), locked(tmp_path / "lock", wait=True):
+        raise error
+    assert error.__context__ is None
+
+
+def test_a_long_wait_is_logged_with_the_process_that_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(file_locks, "WAIT_LOG_SEC", 0.05)
+
+    def enter() -> None:
+        with locked(tmp_path / "lock", wait=True):
+            pass
+
+    with locked(tmp_path / "lock", wait=True):
+        thread = threading.Thread(target=enter)
+        thread.start()
+        while not caplog.records:
+            thread.join(0.01)
+            assert thread.is_alive()
+    thread.join()
+    (record,) = caplog.records
+    holder = f"process {os.getpid()} on {platform.node()}"
+    assert record.getMessage() == f"waiting for {holder}, which holds {tmp_path / 'lock'}"

@@ -378,6 +378,21 @@ def test_the_cache_is_keyed_by_text_and_settings(tmp_path: Path) -> None:
     assert all(not path.name.startswith(".part-") for path in tmp_path.rglob("*"))
 
 
+def test_a_damaged_vocabulary_in_the_cache_is_trained_again(
+    tmp_path: Path, joint: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    Tokenizer.train(TEXT, config(), tmp_path)
+    (path,) = tmp_path.rglob("pieces.model")
+    intact = path.read_bytes()
+    path.chmod(0o600)
+    for damaged in (intact[:-20], intact.replace(b"dog", b"dig", 1)):
+        path.write_bytes(damaged)
+        assert Tokenizer.train(TEXT, config(), tmp_path).fingerprint == joint.fingerprint
+        assert path.read_bytes() == intact
+        path.chmod(0o600)
+    assert sum("the vocabulary is trained again" in record.message for record in caplog.records) == 2
+
+
 @pytest.mark.parametrize("kind", [PieceType.unigram, PieceType.bpe])
 def test_too_large_a_vocabulary_names_the_largest_that_fits(tmp_path: Path, kind: PieceType) -> None:
     with pytest.raises(ConfigError, match=r"data\.tokenizer\.vocab_size=9999 .* at most \d+") as caught:
