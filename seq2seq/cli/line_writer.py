@@ -59,8 +59,8 @@ def part_name(name: str) -> str:
 
 
 def settings_name(name: str) -> str:
-    """Return the name of the file that holds what FILE.part is made with, while there is a part."""
-    return part_name(name) + ".json"
+    """Return the name of the file that holds what FILE.part is made with; a part without one is a file of the user."""
+    return part_name(name) + ".seq2seq.json"
 
 
 def written(name: str, grouped: bool) -> Written:
@@ -156,8 +156,9 @@ def _alone(name: str) -> Iterator[None]:
         LockedError: another command writes the file.
         OSError: the name is too long.
     """
-    path = Path(part_name(name) + ".lock")
-    path.exists()  # raises if the name is too long
+    path = Path(part_name(name) + ".seq2seq.lock")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # raises if the name is too long
     with contextlib.ExitStack() as stack:
         if os.access(path.parent, os.W_OK):  # else opening the part fails next, in one line
             try:

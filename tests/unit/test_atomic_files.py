@@ -268,7 +268,7 @@ def test_every_name_that_a_file_may_have_can_be_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_two_threads_that_write_a_file_do_not_share_its_temporary_one(tmp_path: Path) -> None:
+def test_two_writers_of_a_file_do_not_share_its_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
 
     def write(temporary: Path) -> None:

@@ -219,10 +219,10 @@ def test_lines_of_other_settings_are_not_continued() -> None:
         with pytest.raises(ConfigError, match=message), output("new", before, settings):
             pass
         assert Path("new.part").read_text() == "one\n"
-    Path("new.part.json").write_text("{")
-    with pytest.raises(DataError, match=r"/new\.part\.json is damaged: leave out --resume"), output("new", before, {}):
+    Path("new.part.seq2seq.json").write_text("{")
+    with pytest.raises(DataError, match=r"/new\.part\.seq2seq\.json is damaged: leave out --resume"), output("new", before, {}):
         pass
-    Path("new.part.json").unlink()  # as an older version left it
+    Path("new.part.seq2seq.json").unlink()  # as an older version left it
     with output("new", before, {"models": ["b"]}) as write:
         write("two\n")
     assert (Path("new").read_text(), sorted(os.listdir())) == ("one\ntwo\n", ["file", "new"])
