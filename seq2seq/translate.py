@@ -234,8 +234,8 @@ def check(args: argparse.Namespace, files: Sequence[str]) -> None:
 def _settings(args: argparse.Namespace, models: Sequence[str]) -> dict[str, Any]:
     """Return what the output lines depend on, except the input: a line that ended the command may be mended."""
     settings = translation_settings(args, models, NO_EFFECT)
-    settings["prefix"] = args.prefix and text_digests([args.prefix])[0]
-    return settings | settings.pop("options")  # each by its name
+    options: dict[str, Any] = settings.pop("options")  # an error names each
+    return {**settings, **options, "prefix": args.prefix and text_digests([args.prefix])[0]}
 
 
 def _windows(args: argparse.Namespace, files: Sequence[str]) -> Iterator[list[tuple[str, str]]]:

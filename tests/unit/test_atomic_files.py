@@ -282,7 +282,12 @@ def test_two_writers_of_a_file_do_not_share_its_temporary_one(tmp_path: Path) ->
 
 def test_a_folder_is_searched_once_for_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searched, scandir = [], os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: (searched.append(path), scandir(path))[1])
+
+    def record(path: Path) -> object:
+        searched.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", record)
     for number in range(3):
         write_atomically(tmp_path / f"{number}", lambda temporary: temporary.touch())
     assert len(searched) == 1

@@ -420,9 +420,14 @@ def test_a_shard_that_fails_ends_the_other_processes(
     job = ShardJob(stored, PairEncoder(tokenizer), None, tmp_path / "job")
     job.folder.mkdir()
     job.shards()[1].touch()  # no folder
-    done: list[float] = []
+    done: list[None] = []
+
+    def wait() -> None:
+        time.sleep(0.05)
+        done.append(None)
+
     with pytest.raises(StorageError, match="cannot write"):
-        write_shards(job, [0, 1, *[2] * 40], 2, lambda: done.append(time.sleep(0.05) or 0.0))
+        write_shards(job, [0, 1, *[2] * 40], 2, wait)
     assert len(done) < 30
 
 

@@ -7,7 +7,7 @@ import lzma
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +329,12 @@ def test_copies_are_checked_and_copied_again(tmp_path: Path, caplog: pytest.LogC
 
     first, second = extracted()
     assert not caplog.records
-    for damage in (lambda: first.write_bytes(EN[:-1]), lambda: first.write_bytes(b"?" + EN[1:]), second.unlink):
+    damages: list[Callable[[], object]] = [
+        lambda: first.write_bytes(EN[:-1]),
+        lambda: first.write_bytes(b"?" + EN[1:]),
+        second.unlink,
+    ]
+    for damage in damages:
         first.chmod(0o600)
         damage()
         assert [copy.read_bytes() for copy in extracted()] == [EN, DE]
@@ -351,7 +356,7 @@ def test_a_zip_file_with_a_damaged_directory_is_one_line(tmp_path: Path, positio
 def test_an_archive_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     (tmp_path / "archive").write_bytes(content)
     monkeypatch.setattr(archives, "MAX_SHARE", len(EN) / 10**18)
-    with pytest.raises(StorageError, match=rf"archive: a\.en has {len(EN)} bytes, but [\d,]+ bytes are free in "):
+    with pytest.raises(StorageError, match=rf"archive: a\.en has {len(EN):,} bytes, but [\d,]+ bytes are free in "):
         archives.extract(tmp_path / "archive", ["*.en"], tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 

@@ -211,16 +211,20 @@ def test_a_part_that_no_command_left_is_not_overwritten() -> None:
 def test_lines_of_other_settings_are_not_continued() -> None:
     interrupted("new", "one\n", {"models": ["a"], "format": "text"})
     before = written("new", grouped=False)
-    for settings, names in (
+    others: list[tuple[dict[str, Any], str]] = [
         ({"models": ["b"], "format": "text"}, "models"),
         ({"models": ["a"], "scores": True}, "format, scores"),
-    ):
+    ]
+    for settings, names in others:
         message = rf"/new\.part was made with other {names}: give the same again, or leave out --resume"
         with pytest.raises(ConfigError, match=message), output("new", before, settings):
             pass
         assert Path("new.part").read_text() == "one\n"
     Path("new.part.seq2seq.json").write_text("{")
-    with pytest.raises(DataError, match=r"/new\.part\.seq2seq\.json is damaged: leave out --resume"), output("new", before, {}):
+    with (
+        pytest.raises(DataError, match=r"/new\.part\.seq2seq\.json is damaged: leave out --resume"),
+        output("new", before, {}),
+    ):
         pass
     Path("new.part.seq2seq.json").unlink()  # as an older version left it
     with output("new", before, {"models": ["b"]}) as write:

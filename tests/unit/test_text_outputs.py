@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,20 @@ def test_all_files_are_on_the_disk_before_the_first_is_renamed(
     sides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("sync"), fsync(handle)))
-    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
+
+    def recorded(name: str) -> Callable[..., None]:
+        call = getattr(os, name)
+
+        def record(*arguments: object) -> None:
+            calls.append(name)
+            call(*arguments)
+
+        return record
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, recorded(name))
     write_texts(sides, write_two)
-    assert calls[:4] == ["sync", "sync", "rename", "rename"]
+    assert calls[:4] == ["fsync", "fsync", "replace", "replace"]
     assert contents(sides) == ["new\nlines\n"] * 2
 
 
