@@ -34,6 +34,17 @@ class ModelFileError(Seq2SeqError):
     """A model or checkpoint file is missing, corrupt, of another format version, or does not fit the run."""
 
 
+def check_lists(**values: object) -> None:
+    """Check that no argument, of those that are lists of texts or paths, is a single one, read letter by letter.
+
+    Raises:
+        TypeError: names the argument.
+    """
+    for name, value in values.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a list, not one string: write [{value[:40]!r}]")
+
+
 @contextlib.contextmanager
 def named_errors(name: str) -> Iterator[None]:
     """Begin the message of a `Seq2SeqError` that is raised inside with `name`, unless it has the name already."""

@@ -245,7 +245,7 @@ def _ranked(outputs: Sequence[Translation], parts: Sequence[Sequence[ScorePart]]
 
 
 def _complete(column: Sequence[ScorePart]) -> Sequence[ScorePart]:
-    """Return the scores of one model for the outputs of a source; if one is NaN, all are, as they cannot be compared."""
+    """Return the scores of one model for the outputs of a source; all are NaN if one is, as they cannot be compared."""
     if not any(math.isnan(part.score) for part in column):
         return column
     return [dataclasses.replace(part, score=math.nan) for part in column]

@@ -22,7 +22,7 @@ from seq2seq.config.decode import (
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.subwords.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError, named_errors
+from seq2seq.errors import ConfigError, check_lists, named_errors
 from seq2seq.inference.annotation import Annotations, ExistingOutputs
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, forced_batch_tokens, score_pairs
@@ -234,8 +234,9 @@ class Translator:
         Raises:
             ConfigError: an option out of range, one that the search ignores, or options that contradict each other.
         """
-        if isinstance(lines, str):
-            raise TypeError("lines must be a sequence of lines, not one string")
+        check_lists(lines=lines, prefixes=prefixes, terms=terms)
+        for own in terms or ():
+            check_lists(terms=own)
         decode = self.check_options(
             n_best,
             prefixes=prefixes,
@@ -347,6 +348,7 @@ class Translator:
         Raises:
             ConfigError: `batch_tokens` is out of range, or the model does not have the target language.
         """
+        check_lists(sources=sources, targets=targets)
         if batch_tokens is None:
             batch_tokens = forced_batch_tokens(self.decode.batch_tokens)
         else:
@@ -378,6 +380,7 @@ class Translator:
         Raises:
             ConfigError: the model has no attention, is not calibrated, or does not have the target language.
         """
+        check_lists(lines=lines)
         self.check_options(alignments=alignments, confidence=confidence)
         annotations = Annotations(alignments, self.calibration if confidence else None)
         with self.inference_mode():
@@ -390,6 +393,7 @@ class Translator:
 
         None for a line that is blank or is translated in several parts.
         """
+        check_lists(lines=lines)
         with self.inference_mode():
             return self._existing.features(lines, outputs, self.tags.ids(tgt_lang))
 

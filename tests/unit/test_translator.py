@@ -116,8 +116,13 @@ def test_settings_out_of_range_are_named(translator: Translator, overrides: dict
 
 
 def test_one_string_is_not_a_list_of_lines(translator: Translator) -> None:
-    with pytest.raises(TypeError, match="one string"):
+    with pytest.raises(TypeError, match="lines must be a list, not one string"):
         translator.translate("a fox")
+    for options in ({"terms": ["fox"]}, {"terms": "f"}, {"prefixes": "f"}, {"never_emit": "fox"}):
+        with pytest.raises(TypeError, match="must be a list, not one string"):
+            translator.translate(["a"], **options)
+    with pytest.raises(TypeError, match="targets must be a list"):
+        translator.score(["a", "b"], "ab")
 
 
 def test_the_longest_output_follows_the_source(model: Model) -> None:
