@@ -97,7 +97,10 @@ class Translator:
         self.decode = decode or DecodeConfig()
         self.calibration = calibration
         self.data, self.rerankers = data, list(rerankers)
-        self._recaser = Recaser(tokenizer, "" if data is None else data.src)
+        sources = set() if data is None else {corpus.src for corpus in data.corpora().values()}
+        self._recaser = Recaser(
+            tokenizer, sources.pop() if len(sources) == 1 else ""
+        )  # of a line among several: unknown
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
         self._search = PartSearch(self.ensemble, self._encoder, self.force_decode, self.device, data)
