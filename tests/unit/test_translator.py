@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq import runtime
 from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
@@ -619,3 +620,12 @@ def test_a_precision_may_be_a_name_or_one_of_either_enum(model: Model) -> None:
     assert Translator(model.network, model.tokenizer).dtype == torch.float32
     with pytest.raises(ConfigError, match="'fp8' is unknown: use auto, fp32, bf16, fp16, int8"):
         Translator(model.network, model.tokenizer, precision="fp8")
+
+
+def test_fp32_holds_inside_a_block_of_another_precision() -> None:
+    """A reranker in fp32 is called inside the search of a model in bf16."""
+    cpu, matrix = torch.device("cpu"), torch.ones(2, 2)
+    with runtime.autocast(cpu, torch.bfloat16), runtime.autocast(cpu, torch.float32):
+        assert (matrix @ matrix).dtype == torch.float32
+    with runtime.autocast(cpu, torch.float32), runtime.autocast(cpu, torch.bfloat16):
+        assert (matrix @ matrix).dtype == torch.bfloat16
