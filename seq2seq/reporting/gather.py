@@ -119,9 +119,7 @@ def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
     """Return the learning curves of all runs, by metric."""
     known = [(run.name, run.curves) for run in runs if run.curves]
     return [
-        drawn
-        for metric in METRICS.values()
-        for drawn in chart(metric, ((name, own, metric) for name, own in known))
+        drawn for metric in METRICS.values() for drawn in chart(metric, ((name, own, metric) for name, own in known))
     ]
 
 
@@ -163,9 +161,7 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
     return [{"system": run.name, **row} for row in rows]
 
 
-def confidence(
-    test: Tested, chrf: Mapping[str, Sequence[float]], translator: Translator
-) -> dict[str, Any] | None:
+def confidence(test: Tested, chrf: Mapping[str, Sequence[float]], translator: Translator) -> dict[str, Any] | None:
     """Return how well the confidence of the first system fits the test set; None if there is none."""
     outputs, scores = next(iter(test.outputs.values())), next(iter(chrf.values()))
     rows = [

@@ -110,8 +110,8 @@ class GradientAccumulator:
     def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> Float[Tensor, " figures"]:
         """Add the gradient of the mean loss per token of `batch`; return the `UpdateSums` of this rank's parts.
 
-        The negative log-likelihood of each corpus of a mix follows. The gradient is multiplied by the loss scale, and the sums are on the device: reading them is a CPU–GPU sync.
-        `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
+        The negative log-likelihood of each corpus of a mix follows. The gradient is multiplied by the loss scale, and
+        the sums are on the device: reading them is a CPU–GPU sync. `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
         starts again.
 
         Raises:

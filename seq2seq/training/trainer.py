@@ -120,8 +120,8 @@ class Trainer:
 
         Raises:
             Stopped: `stop_signal` was set; the state is saved.
-            Seq2SeqError: `max_skipped` updates in a row were not finite (`record_skip`); or another rank has ended, in which case the
-                state is saved.
+            Seq2SeqError: `max_skipped` updates in a row were not finite (`record_skip`); or another rank has ended, in
+                which case the state is saved.
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
         self._saved = time.monotonic()

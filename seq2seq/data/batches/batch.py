@@ -77,7 +77,6 @@ class Batch:
             return Batch(*(t.to(device) for t in self._tensors()), corpora=self.corpora)
         pinned = device.type == "cuda" and self.tgt_out.is_cpu
 
-
         def moved(tensor: Tensor) -> Tensor:
             return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
 
