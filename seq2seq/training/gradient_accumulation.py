@@ -111,8 +111,8 @@ class GradientAccumulator:
         """Add the gradient of the mean loss per token of `batch`; return the `UpdateSums` of this rank's parts.
 
         The negative log-likelihood of each corpus of a mix follows. The gradient is multiplied by the loss scale, and
-        the sums are on the device: reading them is a CPU–GPU sync. `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
-        starts again.
+        the sums are on the device: reading them is a CPU–GPU sync. `ratio` is the teacher-forcing ratio. If memory runs
+        out, a single process cuts the batch into smaller parts and starts again.
 
         Raises:
             Seq2SeqError: out of memory with a single sentence, or with several processes.
@@ -159,10 +159,11 @@ class GradientAccumulator:
         The copies are those that do not exist yet (Adam's moments). Gradients are reset afterwards.
 
         Raises:
-            Seq2SeqError: out of memory with a single sentence.
+            Seq2SeqError: out of memory with a single sentence, or with the copies.
         """
         self._loss.train()
-        moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(copies)]
+        with enough_memory("the state of the optimizer"):
+            moments = [weight.new_empty(copies, *weight.shape) for weight in self._loss.parameters()]
         while True:
             with self._loss.longest_candidates():
                 _, error = self._try(self._loss, batch, step=0)
@@ -239,6 +240,24 @@ class GradientAccumulator:
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
+@contextlib.contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Raise one line if memory runs out inside the block, which allocates `what`.
+
+    Raises:
+        Seq2SeqError: instead of RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise Seq2SeqError(
+            f"out of memory with {what} ({first_line(error)}): lower model.hidden_size or the other sizes of the model"
+        ) from error
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    messages = ("can't allocate memory", "out of memory")
+    # The last one is of cuBLAS and cuDNN (CUBLAS_STATUS_ALLOC_FAILED), which allocate memory of their own.
+    messages = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)

@@ -32,7 +32,7 @@ from seq2seq.training.checkpoint_retention import keeps_step_models, model_path,
 from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import GradientAccumulator
+from seq2seq.training.gradient_accumulation import GradientAccumulator, enough_memory
 from seq2seq.training.memory import guard_memory, part_bytes
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
@@ -40,6 +40,7 @@ from seq2seq.training.records import NO_SUMS, Update, Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 SAVE_EVERY_SEC = 45.0
+SAVE_SHARE = 0.05  # of the time, at most: the checkpoint of a large model takes seconds, in which nothing is trained
 MAX_UNREAD = 100  # updates on a GPU, so that a run that diverges soon ends
 NOT_VALIDATED = Validation(math.nan, math.nan, math.nan, math.nan)  # placeholder on ranks other than 0
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Trainer:
             network, config, dtype, self.group, self.progress, callbacks.find_candidates
         )
         self.optimizer = make_optimizer(network.parameters(), config)
-        self.average = None if config.ema is None else MovingAverage(network, config.ema)
+        with enough_memory("the average of the weights (training.ema)"):
+            self.average = None if config.ema is None else MovingAverage(network, config.ema)
         self.reads_later = self.accumulator.device.type == "cuda" and self.group.size == 1
         """Whether loss and gradient norm stay on the device until they are logged, so that no update waits for it."""
         self._unread: list[tuple[Update, Tensor]] = []
@@ -124,7 +126,7 @@ class Trainer:
                 which case the state is saved.
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
-        self._saved = time.monotonic()
+        self._saved, self._save_sec = time.monotonic(), 0.0
         self._open_epoch()
         self._log_progress()  # a checkpoint may hold a full window that was not logged yet
         try:
@@ -277,7 +279,9 @@ class Trainer:
 
     def _save_due(self) -> bool:
         every = self.config.save_every_steps
-        return self.progress.step % every == 0 if every else time.monotonic() - self._saved > SAVE_EVERY_SEC
+        if every:
+            return self.progress.step % every == 0
+        return time.monotonic() - self._saved > max(SAVE_EVERY_SEC, self._save_sec / SAVE_SHARE)
 
     def _stop_if_signalled(self) -> None:
         if self._agreed_signal:
@@ -325,7 +329,9 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_figures()
+        began = time.monotonic()
         if self.group.is_main:
             self.output.log.sync()
             save_checkpoint(self.output.folder / LAST_NAME, self._state, self.output.tokenizer_fingerprint)
         self._saved = time.monotonic()
+        self._save_sec = self._saved - began
