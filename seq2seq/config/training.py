@@ -182,8 +182,8 @@ class TrainingConfig:
     )
     max_skipped: int = field(
         20,
-        "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped); with fp16, those "
-        "that lower the loss scale, down to 1, do not count",
+        "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped); with fp16, "
+        "those that lower the loss scale, down to 1, do not count",
         unit="updates",
         at_least=1,
         at_most=MAX_COUNT,

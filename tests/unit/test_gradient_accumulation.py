@@ -84,7 +84,7 @@ def test_what_does_not_fit_at_all_is_one_line(tmp_path: Path) -> None:
         trainer.accumulator.fit_to_memory(BATCH, copies=2**45)
     with pytest.raises(ValueError, match="other"), enough_memory("the weights"):
         raise ValueError("other")
-    with pytest.raises(RuntimeError, match="^shape$"), enough_memory("the weights"):
+    with pytest.raises(RuntimeError, match=r"^shape$"), enough_memory("the weights"):
         raise RuntimeError("shape")
 
 
