@@ -29,7 +29,7 @@ class Metric:
 
     def values(self, event: Mapping[str, Any]) -> list[Any]:
         """Return the value in an event, or nothing if the event lacks it."""
-        found = event
+        found: Any = event
         for key in (self.field, self.corpus):
             if key is None:
                 continue
