@@ -130,8 +130,10 @@ def test_parts_are_written_like_texts_of_their_own(tmp_path: Path) -> None:
     write_rows(tmp_path / "parts", text, {name: np.array(rows, int) for name, rows in parts.items()})
     for name, rows in parts.items():
         write_text(tmp_path / "expected", name, [pairs[i] for i in rows])
-    contents = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("parts", "expected")]
-    assert contents[0] == contents[1]
+    found, expected = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("parts", "expected")
+    )
+    assert found == expected
 
 
 def test_splits_and_folds_are_those_of_text_in_memory(stored: ParallelText) -> None:
