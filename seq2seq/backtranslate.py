@@ -100,8 +100,8 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         metavar="MODEL",
         help="score pairs with this model, from source to target, too: the score is then "
-        "-|H(s|t) - H(t|s)| - (H(s|t) + H(t|s))/2, dual conditional cross-entropy per piece (default score: log p per "
-        "piece of the synthetic source)",
+        "-|H(s|t) - H(t|s)| - (H(s|t) + H(t|s))/2, dual conditional cross-entropy per token (default score: log p per "
+        "token of the synthetic source)",
     )
     filters.add_argument(
         "--forward-tgt-lang",

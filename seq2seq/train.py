@@ -76,6 +76,7 @@ from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
 from seq2seq.training.embedding_vectors import freeze_vectors, start_from_vectors
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
+from seq2seq.training.gradient_accumulation import enough_memory
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
 from seq2seq.training.trainer import Trainer
@@ -258,11 +259,13 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
 
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
+        Seq2SeqError: it does not fit on the GPU.
     """
     tokenizer, config = make_tokenizer(config, corpus, pretrained)
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
-    network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
+    with enough_memory("the weights"):
+        network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     return Model(network, tokenizer, config)
 
 
