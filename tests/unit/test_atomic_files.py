@@ -19,7 +19,7 @@ from seq2seq.atomic_files import new_folder, part_folder, storage_errors, sync_f
 from seq2seq.data.files.cached_folders import write_folder
 from seq2seq.errors import StorageError
 from seq2seq.file_locks import hold
-from seq2seq.temporary_files import IN_USE_NAME, remove_abandoned
+from seq2seq.temporary_files import IN_USE_NAME, remove_abandoned, temporary_name
 
 
 def test_a_file_is_created_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
