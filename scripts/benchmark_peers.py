@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
-from benchmark import Measured, Results, spread, total
+from benchmark_results import Measured, Results, spread, table, total
+from benchmark_runs import Run
 from benchmark_timing import BEAMS
 from benchmark_work import DROPOUT, PARTS, TEST, file_names
 from peers import environments
@@ -56,7 +57,7 @@ def main() -> None:
         print(json.dumps({"benchmark": "peers", **work}))
     else:
         print("\n".join(f"{key}: {value}" for key, value in run.work.items()), end="\n\n")
-        print("\n".join(table(results, not_measured)))
+        print("\n".join(peer_table(results, not_measured)))
 
 
 # --- the measurements ------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def add(measured: Measurements, found: Measurements) -> None:
 # --- measuring processes ---------------------------------------------------------------------------------------------
 
 
-class PeerRun(benchmark.Run):
+class PeerRun(Run):
     """Starts the measuring processes of ours and of the toolkits."""
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -194,10 +195,10 @@ def driver_environment(variables: Mapping[str, str], threads: int | None) -> dic
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
+def peer_table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
     """Return the lines of a Markdown table with a row per figure, and a row per toolkit that was not measured."""
     rows = [f"| {peer} | not measured: {reason} |" for peer, reason in not_measured.items()]
-    return [*benchmark.table(results), *(row + " |" * (len(results) - 1) for row in rows)]
+    return [*table(results), *(row + " |" * (len(results) - 1) for row in rows)]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
