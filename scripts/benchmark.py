@@ -20,46 +20,19 @@ gpu measures every preset and precision of the table of GPUs.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Only the measuring processes import torch and seq2seq: the peak memory of a process may include that of its parent.
+from benchmark_gpu import gpu, on_device
+from benchmark_results import Figures, Measured, Results, spread, spread_of, table, total
+from benchmark_runs import Run, measuring_process
+from benchmark_runs import measure as measure
 
-Measured = dict[str, Any]  # result of one measuring process
-Figures = dict[str, dict[str, float]]  # name -> median, min, max
-Results = dict[str, Figures]  # column of the table -> its figures
-SETTINGS = "data cache grammar_pairs vocab hidden threads precision kernels allocator seconds warmup samples"
-SETTINGS += " sentences singles model device"
-MODULES = {  # measurement -> module
-    "set_up": "benchmark_work",
-    "write_tokens": "benchmark_work",
-    "write_repeated": "benchmark_work",
-    "train_ours": "benchmark_training",
-    "train_textbook": "benchmark_training",
-    "overhead": "benchmark_training",
-    "train_under_load": "benchmark_load",
-    "translate_ours": "benchmark_translation",
-    "translate_ours_in_batches": "benchmark_translation",
-    "translate_textbook": "benchmark_translation",
-    "prepare_pairs": "benchmark_preparation",
-    "train_and_score_ours": "benchmark_quality",
-    "score_outputs": "benchmark_quality",
-    "prepare_generated": "benchmark_large",
-    "train_on_prepared": "benchmark_large",
-    "train_on_device": "benchmark_device",
-    "translate_on_device": "benchmark_device",
-}
-USER_ERROR = 2
 TRANSLATION = ("sentences_per_sec", "tokens_per_sec", "latency_p50_ms", "latency_p95_ms")
 
 
@@ -220,41 +193,6 @@ def prepare(run: Run) -> Results:
     return {f"pairs_{pairs}": {name: spread_of(runs, name) for name in runs[0]} for pairs, runs in measured}
 
 
-def on_device(run: Run, measurements: dict[str, tuple[str, dict[str, Any]]]) -> Results:
-    """Measure one precision of one preset on the device, in each of several ways."""
-    own = {"model": run.args.preset, "precision": run.args.precision}
-    return measured_on_device(run, {name: (call, {**own, **rest}) for name, (call, rest) in measurements.items()})
-
-
-def gpu(run: Run) -> Results:
-    """Measure training and search of every preset and precision on one device, until --limit-sec is over."""
-    work: dict[str, tuple[str, dict[str, Any]]] = {}
-    for preset in run.args.presets:
-        for precision in run.args.precisions:
-            own = {"model": preset, "precision": precision}
-            for batch_tokens in run.args.batch_tokens:
-                name = f"train_{preset}_{precision}_{batch_tokens}"
-                work[name] = "train_on_device", {**own, "batch_tokens": batch_tokens}
-            for rows in run.args.rows:
-                work[f"translate_{preset}_{precision}_{rows}"] = "translate_on_device", {**own, "rows": rows}
-    return measured_on_device(run, work)
-
-
-def measured_on_device(run: Run, work: dict[str, tuple[str, dict[str, Any]]]) -> Results:
-    """Run the measurements one after the other; a measurement for which no time is left is named and left out."""
-    results: Results = {}
-    began = time.monotonic()
-    for name, (call, arguments) in work.items():
-        if time.monotonic() - began > run.args.limit_sec:
-            print(f"no time left for {name} (--limit-sec)", file=sys.stderr)
-            continue
-        print(name, file=sys.stderr)
-        measured = run.measure(call, **arguments)
-        run.work |= measured.pop("work")
-        results[name] = {key: spread([value]) for key, value in measured.items()}
-    return results
-
-
 def plural(count: int) -> str:
     """Return the name of a fixed number of threads."""
     return f"{count}_thread{'s' * (count > 1)}"
@@ -262,104 +200,7 @@ def plural(count: int) -> str:
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (train, translate, gpu, data, overhead, load, prepare)}
 
-# --- measuring processes ---------------------------------------------------------------------------------------------
-
-
-class Run:
-    """Starts the measuring processes of one benchmark; `work` describes their common workload and machine."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.work: dict[str, Any]
-        self.settings = {name: getattr(args, name) for name in SETTINGS.split()}
-        if args.device != "cpu" or args.command == "gpu":  # random ids: no corpus
-            self.settings["vocab"] = args.device_vocab
-            self.work = {"corpus": "random ids", "vocab": args.device_vocab}
-            return
-        workload = self.measure("set_up")
-        self.settings |= {name: workload[name] for name in ("data", "vocab")}
-        self.work = {"cpu": cpu_name(), **workload, "hidden": args.hidden}
-
-    def measure(self, name: str, **arguments: Any) -> Measured:
-        """Run one measurement in a new process and return its result."""
-        call = [json.dumps(part) for part in (name, self.settings, arguments)]
-        command = [sys.executable, os.path.abspath(__file__), "measure", *call]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode == USER_ERROR:
-            sys.exit(USER_ERROR)  # the process has named the error
-        if done.returncode:
-            sys.exit(f"measurement {name} failed with exit status {done.returncode}")
-        measured: Measured = json.loads(done.stdout.splitlines()[-1])
-        return measured
-
-    def in_turn(self, *measurements: tuple[str, dict[str, Any]]) -> list[list[Measured]]:
-        """Run all measurements alternately, round by round, and return the results of each round."""
-        rounds = []
-        for number in range(1, self.args.pairs + 1):
-            print(f"round {number} of {self.args.pairs}:", *(name for name, _ in measurements), file=sys.stderr)
-            rounds.append([self.measure(name, **arguments) for name, arguments in measurements])
-        for name in ("dtype", "threads", "torch", "isa"):
-            self.work |= {name: rounds[0][0][name]} if name in rounds[0][0] else {}
-        return rounds
-
-
-def measuring_process(call: Sequence[str]) -> int:
-    """Print the result of one measurement, or a user's error in one line; return the exit status."""
-    from seq2seq.cli.exit_status import run
-
-    return run(lambda: print(json.dumps(measure(*map(json.loads, call)))))
-
-
-def measure(name: str, settings: dict[str, Any], arguments: dict[str, Any]) -> Measured:
-    """Run one measurement in this process."""
-    from benchmark_work import Settings
-
-    measurement = getattr(importlib.import_module(MODULES[name]), name)
-    measured: Measured = measurement(Settings(**settings), **arguments)
-    return measured
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
-def spread(values: Iterable[float]) -> dict[str, float]:
-    """Return median, minimum and maximum, rounded to four digits."""
-    rounded = [float(f"{value:.4g}") for value in values]
-    return {"median": statistics.median(rounded), "min": min(rounded), "max": max(rounded)}
-
-
-def spread_of(measured: Iterable[Measured], name: str) -> dict[str, float]:
-    """Return the spread of one figure."""
-    return spread(run[name] for run in measured)
-
-
-def total(steps: Iterable[Measured], key: str) -> float:
-    """Return the sum of one field over all steps."""
-    return float(sum(step[key] for step in steps))
-
-
-def table(results: Results) -> list[str]:
-    """Return the lines of a Markdown table with a row per figure and a column per part of the results."""
-    names = list(dict.fromkeys(name for figures in results.values() for name in figures))
-    rows = [[name, *(cell(figures.get(name)) for figures in results.values())] for name in names]
-    lines = [["median (min–max)", *results], ["---"] * (1 + len(results)), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def cell(figure: dict[str, float] | None) -> str:
-    """Format a figure with its spread."""
-    if figure is None:
-        return ""
-    median, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in figure.values())
-    return f"{median} ({low}–{high})"
+# --- command line -----------------------------------------------------------------------------------------------------
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

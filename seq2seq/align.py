@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "--links",
         type=path_type,
         metavar="FILE",
-        help="measure these links, 0-0 1-2 from 0, or NAACL lines; no model is needed",
+        help="measure these links, 0-0 1-2, or NAACL lines; no model is needed",
     )
     made.add_argument(
         "--gold",
@@ -75,7 +75,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--one-based",
         action="store_true",
-        help="words in --gold, not in --links, are counted from 1 (default: from 0; NAACL: from 1)",
+        help="words in --gold are counted from 1 (default: from 0; NAACL: from 1)",
+    )
+    made.add_argument(
+        "--links-one-based",
+        action="store_true",
+        help="words in --links are counted from 1 (default: from 0, as align writes them; NAACL: from 1)",
     )
     made.add_argument(
         "--output",
@@ -117,7 +122,7 @@ def align(args: argparse.Namespace) -> None:
     # Gold links are checked before the model is loaded, so that a wrong file fails at once.
     gold = parse_alignment(*read(args.gold), one_based=args.one_based) if args.gold else None
     if args.links:
-        links = parse_links(*read(args.links))
+        links = parse_links(*read(args.links), one_based=args.links_one_based)
     else:
         pairs = aligned_windows(args, models, sources, targets)
         links = write_texts([output] if output else [], lambda files: written(pairs, files))
@@ -136,6 +141,8 @@ def check(args: argparse.Namespace) -> None:
     for option in ("links", "json", "one_based"):
         if getattr(args, option) and not args.gold:
             raise ConfigError(f"--{option.replace('_', '-')} needs --gold FILE, to which links are compared")
+    if args.links_one_based and not args.links:
+        raise ConfigError("--links-one-based needs --links FILE, whose words it is about")
     ignored = [name for name in IGNORED_WITH_LINKS if args.links and getattr(args, name) is not None]
     if ignored:
         raise ConfigError(f"--{ignored[0].replace('_', '-')} has no effect with --links, which needs no model")

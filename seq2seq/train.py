@@ -38,6 +38,7 @@ from seq2seq.data.subwords.new_tokenizer import new_tokenizer
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
 from seq2seq.data.text.robustness import clean_name, ignores_case, with_variants
+from seq2seq.errors import check_lists
 from seq2seq.evaluation.candidates import CandidateFinder
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
@@ -75,6 +76,7 @@ from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.callbacks import Callbacks, RunOutput, ValidationCallback, ignore_validation
 from seq2seq.training.embedding_vectors import freeze_vectors, start_from_vectors
 from seq2seq.training.fine_tuning import Pretrained, load_pretrained, warn_if_seen
+from seq2seq.training.gradient_accumulation import enough_memory
 from seq2seq.training.memory import check_weights
 from seq2seq.training.run_log import NullLog, RunLog, TrainingLog, log, log_to
 from seq2seq.training.trainer import Trainer
@@ -119,6 +121,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
+    check_lists(overrides=overrides)
     overrides = full_paths(overrides)
     raw = composed(overrides)
     resume = raw.training.resume
@@ -256,11 +259,13 @@ def make_model(config: Config, corpus: Corpus, device: torch.device, pretrained:
 
     Raises:
         ConfigError: the network does not fit into the memory of the CPU, which `ranks` processes share.
+        Seq2SeqError: it does not fit on the GPU.
     """
     tokenizer, config = make_tokenizer(config, corpus, pretrained)
     if device.type == "cpu":
         check_weights(config.model, tokenizer.src_size, tokenizer.tgt_size, available_bytes(ranks))
-    network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
+    with enough_memory("the weights"):
+        network = Seq2Seq(config.model, tokenizer.src_size, tokenizer.tgt_size).to(device)
     return Model(network, tokenizer, config)
 
 

@@ -175,7 +175,7 @@ def explained(
     if not count:
         return found
     first = tests[0]
-    for line in itertools.chain(*choose(next(iter(first.sentence_scores().values())), count)):
+    for line in itertools.chain(*choose(next(iter(first.chrf.values())), count)):
         try:
             explanation = explain(translator, first.text.sources[line], tgt_lang=first.text.tgt_lang, **search)
             found.append({"line": line + 1, **explanation.to_dict()})

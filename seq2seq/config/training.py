@@ -182,7 +182,8 @@ class TrainingConfig:
     )
     max_skipped: int = field(
         20,
-        "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped)",
+        "stop after this many consecutive updates with a non-finite loss or gradient (each is skipped); with fp16, "
+        "those that lower the loss scale, down to 1, do not count",
         unit="updates",
         at_least=1,
         at_most=MAX_COUNT,
@@ -256,7 +257,7 @@ class TrainingConfig:
     )
     save_every_steps: int | None = field(
         None,
-        "updates between checkpoints (last.pt); null: every 45 seconds",
+        "updates between checkpoints (last.pt); null: every 45 seconds, or less often if saving takes over 2 seconds",
         unit="updates",
         at_least=1,
         at_most=MAX_COUNT,

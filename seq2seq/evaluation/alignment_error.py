@@ -111,15 +111,19 @@ def parse_alignment(
     return parsed
 
 
-def parse_links(lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str) -> list[list[Link]]:
+def parse_links(
+    lines: Sequence[str], sizes: Sequence[tuple[int, int]], name: str, *, one_based: bool = False
+) -> list[list[Link]]:
     """Read the links that a program made, in a format of `parse_alignment`; it may leave any pair without links.
 
-    Words of the Pharaoh format are counted from 0, as `align` and other programs write them.
+    Words of the Pharaoh format are counted from 0, as `align` and other programs write them, or from 1 (`one_based`).
 
     Raises:
         DataError: as `parse_alignment`.
     """
-    parsed, _ = _parse(lines, sizes, name, 0, "words of --links are counted from 0, those of NAACL lines from 1")
+    counted = f"words of --links are counted from {int(one_based)}, those of NAACL lines from 1"
+    advice = "" if one_based else "; if the file counts from 1, add --links-one-based"
+    parsed, _ = _parse(lines, sizes, name, int(one_based), counted + advice)
     return [[*found.possible] for found in parsed]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,24 @@ from seq2seq.storage.run_folder import METRICS_NAME
 
 @dataclass(frozen=True)
 class Metric:
-    """A panel: one field of one kind of event."""
+    """A panel: one field of one kind of event, or the value of one corpus of a mix in such a field."""
 
     event: str
     field: str
     title: str
     logarithmic: bool = False  # if the values differ by more than a factor of 5
+    corpus: str | None = None
+
+    def values(self, event: Mapping[str, Any]) -> list[Any]:
+        """Return the value in an event, or nothing if the event lacks it."""
+        found: Any = event
+        for key in (self.field, self.corpus):
+            if key is None:
+                continue
+            if not isinstance(found, dict) or key not in found:
+                return []
+            found = found[key]
+        return [found]
 
 
 METRICS = {
@@ -34,6 +47,11 @@ METRICS = {
     "learning_rate": Metric("step", "learning_rate", "learning rate"),
     "grad_norm": Metric("step", "grad_norm", "gradient norm before clipping", logarithmic=True),
 }
+CORPUS_METRICS = (
+    Metric("step", "corpus_loss", "training loss of each corpus, nats per token"),
+    Metric("step", "token_shares", "share of each corpus in the target tokens"),
+)
+"""Fields that have a value for each corpus of a mix."""
 AXES = {"steps": "updates", "epochs": "epochs", "minutes": "minutes of training"}
 
 
@@ -46,12 +64,18 @@ class Curves:
 
     def points(self, metric: Metric, axis: str) -> tuple[list[float], list[float]]:
         """Return x and y values, y being NaN where it is not finite; two empty lists if no y is finite."""
-        events = [event for event in self.events[metric.event] if metric.field in event]
-        values = [_number(event[metric.field]) for event in events]
+        found = [(event, value) for event in self.events[metric.event] for value in metric.values(event)]
+        events, values = [event for event, _ in found], [_number(value) for _, value in found]
         points = [(x, y) for x, y in zip(self._positions(events, axis), values, strict=True) if math.isfinite(x)]
         if all(math.isnan(y) for _, y in points):
             return [], []
         return [x for x, _ in points], [y for _, y in points]
+
+    def of_corpora(self, metric: Metric) -> dict[str, Metric]:
+        """Return a metric of `CORPUS_METRICS` for each corpus that any event has a value of, by its name."""
+        fields = (event.get(metric.field) for event in self.events[metric.event])
+        names = dict.fromkeys(name for field in fields if isinstance(field, dict) for name in field)
+        return {name: dataclasses.replace(metric, corpus=name) for name in names}
 
     def _positions(self, events: Sequence[dict[str, Any]], axis: str) -> list[float]:
         if axis == "steps":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seq2seq.config.loading import to_yaml
 from seq2seq.evaluation.analysis import analyse
 from seq2seq.evaluation.calibration import Rated, assess
-from seq2seq.evaluation.correctness import sentence_chrf, words_right
+from seq2seq.evaluation.correctness import words_right
 from seq2seq.inference.translator import Translator
-from seq2seq.pictures.run_metrics import METRICS
+from seq2seq.pictures.run_metrics import CORPUS_METRICS, METRICS, Curves, Metric
 from seq2seq.reporting import SENTENCES
 from seq2seq.reporting.run_facts import RunFacts
 from seq2seq.reporting.sentences import Tested, shown, spread, with_confidence
@@ -54,6 +54,7 @@ def gather(
         "date": first.date,
         "runs": [{"name": run.name, "groups": run.groups()} for run in runs],
         "curves": curves(runs),
+        "corpus_curves": corpus_curves(runs),
         "scores": [row for test in tests for row in scores(test)] or recorded(first),
         "comparisons": [{"set": test.text.name, **test.comparison.to_dict()} for test in tests],
         "tests": [about_test(test, translator, share, training_words) for test in clean],
@@ -76,7 +77,7 @@ def about_test(
     """Return what is shown of a test set beside its scores.
 
     Args:
-        test: the set, without confidence.
+        test: the set, without confidence; `Tested.chrf` is computed once for all that is shown.
         translator: of the first system.
         sentences: shown.
         training_words: as those of `gather`.
@@ -85,14 +86,15 @@ def about_test(
     text = test.text
     lines = spread(len(text.sources), max_lines)
     read = with_confidence(test.part(lines), translator)
+    chrf = {system: [own[line] for line in lines] for system, own in test.chrf.items()}
     found = {
         "name": text.name,
         "tgt_lang": text.tgt_lang,
         "sentences": len(text.sources),
         "sentences_read": len(lines),
-        "confidence": confidence(read, translator),
-        "analysis": analysed(read, training_words),
-        **shown(read, translator, sentences),
+        "confidence": confidence(read, chrf, translator),
+        "analysis": analysed(read, chrf, training_words),
+        **shown(read, chrf, translator, sentences),
     }
     renumber(found, [line + 1 for line in lines])
     return found
@@ -114,19 +116,35 @@ def renumber(found: dict[str, Any], numbers: Sequence[int]) -> None:
 
 
 def curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
-    """Return the learning curves of all runs, by metric; a value that is not finite is None."""
-    charts = []
-    for metric in METRICS.values():
-        drawn = []
-        for run in runs:
-            xs, ys = run.curves.points(metric, "steps") if run.curves else ([], [])
-            if xs:
-                drawn.append({"name": run.name, "xs": xs, "ys": [None if y != y else y for y in ys]})
-        if drawn:
-            charts.append(
-                {"title": metric.title, "across": "updates", "logarithmic": metric.logarithmic, "lines": drawn}
-            )
-    return charts
+    """Return the learning curves of all runs, by metric."""
+    known = [(run.name, run.curves) for run in runs if run.curves]
+    return [
+        drawn for metric in METRICS.values() for drawn in chart(metric, ((name, own, metric) for name, own in known))
+    ]
+
+
+def corpus_curves(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
+    """Return the learning curves of the corpora of a mix, by metric; of several runs, with the name of the run."""
+    known = [(f"{run.name}: " if len(runs) > 1 else "", run.curves) for run in runs if run.curves]
+    return [
+        drawn
+        for metric in CORPUS_METRICS
+        for drawn in chart(
+            metric,
+            ((run + name, own, each) for run, own in known for name, each in own.of_corpora(metric).items()),
+        )
+    ]
+
+
+def chart(metric: Metric, drawn: Iterable[tuple[str, Curves, Metric]]) -> Iterator[dict[str, Any]]:
+    """Yield a chart with a line per name, if any has values; a value that is not finite is None."""
+    lines = []
+    for name, curves, own in drawn:
+        xs, ys = curves.points(own, "steps")
+        if xs:
+            lines.append({"name": name, "xs": xs, "ys": [None if y != y else y for y in ys]})
+    if lines:
+        yield {"title": metric.title, "across": "updates", "logarithmic": metric.logarithmic, "lines": lines}
 
 
 def scores(test: Tested) -> list[dict[str, Any]]:
@@ -143,10 +161,9 @@ def recorded(run: RunFacts) -> list[dict[str, Any]]:
     return [{"system": run.name, **row} for row in rows]
 
 
-def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
+def confidence(test: Tested, chrf: Mapping[str, Sequence[float]], translator: Translator) -> dict[str, Any] | None:
     """Return how well the confidence of the first system fits the test set; None if there is none."""
-    outputs = next(iter(test.outputs.values()))
-    scores = sentence_chrf([output.text for output in outputs], test.text.references)
+    outputs, scores = next(iter(test.outputs.values())), next(iter(chrf.values()))
     rows = [
         Rated(output.confidence, score, words_right(output.text, reference))
         for output, score, reference in zip(outputs, scores, test.text.references, strict=True)
@@ -155,13 +172,16 @@ def confidence(test: Tested, translator: Translator) -> dict[str, Any] | None:
     return assess(rows, translator.calibration.good_chrf).to_dict() if rows and translator.calibration else None
 
 
-def analysed(test: Tested, training_words: Mapping[str, int] | None) -> dict[str, Any]:
+def analysed(
+    test: Tested, chrf: Mapping[str, Sequence[float]], training_words: Mapping[str, int] | None
+) -> dict[str, Any]:
     """Return where the systems fail on a test set."""
     text = test.text
     analysis = analyse(
         text.sources,
         text.references,
         test.lines(),
+        sentence_chrf=chrf,
         training_words=training_words,
         examples=EXAMPLES,
         tokenize=text.tokenize,

@@ -27,7 +27,7 @@ def page(result: Mapping[str, Any]) -> str:
     parts = {
         "Scores": scores(result),
         intervals(result): [part for one in result["comparisons"] for part in comparison(one)],
-        "Learning curves": curves(result["curves"]),
+        "Learning curves": [*curves(result["curves"]), *corpus_curves(result["corpus_curves"])],
         "What was trained": facts(result["runs"]),
         **{title: content for test in result["tests"] for title, content in test_parts(test, result)},
         "Explanations": [part for one in result["explanations"] for part in explanation(one)],
@@ -144,6 +144,11 @@ def curves(charts: Sequence[Mapping[str, Any]]) -> list[str]:
         for chart in charts
     ]
     return [legend(names) if len(names) > 1 else "", f'<div class="plots">{"".join(drawn)}</div>']
+
+
+def corpus_curves(charts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the learning curves of the corpora of a mix."""
+    return ["<h3>Corpora of the mix</h3>", *curves(charts)] if charts else []
 
 
 def finite(values: Iterable[float | None]) -> list[float]:

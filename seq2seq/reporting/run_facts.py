@@ -111,6 +111,7 @@ class RunFacts:
             "corpus": ", ".join(
                 [corpus_name(data), *(f"{name} ({corpus_name(own)})" for name, own in mixed(data).items())]
             ),
+            "weights of the mix": weights(data),
             **{f"{name} pairs": count(number) for name, number in (pairs if isinstance(pairs, dict) else {}).items()},
             "vocabulary": f"{size}; {vocabulary.type.name}{', with bytes' if vocabulary.byte_fallback else ''}",
             "BLEU tokenizer": str(self.last.get("bleu_tokenizer", "")),
@@ -216,6 +217,14 @@ def texts(values: object) -> dict[str, str]:
 def mixed(data: DataConfig) -> dict[str, DataConfig]:
     """Return the corpora besides the main one."""
     return {name: own for name, own in data.corpora().items() if name in data.mix}
+
+
+def weights(data: DataConfig) -> str:
+    """Return the weights by which the corpora of a mix are drawn; without any weight, an empty text."""
+    own = {name: corpus.weight for name, corpus in data.corpora().items()}
+    if not data.mix or not any(own.values()):
+        return ""
+    return ", ".join(f"{name} {1 if weight is None else weight:g}" for name, weight in own.items())
 
 
 def corpus_name(data: DataConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,8 @@ class Tested:
         outputs = {name: [own[line] for line in lines] for name, own in self.outputs.items()}
         return dataclasses.replace(self, text=text, outputs=outputs)
 
-    def sentence_scores(self) -> dict[str, list[float]]:
+    @functools.cached_property
+    def chrf(self) -> dict[str, list[float]]:
         """Return the chrF of each sentence by system."""
         return {name: sentence_chrf(lines, self.text.references) for name, lines in self.lines().items()}
 
@@ -97,15 +99,18 @@ def compared(text: TestText, outputs: Mapping[str, Sequence[Translation]]) -> Te
     return Tested(text, outputs, comparison)
 
 
-def shown(test: Tested, translator: Translator, sentences: int) -> dict[str, list[dict[str, Any]]]:
+def shown(
+    test: Tested, chrf: Mapping[str, Sequence[float]], translator: Translator, sentences: int
+) -> dict[str, list[dict[str, Any]]]:
     """Return sentences from the whole set, and those whose translations have the lowest chrF.
 
     Args:
         test: the set.
+        chrf: of each sentence, by system.
         translator: of the first system, for the attention.
         sentences: number of both together.
     """
-    text, chrf = test.text, test.sentence_scores()
+    text = test.text
     others, worst = choose(next(iter(chrf.values())), sentences)
     first, outputs = next(iter(test.outputs.items()))
     lines = others + worst

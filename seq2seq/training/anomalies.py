@@ -13,13 +13,25 @@ SPIKE_DEVIATIONS = 6.0
 log = logging.getLogger(__name__)
 
 
-def record_skip(progress: Progress, step: int, max_skipped: int) -> None:
+def record_skip(progress: Progress, step: int, max_skipped: int, *, lowered_to: float = 0.0) -> None:
     """Count update `step`, which is skipped because its loss or gradient norm is not finite.
+
+    With fp16 the loss scale starts high, and every overflow halves it. Such a skip does not count for the limit while
+    the scale stays at least 1: below it the scale cannot be the cause, so a scale that never settles ends the run, too.
+
+    Args:
+        progress: its counters are raised.
+        step: number of the update.
+        max_skipped: the limit.
+        lowered_to: the loss scale, if the loss was finite and the gradient overflowed with twice that scale.
 
     Raises:
         Seq2SeqError: it is the `max_skipped`-th in a row.
     """
     progress.skipped += 1
+    if lowered_to >= 1:
+        log.warning("step %d: fp16 gradient overflows; update skipped, loss scale lowered to %g", step, lowered_to)
+        return
     progress.skipped_in_a_row += 1
     log.warning("step %d: loss or gradient is not finite; update skipped", step)
     if progress.skipped_in_a_row >= max_skipped:

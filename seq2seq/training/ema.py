@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage:
@@ -22,10 +23,16 @@ class MovingAverage:
         self.average = [weight.detach().clone() for weight in self._weights]
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Average in the weights after update number `step`."""
+    def update(self, step: int, applied: Bool[Tensor, ""] | None = None) -> None:
+        """Average in the weights after update number `step`.
+
+        Where `applied`, on the device of the weights, is false, the update was skipped and the average is unchanged:
+        the host does not wait for it.
+        """
         decay = min(self._decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(self.average, [weight.detach() for weight in self._weights], step)  # type: ignore[no-untyped-call]
+        share: Any = 1 - decay if applied is None else applied.to(self.average[0]) * (1 - decay)
+        for average, weight in zip(self.average, self._weights, strict=True):
+            average.lerp_(weight, share)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

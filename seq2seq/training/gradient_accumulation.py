@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
@@ -28,6 +29,7 @@ from seq2seq.training.records import NO_SUMS
 from seq2seq.training.scheduled_sampling import mix_inputs
 
 ROWS_ON_GPU = 8  # rows are filled up to a multiple of it, which tensor cores and cuDNN's persistent kernels need
+Counts = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
@@ -43,20 +45,29 @@ class BatchLoss(nn.Module):
     def forward(self, batch: Batch, ratio: float = 1.0) -> tuple[Tensor, ...]:
         """Return (training loss, negative log-likelihood), summed over the target tokens of the batch, in nats.
 
-        With minimum-risk training the risk and the candidates' score follow, summed like those of `UpdateSums`.
-        `ratio` is the probability of feeding the reference token; otherwise the model's own prediction is fed.
+        With minimum-risk training the risk and the candidates' score follow, summed like those of `UpdateSums`. With
+        several corpora both follow in any case, and then the negative log-likelihood of each corpus. `ratio` is the
+        probability of feeding the reference token; otherwise the model's own prediction is fed.
         """
+        if batch.corpora is None:
+            return self._losses(batch, ratio)
+        tokens = len(batch.real_positions()[0])
+        token_nll = torch.empty(tokens, dtype=self.network.output.weight.dtype, device=batch.src_ids.device)
+        loss, nll, *risk = self._losses(batch, ratio, token_nll)
+        return loss, nll, *(risk or nll.new_zeros(2)), *batch.corpus_sums(token_nll)
+
+    def _losses(self, batch: Batch, ratio: float, token_nll: Tensor | None = None) -> tuple[Tensor, ...]:
         smoothing, alpha = self.config.label_smoothing, self.config.r_drop
         with autocast(batch.src_ids.device, self.dtype):
             if self.config.minimum_risk.weight:
                 assert self.find is not None
                 candidates = find_candidates(self.network, self.find, batch)
-                return minimum_risk_loss(self.network, batch, candidates, self.config)
+                return minimum_risk_loss(self.network, batch, candidates, self.config, token_nll)
             batch = mix_inputs(self.network, batch, ratio)
             readouts, targets, _ = self.network.read_out(batch.twice() if alpha else batch)
             if alpha:
-                return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha)
-            return output_loss(self.network.output, readouts, targets, smoothing)
+                return r_drop_loss(self.network.output, readouts, targets, smoothing, alpha, token_nll)
+            return output_loss(self.network.output, readouts, targets, smoothing, token_nll)
 
     @contextlib.contextmanager
     def longest_candidates(self) -> Iterator[None]:
@@ -99,9 +110,9 @@ class GradientAccumulator:
     def accumulate(self, batch: Batch, step: int, ratio: float = 1.0) -> Float[Tensor, " figures"]:
         """Add the gradient of the mean loss per token of `batch`; return the `UpdateSums` of this rank's parts.
 
-        The gradient is multiplied by the loss scale, and the sums are on the device: reading them is a CPU–GPU sync.
-        `ratio` is the teacher-forcing ratio. If memory runs out, a single process cuts the batch into smaller parts and
-        starts again.
+        The negative log-likelihood of each corpus of a mix follows. The gradient is multiplied by the loss scale, and
+        the sums are on the device: reading them is a CPU–GPU sync. `ratio` is the teacher-forcing ratio. If memory runs
+        out, a single process cuts the batch into smaller parts and starts again.
 
         Raises:
             Seq2SeqError: out of memory with a single sentence, or with several processes.
@@ -121,6 +132,21 @@ class GradientAccumulator:
                 )
             self._split_further(error)
 
+    def update_scale(self) -> Float[Tensor, ""]:
+        """Adapt the loss scale after an update; return the new one if an overflow has lowered it, else 0."""
+        if not self.scaler.is_enabled():
+            return torch.zeros((), device=self.device)
+        one = torch.ones((), device=self.device)
+        before = self.scaler.scale(one)  # `get_scale` would be a CPU–GPU sync
+        self.scaler.update()
+        after = self.scaler.scale(one)
+        return after * (after < before)
+
+    def filled_rows(self, rows: Counts) -> Counts:
+        """Return how many rows the largest part of a batch of `rows` rows has, with the rows of padding."""
+        largest = -(-rows // (self._group.size * self._micro_batches))
+        return np.where(largest < self.rows, largest, -(-largest // self.rows) * self.rows)
+
     def accumulate_part(self, part: Batch) -> None:
         """Add the gradient of one part as `accumulate` does, to measure its memory."""
         self._loss.train()
@@ -133,10 +159,11 @@ class GradientAccumulator:
         The copies are those that do not exist yet (Adam's moments). Gradients are reset afterwards.
 
         Raises:
-            Seq2SeqError: out of memory with a single sentence.
+            Seq2SeqError: out of memory with a single sentence, or with the copies.
         """
         self._loss.train()
-        moments = [torch.empty_like(weight) for weight in self._loss.parameters() for _ in range(copies)]
+        with enough_memory("the state of the optimizer"):
+            moments = [weight.new_empty(copies, *weight.shape) for weight in self._loss.parameters()]
         while True:
             with self._loss.longest_candidates():
                 _, error = self._try(self._loss, batch, step=0)
@@ -177,7 +204,8 @@ class GradientAccumulator:
         group, tokens = self._group, batch.tgt_tokens
         parts = batch.split(group.size * self._micro_batches)
         own = list(enumerate(parts))[group.rank :: group.size]
-        sums = torch.zeros(len(NO_SUMS), device=self.device)
+        corpora = batch.corpora.names if batch.corpora else ()
+        sums = torch.zeros(len(NO_SUMS) + len(corpora), device=self.device)
         for number, part in own:
             self._seed(step, number)
             figures = self._backward(module, part, tokens, ratio, last=number == own[-1][0])
@@ -189,7 +217,7 @@ class GradientAccumulator:
     def _backward(
         self, module: nn.Module, part: Batch, tokens: int, ratio: float = 1.0, *, last: bool, weight: float = 1.0
     ) -> Float[Tensor, " figures"]:
-        """Add the gradient of one part and return its nll, and the other `UpdateSums` that it has.
+        """Add the gradient of one part and return its nll, and the other sums of `accumulate` that it has.
 
         Gradients are averaged over ranks with the `last` part.
         """
@@ -201,7 +229,10 @@ class GradientAccumulator:
         return torch.stack(losses[1:])
 
     def _filled(self, part: Batch) -> Batch:
-        """Return the part with a multiple of `rows` rows; a smaller one as it is, so that splitting saves memory."""
+        """Return the part with a multiple of `rows` rows; a smaller one as it is, so that splitting saves memory.
+
+        `filled_rows` counts them.
+        """
         return part.filled(self.rows) if len(part.src_lengths) >= self.rows else part
 
     def _seed(self, step: int, part: int) -> None:
@@ -209,6 +240,24 @@ class GradientAccumulator:
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
+@contextlib.contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Raise one line if memory runs out inside the block, which allocates `what`.
+
+    Raises:
+        Seq2SeqError: instead of RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise Seq2SeqError(
+            f"out of memory with {what} ({first_line(error)}): lower model.hidden_size or the other sizes of the model"
+        ) from error
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    messages = ("can't allocate memory", "out of memory")
+    # The last one is of cuBLAS and cuDNN (CUBLAS_STATUS_ALLOC_FAILED), which allocate memory of their own.
+    messages = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)

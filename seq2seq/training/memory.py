@@ -27,11 +27,10 @@ from seq2seq.errors import ConfigError
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.distributed import ProcessGroup
-from seq2seq.training.gradient_accumulation import GradientAccumulator
+from seq2seq.training.gradient_accumulation import Counts, GradientAccumulator
 from seq2seq.training.loss import CHUNK_TOKENS
 from seq2seq.training.minimum_risk import max_candidate_tokens
 
-Counts = NDArray[np.int64]
 GIB = 2**30
 ESTIMATE_FACTOR = 12.0
 """Upper bound of what a gradient needs as a multiple of `estimated_bytes`, without the weights: 0.1 to 11.8 measured.
@@ -206,6 +205,18 @@ def update_bytes(
     if not risk.weight:
         return estimated_bytes(network, rows, src_len, tgt_len)
     return estimated_bytes(network, rows * (1 + risk.samples), src_len, max_candidate_tokens(tgt_len))
+
+
+def part_bytes(
+    accumulator: GradientAccumulator,
+    network: Seq2Seq,
+    risk: MinimumRiskConfig,
+    rows: Counts,
+    src_len: Counts,
+    tgt_len: Counts,
+) -> NDArray[Any]:
+    """Return `update_bytes` of the largest part of each batch, with the rows of padding that a GPU adds."""
+    return update_bytes(network, risk, accumulator.filled_rows(rows), src_len, tgt_len)
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

@@ -84,7 +84,11 @@ def longest_candidates(find: CandidateSearch, samples: int, batch: Batch) -> lis
 
 
 def minimum_risk_loss(
-    network: Seq2Seq, batch: Batch, found: Sequence[Sequence[Candidate]], config: TrainingConfig
+    network: Seq2Seq,
+    batch: Batch,
+    found: Sequence[Sequence[Candidate]],
+    config: TrainingConfig,
+    token_nll: Float[Tensor, " tokens"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """Return (training loss, negative log-likelihood, risk, score of the candidates), summed over reference tokens.
 
@@ -92,7 +96,8 @@ def minimum_risk_loss(
     (1 - w) * label-smoothed cross entropy of the references + w * sum_s |y_s| R_s, where R_s is the `expected_risk` of
     sentence s. A sentence counts once per reference token, as in the cross entropy and in corpus BLEU.
 
-    References and candidates are one batch of rows, and each source is encoded once.
+    References and candidates are one batch of rows, and each source is encoded once. `token_nll`, if given, is filled
+    with the negative log-likelihood of each reference token.
     """
     risk, weight = config.minimum_risk, config.minimum_risk.weight
     rows = _Rows(batch, found, risk.reference)
@@ -108,7 +113,7 @@ def minimum_risk_loss(
     reference_lengths = lengths[: len(found)]
     reference_tokens = int(reference_lengths.sum())  # a CPU–GPU sync
     cross_entropy, nll = output_loss(
-        network.output, readouts[:reference_tokens], targets[:reference_tokens], config.label_smoothing
+        network.output, readouts[:reference_tokens], targets[:reference_tokens], config.label_smoothing, token_nll
     )
     log_probs = token_log_probs(network.output, readouts, targets)
     by_position = log_probs.new_zeros(tgt_out.shape).masked_scatter(tgt_out != PAD_ID, log_probs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,7 @@ class Progress:
     skipped: int = 0
     """Updates skipped because loss or gradient was not finite."""
     skipped_in_a_row: int = 0
-    """Skipped updates since the last one that was applied."""
+    """Skipped updates since the last one that was applied, without those by which the loss scale found its level."""
     losses: int = 0
     """Updates in the moving average of the loss."""
     loss_mean: float = 0.0
@@ -72,7 +73,9 @@ class Progress:
             TypeError: a field is unknown or has a value of another type.
             ValueError: a number is out of range.
         """
-        loaded = Progress(**{"order_version": 1, **state, "window": Window(**state.get("window", {}))})
+        window = state.get("window", {})
+        unknown = dict.fromkeys(window.get("corpus_tokens", {}), math.nan)  # older files count tokens only
+        loaded = Progress(**{"order_version": 1, **state, "window": Window(**{"corpus_nll": unknown, **window})})
         _check_numbers(loaded)
         _check_numbers(loaded.window)
         for values in (*loaded.kept, *filter(None, [loaded.best])):
@@ -124,5 +127,9 @@ def _check_numbers(counters: Progress | Window) -> None:
         for name, count in counters.corpus_tokens.items():
             if type(name) is not str or type(count) is not int or not 0 <= count <= 2**62:
                 raise ValueError(f"corpus_tokens[{name!r}]={count!r} is not a number of tokens")
+        if counters.corpus_nll.keys() != counters.corpus_tokens.keys():
+            raise ValueError("corpus_nll and corpus_tokens have different corpora")
+        if not all(type(nll) is float for nll in counters.corpus_nll.values()):
+            raise TypeError(f"corpus_nll={counters.corpus_nll!r} are not numbers")
     if isinstance(counters, Progress) and not 1 <= counters.splits <= MAX_SPLITS:
         raise ValueError(f"splits={counters.splits} is out of range")

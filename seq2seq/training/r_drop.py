@@ -21,13 +21,14 @@ def r_drop_loss(
     targets: Int[Tensor, " rows"],
     smoothing: float,
     alpha: float,
+    token_nll: Float[Tensor, " tokens"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return `r_drop_cross_entropy` of `output(readouts)`, with logits computed in chunks.
 
     The first half of the rows is the first pass and the second half the second, as in `Batch.twice`.
     """
     half = targets[: len(targets) // 2]  # both halves are equal
-    loss, nll = ProjectedRDrop.apply(readouts, output.weight, output.bias, half, smoothing, alpha)  # type: ignore[no-untyped-call]
+    loss, nll = ProjectedRDrop.apply(readouts, output.weight, output.bias, half, smoothing, alpha, token_nll)  # type: ignore[no-untyped-call]
     return loss, nll
 
 
@@ -37,15 +38,22 @@ def r_drop_cross_entropy(
     targets: Int[Tensor, " tokens"],
     smoothing: float,
     alpha: float,
+    token_nll: Float[Tensor, " tokens"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return (training loss, negative log-likelihood) of the logits of two passes, both summed over tokens, in nats.
 
     The loss of R-Drop (Liang, Wu et al. 2021, eq. 4) is L1 + L2 + alpha * (KL(p1 || p2) + KL(p2 || p1)) / 2, where L1
     and L2 are the cross entropies of the passes (eq. 3), here with label smoothing. The result is halved, so that it
-    has the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes.
+    has the scale of a single pass and suits the same learning rate. The likelihood is the mean of the passes, also that
+    of each token, with which `token_nll` is filled if it is given.
     """
     passes = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (logits1, logits2)]
-    (loss1, nll1), (loss2, nll2) = (smoothed_cross_entropy(logits, targets, smoothing) for logits in passes)
+    each = (None, None) if token_nll is None else token_nll.new_empty(2, len(token_nll))
+    (loss1, nll1), (loss2, nll2) = (
+        smoothed_cross_entropy(logits, targets, smoothing, own) for logits, own in zip(passes, each, strict=True)
+    )
+    if token_nll is not None:
+        token_nll.copy_(sum(each) / 2)
     log_p1, log_p2 = (logits.log_softmax(dim=-1) for logits in passes)
     # KL(p1 || p2) + KL(p2 || p1) = sum_k (p1_k - p2_k) (log p1_k - log p2_k)
     divergence = ((log_p1.exp() - log_p2.exp()) * (log_p1 - log_p2)).sum() / 2
@@ -64,6 +72,7 @@ class ProjectedRDrop(torch.autograd.Function):
         targets: Int[Tensor, " tokens"],
         smoothing: float,
         alpha: float,
+        token_nll: Float[Tensor, " tokens"] | None = None,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return (training loss, negative log-likelihood), summed over tokens."""
         inputs = [value.detach().requires_grad_() for value in (readouts, weight, bias)]
@@ -73,7 +82,8 @@ class ProjectedRDrop(torch.autograd.Function):
             rows = slice(start, start + CHUNK_TOKENS)
             with torch.enable_grad():
                 logits1, logits2 = (linear(half[rows], *inputs[1:]) for half in inputs[0].chunk(2))
-                chunk_loss, chunk_nll = r_drop_cross_entropy(logits1, logits2, targets[rows], smoothing, alpha)
+                own = None if token_nll is None else token_nll[rows]
+                chunk_loss, chunk_nll = r_drop_cross_entropy(logits1, logits2, targets[rows], smoothing, alpha, own)
             for total, gradient in zip(gradients, torch.autograd.grad(chunk_loss, inputs), strict=True):
                 total += gradient
             loss, nll = loss + chunk_loss.detach(), nll + chunk_nll
@@ -83,7 +93,7 @@ class ProjectedRDrop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         """Return the gradients of readouts, weight and bias."""
         dreadouts, dweight, dbias = ctx.saved_tensors
-        return dreadouts * gradient, dweight * gradient, dbias * gradient, None, None, None
+        return dreadouts * gradient, dweight * gradient, dbias * gradient, None, None, None, None

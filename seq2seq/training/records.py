@@ -18,7 +18,7 @@ CELL_PIXELS = 12
 class Update(NamedTuple):
     """What is known of an update before its loss is: number, learning rate, seconds, and target tokens.
 
-    `slots` are the tokens with padding, `corpus_tokens` those of each corpus of a mix.
+    `slots` are the tokens with padding, `corpus_tokens` those of each corpus of a mix, in its order.
     """
 
     step: int
@@ -30,7 +30,10 @@ class Update(NamedTuple):
 
 
 class UpdateSums(NamedTuple):
-    """What parts of an update report besides their gradient, summed over target tokens."""
+    """What parts of an update report besides their gradient, summed over target tokens.
+
+    On a mix of several corpora the negative log-likelihood of each corpus follows these.
+    """
 
     nll: float
     """Negative log-likelihood of the references, in nats."""
@@ -68,6 +71,8 @@ class Window:
     """Mean score of their candidates, from 0 to 1, likewise."""
     corpus_tokens: dict[str, int] = field(default_factory=dict)
     """Target tokens of each corpus of a mix."""
+    corpus_nll: dict[str, float] = field(default_factory=dict)
+    """Their negative log-likelihood, in nats; NaN if a window began in an older version, which did not log it."""
 
     def count_risk(self, *, risk: float, candidate_score: float, tokens: int) -> None:
         """Add the expected risk and the candidates' scores of one update."""
@@ -75,8 +80,8 @@ class Window:
         self.candidate_score += candidate_score
         self.risk_tokens += tokens
 
-    def add(self, update: Update, nll: float, norm: float) -> None:
-        """Add one update with its negative log-likelihood and the norm of its gradient."""
+    def add(self, update: Update, nll: float, norm: float, corpus_nll: Sequence[float] = ()) -> None:
+        """Add one update with its negative log-likelihood, in all and by corpus, and the norm of its gradient."""
         self.nll += nll
         self.norm += norm
         self.rate = update.rate
@@ -84,13 +89,20 @@ class Window:
         self.tokens += update.tokens
         self.slots += update.slots
         self.steps += 1
-        for name, tokens in update.corpus_tokens.items():
-            self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
+        for (name, tokens), own in zip(update.corpus_tokens.items(), corpus_nll, strict=True):
+            if tokens:
+                self.corpus_tokens[name] = self.corpus_tokens.get(name, 0) + tokens
+                self.corpus_nll[name] = self.corpus_nll.get(name, 0.0) + own
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of the target tokens that each corpus of a mix has, rounded."""
-        total = max(1, sum(self.corpus_tokens.values()))
-        return {name: round(count / total, 4) for name, count in sorted(self.corpus_tokens.items())}
+    def corpus_figures(self) -> dict[str, dict[str, float]]:
+        """Return what is logged of each corpus of a mix, by its name: share of the target tokens and mean loss."""
+        total, counts = sum(self.corpus_tokens.values()), sorted(self.corpus_tokens.items())
+        if not counts:
+            return {}
+        return {
+            "token_shares": {name: round(count / total, 4) for name, count in counts},
+            "corpus_loss": {name: round(self.corpus_nll[name] / count, 4) for name, count in counts},
+        }
 
     def figures(self) -> dict[str, float]:
         """Return what is logged: means per target token or per update, rounded."""

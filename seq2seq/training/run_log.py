@@ -169,10 +169,11 @@ class RunLog:
             eta = elapsed_sec * (1 - share_done) / max(share_done, 1e-9)
             log.info("step %d  epoch %.2f  %s  %.0f s, ETA %.0f s", step, epochs, text, elapsed_sec, max(0.0, eta))
         position = {"step": step, "epoch": round(epochs, 4), "elapsed_sec": round(elapsed_sec, 1)}
-        shares = progress.window.shares()
-        self.event(EventKind.step, **position, **figures, **({"token_shares": shares} if shares else {}))
+        by_corpus = progress.window.corpus_figures()
+        self.event(EventKind.step, **position, **figures, **by_corpus)
         self._add_scalars("train", figures, step)
-        self._add_scalars("train/token_share", shares, step)
+        self._add_scalars("train/token_share", by_corpus.get("token_shares", {}), step)
+        self._add_scalars("train/corpus_loss", by_corpus.get("corpus_loss", {}), step)
         if self._diagnosis is not None:
             self._write_diagnosis(step, self._diagnosis)
             self._diagnosis = None

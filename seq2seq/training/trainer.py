@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,14 +32,15 @@ from seq2seq.training.checkpoint_retention import keeps_step_models, model_path,
 from seq2seq.training.diagnostics import diagnose
 from seq2seq.training.distributed import ProcessGroup, RankLost
 from seq2seq.training.ema import MovingAverage
-from seq2seq.training.gradient_accumulation import GradientAccumulator
-from seq2seq.training.memory import guard_memory, update_bytes
+from seq2seq.training.gradient_accumulation import GradientAccumulator, enough_memory
+from seq2seq.training.memory import guard_memory, part_bytes
 from seq2seq.training.optimizer import learning_rate, make_optimizer
 from seq2seq.training.progress import Progress
-from seq2seq.training.records import NO_SUMS, Update, UpdateSums, Validation, Window
+from seq2seq.training.records import NO_SUMS, Update, Validation, Window
 from seq2seq.training.scheduled_sampling import teacher_forcing_ratio
 
 SAVE_EVERY_SEC = 45.0
+SAVE_SHARE = 0.05  # of the time, at most: the checkpoint of a large model takes seconds, in which nothing is trained
 MAX_UNREAD = 100  # updates on a GPU, so that a run that diverges soon ends
 NOT_VALIDATED = Validation(math.nan, math.nan, math.nan, math.nan)  # placeholder on ranks other than 0
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Trainer:
             network, config, dtype, self.group, self.progress, callbacks.find_candidates
         )
         self.optimizer = make_optimizer(network.parameters(), config)
-        self.average = None if config.ema is None else MovingAverage(network, config.ema)
+        with enough_memory("the average of the weights (training.ema)"):
+            self.average = None if config.ema is None else MovingAverage(network, config.ema)
         self.reads_later = self.accumulator.device.type == "cuda" and self.group.size == 1
         """Whether loss and gradient norm stay on the device until they are logged, so that no update waits for it."""
         self._unread: list[tuple[Update, Tensor]] = []
@@ -110,7 +112,8 @@ class Trainer:
 
         `worst` returns the batch of an epoch with the highest cost.
         """
-        batch = worst(self.progress.epoch, functools.partial(update_bytes, self.network, self.config.minimum_risk))
+        cost = functools.partial(part_bytes, self.accumulator, self.network, self.config.minimum_risk)
+        batch = worst(self.progress.epoch, cost)
         copies = 0 if self.optimizer.state else 2  # Adam's moments, which the first update allocates
         guard_memory(self.accumulator, self.network, batch, self.config, self.group, copies)
 
@@ -119,11 +122,11 @@ class Trainer:
 
         Raises:
             Stopped: `stop_signal` was set; the state is saved.
-            Seq2SeqError: `max_skipped` updates in a row were not finite; or another rank has ended, in which case the
-                state is saved.
+            Seq2SeqError: `max_skipped` updates in a row were not finite (`record_skip`); or another rank has ended, in
+                which case the state is saved.
         """
         self._started = time.monotonic() - self.progress.elapsed_sec
-        self._saved = time.monotonic()
+        self._saved, self._save_sec = time.monotonic(), 0.0
         self._open_epoch()
         self._log_progress()  # a checkpoint may hold a full window that was not logged yet
         try:
@@ -175,7 +178,7 @@ class Trainer:
         rate = learning_rate(config, progress.step, self._share_done(), progress.plateau_scale)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self._step(figures)
+        figures = torch.cat([figures, self._step(figures)[None].to(figures)])
         sec, slots = time.monotonic() - began, batch.padded_tokens
         self._unread.append((Update(progress.step, rate, sec, tokens, slots, batch.corpus_tokens), figures))
         if not self.reads_later or len(self._unread) == MAX_UNREAD:
@@ -183,26 +186,25 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _over_ranks(self, own: Tensor, norm: Tensor) -> Tensor:
-        """Return `UpdateSums` of all ranks, then the gradient norm; on the device if the update must not wait."""
-        if self.reads_later:
+        """Return the sums (`GradientAccumulator.accumulate`) of all ranks, then the gradient norm.
+
+        They stay on the device if there is one rank.
+        """
+        if self.group.size == 1:
             self._synchronise()
             return torch.cat([own, norm[None]])
-        sums = self._synchronise(UpdateSums(*own.tolist()))
-        return torch.tensor([*sums, float(norm)], dtype=torch.float64)
+        return torch.tensor([*self._synchronise(own.tolist()), float(norm)], dtype=torch.float64)
 
-    def _step(self, figures: Tensor) -> None:
-        """Update the weights, and their average, unless a figure is not finite.
-
-        Where the host does not wait, the average takes in the unchanged weights of such an update.
-        """
+    def _step(self, figures: Tensor) -> Tensor:
+        """Update the weights, and their average, unless a figure is not finite; return `update_scale`."""
         finite = figures.isfinite().all()
         if self.reads_later:  # the fused step looks at it on the device, as it does for torch's GradScaler
             vars(self.optimizer)["found_inf"] = (~finite).float()
         if self.reads_later or finite:
             self.optimizer.step()
             if self.average is not None:
-                self.average.update(self.progress.step)
-        self.accumulator.scaler.update()
+                self.average.update(self.progress.step, finite if self.reads_later else None)
+        return self.accumulator.update_scale()
 
     def _read_figures(self) -> None:
         """Record the updates whose figures have not been read: a CPU–GPU sync, whose time counts as the last one's."""
@@ -212,29 +214,30 @@ class Trainer:
         progress, began = self.progress, time.monotonic()
         rows = torch.stack([figures for _, figures in unread]).tolist()
         waited = time.monotonic() - began
-        for (update, _), (*sums, norm) in zip(unread, rows, strict=True):
-            nll, risk, score = UpdateSums(*sums)
+        for (update, _), (*sums, norm, lowered_to) in zip(unread, rows, strict=True):
+            (nll, risk, score), corpus_nll = sums[: len(NO_SUMS)], sums[len(NO_SUMS) :]
             loss = nll / update.tokens
             if not all(map(math.isfinite, (*sums, norm))):
                 self.output.log.event(EventKind.skip, step=update.step, loss=loss, grad_norm=norm)
-                record_skip(progress, update.step, self.config.max_skipped)
+                lowered_to = lowered_to if all(map(math.isfinite, sums)) else 0.0  # else not the gradient's scale
+                record_skip(progress, update.step, self.config.max_skipped, lowered_to=lowered_to)
                 continue
             progress.skipped_in_a_row = 0
             if record_loss(progress, update.step, loss):
                 self.output.log.event(EventKind.spike, step=update.step, loss=loss, grad_norm=norm)
-            progress.window.add(update, nll, norm)
+            progress.window.add(update, nll, norm, corpus_nll)
             if self.config.minimum_risk.weight:
                 progress.window.count_risk(risk=risk, candidate_score=score, tokens=update.tokens)
         if progress.window.steps:
             progress.window.sec += waited
 
-    def _synchronise(self, own: UpdateSums = NO_SUMS) -> UpdateSums:
-        """Return the sums of all ranks; agree on the elapsed time and on a signal to stop."""
+    def _synchronise(self, own: Sequence[float] = ()) -> list[float]:
+        """Return the sums over all ranks; agree on the elapsed time and on a signal to stop."""
         elapsed = time.monotonic() - self._started
         rows = self.group.all_gather([elapsed, float(self.stop_signal or 0), *own])
         self.progress.elapsed_sec = rows[0][0]
         self._agreed_signal = int(max(row[1] for row in rows))
-        return UpdateSums(*(sum(column) for column in list(zip(*rows, strict=True))[2:]))
+        return [sum(column) for column in list(zip(*rows, strict=True))[2:]]
 
     def _open_epoch(self) -> None:
         self._epoch_batches, self._batches = self.data(self.progress.epoch, self.progress.position)
@@ -276,7 +279,9 @@ class Trainer:
 
     def _save_due(self) -> bool:
         every = self.config.save_every_steps
-        return self.progress.step % every == 0 if every else time.monotonic() - self._saved > SAVE_EVERY_SEC
+        if every:
+            return self.progress.step % every == 0
+        return time.monotonic() - self._saved > max(SAVE_EVERY_SEC, self._save_sec / SAVE_SHARE)
 
     def _stop_if_signalled(self) -> None:
         if self._agreed_signal:
@@ -324,7 +329,9 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_figures()
+        began = time.monotonic()
         if self.group.is_main:
             self.output.log.sync()
             save_checkpoint(self.output.folder / LAST_NAME, self._state, self.output.tokenizer_fingerprint)
         self._saved = time.monotonic()
+        self._save_sec = self._saved - began

@@ -108,6 +108,10 @@ def test_the_log_shows_every_corpus(run: Run) -> None:
     shares = [event["token_shares"] for event in events if event["event"] == EventKind.step]
     assert all(share["main"] == pytest.approx(0.5, abs=0.1) for share in shares)
     assert all(sum(share.values()) == pytest.approx(1, abs=1e-3) for share in shares)
+    for event in (event for event in events if event["event"] == EventKind.step):
+        mean = sum(share * event["corpus_loss"][name] for name, share in event["token_shares"].items())
+        assert mean == pytest.approx(event["loss"], abs=1e-3)
+    assert "training loss of each corpus" in (run.folder / "report.html").read_text(encoding="utf-8")
     validations = [event for event in events if event["event"] == EventKind.validation]
     assert [list(event["corpora"]) for event in validations] == [["back"], ["back"]]
     assert validations[1]["corpora"]["back"]["loss"] < validations[0]["corpora"]["back"]["loss"]

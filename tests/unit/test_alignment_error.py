@@ -110,3 +110,7 @@ def test_the_option_for_gold_files_is_no_advice_for_links() -> None:
     with pytest.raises(DataError, match=r"links:2: link 2-4 .*; words of --links are counted from 0") as error:
         parse_links(["1-1", "2-4"], SIZES, "links")
     assert "--one-based" not in str(error.value)
+    assert "--links-one-based" in str(error.value)
+    assert parse_links(["1-1", "2-4"], SIZES, "links", one_based=True) == [[A], [(1, 3)]]
+    with pytest.raises(DataError, match=r"links:1: link 0-1 .* counted from 1, those of NAACL lines from 1$"):
+        parse_links(["0-1", ""], SIZES, "links", one_based=True)

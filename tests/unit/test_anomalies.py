@@ -21,6 +21,16 @@ def test_the_run_ends_at_the_limit_of_skipped_updates() -> None:
     assert progress.skipped == progress.skipped_in_a_row == 3
 
 
+def test_halving_the_loss_scale_counts_only_below_one() -> None:
+    progress = Progress()
+    for halvings in range(1, 17):
+        record_skip(progress, halvings, max_skipped=2, lowered_to=2.0 ** (16 - halvings))
+    assert (progress.skipped, progress.skipped_in_a_row) == (16, 0)
+    record_skip(progress, 17, max_skipped=2, lowered_to=0.5)
+    with pytest.raises(Seq2SeqError, match="2 updates in a row"):
+        record_skip(progress, 18, max_skipped=2, lowered_to=0.25)
+
+
 def losses(count: int, seed: int = 1) -> list[float]:
     numbers = random.Random(seed)
     return [4.0 + numbers.gauss(0, 0.2) for _ in range(count)]

@@ -135,7 +135,7 @@ def test_without_matplotlib_the_error_names_the_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draws(model, "--text", "a", "--output", "x.svg") == 2
-    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'seq2seq-lstm[plots]'\n"
+    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'attentional-lstm[plots]'\n"
 
 
 # --- alignment -------------------------------------------------------------------------------------------------------
@@ -185,6 +185,9 @@ def test_align_writes_links_and_their_error(
     assert align.main(["--links", "links", "--src", "src", "--tgt", "tgt", *options]) == 0
     of_model, of_file = map(json.loads, capsys.readouterr().out.splitlines())
     assert of_model == of_file
+    Path("links").write_text("".join(f"{line}\n" for line in one_based))
+    assert align.main(["--links", "links", "--links-one-based", "--src", "src", "--tgt", "tgt", *options]) == 0
+    assert json.loads(capsys.readouterr().out) == of_model
     counts = [len(line.split()) for line in expected]
     right = sum(counts[:-1]) + ("0-0" in expected[-1].split())
     assert of_model["precision"] == pytest.approx(right / sum(counts))
@@ -199,6 +202,7 @@ def test_align_writes_links_and_their_error(
         (["--gold", "absent"], "absent"),
         (["--json"], "--json needs --gold"),
         (["--one-based"], "--one-based needs --gold"),
+        (["--links-one-based"], "--links-one-based needs --links"),
         (["--links", "gap", "--gold", "gap"], "either MODEL"),
         (["--output", "src"], "src is both input and output"),
     ],
@@ -226,6 +230,12 @@ def test_links_and_gold_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     assert draw.main(["alignment", *files, "--lines", "1,3", "--output", "."]) == 0
     assert capsys.readouterr().out == "./1.svg\n./3.svg\n"
     assert labels("3.svg")[:6] == ["how", "vexingly", "quick", "source", "five", "target"]
+    zero_based = Path("1.svg").read_text()
+    Path("links").write_text("1-1 2-2\n\n1-1\n")
+    assert draw.main(["alignment", *files, "--links-one-based", "--lines", "1", "--output", "again.svg"]) == 0
+    assert Path("again.svg").read_text() == zero_based
+    assert draw.main(["alignment", *files[:6], "--one-based", "--output", "none.svg"]) == 2
+    assert "--one-based needs --gold" in capsys.readouterr().err
 
 
 # --- reliability -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from seq2seq.config.model import AttentionName, CellName, DropoutConfig, ModelConfig
 from seq2seq.config.training import PrecisionName, ScheduleName, TrainingConfig
 from seq2seq.data.batches.batch import Batch, make_batch
-from seq2seq.errors import ConfigError
+from seq2seq.data.batches.batching import Cost
+from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.runtime import resolve_precision
 from seq2seq.training.distributed import ProcessGroup
@@ -102,7 +104,8 @@ def test_losses_that_are_read_later_are_those_of_the_same_run(tmp_path: Path, ba
     runs = []
     for later in (False, True):
         folder = tmp_path / str(later)
-        with tiny_trainer(folder, random_data(4), max_steps=8, log_every_steps=3, save_every_steps=5) as trainer:
+        settings = {"max_steps": 8, "log_every_steps": 3, "save_every_steps": 5, "ema": 0.9}
+        with tiny_trainer(folder, random_data(4), **settings) as trainer:
             trainer.reads_later = later
 
             def poison(gradient: torch.Tensor, trainer: Trainer = trainer) -> torch.Tensor:
@@ -111,9 +114,14 @@ def test_losses_that_are_read_later_are_those_of_the_same_run(tmp_path: Path, ba
             trainer.network.output.bias.register_hook(poison)
             trainer.fit()
         logged = [without_times(events(folder, kind)) for kind in ("step", "skip", "validation")]
-        runs.append((weights_of(trainer), logged, trainer.progress.skipped, trainer.optimizer.state_dict()["state"]))
-    (weights, logged, skipped, states), (later_weights, later_logged, later_skipped, later_states) = runs
+        assert trainer.average is not None
+        averages = dict(enumerate(trainer.average.average))
+        states = trainer.optimizer.state_dict()["state"]
+        runs.append((weights_of(trainer), averages, logged, trainer.progress.skipped, states))
+    weights, averages, logged, skipped, states = runs[0]
+    later_weights, later_averages, later_logged, later_skipped, later_states = runs[1]
     assert same_weights(weights, later_weights)
+    assert all(torch.equal(averages[i], later_averages[i]) for i in averages)  # without the skipped updates
     assert logged == later_logged
     assert skipped == later_skipped == len(bad)
     assert all(torch.equal(states[i][key], later_states[i][key]) for i in states for key in states[i])
@@ -157,6 +165,27 @@ def test_a_batch_is_filled_up_to_a_multiple_of_rows() -> None:
     assert some_batch(5).filled(8).tgt_tokens == some_batch(5).tgt_tokens
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_memory_of_a_batch_counts_its_rows_of_padding(tmp_path: Path, parts: int) -> None:
+    costs: list[list[float]] = []
+    rows, lengths = np.arange(1, 40), np.full(39, 10)
+
+    def worst(epoch: int, cost: Cost) -> Batch:
+        costs.append(cost(rows, lengths, lengths).tolist())
+        return some_batch()
+
+    with tiny_trainer(tmp_path, random_data(4), micro_batches=parts, max_steps=1) as trainer:
+        for multiple in (1, 8):
+            trainer.accumulator.rows = multiple
+            trainer.guard_memory(worst)
+        computed = [
+            max(len(trainer.accumulator._filled(part).src_ids) for part in some_batch(count).split(parts))
+            for count in rows.tolist()
+        ]
+    assert costs[0][0] > 0
+    assert costs[1] == pytest.approx([count * costs[0][0] for count in computed])
+
+
 # --- fp16 ------------------------------------------------------------------------------------------------------------
 
 
@@ -184,3 +213,39 @@ def test_the_loss_scale_changes_no_gradient_and_survives_a_stop(tmp_path: Path) 
         trainer.fit()
     assert trainer.progress.skipped == 2
     assert trainer.accumulator.scaler.get_scale() == first / 4  # an overflow halves it
+
+
+def overflow_above(trainer: Trainer, level: float) -> None:
+    """Let gradients overflow while the loss scale is above `level`."""
+    scaler = trainer.accumulator.scaler
+    trainer.network.output.bias.register_hook(
+        lambda gradient: gradient * math.inf if scaler.get_scale() > level else gradient
+    )
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_skips_by_which_the_loss_scale_finds_its_level_do_not_end_a_run(tmp_path: Path, later: bool) -> None:
+    with tiny_trainer(tmp_path, random_data(4), max_steps=8, dtype=torch.float16, max_skipped=1) as trainer:
+        trainer.reads_later = later
+        overflow_above(trainer, 2.0**10)
+        trainer.fit()
+    assert (trainer.progress.skipped, trainer.progress.skipped_in_a_row) == (6, 0)  # 2^16 to 2^10
+    assert [event["step"] for event in events(tmp_path, "skip")] == [1, 2, 3, 4, 5, 6]
+    assert [event["step"] for event in events(tmp_path, "step")] == [7, 8]
+
+
+def test_a_loss_scale_that_never_settles_ends_the_run(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(4), max_steps=99, dtype=torch.float16, max_skipped=2) as trainer:
+        overflow_above(trainer, 0.0)
+        with pytest.raises(Seq2SeqError, match="2 updates in a row"):
+            trainer.fit()
+    assert trainer.progress.skipped == 16 + 2  # 2^16 to 1 may be the scale's fault
+
+
+def test_a_loss_that_is_not_finite_is_not_the_loss_scales_fault(tmp_path: Path) -> None:
+    with tiny_trainer(tmp_path, random_data(4), max_steps=99, dtype=torch.float16, max_skipped=2) as trainer:
+        with torch.no_grad():
+            trainer.network.output.bias[5] = math.nan
+        with pytest.raises(Seq2SeqError, match="2 updates in a row"):
+            trainer.fit()
+    assert trainer.progress.skipped == 2

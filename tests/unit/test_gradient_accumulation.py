@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import Seq2SeqError
+from seq2seq.training.gradient_accumulation import enough_memory
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_data, tiny_trainer
 
@@ -75,6 +76,24 @@ def test_a_single_sentence_that_does_not_fit_ends_the_run_with_one_line(tmp_path
     with pytest.raises(Seq2SeqError, match=r"single sentence.*20 GiB.*data\.max_length") as caught:
         gradient(tmp_path, lambda trainer: out_of_memory_above(trainer, 0))
     assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_at_all_is_one_line(tmp_path: Path) -> None:
+    expected = pytest.raises(Seq2SeqError, match=r"state of the optimizer .*: lower")
+    with tiny_trainer(tmp_path, random_data(1)) as trainer, expected:
+        trainer.accumulator.fit_to_memory(BATCH, copies=2**45)
+    with pytest.raises(ValueError, match="other"), enough_memory("the weights"):
+        raise ValueError("other")
+    with pytest.raises(RuntimeError, match=r"^shape$"), enough_memory("the weights"):
+        raise RuntimeError("shape")
+
+
+@pytest.mark.parametrize(
+    "message", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "CUDA out of memory"]
+)
+def test_the_libraries_of_a_gpu_report_their_lack_of_memory_in_their_own_way(message: str) -> None:
+    with pytest.raises(Seq2SeqError, match=message.split("`")[0]), enough_memory("the weights"):
+        raise RuntimeError(f"{message}\nmore lines")
 
 
 def test_another_error_is_not_mistaken_for_out_of_memory(tmp_path: Path) -> None:

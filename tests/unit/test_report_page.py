@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sacrebleu.metrics import CHRF
 
 from report_run import HOSTILE, make_run
 from seq2seq.data.text.visible import visible
@@ -123,6 +125,24 @@ def test_every_part_is_there(result: dict[str, Any]) -> None:
     assert "2026-01-02T03:04:05" in content
     assert content.count('<figure class="chart">') >= 6
     assert "prefers-color-scheme: dark" in content
+
+
+def test_a_sentence_is_scored_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once more for the score of the whole set, which may ignore case."""
+    scored: Counter[str] = Counter()
+    count = CHRF._compute_segment_statistics
+
+    def counting(metric: CHRF, hypothesis: str, references: dict[str, Any]) -> list[int]:
+        scored[hypothesis] += 1
+        return count(metric, hypothesis, references)
+
+    monkeypatch.setattr(CHRF, "_compute_segment_statistics", counting)
+    text = ("--src", str(folder / "src"), "--ref", str(folder / "ref"))
+    assert main([str(folder / "run"), *text, *FAST, "--explain", "1", "--json"]) == 0
+    capsys.readouterr()
+    assert sum(scored.values()) == 2 * len(HOSTILE)
 
 
 def test_the_same_run_gives_the_same_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from seq2seq.config.training import MonitorName, ScheduleName, TrainingConfig
 from seq2seq.data.batches.batch import Batch
 from seq2seq.errors import Seq2SeqError
 from seq2seq.training.callbacks import EpochData
+from seq2seq.training.checkpoint import save_checkpoint
 from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.records import Validation
 from seq2seq.training.trainer import Stopped, Trainer
@@ -185,6 +186,26 @@ def test_the_logged_speed_counts_the_wait_for_data_and_nothing_else(
     expected = [sum(tokens[2 * i : 2 * i + 2]) / seconds[i] for i in range(4)]
     logged = [event["tokens_per_sec"] for event in events(tmp_path, "step")]
     assert logged == pytest.approx(expected, abs=0.6)
+
+
+@pytest.mark.parametrize(("save_sec", "saved"), [(0.0, [7, 14, 21, 28, 35]), (5.0, [7, 22, 37])])
+def test_a_slow_checkpoint_is_saved_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_sec: float, saved: list[int]
+) -> None:
+    """A batch takes 7 seconds: after 45 seconds, or after 20 times as long as the last save took."""
+    clock, steps = Clock(5000.0), []
+    monkeypatch.setattr("seq2seq.training.trainer.time", types.SimpleNamespace(monotonic=clock.monotonic))
+
+    def save(*arguments: Any) -> None:
+        clock.now += save_sec
+        steps.append(trainer.progress.step)
+        save_checkpoint(*arguments)
+
+    monkeypatch.setattr("seq2seq.training.trainer.save_checkpoint", save)
+    data = clock.pass_seconds(random_data(50), 7)
+    with tiny_trainer(tmp_path, data, max_steps=40, validate_every_steps=1000) as trainer:
+        trainer.fit()
+    assert steps[:-2] == saved  # and twice at the end, around the validation
 
 
 # --- after a validation ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 
 from seq2seq.cli.draw.outputs import add_lines, add_picture_output, choose_lines, picture_paths
 from seq2seq.cli.process_options import CommandParser, path_type
+from seq2seq.errors import ConfigError
 
 DESCRIPTION = """\
 Draw word links: source words are columns, target words rows. Words are separated by white space.
@@ -32,6 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[CommandParser]) -> Command
         made.add_argument(option, type=path_type, required=True, metavar="FILE", help=text)
     made.add_argument("--gold", type=path_type, metavar="FILE", help="gold alignment, in a format that align reads")
     made.add_argument("--one-based", action="store_true", help="words in --gold are counted from 1 (default: from 0)")
+    made.add_argument(
+        "--links-one-based", action="store_true", help="words in --links are counted from 1 (default: from 0)"
+    )
     add_lines(made)
     add_picture_output(made)
     return made
@@ -41,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     """Read the files and draw the alignments of the chosen lines.
 
     Raises:
-        ConfigError: matplotlib is not installed, or the output is not possible.
+        ConfigError: matplotlib is not installed, the output is not possible, or an option would be ignored.
         DataError: a file is missing, the files are not parallel, or a link is out of range.
         StorageError: an image cannot be written.
     """
@@ -50,12 +54,14 @@ def main(args: argparse.Namespace) -> None:
     from seq2seq.pictures.attention import alignment_figure
     from seq2seq.pictures.figure import save
 
+    if args.one_based and not args.gold:
+        raise ConfigError("--one-based needs --gold FILE, whose words it is about")
     sources, targets = ([line.split() for line in lines] for lines in read_aligned([args.src, args.tgt]))
     numbers = choose_lines(args.lines, len(sources), args.src)
     paths = picture_paths(args, numbers, filter(None, [args.src, args.tgt, args.links, args.gold]))
     sizes = [(len(src), len(tgt)) for src, tgt in zip(sources, targets, strict=True)]
     (links_lines,) = read_aligned([args.links])
-    links = parse_links(links_lines, sizes, args.links)
+    links = parse_links(links_lines, sizes, args.links, one_based=args.links_one_based)
     gold = None
     if args.gold:
         (gold_lines,) = read_aligned([args.gold])

@@ -7,11 +7,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID
+
+
+@dataclass(frozen=True)
+class RowCorpora:
+    """The corpus of a mix that each row of a batch comes from: an index into `names`, the corpora of the mix."""
+
+    names: tuple[str, ...]
+    of_row: Int[Tensor, " batch"]
+
+    def rows(self, index: Int[Tensor, " rows"]) -> RowCorpora:
+        """Return the corpora of some rows."""
+        return RowCorpora(self.names, self.of_row[index])
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,8 @@ class Batch:
     src_lengths: Int[Tensor, " batch"]
     tgt_in: Int[Tensor, "batch tgt_len"]
     tgt_out: Int[Tensor, "batch tgt_len"]
-    corpus_tokens: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """Target tokens of each corpus of a mix; empty: a single corpus, or a part of a batch."""
+    corpora: RowCorpora | None = field(default=None, kw_only=True)
+    """Set in training on a mix of several corpora."""
     real: tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]] | None = field(default=None, kw_only=True)
     """Rows and columns of the target tokens, without padding; set where finding them would be a CPU–GPU sync."""
 
@@ -35,6 +47,14 @@ class Batch:
     def tgt_tokens(self) -> int:
         """Number of target tokens without padding, EOS included; a CPU–GPU sync if the batch is on a GPU."""
         return int((self.tgt_out != PAD_ID).sum())
+
+    @property
+    def corpus_tokens(self) -> dict[str, int]:
+        """Target tokens of each corpus of a mix, in its order; empty: a single corpus."""
+        if self.corpora is None:
+            return {}
+        counts = torch.bincount(self.corpora.of_row[self.real_positions()[0]], minlength=len(self.corpora.names))
+        return dict(zip(self.corpora.names, counts.tolist(), strict=True))
 
     @property
     def padded_tokens(self) -> int:
@@ -45,14 +65,24 @@ class Batch:
         """Return the rows and columns of the target tokens without padding, as an index."""
         return real_positions(self.tgt_out) if self.real is None else self.real
 
+    def corpus_sums(self, values: Float[Tensor, " tokens"]) -> Float[Tensor, " corpora"]:
+        """Return the sum over each corpus of a mix of `values`, one per target token; no CPU–GPU sync with `real`."""
+        assert self.corpora is not None
+        of_token = self.corpora.of_row[self.real_positions()[0]]
+        return values.new_zeros(len(self.corpora.names)).index_add(0, of_token, values)
+
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device`; the host does not wait for a copy to a GPU."""
         if device.type == "cpu":
-            return Batch(*(t.to(device) for t in self._tensors()))
+            return Batch(*(t.to(device) for t in self._tensors()), corpora=self.corpora)
         pinned = device.type == "cuda" and self.tgt_out.is_cpu
-        tensors = (*self._tensors(), *self.real_positions())
-        *ids, rows, columns = ((t.pin_memory() if pinned else t).to(device, non_blocking=True) for t in tensors)
-        return Batch(*ids, real=(rows, columns))
+
+        def moved(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
+
+        rows, columns = map(moved, self.real_positions())
+        corpora = self.corpora and RowCorpora(self.corpora.names, moved(self.corpora.of_row))
+        return Batch(*map(moved, self._tensors()), corpora=corpora, real=(rows, columns))
 
     def filled(self, multiple: int) -> Batch:
         """Return the batch with rows of padding added, up to a multiple of rows; they change no loss or gradient."""
@@ -64,7 +94,10 @@ class Batch:
             nn.functional.pad(t, rows, value=PAD_ID) for t in (self.src_ids, self.tgt_in, self.tgt_out)
         )
         # The length is 1: attention over no position is not a number.
-        return Batch(src_ids, nn.functional.pad(self.src_lengths, (0, missing), value=1), tgt_in, tgt_out)
+        src_lengths = nn.functional.pad(self.src_lengths, (0, missing), value=1)
+        first = torch.zeros(missing, dtype=torch.int64)  # the corpus of a row without tokens does not matter
+        corpora = self.corpora and self.corpora.rows(torch.cat([torch.arange(len(self.src_lengths)), first]))
+        return Batch(src_ids, src_lengths, tgt_in, tgt_out, corpora=corpora)
 
     def split(self, parts: int) -> list[Batch]:
         """Split the rows into at most `parts` micro-batches, each trimmed to its own longest row."""
@@ -82,7 +115,10 @@ class Batch:
         return replace(self, tgt_in=tgt_in, tgt_out=tgt_out)
 
     def twice(self) -> Batch:
-        """Return all rows followed by the same rows again, for two passes with different dropout masks (R-Drop)."""
+        """Return all rows followed by the same rows again, for two passes with different dropout masks (R-Drop).
+
+        The corpora of the rows are left out.
+        """
         real = self.real and (
             torch.cat([self.real[0], self.real[0] + len(self.src_lengths)]),
             torch.cat([self.real[1], self.real[1]]),
@@ -95,7 +131,9 @@ class Batch:
     def _rows(self, index: Tensor) -> Batch:
         src_ids, src_lengths, tgt_in, tgt_out = (t[index] for t in self._tensors())
         tgt_len = int((tgt_out != PAD_ID).sum(1).max())
-        return Batch(src_ids[:, : int(src_lengths.max())], src_lengths, tgt_in[:, :tgt_len], tgt_out[:, :tgt_len])
+        corpora = self.corpora and self.corpora.rows(index)
+        src_ids, tgt_in, tgt_out = src_ids[:, : int(src_lengths.max())], tgt_in[:, :tgt_len], tgt_out[:, :tgt_len]
+        return Batch(src_ids, src_lengths, tgt_in, tgt_out, corpora=corpora)
 
 
 def real_positions(ids: Int[Tensor, "batch len"]) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:

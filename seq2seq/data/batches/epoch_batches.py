@@ -12,7 +12,7 @@ from seq2seq.config.training import TrainingConfig
 from seq2seq.data.batches.batch import Batch
 from seq2seq.data.batches.batching import BatchOrder, Cost, batch_order, batches, costliest, is_order_of
 from seq2seq.data.batches.epoch_pairs import changes_by_epoch, epoch_pairs
-from seq2seq.data.batches.mixing import Mixture, Pairs, Part, counted
+from seq2seq.data.batches.mixing import Mixture, Pairs, Part, with_corpora
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.encoding.binarised import PairedIds, prepare
 from seq2seq.data.files.download import cache_dir
@@ -82,7 +82,7 @@ class EpochBatches:
     def __call__(self, epoch: int, start: int) -> tuple[int, Iterator[Batch]]:
         """Return the number of batches of `epoch` and an iterator over them, from number `start`."""
         order, pairs = self._order_of(epoch), self._pairs_of(epoch)
-        return len(order), counted(batches(pairs, order, start), pairs, order, start)
+        return len(order), with_corpora(batches(pairs, order, start), pairs, order, start)
 
     def is_order_of(self, version: int, epoch: int) -> bool:
         """Return True if the batches of `epoch` are in the order that they had in `version` (`ORDER_VERSION`)."""

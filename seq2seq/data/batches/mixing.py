@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from seq2seq.data.batches.batch import Batch
+from seq2seq.data.batches.batch import Batch, RowCorpora
 from seq2seq.data.encoding.binarised import PairedIds
 from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.errors import DataError
@@ -62,9 +63,11 @@ class MixedPairs:
         """Return the target ids of several pairs."""
         return self._rows(indices, lambda part, own: part.pairs.tgt_rows(own))
 
-    def tgt_tokens(self, indices: Sequence[int]) -> dict[str, int]:
-        """Return the target tokens, EOS included, that each corpus has among these pairs."""
-        return {part.name: part.pairs.tgt_tokens(own) for part, own in self._by_corpus(indices)}
+    def corpora(self, indices: Sequence[int]) -> RowCorpora | None:
+        """Return the corpus of each of several pairs; None if there is one corpus."""
+        if len(self._parts) == 1:
+            return None
+        return RowCorpora(tuple(part.name for part in self._parts), torch.from_numpy(self._owners(indices)))
 
     def _rows(self, indices: Sequence[int], read: Callable[[Drawn, list[int]], RaggedIds]) -> RaggedIds:
         rows = [read(part, own) for part, own in self._by_corpus(indices)]
@@ -197,8 +200,8 @@ def tagged(pairs: PairedIds, tag: Sequence[int]) -> Pairs:
     return MixedPairs([Drawn("", pairs, np.arange(len(pairs)), tag)]) if tag else pairs
 
 
-def counted(batches: Iterator[Batch], pairs: Pairs, order: Sequence[Sequence[int]], start: int) -> Iterator[Batch]:
-    """Yield the batches of `order` from number `start`, those of several corpora with the tokens of each."""
+def with_corpora(batches: Iterator[Batch], pairs: Pairs, order: Sequence[Sequence[int]], start: int) -> Iterator[Batch]:
+    """Yield the batches of `order` from number `start`, those of several corpora with the corpus of each row."""
     for number, batch in enumerate(batches, start=start):
-        tokens = pairs.tgt_tokens(order[number]) if isinstance(pairs, MixedPairs) else {}
-        yield dataclasses.replace(batch, corpus_tokens=tokens) if tokens else batch
+        corpora = pairs.corpora(order[number]) if isinstance(pairs, MixedPairs) else None
+        yield dataclasses.replace(batch, corpora=corpora) if corpora else batch

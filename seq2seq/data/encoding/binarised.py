@@ -136,10 +136,6 @@ class PairedIds:
         """Target tokens of every pair, EOS included."""
         return self._lengths("tgt")
 
-    def tgt_tokens(self, indices: Sequence[int]) -> int:
-        """Return the target tokens of several pairs, EOS included."""
-        return int(self._places("tgt", np.asarray(indices, np.int64))[2].sum()) + len(indices)
-
     def _lengths(self, side: str) -> NDArray[np.int32]:
         own = np.split(self._offsets[side], self._starts[1:])
         lengths: NDArray[np.int32] = np.concatenate([np.diff(offsets).astype(np.int32) + 1 for offsets in own])

@@ -25,6 +25,7 @@ def analyse(
     variants: Sequence[Variant] = (),
     examples: int = 5,
     tokenize: str | None = None,
+    sentence_chrf: Mapping[str, Sequence[float]] | None = None,
 ) -> Analysis:
     """Return where each system fails, and where the systems differ; the first one is the baseline.
 
@@ -38,11 +39,12 @@ def analyse(
         variants: the sources as careless users would write them, with their translations.
         examples: sentences per list, and n-grams per length.
         tokenize: sacreBLEU's tokenizer; default: 13a, or zh or char for scripts without spaces.
+        sentence_chrf: of each sentence by system (`correctness.sentence_chrf`); default: it is computed.
 
     Raises:
         DataError: there are no lines or no systems, or the numbers of lines differ.
     """
-    texts = make_texts(sources, references, systems, training_words, tokenize)
+    texts = make_texts(sources, references, systems, training_words, tokenize, sentence_chrf)
     found = find_faults(texts, source_dependence)
     sections = [*_scores(texts, training_words, attention_entropy), fault_table(texts, found)]
     if variants:

@@ -70,6 +70,7 @@ class Texts:
         systems: translations by the name of the system; the first is the baseline.
         training_words: occurrences of each word in the target side of the training text, where it is known.
         tokenize: sacreBLEU's tokenizer.
+        known_scores: `scores`, where they are known.
     """
 
     sources: Lines
@@ -77,10 +78,13 @@ class Texts:
     systems: Mapping[str, Lines]
     training_words: Mapping[str, int] | None = None
     tokenize: str = ""
+    known_scores: Mapping[str, Sequence[float]] | None = None
 
     @functools.cached_property
-    def scores(self) -> dict[str, list[float]]:
+    def scores(self) -> Mapping[str, Sequence[float]]:
         """Sentence chrF of every line, by system."""
+        if self.known_scores is not None:
+            return self.known_scores
         return {name: sentence_chrf(text.lines, self.references.lines) for name, text in self.systems.items()}
 
     @functools.cached_property
@@ -106,6 +110,7 @@ def make_texts(
     systems: Mapping[str, Sequence[str]],
     training_words: Mapping[str, int] | None,
     tokenize: str | None,
+    scores: Mapping[str, Sequence[float]] | None = None,
 ) -> Texts:
     """Return the texts of `analyse`, which describes the arguments.
 
@@ -122,7 +127,7 @@ def make_texts(
     if not sources:
         raise DataError("nothing to analyse: there are no sentences")
     made = {name: Lines(lines) for name, lines in systems.items()}
-    return Texts(Lines(sources), Lines(references), made, training_words, tokenize or _tokenizer(references))
+    return Texts(Lines(sources), Lines(references), made, training_words, tokenize or _tokenizer(references), scores)
 
 
 def _tokenizer(references: Sequence[str]) -> str:
