@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import benchmark_results
 from benchmark import add_flags
-from benchmark_results import Measured, Results, spread, table, total
+from benchmark_results import Measured, Results, spread, total
 from benchmark_runs import Run
 from benchmark_timing import BEAMS
 from benchmark_work import DROPOUT, PARTS, TEST, file_names
@@ -198,7 +199,7 @@ def driver_environment(variables: Mapping[str, str], threads: int | None) -> dic
 def table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
     """Return the lines of a Markdown table with a row per figure, and a row per toolkit that was not measured."""
     rows = [f"| {peer} | not measured: {reason} |" for peer, reason in not_measured.items()]
-    return [*table(results), *(row + " |" * (len(results) - 1) for row in rows)]
+    return [*benchmark_results.table(results), *(row + " |" * (len(results) - 1) for row in rows)]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
