@@ -7,7 +7,6 @@ Caswell et al. 2019.
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import re
 import sys
@@ -39,11 +38,12 @@ from seq2seq.cli.synthesis import (
 )
 from seq2seq.config.decode import SearchName
 from seq2seq.config.paths import user_path
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, named_errors
 
 if TYPE_CHECKING:
     import torch
 
+    from seq2seq.inference.forced_scoring import PairScore
     from seq2seq.inference.synthetic_pairs import Score, SyntheticPair
 
 DEFAULT_TAG = "<BT>"
@@ -100,8 +100,8 @@ def parser() -> argparse.ArgumentParser:
         type=path_type,
         metavar="MODEL",
         help="score pairs with this model, from source to target, too: the score is then "
-        "-|H(s|t) - H(t|s)| - (H(s|t) + H(t|s))/2, dual conditional cross-entropy per piece (default score: log p per "
-        "piece of the synthetic source)",
+        "-|H(s|t) - H(t|s)| - (H(s|t) + H(t|s))/2, dual conditional cross-entropy per token (default score: log p per "
+        "token of the synthetic source)",
     )
     filters.add_argument(
         "--forward-tgt-lang",
@@ -177,9 +177,14 @@ def _forward_score(args: argparse.Namespace, device: torch.device) -> Score:
     from seq2seq.inference.translator import Translator
 
     precision = "auto" if args.precision in (None, "int8") else args.precision  # forced decoding has no int8
-    model = Translator.load(args.forward_model, device=str(device), precision=precision)
-    model.tags.ids(args.forward_tgt_lang)
-    return functools.partial(model.score, tgt_lang=args.forward_tgt_lang)
+    model = Translator.load(args.forward_model, device=str(device), precision=precision, batch_tokens=args.batch_tokens)
+    model.tags.ids(args.forward_tgt_lang, "--forward-tgt-lang")
+
+    def score(sources: Sequence[str], targets: Sequence[str]) -> list[PairScore]:
+        with named_errors(args.forward_model):
+            return model.score(sources, targets, tgt_lang=args.forward_tgt_lang)
+
+    return score
 
 
 def _place(pair: SyntheticPair, tag: str) -> tuple[str, str]:

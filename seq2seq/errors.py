@@ -1,5 +1,10 @@
 """Exceptions caused by the user's input; a command prints their one line and exits with status 2."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class Seq2SeqError(Exception):
     """Invalid input of the user (a file, a key, a device), not a bug of this program."""
@@ -27,6 +32,28 @@ class NotFiniteError(Seq2SeqError, FloatingPointError):
 
 class ModelFileError(Seq2SeqError):
     """A model or checkpoint file is missing, corrupt, of another format version, or does not fit the run."""
+
+
+def check_lists(**values: object) -> None:
+    """Check that no argument, of those that are lists of texts or paths, is a single one, read letter by letter.
+
+    Raises:
+        TypeError: names the argument.
+    """
+    for name, value in values.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a list, not one string: write [{value[:40]!r}]")
+
+
+@contextlib.contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Begin the message of a `Seq2SeqError` that is raised inside with `name`, unless it has the name already."""
+    try:
+        yield
+    except Seq2SeqError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 def first_line(error: BaseException) -> str:

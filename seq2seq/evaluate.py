@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from seq2seq.cli.evaluation.systems import (
 from seq2seq.cli.evaluation.texts import MOSES, Evaluated, add_comet, check_comet, check_groups, read_groups
 from seq2seq.cli.evaluation.translations import translate_all
 from seq2seq.cli.exit_status import run
+from seq2seq.cli.model_corpus import corpus_files
 from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import (
     CommandParser,
@@ -267,9 +269,12 @@ def comparison(args: argparse.Namespace, test: Evaluated, groups: Sequence[str] 
 
 
 def inputs(args: argparse.Namespace, systems: Sequence[NamedSystem]) -> list[str]:
-    """Return the files that the command line names as inputs."""
+    """Return the files that the command reads: those of the command line, else also those of the model's corpus."""
     files = [name for run in files_of(systems) for name in ([run] if args.hyp else model_list(run))]
-    return [*files, *filter(None, (args.src, *(args.ref or ()), args.shortlist, args.groups))]
+    corpus = [] if args.hyp or args.src or args.test_set else corpus_files(files[0])
+    others = itertools.chain(*args.rerank or ())
+    given = (args.src, *(args.ref or ()), args.shortlist, args.groups, args.comet)
+    return [*files, *others, *filter(None, given), *corpus]
 
 
 if __name__ == "__main__":

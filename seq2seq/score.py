@@ -33,8 +33,8 @@ WINDOW = 2000  # pairs that are sorted by length and scored together
 DESCRIPTION = """\
 Score given translations with a model (forced decoding).
 
-Each output line is log p(target | source), a TAB, and the mean log p per piece. The last line on stderr is the
-perplexity, exp(-mean log p of all pieces, EOS included). Logarithms are natural.
+Each output line is log p(target | source), a TAB, and the mean log p per token. The last line on stderr is the
+perplexity, exp(-mean log p of all tokens, EOS included). Logarithms are natural.
 """
 
 

@@ -14,7 +14,7 @@ from seq2seq.storage.run_folder import SHORTLIST_NAME
 
 MAX_CANDIDATES = 1_000_000
 DESCRIPTION = """\
-Learn from sentence pairs, ideally the training text, which target pieces are likely translations of each source piece.
+Learn from sentence pairs, ideally the training text, which target tokens are likely translations of each source token.
 `translate --shortlist FILE` then computes probabilities for these candidates instead of the whole vocabulary. This
 saves more time with a larger vocabulary; an output can only contain candidates of its batch.
 """
@@ -54,14 +54,14 @@ def parser() -> argparse.ArgumentParser:
         type=whole_number(1, MAX_CANDIDATES),
         default=20,
         metavar="N",
-        help="candidates per source piece (default: 20)",
+        help="candidates per source token (default: 20)",
     )
     made.add_argument(
         "--frequent",
         type=whole_number(1, MAX_CANDIDATES),
         default=200,
         metavar="N",
-        help="most frequent target pieces, always candidates (200)",
+        help="most frequent target tokens, always candidates (200)",
     )
     return made
 
@@ -88,7 +88,7 @@ def make(args: argparse.Namespace) -> None:
     src, tgt, best = tokenizer.encode_src(text.src), tokenizer.encode_tgt(text.tgt), min(args.best, tokenizer.tgt_size)
     made = Shortlist.make(src, tgt, tokenizer.src_size, best, args.frequent)
     made.save(output, tokenizer.fingerprint)
-    sys.stderr.write(f"{output}: {best} target pieces for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
+    sys.stderr.write(f"{output}: {best} target tokens for each of {tokenizer.src_size:,}, from {len(text):,} pairs\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from seq2seq.data.subwords.new_tokenizer import new_tokenizer
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer, warn_if_meaningless
 from seq2seq.data.text.robustness import clean_name, ignores_case, with_variants
+from seq2seq.errors import check_lists
 from seq2seq.evaluation.candidates import CandidateFinder
 from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
@@ -120,6 +121,7 @@ def train(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Ru
         Seq2SeqError: invalid input or settings; the message says what to change.
         Stopped: Ctrl-C, SIGTERM or SIGHUP; the run can be resumed with `training.resume=auto`.
     """
+    check_lists(overrides=overrides)
     overrides = full_paths(overrides)
     raw = composed(overrides)
     resume = raw.training.resume

@@ -36,7 +36,8 @@ Each beam size translates the text once; its hypotheses are then reordered, with
 has the options for translate and evaluate.
 
 Give validation text of at least 500 sentences, never the test set: a test set on which settings were chosen says
-nothing about other text.
+nothing about other text. Lines that are translated in parts, because they are longer than the training text, are left
+out; the settings are those of whole lines, not of translate --split-sentences.
 
   %(prog)s MODEL --src valid.en --ref valid.fr                      length penalty alone
   %(prog)s MODEL --rerank OTHER --src valid.en --ref valid.fr       and the weight of OTHER
@@ -104,33 +105,43 @@ def tune_decoding(args: argparse.Namespace) -> None:
     from seq2seq.storage.metrics_file import to_json
 
     translator = load_translator(args, models)
-    translator.tags.ids(args.tgt_lang)
+    translator.tag(args.tgt_lang)
     sizes = args.beam_sizes or [translator.decode.beam_size]
     with progress([], "-", 0, len(sources) * len(sizes)) as advance:
         tuned = tune(translator, sources, references, sizes, args.metric, args.tgt_lang, advance)
     options = option_text(translator, tuned[0], args)
     if args.json:
         results = [one.to_dict() for one in tuned]
-        sys.stdout.write(to_json({"options": options, "sentences": len(sources), "results": results}) + "\n")
+        sys.stdout.write(to_json({"options": options, "sentences": tuned[0].sentences, "results": results}) + "\n")
         return
     print_tuned(tuned, args.metric)
     sys.stdout.write(f"\noptions of the best: {options}\n")
 
 
 def option_text(translator: Translator, best: Tuned, args: argparse.Namespace) -> str:
-    """Return the options with which translate and evaluate decode so."""
+    """Return the options with which translate and evaluate decode so, beside the model."""
     import shlex
 
     options = ["--beam-size", str(best.beam_size)]
     if best.length_penalty is not None:
-        options += ["--length-penalty", f"{best.length_penalty:g}"]
+        options += ["--length-penalty", number(best.length_penalty)]
+    if args.weights is not None:
+        options += ["--weights", ",".join(map(number, args.weights))]
+    for name in ("tgt_lang", "precision"):
+        if getattr(args, name) is not None:
+            options += [f"--{name.replace('_', '-')}", getattr(args, name)]
     for names in args.rerank or ():
         options += ["--rerank", ",".join(names)]
     if translator.rerankers:
-        options += ["--rerank-weights", ",".join(f"{weight:.4g}" for weight in best.weights)]
+        options += ["--rerank-weights", ",".join(map(number, best.weights))]
     if args.rerank_as is not None:
         options += ["--rerank-as", ",".join(args.rerank_as)]
     return shlex.join(options)
+
+
+def number(value: float) -> str:
+    """Return the shortest text of exactly this number."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e9 else repr(value)
 
 
 def print_tuned(tuned: Sequence[Tuned], metric: str) -> None:
@@ -143,8 +154,8 @@ def print_tuned(tuned: Sequence[Tuned], metric: str) -> None:
             f"{one.default_score:.2f}",
             f"{one.score:.2f}",
             f"{one.p_value:.3f}",
-            "-" if one.length_penalty is None else f"{one.length_penalty:g}",
-            ",".join(f"{weight:.4g}" for weight in one.weights) or "-",
+            "-" if one.length_penalty is None else number(one.length_penalty),
+            ",".join(map(number, one.weights)) or "-",
         ]
         for one in tuned
     ]

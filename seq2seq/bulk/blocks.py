@@ -163,7 +163,7 @@ def _parquet(file: str) -> Iterator[Any]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{file}: Parquet files need pyarrow: pip install 'seq2seq-lstm[data]'") from error
+        raise ConfigError(f"{file}: Parquet files need pyarrow: pip install 'attentional-lstm[data]'") from error
     try:
         with pq.ParquetFile(file) as content:
             yield content

@@ -65,13 +65,13 @@ class LineTranslator:
             ConfigError: the model does not have it, or has several and none is given.
         """
         if self._args.tgt_lang is not None or format != JSONL:
-            self._translator.tags.ids(self._args.tgt_lang)
+            self._translator.tag(self._args.tgt_lang)
 
     def _with_language(self, request: Request) -> Request:
         """Return the request with the target language of the command line unless it names one, or with an error."""
         language = request.tgt_lang or self._args.tgt_lang
         try:
-            self._translator.tags.ids(language)
+            self._translator.tag(language)
         except ConfigError as error:
             return dataclasses.replace(request, error=request.error or str(error))
         return dataclasses.replace(request, tgt_lang=language)

@@ -234,6 +234,7 @@ def load_translator(args: argparse.Namespace, models: Sequence[str]) -> Translat
         rerank=getattr(args, "rerank", None) or (),
         rerank_weights=getattr(args, "rerank_weights", None),
         rerank_as=getattr(args, "rerank_as", None),
+        batch_tokens=getattr(args, "batch_tokens", None),
     )
     if problem := runtime.kernels_problem(translator.device):
         log.warning("%s; translation is slower", problem)

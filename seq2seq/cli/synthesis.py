@@ -60,7 +60,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
         "--max-pieces",
         type=whole_number(1, MAX_PIECES),
         metavar="N",
-        help="drop a pair with more than N pieces on a side (default: pieces of the longest sentence that MODEL was "
+        help="drop a pair with more than N tokens on a side (default: tokens of the longest sentence that MODEL was "
         "trained on)",
     )
     group.add_argument(
@@ -68,7 +68,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
         type=_number(1.0, 1000.0),
         default=DEFAULT_RATIO,
         metavar="R",
-        help=f"drop a pair if one side has more than R times the pieces of the other (default: {DEFAULT_RATIO:g})",
+        help=f"drop a pair if one side has more than R times the tokens of the other (default: {DEFAULT_RATIO:g})",
     )
     group.add_argument(
         "--drop-copies", action="store_true", help="drop a pair whose translation is the text that was translated"

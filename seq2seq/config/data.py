@@ -154,7 +154,7 @@ class DataConfig:
     max_length: int = field(
         100,
         "maximum length of either side of a training pair, EOS included; longer pairs are dropped and counted",
-        unit="pieces",
+        unit="tokens",
         at_least=1,
         at_most=100_000,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seq2seq.config.field import Choice, check_ranges, field
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, check_lists
 
 MAX_HYPOTHESES = 1000
 """Of one sentence."""
@@ -225,6 +225,7 @@ def override(decode: DecodeConfig, changes: Mapping[str, Any]) -> DecodeConfig:
         ConfigError: a value out of range, or a field that the search ignores; names the keys.
         TypeError: unknown field.
     """
+    check_lists(**{name: value for name, value in changes.items() if isinstance(getattr(_DEFAULTS, name, None), list)})
     changes = {name: _member(name, value) for name, value in changes.items()}
     check_overrides(changes, decode)
     if "search" in changes:

@@ -35,9 +35,9 @@ class TokenizerConfig:
     type: PieceType = field(PieceType.unigram, "segmentation model: unigram, bpe, char or word (words between spaces)")
     vocab_size: int | str = field(
         4000,
-        "pieces per vocabulary, special ids included; auto: by the number of training pairs, 1,000 × (pairs / "
+        "tokens per vocabulary, special ids included; auto: by the number of training pairs, 1,000 × (pairs / "
         "30,000)^0.7, stored as a number with the run",
-        unit="pieces",
+        unit="tokens",
         at_least=8,
         at_most=1_000_000,
         word=AUTO,
@@ -45,7 +45,7 @@ class TokenizerConfig:
     joint: bool = field(True, "one vocabulary for both languages (required by model.tie_embeddings=three_way)")
     byte_fallback: bool = field(
         True,
-        "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 pieces); no effect with "
+        "encode unknown characters as UTF-8 bytes, so that no input is lost (takes 256 tokens); no effect with "
         "type=word, where a word outside the vocabulary is unknown",
     )
     character_coverage: float = field(

@@ -97,7 +97,7 @@ def line_search(
 ) -> tuple[float, float]:
     """Return the t in [low, high], low < high, with the highest metric of weights + t · direction, and the metric.
 
-    It is the middle of the first interval between two changes of a best hypothesis with this metric.
+    It is about the middle of the first interval between two changes of a best hypothesis with this metric.
     """
     offsets, slopes = combined(scores, weights), combined(scores, direction)
     total = np.zeros(lists.statistics.shape[2])
@@ -119,11 +119,18 @@ def line_search(
         if end > begin:
             value = metric(total)
             if value > found + LEAST_GAIN:
-                found, at = value, (begin + end) / 2
+                found, at = value, _inside(begin, end)
             begin = end
         if sentence >= 0:
             total = total + lists.statistics[sentence, after] - lists.statistics[sentence, before]
     return at, float(found)
+
+
+def _inside(low: float, high: float) -> float:
+    """Return the middle of an interval with as few digits, at least 4, as keep it inside."""
+    middle = (low + high) / 2
+    rounded = (float(f"{middle:.{digits}g}") for digits in range(4, 17))
+    return next((value for value in rounded if low < value < high), middle)
 
 
 def best_weights(lists: Lists, scores: Floats, metric: Metric, seed: int = 1) -> tuple[Floats, float]:
@@ -134,7 +141,7 @@ def best_weights(lists: Lists, scores: Floats, metric: Metric, seed: int = 1) ->
     models = scores.shape[2]
     starts = [np.eye(models)[0], np.ones(models)][:models]
     draw = np.random.default_rng(seed)
-    starts += [np.r_[1.0, draw.uniform(0, 2, models - 1)] for _ in range(RESTARTS if models > 1 else 0)]
+    starts += [np.r_[1.0, draw.uniform(0, 2, models - 1).round(4)] for _ in range(RESTARTS if models > 1 else 0)]
     best, found = starts[0], -np.inf
     for start in starts:
         weights, value = _ascent(lists, scores, metric, start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from sacrebleu import CHRF
 
 from seq2seq.config.decode import DecodeConfig, NormalizationName, SearchName, override
 from seq2seq.data.text.bleu_tokenizer import DEFAULT, bleu_tokenizer
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, DataError
 from seq2seq.evaluation.decoding_search import LEAST_GAIN, Lists, best_weights, metric_of_sums, statistics
 from seq2seq.evaluation.metrics import bleu_metric
 from seq2seq.evaluation.resampling import paired_tests
@@ -22,6 +23,8 @@ from seq2seq.inference.reranking import Reranker, pair_scores
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.search.length_penalty import length_penalty
+
+log = logging.getLogger(__name__)
 
 WINDOW = 500  # sentences that are translated together
 LENGTH_PENALTIES = tuple(step / 10 for step in range(21))
@@ -38,6 +41,7 @@ class Tuned:
         p_value: of their difference, by paired bootstrap resampling.
         length_penalty: best value; None: the model does not normalise by length.
         weights: of the rerankers.
+        sentences: lines of the text that were tuned on.
     """
 
     beam_size: int
@@ -46,6 +50,7 @@ class Tuned:
     p_value: float
     length_penalty: float | None
     weights: list[float]
+    sentences: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -63,6 +68,9 @@ def tune(
 ) -> list[Tuned]:
     """Return the best settings of each beam size, those with the highest metric first.
 
+    A line that is translated in parts is left out, with a warning: each part is reranked alone, while a corpus metric
+    knows only whole lines.
+
     Args:
         translator: with its rerankers.
         sources: of the validation set.
@@ -73,25 +81,40 @@ def tune(
         advance: called with the number of sentences that were translated.
 
     Raises:
-        ConfigError: the model does not decode by beam search.
+        ConfigError: the model does not decode by beam search, or a reranker does not have the language.
+        DataError: every line is translated in parts.
     """
     if translator.decode.search is not SearchName.beam:
         raise ConfigError(f"the model decodes with search={translator.decode.search}: tuning needs beam search")
     tokenize = DEFAULT if translator.data is None else bleu_tokenizer(translator.data)
-    counts = bleu_metric([references], tokenize, force=True) if metric == "bleu" else CHRF(references=[references])
+    translator.tag(tgt_lang)
     plain = alone(translator)
-    tuned = []
+    language = tgt_lang or next(iter(plain.tags.languages), "")
+    tuned: list[Tuned] = []
     for size in beam_sizes:
         decode = override(translator.decode, {"beam_size": size})
+        kept: list[str] = []  # references
         rows: list[list[Translation]] = []
         pairs: list[list[list[tuple[float, int]]]] = []
         for start in range(0, len(sources), WINDOW):
             lines = sources[start : start + WINDOW]
             found = plain.translate_n_best(lines, size, beam_size=size, tgt_lang=tgt_lang)
-            read, written = before_recasing(plain, lines, found)
-            pairs += model_scores(read, written, tgt_lang or next(iter(plain.tags.languages), ""), translator.rerankers)
+            whole = [i for i, outputs in enumerate(found) if not in_parts(outputs[0])]
+            kept += [references[start + i] for i in whole]
+            found = [found[i] for i in whole]
+            read, written = before_recasing(plain, [lines[i] for i in whole], found)
+            pairs += model_scores(read, written, language, translator.rerankers, decode.batch_tokens)
             rows += found
             advance(len(lines))
+        if not rows:
+            raise DataError(
+                f"every line has more than {plain.max_part_tokens} tokens and is translated in parts: give shorter ones"
+            )
+        if len(rows) < len(sources) and not tuned:
+            log.warning(
+                "%d of %d lines are left out: they are translated in parts", len(sources) - len(rows), len(sources)
+            )
+        counts = bleu_metric([kept], tokenize, force=True) if metric == "bleu" else CHRF(references=[kept])
         tuned.append(_tuned(lists(rows, pairs, counts, decode), counts, decode))
     return sorted(tuned, key=lambda one: -one.score)
 
@@ -111,17 +134,39 @@ def before_recasing(
     return [read[0] for read, _ in natural], [written for _, written in natural]
 
 
+def in_parts(output: Translation) -> bool:
+    """Return whether an output is joined from those of several parts, each of which ended in EOS."""
+    return len(output.token_log_probs) - len(output.ids) > 1
+
+
 def model_scores(
-    sources: Sequence[str], rows: Sequence[Sequence[Translation]], language: str, rerankers: Sequence[Reranker]
+    sources: Sequence[str],
+    rows: Sequence[Sequence[Translation]],
+    language: str,
+    rerankers: Sequence[Reranker],
+    batch_tokens: int,
 ) -> list[list[list[tuple[float, int]]]]:
-    """Return log p and number of tokens of each output of each source, of the first model and of each reranker."""
-    found = [[[(output.log_prob, len(output.token_log_probs))] for output in outputs] for outputs in rows]
+    """Return log p and number of tokens of each output of each source, of the first model and of each reranker.
+
+    Args:
+        sources: one for each row.
+        rows: outputs, none of them in parts.
+        language: of the outputs.
+        rerankers: the other models.
+        batch_tokens: of the search.
+    """
+    found = [[[(_log_prob(output), len(output.token_log_probs))] for output in outputs] for outputs in rows]
     for reranker in rerankers:
-        scored = pair_scores(reranker, sources, rows, [language] * len(rows))
+        scored = pair_scores(reranker, sources, rows, [language] * len(rows), batch_tokens)
         for own, scores in zip(found, scored, strict=True):
             for output, score in zip(own, scores, strict=True):
                 output.append((score.log_prob, len(score.token_log_probs)))
     return found
+
+
+def _log_prob(output: Translation) -> float:
+    """Return log p as the search ranks it; a blank line had no search."""
+    return output.ranked_log_prob if output.token_log_probs else output.log_prob
 
 
 def lists(
@@ -138,9 +183,8 @@ def lists(
     for i, (outputs, own) in enumerate(zip(rows, pairs, strict=True)):
         values[i, : len(own)] = own
         valid[i, : len(own)] = True
-        # The coverage penalty; of a line in parts also what its parts, normalised one by one, have more.
-        extra[i, : len(own)] = [
-            output.score - output.log_prob / penalty(max(1, len(output.token_log_probs))) for output in outputs
+        extra[i, : len(own)] = [  # the coverage penalty
+            output.score - _log_prob(output) / penalty(max(1, len(output.token_log_probs))) for output in outputs
         ]
     texts = [[output.text for output in outputs] for outputs in rows]
     return Lists(values[..., 0], values[..., 1], extra, valid, statistics(metric, texts))
@@ -167,4 +211,5 @@ def _tuned(found: Lists, counts: Any, decode: DecodeConfig) -> Tuned:
         test["p_bootstrap"],
         best_penalty if normalised else None,
         best[1:].tolist(),
+        len(found.valid),
     )

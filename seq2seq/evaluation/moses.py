@@ -26,7 +26,7 @@ class MosesTokenizer:
         try:
             import sacremoses
         except ImportError:
-            raise ConfigError("the Moses tokenizer needs sacremoses: pip install 'seq2seq-lstm[moses]'") from None
+            raise ConfigError("the Moses tokenizer needs sacremoses: pip install 'attentional-lstm[moses]'") from None
         self._name = f"{MOSES}{language}-sacremoses-{sacremoses.__version__}"
         self._normalizer = sacremoses.MosesPunctNormalizer(language)
         self._tokenizer = sacremoses.MosesTokenizer(language)

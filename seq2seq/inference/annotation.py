@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.ensemble import ForcedDecoding
+from seq2seq.inference.forced_scoring import forced_batch_tokens
 from seq2seq.inference.line_parts import LineEncoder, LinePart
 from seq2seq.inference.output_features import Features, output_features
 from seq2seq.inference.recasing import Recaser
@@ -15,9 +16,6 @@ from seq2seq.inference.text import one_line, valid_unicode
 from seq2seq.inference.translation import Translation, align
 from seq2seq.search.batched_search import batches
 from seq2seq.storage.calibration import Calibration
-
-MAX_BATCH_TOKENS = 4096
-"""Of a forced decoding, whose memory grows with tokens × vocabulary; a search needs sentences × vocabulary."""
 
 
 @runtime_checkable  # for the type checks of the tests
@@ -78,7 +76,7 @@ def forced_decodings(
 ) -> Iterator[tuple[int, ForcedDecoding]]:
     """Yield the number of each pair and its forced decoding, in batches of similar length and bounded memory."""
     lengths = [max(len(part.input.ids), len(output.ids)) + 1 for part, output in pairs]
-    for rows in batches(lengths, min(batch_tokens, MAX_BATCH_TOKENS)):
+    for rows in batches(lengths, forced_batch_tokens(batch_tokens)):
         sources, targets = [pairs[i][0].input.ids for i in rows], [pairs[i][1].ids for i in rows]
         yield from zip(rows, force_decode(sources, targets, distributions=distributions), strict=True)
 
@@ -89,7 +87,7 @@ class ExistingOutputs:
     def __init__(
         self, force_decode: ForceDecode, tokenizer: Tokenizer, encoder: LineEncoder, recaser: Recaser, batch_tokens: int
     ) -> None:
-        """Make one from the parts of a translator; `batch_tokens` is the maximum of a forced decoding."""
+        """Make one from the parts of a translator; `batch_tokens` is the maximum of a search."""
         self._force_decode, self._tokenizer, self._encoder = force_decode, tokenizer, encoder
         self._recaser, self._batch_tokens = recaser, batch_tokens
 

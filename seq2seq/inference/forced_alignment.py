@@ -11,6 +11,7 @@ from seq2seq.config.model import AttentionName
 from seq2seq.data.text.writing import word_spans
 from seq2seq.errors import ConfigError, NotFiniteError
 from seq2seq.inference.alignment import align_words
+from seq2seq.inference.forced_scoring import forced_batch_tokens
 from seq2seq.inference.line_parts import MAX_PART_TOKENS
 from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translator import Translator
@@ -118,7 +119,7 @@ def forced_attention(
     short = [i for i, length in enumerate(lengths) if length <= MAX_PART_TOKENS + 1]
     if len(short) < len(lengths):
         log.warning("%d pairs are not aligned: more than %d tokens", len(lengths) - len(short), MAX_PART_TOKENS)
-    for batch in batches([lengths[i] for i in short], translator.decode.batch_tokens):
+    for batch in batches([lengths[i] for i in short], forced_batch_tokens(translator.decode.batch_tokens)):
         rows = [short[i] for i in batch]
         decoded = translator.force_decode([sources[i] for i in rows], [targets[i] for i in rows])
         for i, pair in zip(rows, decoded, strict=True):

@@ -16,6 +16,8 @@ from seq2seq.search.batched_search import batches
 from seq2seq.search.top_k import NAN_MESSAGE
 
 EOS_NAME = "</s>"
+MAX_BATCH_TOKENS = 4096
+"""Of a forced decoding, whose memory grows with tokens × vocabulary; a search needs sentences × vocabulary."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,11 @@ class PairScore:
     def log_prob(self) -> float:
         """Return log p(target | source), NaN if it was not scored."""
         return math.fsum(self.token_log_probs) if self.token_log_probs else math.nan
+
+
+def forced_batch_tokens(batch_tokens: int) -> int:
+    """Return the maximum tokens of a batch of forced decoding if `batch_tokens` is the maximum of a search."""
+    return min(batch_tokens, MAX_BATCH_TOKENS)
 
 
 def score_pairs(

@@ -20,7 +20,6 @@ from seq2seq.inference.target_order import mirrored_hypothesis, mirrored_input
 from seq2seq.inference.translation import Translation, detokenise
 from seq2seq.kernels import bindings
 from seq2seq.search.batched_search import batches, num_hypotheses, search
-from seq2seq.search.length_penalty import length_penalty
 from seq2seq.search.protocols import Hypothesis
 
 
@@ -61,9 +60,8 @@ class PartSearch:
             rows = search(self._ensemble, inputs, decode, n_best=kept, banned_sequences=banned, device=self._device)
             found = [self._outputs(hypotheses, n_best, decode) for hypotheses in rows]
             if rerankers:
-                penalty = length_penalty(decode.length_normalization, decode.length_penalty)
                 own_languages = [languages[i] for i in batch]
-                ranked = rerank_outputs([part.text for part in own], found, own_languages, rerankers, penalty)
+                ranked = rerank_outputs([part.text for part in own], found, own_languages, rerankers, decode)
                 found = [part_outputs[:n_best] for part_outputs in ranked]
             if annotations:
                 pairs = list(zip(own, found, strict=True))

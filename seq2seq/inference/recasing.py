@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from seq2seq.data.index.language_codes import base_code
 from seq2seq.data.subwords.tokenizer import Tokenizer
 
 _LETTER = "(?:[^\\W\\d_]|[\u0300-\u036f])"  # accents may be characters of their own
@@ -43,8 +44,8 @@ class Recaser:
     """Finds the natural case of source lines."""
 
     def __init__(self, tokenizer: Tokenizer, language: str = "") -> None:
-        """`language` is the code of the source language."""
-        self._tokenizer, self._language = tokenizer, language
+        """`language` is the code of the source language; empty: several, or unknown."""
+        self._tokenizer, self._language, self._dotted = tokenizer, language, base_code(language) in DOTTED_I
         self._score = functools.lru_cache(KNOWN_WORDS)(tokenizer.src_score)
 
     def __reduce__(self) -> tuple[type[Recaser], tuple[Tokenizer, str]]:
@@ -96,13 +97,13 @@ class Recaser:
         return max(variants, key=lambda text: self._score(text) + LOWER_BONUS * (text == lower))
 
     def _lower(self, word: str) -> str:
-        if self._language in DOTTED_I:
+        if self._dotted:
             word = word.replace("I", "ı").replace("İ", "i")
         return word.lower()
 
 
 def _upper(text: str, language: str) -> str:
-    return text.replace("i", "İ") if language in DOTTED_I else text
+    return text.replace("i", "İ") if base_code(language) in DOTTED_I else text
 
 
 def _is_title(word: str) -> bool:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.config.data import DataConfig
+from seq2seq.config.decode import DecodeConfig
 from seq2seq.config.field import Choice
 from seq2seq.data.index.language_codes import base_code
-from seq2seq.errors import ConfigError
-from seq2seq.inference.forced_scoring import PairScore
+from seq2seq.errors import ConfigError, named_errors
+from seq2seq.inference.forced_scoring import PairScore, forced_batch_tokens
 from seq2seq.inference.translation import SEARCH, ScorePart, Translation
-from seq2seq.search.length_penalty import LengthPenalty
+from seq2seq.search.length_penalty import length_penalty
 
 if TYPE_CHECKING:
     from seq2seq.inference.translator import Translator
@@ -56,14 +57,34 @@ class Reranker:
     reverse: bool = False
     weight: float = 1.0
 
-    def scores(self, sources: Sequence[str], outputs: Sequence[str], language: str) -> list[PairScore]:
-        """Score outputs in `language`, one of each source."""
-        wanted = self.src if self.reverse else language
+    def language(self, target: str) -> str | None:
+        """Return the name that the model has for the language it scores if outputs are in `target`; None: its only one.
+
+        Raises:
+            ConfigError: it has several, but not this one.
+        """
         known = self.translator.tags.languages
+        if len(known) < 2:
+            return None
+        wanted = self.src if self.reverse else target
         same = (own for own in known if base_code(own) == base_code(wanted))
         named = wanted if wanted in known else next(same, wanted)
+        with named_errors(self.name):
+            self.translator.tags.ids(named)
+        return named
+
+    def scores(
+        self, sources: Sequence[str], outputs: Sequence[str], language: str, batch_tokens: int
+    ) -> list[PairScore]:
+        """Score outputs in `language`, one of each source; `batch_tokens` is that of the search that found them.
+
+        Raises:
+            ConfigError, NotFiniteError: as `Translator.score`; the message names the model.
+        """
         given = (outputs, sources) if self.reverse else (sources, outputs)
-        return self.translator.score(*given, tgt_lang=named if len(known) > 1 else None)
+        named = self.language(language)
+        with named_errors(self.name):
+            return self.translator.score(*given, batch_tokens=forced_batch_tokens(batch_tokens), tgt_lang=named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +109,18 @@ class RerankModel:
     @classmethod
     def of_each(
         cls,
-        models: Sequence[str | Path | Sequence[str | Path]],
-        weights: Sequence[float] | None,
-        roles: Sequence[RerankRole | str] | None,
+        models: str | Path | Sequence[str | Path | Sequence[str | Path]],
+        weights: float | Sequence[float] | None,
+        roles: RerankRole | str | Sequence[RerankRole | str] | None,
     ) -> list[RerankModel]:
-        """Return the models with their weights (default: 1) and roles (default: auto).
+        """Return the models with their weights (default: 1) and roles (default: auto); a single value is a list of one.
 
         Raises:
             ConfigError: a weight or a role is wrong, or is missing for a model.
         """
+        models = [models] if isinstance(models, str | Path) else models
+        weights = [weights] if isinstance(weights, int | float) else weights
+        roles = [roles] if isinstance(roles, RerankRole | str) else roles
         for name, values in (("weights", weights), ("roles (--rerank-as)", roles)):
             if values is not None and len(values) != len(models):
                 raise ConfigError(f"{len(values)} {name} for {len(models)} rerankers: give one for each (--rerank)")
@@ -118,17 +142,30 @@ class RerankModel:
         """Make the loaded model a reranker of the outputs of a model that was trained on `first`.
 
         Raises:
-            ConfigError: the languages do not fit in either direction, and the role is auto.
+            ConfigError: the languages do not fit in either direction, and the role is auto; or the model scores the
+                source, and the language of a source line, which chooses its tag, is not known.
         """
-        if self.role is not RerankRole.auto:
-            return Reranker(self.name, translator, first.src, self.role is RerankRole.reverse, self.weight)
-        (sources, targets), (other_sources, other_targets) = _languages(first), _languages(translator.data)
-        if sources <= other_sources and targets <= other_targets:
-            return Reranker(self.name, translator, first.src, False, self.weight)
-        if targets <= other_sources and base_code(first.src) in other_targets:
-            return Reranker(self.name, translator, first.src, True, self.weight)
+        role = self._role(_languages(first), _languages(translator.data)) if self.role is RerankRole.auto else self.role
+        made = Reranker(self.name, translator, first.src, role is RerankRole.reverse, self.weight)
+        if made.reverse:
+            sources, _ = _languages(first)
+            if len(sources) > 1 and len({*map(tuple, translator.tags.symbols.values())}) > 1:
+                raise ConfigError(
+                    f"{self.name} scores a source line with the tag of its language, which may be {_shown(sources)} "
+                    "and is not known: with --rerank, such a model needs translations from one source language"
+                )
+            made.language("")  # raises before the search
+        return made
+
+    def _role(self, first: tuple[set[str], set[str]], own: tuple[set[str], set[str]]) -> RerankRole:
+        """Return what the model scores by its languages; both arguments are sources and targets of a model."""
+        (sources, targets), (own_sources, own_targets) = first, own
+        if sources <= own_sources and targets <= own_targets:
+            return RerankRole.forward
+        if targets <= own_sources and sources <= own_targets:
+            return RerankRole.reverse
         raise ConfigError(
-            f"{self.name} translates {_shown(other_sources)} to {_shown(other_targets)}: it cannot rerank translations "
+            f"{self.name} translates {_shown(own_sources)} to {_shown(own_targets)}: it cannot rerank translations "
             f"from {_shown(sources)} to {_shown(targets)}; if these are other names of the same languages, give "
             "--rerank-as forward or reverse"
         )
@@ -139,7 +176,7 @@ def rerank_outputs(
     rows: Sequence[Sequence[Translation]],
     languages: Sequence[str],
     rerankers: Sequence[Reranker],
-    penalty: LengthPenalty,
+    decode: DecodeConfig,
 ) -> list[list[Translation]]:
     """Return the outputs of each source, best first by the weighted sum of the scores of all models.
 
@@ -152,11 +189,13 @@ def rerank_outputs(
         rows: the outputs of each source.
         languages: of the outputs of each row.
         rerankers: the other models.
-        penalty: lp of the search.
+        decode: the search, which has lp and the size of batches.
     """
+    penalty = length_penalty(decode.length_normalization, decode.length_penalty)
     parts = [[[ScorePart(SEARCH, 1.0, output.score)] for output in outputs] for outputs in rows]
     for reranker in rerankers:
-        for own, pairs in zip(parts, pair_scores(reranker, sources, rows, languages), strict=True):
+        scored = pair_scores(reranker, sources, rows, languages, decode.batch_tokens)
+        for own, pairs in zip(parts, scored, strict=True):
             for scores, pair in zip(own, pairs, strict=True):
                 tokens = len(pair.token_log_probs)
                 value = pair.log_prob / penalty(tokens) if tokens else math.nan
@@ -169,31 +208,47 @@ def pair_scores(
     sources: Sequence[str],
     rows: Sequence[Sequence[Translation]],
     languages: Sequence[str],
+    batch_tokens: int,
 ) -> list[list[PairScore]]:
-    """Return the log-probabilities that a reranker gives each output of each source."""
+    """Return the log-probabilities that a reranker gives each output of each source.
+
+    Args:
+        reranker: the model.
+        sources: one text for each row.
+        rows: the outputs of each source.
+        languages: of the outputs of each row.
+        batch_tokens: of the search.
+    """
     found: list[list[PairScore]] = [[] for _ in rows]
     for language in dict.fromkeys(languages):
         numbers = [number for number, own in enumerate(languages) if own == language]
         pairs = [(number, sources[number], output.text) for number in numbers for output in rows[number]]
-        scores = reranker.scores([source for _, source, _ in pairs], [text for _, _, text in pairs], language)
+        texts = [source for _, source, _ in pairs], [text for _, _, text in pairs]
+        scores = reranker.scores(*texts, language, batch_tokens)
         for (number, _, _), score in zip(pairs, scores, strict=True):
             found[number].append(score)
     return found
 
 
 def _ranked(outputs: Sequence[Translation], parts: Sequence[Sequence[ScorePart]]) -> list[Translation]:
-    """Return the outputs of one source, best first; a model that could not score all of them does not count."""
-    columns = zip(*parts, strict=True)
-    counts = [column[0].weight > 0 and not any(math.isnan(part.score) for part in column) for column in columns]
+    """Return the outputs of one source, best first."""
+    complete = zip(*map(_complete, zip(*parts, strict=True)), strict=True)
     scored = [
         dataclasses.replace(
             output,
-            score=sum(part.weight * part.score for part, counted in zip(own, counts, strict=True) if counted),
+            score=sum(part.weight * part.score for part in own if part.weight > 0 and not math.isnan(part.score)),
             parts=list(own),
         )
-        for output, own in zip(outputs, parts, strict=True)
+        for output, own in zip(outputs, complete, strict=True)
     ]
     return sorted(scored, key=lambda output: -output.score)
+
+
+def _complete(column: Sequence[ScorePart]) -> Sequence[ScorePart]:
+    """Return the scores of one model for the outputs of a source; all are NaN if one is, as they cannot be compared."""
+    if not any(math.isnan(part.score) for part in column):
+        return column
+    return [dataclasses.replace(part, score=math.nan) for part in column]
 
 
 def _languages(data: DataConfig | None) -> tuple[set[str], set[str]]:

@@ -26,7 +26,9 @@ def sentence_splitter(language: str) -> Splitter:
     except ModuleNotFoundError as error:
         if error.name != "sentencex":
             raise
-        raise ConfigError("splitting lines into sentences needs sentencex: pip install 'seq2seq-lstm[data]'") from error
+        raise ConfigError(
+            "splitting lines into sentences needs sentencex: pip install 'attentional-lstm[data]'"
+        ) from error
     code = re.split("[-_]", language, maxsplit=1)[0].lower()
 
     def split(text: str) -> list[str]:

@@ -27,8 +27,8 @@ class TargetTags:
         """Target languages of the model; empty: unknown."""
         return list(self._ids)
 
-    def ids(self, language: str | None = None) -> list[int]:
-        """Return the ids of the tag of a target language; None: that of the only one.
+    def ids(self, language: str | None = None, option: str = OPTION) -> list[int]:
+        """Return the ids of the tag of a target language; None: that of the only one; `option` names it in an error.
 
         Raises:
             ConfigError: the model does not have the language, or has several and none is given.
@@ -38,7 +38,7 @@ class TargetTags:
         if language not in self._ids:
             names = ", ".join(self._ids) or "unknown"
             wrong = (
-                f"{OPTION} is missing" if language is None else f"{OPTION} {language} is not a language of the model"
+                f"{option} is missing" if language is None else f"{option} {language} is not a language of the model"
             )
             raise ConfigError(f"{wrong}: its target languages are {names} (in Python tgt_lang)")
         return self._ids[language]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from seq2seq.data.subwords.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ class ScorePart:
         model: its name; `search` is the model that found the output.
         weight: by which its score is multiplied.
         score: log p over the length penalty; NaN if an output of the line is too long for the model, which then does
-            not count.
+            not count. Of a line in parts: the sum over the parts for which the model counts; NaN if there is none.
     """
 
     model: str
@@ -50,6 +51,8 @@ class Translation:
         case: that of a source line that was read in natural case (`decode.recase`), in which `text` is written;
             `ids` are those of the text in natural case.
         parts: the scores of all models, if other models rerank the outputs; `score` is their weighted sum.
+        ranked_log_prob: log p from which the search computes the score: `log_prob`, lowered by
+            `decode.repetition_penalty`.
     """
 
     text: str
@@ -62,14 +65,22 @@ class Translation:
     confidence: Confidence | None = dataclasses.field(default=None, compare=False)
     case: LineCase | None = dataclasses.field(default=None, compare=False)
     parts: list[ScorePart] = dataclasses.field(default_factory=list, compare=False)
+    ranked_log_prob: float = dataclasses.field(default=math.nan, compare=False)
 
 
 def detokenise(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[Translation]:
     """Return the hypotheses as text, each on one line."""
     texts = [one_line(text) for text in tokenizer.decode([hypothesis.tokens for hypothesis in hypotheses])]
     return [
-        Translation(text, hypothesis.score, hypothesis.log_prob, hypothesis.tokens, hypothesis.token_log_probs)
-        for text, hypothesis in zip(texts, hypotheses, strict=True)
+        Translation(
+            text,
+            found.score,
+            found.log_prob,
+            found.tokens,
+            found.token_log_probs,
+            ranked_log_prob=found.ranked_log_prob,
+        )
+        for text, found in zip(texts, hypotheses, strict=True)
     ]
 
 
@@ -125,11 +136,13 @@ def _join(parts: Sequence[Translation], spaced: Sequence[str] | None) -> Transla
         links,
         confidence=join_confidences(confidences) if confidences else None,
         parts=[_sum(column) for column in zip(*(part.parts for part in parts), strict=True)],
+        ranked_log_prob=sum(part.ranked_log_prob for part in parts),
     )
 
 
 def _sum(column: Sequence[ScorePart]) -> ScorePart:
-    return dataclasses.replace(column[0], score=sum(part.score for part in column))
+    scores = [part.score for part in column if not math.isnan(part.score)]
+    return dataclasses.replace(column[0], score=sum(scores) if scores else math.nan)
 
 
 def in_case(

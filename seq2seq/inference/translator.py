@@ -22,10 +22,10 @@ from seq2seq.config.decode import (
 from seq2seq.config.model import AttentionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.data.subwords.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, check_lists, named_errors
 from seq2seq.inference.annotation import Annotations, ExistingOutputs
 from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
-from seq2seq.inference.forced_scoring import PairScore, score_pairs
+from seq2seq.inference.forced_scoring import PairScore, forced_batch_tokens, score_pairs
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder
 from seq2seq.inference.output_features import Features, check_calibration
@@ -97,7 +97,10 @@ class Translator:
         self.decode = decode or DecodeConfig()
         self.calibration = calibration
         self.data, self.rerankers = data, list(rerankers)
-        self._recaser = Recaser(tokenizer, "" if data is None else data.src)
+        sources = set() if data is None else {corpus.src for corpus in data.corpora().values()}
+        self._recaser = Recaser(
+            tokenizer, sources.pop() if len(sources) == 1 else ""
+        )  # of a line among several: unknown
         self.tags = TargetTags(tokenizer, {} if data is None else data.tags())
         self._encoder = LineEncoder(tokenizer, min(max_part_tokens or MAX_PART_TOKENS, MAX_PART_TOKENS))
         self._search = PartSearch(self.ensemble, self._encoder, self.force_decode, self.device, data)
@@ -123,9 +126,10 @@ class Translator:
         precision: InferencePrecisionName | PrecisionName | str = PrecisionName.auto,
         weights: Sequence[float] | None = None,
         shortlist: str | Path | None = None,
-        rerank: Sequence[str | Path | Sequence[str | Path]] = (),
-        rerank_weights: Sequence[float] | None = None,
-        rerank_as: Sequence[RerankRole | str] | None = None,
+        rerank: str | Path | Sequence[str | Path | Sequence[str | Path]] = (),
+        rerank_weights: float | Sequence[float] | None = None,
+        rerank_as: RerankRole | str | Sequence[RerankRole | str] | None = None,
+        batch_tokens: int | None = None,
     ) -> Translator:
         """Load a model file, or the best model of a run folder; several make an ensemble.
 
@@ -136,10 +140,12 @@ class Translator:
             precision: of matrix products: auto, fp32, bf16, fp16, or int8 (the decoder's; the encoder's as with auto).
             weights: of each model in the ensemble; default: equal weights.
             shortlist: a file made by `python -m seq2seq.shortlist`; default: the whole vocabulary.
-            rerank: models that rerank the hypotheses of the beam; each is a path, or several that form an ensemble.
+            rerank: model or models that rerank the hypotheses of the beam; in a list each is a path, or several that
+                form an ensemble.
             rerank_weights: of the score of each of them; default: 1, the weight of the first model.
             rerank_as: whether each of them scores the target (forward) or the source (reverse); default: auto, as its
                 languages say.
+            batch_tokens: maximum tokens of a batch in every call, forced decoding included; default: that of the model.
 
         Raises:
             ModelFileError: no model at a path, a damaged one, or one with weights that are not finite.
@@ -161,15 +167,18 @@ class Translator:
                 raise ConfigError(
                     f"{path} and {paths[0]} have different target languages or tags: they cannot form an ensemble"
                 )
+        decode = first.config.decode
         plain = PrecisionName.auto if precision == InferencePrecisionName.int8 else precision  # no search, no int8
-        rerankers = [
-            model.reranker(cls.load(*model.paths, device=device, precision=plain), first.config.data)
-            for model in rerank_models
-        ]
+        rerankers = []
+        for model in rerank_models:
+            with named_errors(model.name):
+                rerankers.append(
+                    model.reranker(cls.load(*model.paths, device=device, precision=plain), first.config.data)
+                )
         return cls(
             [model.network for model in models],
             first.tokenizer,
-            first.config.decode,
+            decode if batch_tokens is None else override(decode, {"batch_tokens": batch_tokens}),
             place,
             precision,
             weights,
@@ -228,8 +237,9 @@ class Translator:
         Raises:
             ConfigError: an option out of range, one that the search ignores, or options that contradict each other.
         """
-        if isinstance(lines, str):
-            raise TypeError("lines must be a sequence of lines, not one string")
+        check_lists(lines=lines, prefixes=prefixes, terms=terms)
+        for own in terms or ():
+            check_lists(terms=own)
         decode = self.check_options(
             n_best,
             prefixes=prefixes,
@@ -241,7 +251,7 @@ class Translator:
             **overrides,
         )
         languages = [tgt_lang] * len(lines) if tgt_lang is None or isinstance(tgt_lang, str) else tgt_lang
-        tags = [self.tags.ids(language) for language in languages]
+        tags = [self.tag(language) for language in languages]
         prefixes, terms = prefixes or [""] * len(lines), terms or [()] * len(lines)
         splitter = sentence_splitter(self.data.src if self.data else "en") if split_sentences else None
         # A prefix or term is in the output as it is, and so is the line.
@@ -252,7 +262,7 @@ class Translator:
         lines, cases = self._recaser.natural_lines(lines, fixed)
         parts = self._encoder.encode(lines, prefixes, terms, glossary, splitter, tags)
         annotations = Annotations(alignments, self.calibration if confidence else None)
-        known = [language or next(iter(self.tags.languages), "") for language in languages]
+        known = [*map(self._language, languages)]
         pieces = [part for line_parts in parts for part in line_parts]
         part_languages = [language for language, row in zip(known, parts, strict=True) for _ in row]
         with self.inference_mode():
@@ -265,6 +275,17 @@ class Translator:
             in_case(outputs, case, language, decode.never_emit)
             for outputs, case, language in zip(joined, cases, known, strict=True)
         ]
+
+    def tag(self, tgt_lang: str | None = None) -> list[int]:
+        """Return the ids of the tag of a target language; None: that of the only one.
+
+        Raises:
+            ConfigError: the model, or one that reranks, does not have the language, or has several and none is given.
+        """
+        ids = self.tags.ids(tgt_lang)
+        for reranker in self.rerankers:
+            reranker.language(self._language(tgt_lang))
+        return ids
 
     def check_options(
         self,
@@ -323,16 +344,21 @@ class Translator:
         Args:
             sources: source lines; an empty line is a sentence, too.
             targets: target lines.
-            batch_tokens: maximum of pairs × longest side in a batch; default: the decode setting.
+            batch_tokens: maximum of pairs × longest side in a batch; default: the decode setting, but not more than
+                `forced_scoring.MAX_BATCH_TOKENS`.
             tgt_lang: target language; default: the only one of the model.
 
         Raises:
             ConfigError: `batch_tokens` is out of range, or the model does not have the target language.
         """
-        decode = self.decode if batch_tokens is None else override(self.decode, {"batch_tokens": batch_tokens})
+        check_lists(sources=sources, targets=targets)
+        if batch_tokens is None:
+            batch_tokens = forced_batch_tokens(self.decode.batch_tokens)
+        else:
+            override(self.decode, {"batch_tokens": batch_tokens})  # raises if it is out of range
         with self.inference_mode():
             tag = self.tags.ids(tgt_lang)
-            return score_pairs(self.force_decode, self.tokenizer, sources, targets, decode.batch_tokens, tag)
+            return score_pairs(self.force_decode, self.tokenizer, sources, targets, batch_tokens, tag)
 
     def annotate(
         self,
@@ -357,6 +383,7 @@ class Translator:
         Raises:
             ConfigError: the model has no attention, is not calibrated, or does not have the target language.
         """
+        check_lists(lines=lines)
         self.check_options(alignments=alignments, confidence=confidence)
         annotations = Annotations(alignments, self.calibration if confidence else None)
         with self.inference_mode():
@@ -369,6 +396,7 @@ class Translator:
 
         None for a line that is blank or is translated in several parts.
         """
+        check_lists(lines=lines)
         with self.inference_mode():
             return self._existing.features(lines, outputs, self.tags.ids(tgt_lang))
 
@@ -392,6 +420,9 @@ class Translator:
         """
         with self.inference_mode():
             return self.ensemble.force_decode(sources, targets, self.device, distributions)
+
+    def _language(self, tgt_lang: str | None) -> str:
+        return tgt_lang or next(iter(self.tags.languages), "")
 
     @contextlib.contextmanager
     def inference_mode(self) -> Iterator[None]:

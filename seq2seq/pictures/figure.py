@@ -54,7 +54,7 @@ def style() -> Iterator[None]:
         import matplotlib.figure
     except ImportError as error:
         name = error.name if isinstance(error, ModuleNotFoundError) else "matplotlib"
-        raise ConfigError(f"drawing needs {name}: pip install 'seq2seq-lstm[plots]'") from error
+        raise ConfigError(f"drawing needs {name}: pip install 'attentional-lstm[plots]'") from error
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans"]  # is in the package

@@ -33,10 +33,11 @@ def model_card(run: RunFacts) -> str:
         f"# {source} → {', '.join(targets)}: {run.config.model.cell.name.upper()} encoder-decoder",
         f"Translates {source} to {' and '.join(targets)}. An encoder-decoder of recurrent layers"
         f"{'' if run.config.model.attention.name == 'none' else ' with attention'}, "
-        f"{count(sum(run.parameters.values()))} parameters, trained with seq2seq-lstm. The model file holds its "
+        f"{count(sum(run.parameters.values()))} parameters, trained with attentional-lstm. The model file holds its "
         "tokenizer and settings.",
         "## Use",
-        fenced(f'pip install seq2seq-lstm\npython -m seq2seq.translate {run.model.name} --text="…"', "sh"),
+        "With attentional-lstm installed from its repository:",
+        fenced(f'python -m seq2seq.translate {run.model.name} --text="…"', "sh"),
         "## Scores",
         scores(run),
         "## Limits",
@@ -73,7 +74,7 @@ def front_matter(run: RunFacts) -> str:
     ]
     content: dict[str, Any] = {
         "language": list(dict.fromkeys(base_code(code) for code in (source, *targets))),
-        "library_name": "seq2seq-lstm",
+        "library_name": "attentional-lstm",
         "pipeline_tag": "translation",
         "tags": ["translation", "lstm", "attention"],
         "datasets": list(dict.fromkeys(name for own in corpora(run).values() for name in datasets(own))),

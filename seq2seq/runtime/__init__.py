@@ -133,9 +133,9 @@ def cpu_has_bf16(capabilities: Mapping[str, object]) -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
-    """Return the autocast context for matrix products in `dtype`."""
+    """Return the autocast context for matrix products in `dtype`; fp32 holds inside a block of another type, too."""
     if dtype == torch.float32:
-        return contextlib.nullcontext()
+        return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)
 
 

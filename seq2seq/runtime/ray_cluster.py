@@ -24,7 +24,7 @@ def cluster() -> Iterator[Any]:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ConfigError("--engine ray needs Ray: pip install 'seq2seq-lstm[ray]'") from error
+        raise ConfigError("--engine ray needs Ray: pip install 'attentional-lstm[ray]'") from error
     started = not ray.is_initialized()
     if started:
         try:

@@ -150,12 +150,12 @@ class _Sentence:
         return [self._backtrack(*ended) for ended in self.finished]
 
     def _backtrack(self, score: float, length: int, beam: int) -> Hypothesis:
-        tokens, log_probs = [], []
+        tokens, log_probs, total = [], [], self.steps[length - 1].totals[beam]
         for step in reversed(self.steps[:length]):
             tokens.append(step.tokens[beam])
             log_probs.append(step.log_probs[beam])
             beam = step.parents[beam]
-        return Hypothesis(tokens[:0:-1], log_probs[::-1], score)
+        return Hypothesis(tokens[:0:-1], log_probs[::-1], score, total)
 
 
 class _Search:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -121,11 +122,13 @@ class Hypothesis:
         tokens: ids without EOS.
         token_log_probs: the model's log p of each token and of the final EOS, before any logits processor.
         score: the ranking criterion, log p over the length penalty (plus the coverage penalty).
+        ranked_log_prob: that log p, after logits processors.
     """
 
     tokens: list[int]
     token_log_probs: list[float]
     score: float
+    ranked_log_prob: float = field(default=math.nan, compare=False)
 
     @property
     def log_prob(self) -> float:

@@ -194,4 +194,5 @@ class _Samples:
     def _hypothesis(self, tokens: list[int], log_probs: list[float]) -> Hypothesis:
         length = tokens.index(EOS_ID)
         log_probs = log_probs[: length + 1]
-        return Hypothesis(tokens[:length], log_probs, sum(log_probs) / self.penalty(length + 1))
+        total = sum(log_probs)
+        return Hypothesis(tokens[:length], log_probs, total / self.penalty(length + 1), total)

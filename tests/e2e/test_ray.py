@@ -170,7 +170,7 @@ def test_missing_ray_is_one_line(
     given = [folder, "--engine", "ray", "--input", tmp_path / "in/*", "--output", tmp_path / "out"]
     for device in ("cpu", "cuda"):  # this machine needs no GPU: its processes have them
         assert main([*map(str, given), *[device if option == "cpu" else option for option in FAST]]) == 2
-        assert "--engine ray needs Ray: pip install 'seq2seq-lstm[ray]'" in capsys.readouterr().err
+        assert "--engine ray needs Ray: pip install 'attentional-lstm[ray]'" in capsys.readouterr().err
 
 
 # --- a local cluster --------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def ray() -> Iterator[Any]:
         patch.setenv("SEQ2SEQ_TEST", MARK)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         warnings.simplefilter("ignore")  # of Ray's own code
-        module = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seq2seq-lstm[ray]'")
+        module = pytest.importorskip("ray", reason="Ray is not installed: pip install 'attentional-lstm[ray]'")
         module.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
         yield module
         module.shutdown()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import pytest
 
 from forking import call
 from run_folder import BEST_NAME, TINY
+from seq2seq.config.decode import DecodeConfig, NormalizationName
 from seq2seq.config.model import TargetOrderName
+from seq2seq.evaluation.metrics import chrf
 from seq2seq.inference.forced_scoring import perplexity
 from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import read_config, save_model
+from seq2seq.translate import main as translate
 from seq2seq.tune_decoding import main as tune
 from tiny_model import SENTENCES, make_model
 
@@ -61,7 +66,12 @@ def test_a_model_reranked_by_itself_keeps_its_order(right: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    save_model(tmp_path / "model.safetensors", make_model(tmp_path / "cache"))
+    model = make_model(tmp_path / "cache")
+    decode = DecodeConfig(
+        length_normalization=NormalizationName.none
+    )  # the search finds the hypotheses that were tuned
+    config = dataclasses.replace(model.config, decode=decode)
+    save_model(tmp_path / "model.safetensors", dataclasses.replace(model, config=config))
     (tmp_path / "src").write_text("".join(f"{line}\n" for line in SENTENCES), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -77,6 +87,8 @@ def test_tuning_finds_what_translate_then_does(place: Path, right: Path, capsys:
     assert all(row["score"] >= row["default_score"] for row in found["results"])
     assert 0 < best["p_value"] <= 1
     assert f"--rerank {right} --rerank-weights " in found["options"]
+    assert translate(["model.safetensors", *shlex.split(found["options"]), "src", "--device", "cpu"]) == 0
+    assert chrf(capsys.readouterr().out.split("\n")[:-1], SENTENCES) == pytest.approx(best["score"])
 
 
 @pytest.mark.parametrize(

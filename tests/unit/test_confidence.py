@@ -20,9 +20,10 @@ from seq2seq.config.model import AttentionName
 from seq2seq.data.text.writing import words_of
 from seq2seq.errors import ConfigError, DataError, ModelFileError
 from seq2seq.evaluation.calibration import FEW_PAIRS, Observation, Rated, assess, fit, fit_regression, observe, rate
-from seq2seq.inference.annotation import MAX_BATCH_TOKENS, Annotations, annotate
+from seq2seq.inference.annotation import Annotations, annotate
 from seq2seq.inference.confidence import Confidence, join_confidences
 from seq2seq.inference.ensemble import ForcedDecoding
+from seq2seq.inference.forced_scoring import MAX_BATCH_TOKENS
 from seq2seq.inference.line_parts import LinePart
 from seq2seq.inference.output_features import SentenceFeatures, WordFeatures, output_features
 from seq2seq.inference.translation import Translation

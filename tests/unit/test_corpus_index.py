@@ -139,4 +139,4 @@ def test_without_mtdata_the_package_is_named(
     monkeypatch.setattr(languages, "_PARSED", {})
     status, _, err = search("en-de", capsys=capsys)
     assert status == 2
-    assert "pip install 'seq2seq-lstm[data]'" in err
+    assert "pip install 'attentional-lstm[data]'" in err

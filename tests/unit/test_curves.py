@@ -222,7 +222,7 @@ def test_without_matplotlib_the_error_names_the_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([write(tmp_path / "run", *RUN)]) == 2
-    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'seq2seq-lstm[plots]'\n"
+    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'attentional-lstm[plots]'\n"
 
 
 def test_it_does_not_load_torch(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_without_matplotlib_the_error_names_the_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draws(model, "--text", "a", "--output", "x.svg") == 2
-    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'seq2seq-lstm[plots]'\n"
+    assert capsys.readouterr().err == "error: drawing needs matplotlib: pip install 'attentional-lstm[plots]'\n"
 
 
 # --- alignment -------------------------------------------------------------------------------------------------------

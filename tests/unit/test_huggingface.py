@@ -113,5 +113,5 @@ def test_a_damaged_folder_is_one_line(tmp_path: Path, content: str) -> None:
 
 def test_without_datasets_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'seq2seq-lstm\[huggingface\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'attentional-lstm\[huggingface\]'"):
         load_corpus(config(tmp_path))

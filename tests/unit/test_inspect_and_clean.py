@@ -262,10 +262,13 @@ def test_an_output_may_not_be_a_text_that_overrides_name_nor_a_model(
     before = Path(files[0]).read_bytes()
     model = tmp_path / "best.safetensors"
     model.write_bytes((Path(__file__).parents[1] / "model_files" / "version_2.safetensors").read_bytes())
+    filters = tmp_path / "filters"
+    filters.write_text("empty\n")
     corpus = ["data=files", "data.src=en", "data.tgt=de", f"data.train.src={files[0]}", f"data.train.tgt={files[1]}"]
     for inputs, output, words in (
         (corpus, ["--output", files[0]], "both input and output"),
         (files, ["--output", str(tmp_path / "x"), "--rejects", str(model)], f"--rejects {model} is a model"),
+        (files, ["--preset", str(filters), "--output", str(filters)], "both input and output"),
     ):
         assert main(["clean", *inputs, *output]) == 2
         assert words in capsys.readouterr().err
@@ -280,7 +283,7 @@ def test_an_output_may_not_be_a_text_that_overrides_name_nor_a_model(
     assert printed.err.startswith(f"error: cannot write {page}")
     assert printed.out == ""
     assert Path(files[0]).read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en", "best.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en", "best.safetensors", "filters"]
 
 
 def test_tabs_and_line_breaks_of_a_sentence_become_spaces_and_are_counted(

@@ -231,7 +231,7 @@ def test_moses_splits_apostrophes_and_lower_cases_before(monkeypatch: pytest.Mon
     assert "case:lc" in scores.bleu_tok_lc.signature
     assert "tok:moses-fr-sacremoses-" in scores.bleu_tok_lc.signature
     monkeypatch.setitem(sys.modules, "sacremoses", None)
-    with pytest.raises(ConfigError, match=r"needs sacremoses: pip install 'seq2seq-lstm\[moses\]'"):
+    with pytest.raises(ConfigError, match=r"needs sacremoses: pip install 'attentional-lstm\[moses\]'"):
         score(["a"], ["a"], tokenize="moses-fr")
 
 

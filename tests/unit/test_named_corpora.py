@@ -257,7 +257,7 @@ def test_without_the_index_the_newest_version_is_unknown(tmp_path: Path, monkeyp
 
     monkeypatch.setitem(sys.modules, "mtdata", None)
     monkeypatch.setattr(languages, "_PARSED", {})
-    with pytest.raises(ConfigError, match=r"pip install 'seq2seq-lstm\[data\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'attentional-lstm\[data\]'"):
         load_corpus(opus(tmp_path, version=None))
 
 

@@ -51,6 +51,8 @@ def test_errors_are_exceptions_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'model\.hidden_size'") as error:
         seq2seq.train(["model.hiden_size=3"], folder=tmp_path)
     assert "\n" not in str(error.value)
+    with pytest.raises(TypeError, match="overrides must be a list, not one string"):
+        seq2seq.train("data=grammar", folder=tmp_path)
     with pytest.raises(ConfigError, match="training has no limit"):
         seq2seq.train(["training.max_minutes=null"], folder=tmp_path)
     assert list(tmp_path.iterdir()) == []

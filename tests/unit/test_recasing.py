@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import random
 from pathlib import Path
 
 import pytest
 
+from seq2seq.config.data import MixConfig
 from seq2seq.config.tokenizer import TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.subwords.tokenizer import Tokenizer
@@ -75,7 +77,8 @@ def test_outputs_get_the_case_of_the_line() -> None:
     assert LineCase.upper.apply("l'été à Gießen, ça va?") == "L'ÉTÉ À GIESSEN, ÇA VA?"
     assert LineCase.title.apply("l'été à Paris, ça va?") == "L'été À Paris, Ça Va?"
     assert LineCase.title.apply("e\u0301te\u0301 ǆep ნახე") == "E\u0301te\u0301 ǅep ნახე"
-    assert LineCase.upper.apply("istanbul ılık", "tr") == "İSTANBUL ILIK"
+    for language in ("tr", "tur", "tr_TR", "az-Latn"):
+        assert LineCase.upper.apply("istanbul ılık", language) == "İSTANBUL ILIK"
     assert LineCase.title.apply("istanbul ılık", "az") == "İstanbul Ilık"
 
 
@@ -114,3 +117,16 @@ def test_translation_of_capitals_is_that_of_the_natural_line_in_capitals(tmp_pat
     assert with_terms == translator.translate([line.upper()], glossary=glossary, recase="off")
     banned = expected.upper().split()[0]
     assert banned not in translator.translate([line.upper()], never_emit=[banned])[0]
+
+
+def test_a_line_among_several_source_languages_has_no_language(tmp_path: Path) -> None:
+    """The capital I of Turkish is ı in lower case; in a mix of source languages a line may be in another one."""
+    model = make_model(tmp_path)
+
+    def natural(src: str, *others: str) -> str:
+        mix = {f"other{i}": MixConfig(src=other) for i, other in enumerate(others)}
+        data = dataclasses.replace(model.config.data, src=src, mix=mix)
+        return Translator(model.network, model.tokenizer, data=data).natural_line("PACK MY BIG DISK")
+
+    assert natural("en") == natural("tr", "en") == natural("en", "tr") != natural("tur")
+    assert "ı" in natural("tur")

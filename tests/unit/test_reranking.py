@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
+import torch
 
-from seq2seq.config.data import DataConfig
-from seq2seq.config.decode import NormalizationName
+from seq2seq import evaluate
+from seq2seq.cli.process_options import load_translator
+from seq2seq.config.data import DataConfig, DataName, MixConfig
+from seq2seq.config.decode import DecodeConfig, NormalizationName
 from seq2seq.config.model import TargetOrderName
+from seq2seq.config.text_files import FilesConfig
+from seq2seq.data.batches.batch import Batch
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.subwords.tokenizer import Tokenizer
-from seq2seq.errors import ConfigError
+from seq2seq.errors import ConfigError, NotFiniteError
+from seq2seq.inference.forced_alignment import align_pairs
+from seq2seq.inference.forced_scoring import MAX_BATCH_TOKENS
 from seq2seq.inference.reranking import Reranker, RerankModel
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq
@@ -102,14 +111,39 @@ def test_the_best_of_the_whole_beam_is_found_with_one_output(model: Model, other
     assert all(len(row) == 1 and row[0].alignment is not None for row in only)
 
 
-def test_lines_in_parts_sum_up_their_scores(model: Model, others: dict[str, Translator]) -> None:
-    translator = reranked(model, others, {"right": 1.0})
-    split = Translator(
-        model.network, model.tokenizer, data=model.config.data, max_part_tokens=16, rerankers=translator.rerankers
-    )
-    (output,) = split.translate_n_best(["pack my box. with five dozen jugs. how vexing"])[0]
-    assert output.score == pytest.approx(sum(part.weight * part.score for part in output.parts))
-    assert len(output.parts) == 2
+PARTS = ["pack my box. ", "with five dozen jugs. ", "how vexing"]
+
+
+def in_parts(translator: Translator) -> Translator:
+    """Return a translator that splits a line of `PARTS` into them."""
+    made = Translator(
+        translator.network, translator.tokenizer, data=translator.data, max_part_tokens=22,
+        rerankers=translator.rerankers,
+    )  # fmt: skip
+    parts = made._encoder.encode(["".join(PARTS)], [""], [()], None)[0]
+    assert [part.text for part in parts] == PARTS
+    return made
+
+
+@pytest.mark.parametrize("scored", [None, 40, 1])
+def test_lines_in_parts_sum_up_their_scores(
+    model: Model, others: dict[str, Translator], scored: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part is reranked as a line of its own; a part that a model cannot score has no share of the sum."""
+    if scored is not None:
+        monkeypatch.setattr("seq2seq.inference.forced_scoring.MAX_PART_TOKENS", scored)
+    translator = reranked(model, others, {"right": 2.0, "reverse": 0.5})
+    (output,) = in_parts(translator).translate_n_best(["".join(PARTS)])[0]
+    alone = [row[0] for row in translator.translate_n_best(PARTS)]
+    assert output.ids == [token for one in alone for token in one.ids]
+    assert output.score == pytest.approx(sum(one.score for one in alone))
+    assert [part.model for part in output.parts] == ["search", "right", "reverse"]
+    known = [[one.parts[k].score for one in alone if not math.isnan(one.parts[k].score)] for k in range(3)]
+    expected = [sum(values) if values else math.nan for values in known]
+    assert [part.score for part in output.parts] == pytest.approx(expected, nan_ok=True)
+    assert [len(values) for values in known] == {None: [3, 3, 3], 40: [3, 1, 1], 1: [3, 0, 0]}[scored]
+    total = sum(part.weight * part.score for part in output.parts if not math.isnan(part.score))
+    assert output.score == pytest.approx(total)
 
 
 @pytest.mark.parametrize("line", ["", "   ", "\u00a0"])
@@ -142,6 +176,10 @@ def test_languages_tell_the_direction(model: Model, others: dict[str, Translator
     assert auto.reranker(others["reverse"], DataConfig(src="eng_Latn", tgt="fr_CA")).reverse
     with pytest.raises(ConfigError, match="other translates fr to en: it cannot rerank translations from de to it"):
         auto.reranker(others["reverse"], DataConfig(src="de", tgt="it"))
+    two = dataclasses.replace(model.config.data, mix={"second": MixConfig(src="de")})
+    with pytest.raises(ConfigError, match="other translates fr to en: it cannot rerank translations from de/en to fr"):
+        auto.reranker(others["reverse"], two)
+    assert not auto.reranker(others["right"], model.config.data).reverse
     (told,) = RerankModel.of_each(["other"], [0.5], ["reverse"])
     assert told.reranker(others["right"], model.config.data) == Reranker("other", others["right"], "en", True, 0.5)
 
@@ -174,3 +212,124 @@ def test_files_are_loaded_with_their_rerankers(model: Model, others: dict[str, T
     assert loaded.rerankers[0].translator.network.config.target_order is TargetOrderName.right_to_left
     with pytest.raises(ConfigError, match="--rerank"):
         Translator.load(first, second, device="cpu")
+
+
+def test_a_single_model_is_a_list_of_one(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_model(file, model)
+    for path in (file, str(file)):
+        loaded = Translator.load(file, device="cpu", rerank=path, rerank_weights=0.5, rerank_as="forward")
+        assert [(one.name, one.weight, one.reverse) for one in loaded.rerankers] == [(str(file), 0.5, False)]
+
+
+@pytest.fixture
+def tagged(model: Model, tmp_path: Path) -> Translator:
+    """A model from French to English and German, which a tag chooses."""
+    second = MixConfig(tgt="de", tag="<de>")
+    data = dataclasses.replace(model.config.data, src="fr", tgt="en", tag="<en>", mix={"second": second})
+    pieces = dataclasses.replace(data.vocabulary, vocab_size=33)
+    tokenizer = Tokenizer.train(ParallelText(SENTENCES, SENTENCES), pieces, tmp_path / "tagged")
+    return Translator(make_network(tokenizer.src_size, seed=4).eval(), tokenizer, data=data)
+
+
+def test_a_reverse_model_scores_with_the_tag_of_the_source_language(model: Model, tagged: Translator) -> None:
+    (auto,) = RerankModel.of_each("other", None, None)
+    for language in ("en", "de"):
+        one = auto.reranker(tagged, dataclasses.replace(model.config.data, src=language))
+        assert one.reverse
+        expected = tagged.score(["x"], ["how quick"], tgt_lang=language)
+        assert one.scores(["how quick"], ["x"], "fr", 100) == expected
+    assert tagged.score(["x"], ["how quick"], tgt_lang="en") != tagged.score(["x"], ["how quick"], tgt_lang="de")
+
+
+@pytest.mark.parametrize("role", ["auto", "reverse"])
+def test_a_reverse_model_with_tags_needs_one_source_language(model: Model, tagged: Translator, role: str) -> None:
+    (reverse,) = RerankModel.of_each("other", None, role)
+    two = dataclasses.replace(model.config.data, mix={"second": MixConfig(src="de")})
+    with pytest.raises(ConfigError, match=r"^other scores a source line with the tag .* may be de/en and is not known"):
+        reverse.reranker(tagged, two)
+
+
+def test_errors_of_a_reranker_name_it(model: Model, others: dict[str, Translator], tagged: Translator) -> None:
+    translator = reranked(model, others, {"right": 1.0, "reverse": 1.0})
+    with torch.no_grad():
+        others["reverse"].network.output.weight.fill_(math.nan)
+    with pytest.raises(NotFiniteError, match=r"^reverse: .*NaN"):
+        translator.translate(SENTENCES)
+    (told,) = RerankModel.of_each("other", None, "reverse")
+    with pytest.raises(ConfigError, match=r"^other: .*en, de"):
+        told.reranker(tagged, dataclasses.replace(model.config.data, src="it"))
+    forward = Reranker("other", tagged, "en")
+    with pytest.raises(ConfigError, match=r"^other: .*fr is not a language of the model"):
+        Translator(model.network, model.tokenizer, data=model.config.data, rerankers=[forward]).tag()
+
+
+def test_models_that_form_no_ensemble_are_named(model: Model, others: dict[str, Translator], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_model(first, model)
+    config = dataclasses.replace(model.config, model=others["right"].network.config)
+    save_model(second, Model(others["right"].network, model.tokenizer, config))
+    with pytest.raises(ConfigError, match=f"^{first},{second}: models that write"):
+        Translator.load(first, device="cpu", rerank=[[first, second]])
+
+
+def forced_sizes(translator: Translator) -> list[int]:
+    """Return a list that grows by the rows times the longest side of each batch that is forced on the network."""
+    sizes: list[int] = []
+
+    def note(module: torch.nn.Module, arguments: tuple[Batch]) -> None:
+        (batch,) = arguments
+        sizes.append(len(batch.src_ids) * max(batch.src_ids.shape[1], batch.tgt_in.shape[1]))
+
+    translator.network.register_forward_pre_hook(note)
+    return sizes
+
+
+def test_the_batches_of_a_reranker_are_those_of_the_call(model: Model, others: dict[str, Translator]) -> None:
+    translator = reranked(model, others, {"right": 1.0})
+    others["right"].decode = DecodeConfig(batch_tokens=1_000_000)
+    sizes = forced_sizes(others["right"])
+    for options, most in (({}, MAX_BATCH_TOKENS), ({"batch_tokens": 1_000_000}, MAX_BATCH_TOKENS)):
+        translator.translate(SENTENCES * 20, **options)
+        assert most / 2 < max(sizes) <= most
+        sizes.clear()
+    translator.translate(SENTENCES * 20, batch_tokens=2000)
+    assert 1000 < max(sizes) <= 2000
+
+
+def test_scoring_is_bounded_and_follows_the_setting_of_the_command(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    config = dataclasses.replace(model.config, decode=DecodeConfig(batch_tokens=1_000_000))
+    save_model(file, dataclasses.replace(model, config=config))
+    for given, most in ((None, MAX_BATCH_TOKENS), (2000, 2000)):
+        args = argparse.Namespace(device="cpu", precision=None, threads=None, batch_tokens=given)
+        translator = load_translator(args, [str(file)])
+        sizes = forced_sizes(translator)
+        translator.score(SENTENCES * 80, SENTENCES * 80)
+        align_pairs(translator, SENTENCES * 80, SENTENCES * 80)
+        assert most / 2 < max(sizes) <= most
+
+
+def test_evaluate_overwrites_no_file_that_it_reads(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    texts = [tmp_path / "out" / "test.hyp", tmp_path / "ref"]
+    for text in texts:
+        text.write_text("how\n" * 9)
+    data = dataclasses.replace(
+        model.config.data, name=DataName.files, test=FilesConfig(src=str(texts[0]), tgt=str(texts[1])),
+    )  # fmt: skip
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, data=data))
+    save_model(tmp_path / "model.safetensors", model)
+    assert evaluate.main(["model.safetensors", "--output", "out", "--device", "cpu"]) == 2
+    assert "out/test.hyp is both input and output" in capsys.readouterr().err
+    assert texts[0].read_text() == "how\n" * 9
+    other = tmp_path / "out" / "own.hyp"
+    save_model(other, model)
+    command = ["model.safetensors", "--rerank", str(other), "--src", "ref", "--ref", "ref", "--device", "cpu"]
+    (tmp_path / "out" / "test.hyp").unlink()
+    (tmp_path / "out" / "test.hyp").symlink_to(other)
+    assert evaluate.main([*command, "--output", "out"]) == 2
+    assert "out/test.hyp is both input and output" in capsys.readouterr().err

@@ -155,5 +155,5 @@ def test_command_in_both_formats(
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentencex", None)
-    with pytest.raises(ConfigError, match=r"pip install 'seq2seq-lstm\[data\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'attentional-lstm\[data\]'"):
         sentence_splitter("en")

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq import runtime
 from seq2seq.config.decode import DecodeConfig, InferencePrecisionName, NormalizationName, SearchName, UtilityName
 from seq2seq.config.model import AttentionName
 from seq2seq.config.tokenizer import PieceType, TokenizerConfig
@@ -116,8 +117,13 @@ def test_settings_out_of_range_are_named(translator: Translator, overrides: dict
 
 
 def test_one_string_is_not_a_list_of_lines(translator: Translator) -> None:
-    with pytest.raises(TypeError, match="one string"):
+    with pytest.raises(TypeError, match="lines must be a list, not one string"):
         translator.translate("a fox")
+    for options in ({"terms": ["fox"]}, {"terms": "f"}, {"prefixes": "f"}, {"never_emit": "fox"}):
+        with pytest.raises(TypeError, match="must be a list, not one string"):
+            translator.translate(["a"], **options)
+    with pytest.raises(TypeError, match="targets must be a list"):
+        translator.score(["a", "b"], "ab")
 
 
 def test_the_longest_output_follows_the_source(model: Model) -> None:
@@ -614,3 +620,12 @@ def test_a_precision_may_be_a_name_or_one_of_either_enum(model: Model) -> None:
     assert Translator(model.network, model.tokenizer).dtype == torch.float32
     with pytest.raises(ConfigError, match="'fp8' is unknown: use auto, fp32, bf16, fp16, int8"):
         Translator(model.network, model.tokenizer, precision="fp8")
+
+
+def test_fp32_holds_inside_a_block_of_another_precision() -> None:
+    """A reranker in fp32 is called inside the search of a model in bf16."""
+    cpu, matrix = torch.device("cpu"), torch.ones(2, 2)
+    with runtime.autocast(cpu, torch.bfloat16), runtime.autocast(cpu, torch.float32):
+        assert (matrix @ matrix).dtype == torch.float32
+    with runtime.autocast(cpu, torch.float32), runtime.autocast(cpu, torch.bfloat16):
+        assert (matrix @ matrix).dtype == torch.bfloat16

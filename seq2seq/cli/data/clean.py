@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int | None:
 
     named = _outputs(args)
     data = named_data(args)
-    check_outputs(named, input_files(args, data), COMPRESSES)
+    check_outputs(named, [*input_files(args, data), *filter(None, [args.preset])], COMPRESSES)
     outputs = [name for option, name in named.items() if option != REJECTS]
     base = [] if args.filter and not args.preset else preset(args.preset or "light")
     specs = combined(base, args.filter, args.without)

@@ -117,7 +117,7 @@ def check_comet(checkpoint: str) -> None:
     if not comet.is_installed():
         raise ConfigError(
             "--comet needs the package unbabel-comet, which requires numpy < 2 and protobuf < 5: install it with "
-            "pip install seq2seq-lstm unbabel-comet in an environment of its own"
+            "pip install unbabel-comet in an environment of its own, beside this package"
         )
 
 

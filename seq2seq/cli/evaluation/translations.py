@@ -54,7 +54,7 @@ def translate_all(
             translator = load_translator(args, model_list(run))
             overrides = _overrides(args, systems, translator)
             if args.tgt_lang is not None or given is not None:
-                translator.tags.ids(args.tgt_lang)
+                translator.tag(args.tgt_lang)
             label = _label(systems, system, number)
             if not tests:
                 tests = model_tests(args, given, models)

@@ -122,7 +122,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError(f"data=huggingface needs {error.name}: pip install 'seq2seq-lstm[huggingface]'") from None
+        raise ConfigError(f"data=huggingface needs {error.name}: pip install 'attentional-lstm[huggingface]'") from None
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every retry

@@ -127,7 +127,7 @@ def _fix_encoding():  # type: ignore[no-untyped-def]  # ftfy has no type informa
     try:
         from ftfy import fix_encoding
     except ModuleNotFoundError as error:
-        raise ConfigError(f"the filter mojibake needs {error.name}: pip install 'seq2seq-lstm[data]'") from None
+        raise ConfigError(f"the filter mojibake needs {error.name}: pip install 'attentional-lstm[data]'") from None
     return fix_encoding
 
 

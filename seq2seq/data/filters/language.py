@@ -104,7 +104,7 @@ def language_identifier() -> Any:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"language identification needs {error.name}: pip install 'seq2seq-lstm[data]', or leave out lang_id"
+            f"language identification needs {error.name}: pip install 'attentional-lstm[data]', or leave out lang_id"
         ) from None
     with np.errstate(all="ignore"):
         return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -47,7 +47,7 @@ class _Zstd:
         try:
             import zstandard
         except ImportError:
-            raise DataError("zstd files need the package zstandard: pip install 'seq2seq-lstm[data]'") from None
+            raise DataError("zstd files need the package zstandard: pip install 'attentional-lstm[data]'") from None
         self._decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
         self._error = zstandard.ZstdError
         self._input = b""

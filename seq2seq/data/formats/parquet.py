@@ -23,7 +23,7 @@ def parquet_pairs(file: io.BufferedReader, name: str, columns: Columns) -> Itera
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise DataError(f"{name}: Parquet needs the package pyarrow: pip install 'seq2seq-lstm[data]'") from None
+        raise DataError(f"{name}: Parquet needs the package pyarrow: pip install 'attentional-lstm[data]'") from None
     row = 0
     try:
         table = parquet.ParquetFile(file)

@@ -66,7 +66,7 @@ def mtdata() -> ModuleType:
     try:
         import mtdata
     except ImportError as error:
-        raise ConfigError(f"the index of corpora needs {error.name}: pip install 'seq2seq-lstm[data]'") from None
+        raise ConfigError(f"the index of corpora needs {error.name}: pip install 'attentional-lstm[data]'") from None
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
