@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark
-from benchmark_results import Measured, Results, spread, table, total
+import benchmark_results
+from benchmark import add_flags
+from benchmark_results import Measured, Results, spread, total
 from benchmark_runs import Run
 from benchmark_timing import BEAMS
 from benchmark_work import DROPOUT, PARTS, TEST, file_names
@@ -57,7 +58,7 @@ def main() -> None:
         print(json.dumps({"benchmark": "peers", **work}))
     else:
         print("\n".join(f"{key}: {value}" for key, value in run.work.items()), end="\n\n")
-        print("\n".join(peer_table(results, not_measured)))
+        print("\n".join(table(results, not_measured)))
 
 
 # --- the measurements ------------------------------------------------------------------------------------------------
@@ -195,10 +196,10 @@ def driver_environment(variables: Mapping[str, str], threads: int | None) -> dic
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def peer_table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
+def table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
     """Return the lines of a Markdown table with a row per figure, and a row per toolkit that was not measured."""
     rows = [f"| {peer} | not measured: {reason} |" for peer, reason in not_measured.items()]
-    return [*table(results), *(row + " |" * (len(results) - 1) for row in rows)]
+    return [*benchmark_results.table(results), *(row + " |" * (len(results) - 1) for row in rows)]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -218,7 +219,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="PART", help=help)
     help = f"also train each for MIN minutes and report the BLEU of {TEST} (default: no)"
     parser.add_argument("--minutes", type=float, metavar="MIN", help=help)
-    benchmark.add_flags(parser, "peers")
+    add_flags(parser, "peers")
     parser.set_defaults(command="peers")
     args = parser.parse_args(arguments)
     missing = [name for name in file_names(TEST) if args.minutes and not Path(args.data, name).is_file()]
