@@ -110,7 +110,12 @@ def test_the_printed_options_translate_as_tuned(
     for seed, name in enumerate(("a b", "second", "other"), start=1):
         config = dataclasses.replace(model.config, data=data, decode=decode)
         save_model(Path(f"{name}.safetensors"), Model(make_network(tokenizer.src_size, seed).eval(), tokenizer, config))
-    for name, lines in (("src", LINES), ("ref", REFERENCES)):
+    translator = Translator.load(
+        "a b.safetensors", "second.safetensors", device="cpu", precision="fp32", weights=[0.8, 0.2],
+        rerank="other.safetensors", rerank_weights=0.7,
+    )  # fmt: skip
+    references = translator.translate(LINES, beam_size=6, tgt_lang="de")
+    for name, lines in (("src", LINES), ("ref", references)):
         Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     models = "a b.safetensors,second.safetensors"
     given = ["--rerank", "other.safetensors", "--weights", "0.8,0.2", "--tgt-lang", "de", "--precision", "fp32"]
@@ -120,9 +125,9 @@ def test_the_printed_options_translate_as_tuned(
     options = shlex.split(found["options"])
     assert translate.main([models, *options, "src", "--device", "cpu"]) == 0
     best = found["results"][0]
-    assert best["score"] > best["default_score"]
+    assert best["score"] > 99 > best["default_score"]
     outputs = capsys.readouterr().out.split("\n")[:-1]
-    assert chrf(outputs, REFERENCES) == pytest.approx(best["score"], abs=1e-3)
+    assert chrf(outputs, references) == pytest.approx(best["score"], abs=1e-3)
     assert found["sentences"] == len(LINES)
     for name in ("--weights", "--tgt-lang"):
         at = options.index(name)
