@@ -20,8 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark
-from benchmark import Measured, Results, spread, total
+import benchmark_results
+from benchmark import add_flags
+from benchmark_results import Measured, Results, spread, total
+from benchmark_runs import Run
 from benchmark_timing import BEAMS
 from benchmark_work import DROPOUT, PARTS, TEST, file_names
 from peers import environments
@@ -121,7 +123,7 @@ def add(measured: Measurements, found: Measurements) -> None:
 # --- measuring processes ---------------------------------------------------------------------------------------------
 
 
-class PeerRun(benchmark.Run):
+class PeerRun(Run):
     """Starts the measuring processes of ours and of the toolkits."""
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -197,7 +199,7 @@ def driver_environment(variables: Mapping[str, str], threads: int | None) -> dic
 def table(results: Results, not_measured: Mapping[str, str]) -> list[str]:
     """Return the lines of a Markdown table with a row per figure, and a row per toolkit that was not measured."""
     rows = [f"| {peer} | not measured: {reason} |" for peer, reason in not_measured.items()]
-    return [*benchmark.table(results), *(row + " |" * (len(results) - 1) for row in rows)]
+    return [*benchmark_results.table(results), *(row + " |" * (len(results) - 1) for row in rows)]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -217,7 +219,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="PART", help=help)
     help = f"also train each for MIN minutes and report the BLEU of {TEST} (default: no)"
     parser.add_argument("--minutes", type=float, metavar="MIN", help=help)
-    benchmark.add_flags(parser, "peers")
+    add_flags(parser, "peers")
     parser.set_defaults(command="peers")
     args = parser.parse_args(arguments)
     missing = [name for name in file_names(TEST) if args.minutes and not Path(args.data, name).is_file()]

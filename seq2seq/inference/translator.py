@@ -177,11 +177,10 @@ class Translator:
         decode = first.config.decode
         plain = PrecisionName.auto if precision == InferencePrecisionName.int8 else precision  # no search, no int8
         rerankers = []
-        for model in rerank_models:
-            with named_errors(model.name):
-                rerankers.append(
-                    model.reranker(cls.load(*model.paths, device=device, precision=plain), first.config.data)
-                )
+        for other in rerank_models:
+            with named_errors(other.name):
+                loaded = cls.load(*other.paths, device=device, precision=plain)
+                rerankers.append(other.reranker(loaded, first.config.data))
         return cls(
             [model.network for model in models],
             first.tokenizer,

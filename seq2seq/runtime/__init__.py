@@ -134,6 +134,8 @@ def cpu_has_bf16(capabilities: Mapping[str, object]) -> bool:
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
     """Return the autocast context for matrix products in `dtype`; fp32 holds inside a block of another type, too."""
+    if not torch.amp.is_autocast_available(device.type):  # the meta device: there is nothing to turn off
+        return contextlib.nullcontext()
     if dtype == torch.float32:
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)

@@ -48,12 +48,13 @@ def r_drop_cross_entropy(
     of each token, with which `token_nll` is filled if it is given.
     """
     passes = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (logits1, logits2)]
-    each = (None, None) if token_nll is None else token_nll.new_empty(2, len(token_nll))
+    each = None if token_nll is None else token_nll.new_empty(2, len(token_nll))
     (loss1, nll1), (loss2, nll2) = (
-        smoothed_cross_entropy(logits, targets, smoothing, own) for logits, own in zip(passes, each, strict=True)
+        smoothed_cross_entropy(logits, targets, smoothing, own)
+        for logits, own in zip(passes, (None, None) if each is None else each, strict=True)
     )
-    if token_nll is not None:
-        token_nll.copy_(sum(each) / 2)
+    if token_nll is not None and each is not None:
+        token_nll.copy_(each.mean(dim=0))
     log_p1, log_p2 = (logits.log_softmax(dim=-1) for logits in passes)
     # KL(p1 || p2) + KL(p2 || p1) = sum_k (p1_k - p2_k) (log p1_k - log p2_k)
     divergence = ((log_p1.exp() - log_p2.exp()) * (log_p1 - log_p2)).sum() / 2

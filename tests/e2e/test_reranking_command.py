@@ -89,7 +89,7 @@ def test_tuning_finds_what_translate_then_does(place: Path, right: Path, capsys:
     assert 0 < best["p_value"] <= 1
     assert f"--rerank {right} --rerank-weights " in found["options"]
     assert translate(["model.safetensors", *shlex.split(found["options"]), "src", "--device", "cpu"]) == 0
-    assert chrf(capsys.readouterr().out.split("\n")[:-1], SENTENCES) == pytest.approx(best["score"])
+    assert chrf(capsys.readouterr().out.split("\n")[:-1], SENTENCES) == pytest.approx(best["score"], abs=1e-3)
 
 
 def test_help_of_tuning_lists_no_option_that_it_refuses() -> None:

@@ -17,7 +17,7 @@ from seq2seq.data.batches.epoch_batches import EpochBatches
 from seq2seq.data.batches.epoch_pairs import epoch_pairs
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.encoding import shards
-from seq2seq.data.subwords.tokenizer import Tokenizer
+from seq2seq.data.subwords.tokenizer import IdRows, Tokenizer
 from seq2seq.data.text.augmentation import Augmenter, vocabulary_text
 from seq2seq.errors import ConfigError
 
@@ -128,13 +128,13 @@ def test_only_edited_lines_are_encoded(tmp_path: Path, tokenizer: Tokenizer, mon
     pairs_of = epoch_pairs(TEXT, tokenizer, data_of(AugmentConfig(upper=0.1)), 100, 1, tmp_path)
     pairs_of(0)
     encoded: list[str] = []
-    encode = Tokenizer.encode_src
+    encode = Tokenizer.src_rows
 
-    def recording(self: Tokenizer, lines: list[str]) -> list[list[int]]:
+    def recording(self: Tokenizer, lines: list[str]) -> IdRows:
         encoded.extend(lines)
         return encode(self, lines)
 
-    monkeypatch.setattr(Tokenizer, "encode_src", recording)
+    monkeypatch.setattr(Tokenizer, "src_rows", recording)
     pairs_of = epoch_pairs(TEXT, tokenizer, data_of(AugmentConfig(upper=0.1)), 100, 1, tmp_path)
     pairs_of(1)
     assert encoded == [src for src, _ in Augmenter({"upper": 0.1}, 1).edited(TEXT.src, TEXT.tgt, 1, 0).values()]

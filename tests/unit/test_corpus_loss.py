@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from report_run import make_run
+from seq2seq.config.data import DataConfig, MixConfig
 from seq2seq.config.model import DropoutConfig, ModelConfig
 from seq2seq.config.training import MinimumRiskConfig, TrainingConfig
 from seq2seq.data.batches.batch import Batch, RowCorpora, make_batch
@@ -24,7 +25,7 @@ from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.pictures.run_metrics import read_run
 from seq2seq.reporting.gather import corpus_curves
 from seq2seq.reporting.report_page import corpus_curves as shown_curves
-from seq2seq.reporting.run_facts import read_facts
+from seq2seq.reporting.run_facts import read_facts, weights
 from seq2seq.storage.model_file import load_model
 from seq2seq.training.distributed import ProcessGroup
 from seq2seq.training.gradient_accumulation import GradientAccumulator
@@ -178,3 +179,9 @@ def read_metric(run: Path) -> Any:
     from seq2seq.pictures.run_metrics import CORPUS_METRICS
 
     return read_run(run, "run").of_corpora(CORPUS_METRICS[0])["main"]
+
+
+def test_the_report_names_the_weights_of_a_mix() -> None:
+    assert weights(DataConfig(mix={"web": MixConfig(weight=3.0), "more": MixConfig()})) == "main 1, web 3, more 1"
+    assert weights(DataConfig(mix={"web": MixConfig()})) == ""
+    assert weights(DataConfig(weight=2.0)) == ""

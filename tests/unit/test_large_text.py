@@ -44,7 +44,7 @@ from seq2seq.data.subwords.vocabulary_training import _evenly_spaced
 from seq2seq.data.text import augmentation, splitting, text_store
 from seq2seq.data.text.augmentation import Augmenter
 from seq2seq.data.text.splitting import fold, held_out_rows, hold_out, remove_overlap
-from seq2seq.data.text.text_store import is_stored, open_text, reordered, write_text
+from seq2seq.data.text.text_store import is_stored, open_text, taken, write_rows, write_text
 from seq2seq.errors import DataError, StorageError
 from seq2seq.file_locks import is_held
 from seq2seq.training.progress import Progress
@@ -117,8 +117,23 @@ def test_a_text_has_one_hash_and_size_wherever_it_is(stored: ParallelText) -> No
 
 def test_pairs_are_reordered_on_disk(stored: ParallelText) -> None:
     numbers = np.random.default_rng(1).permutation(len(TEXT))[:101]
-    assert list(reordered(stored, numbers)) == [PAIRS[i] for i in numbers]
-    assert list(reordered(stored, numbers[:0])) == []
+    for text in (stored, TEXT):
+        assert list(taken(text, numbers)) == [PAIRS[i] for i in numbers]
+        assert list(taken(text, numbers[:0])) == []
+
+
+def test_parts_are_written_like_texts_of_their_own(tmp_path: Path) -> None:
+    pairs = [*PAIRS, ("\ud800 \u2028", "𝔘")]
+    text, parts = on_disk(tmp_path / "texts", pairs), {"one": [3, 130, 1, *range(20, 90)], "none": [], "two": [0, 2]}
+    for folder in (tmp_path / "parts", tmp_path / "expected"):
+        folder.mkdir()
+    write_rows(tmp_path / "parts", text, {name: np.array(rows, int) for name, rows in parts.items()})
+    for name, rows in parts.items():
+        write_text(tmp_path / "expected", name, [pairs[i] for i in rows])
+    found, expected = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("parts", "expected")
+    )
+    assert found == expected
 
 
 def test_splits_and_folds_are_those_of_text_in_memory(stored: ParallelText) -> None:
@@ -157,7 +172,7 @@ def test_memory_hardly_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.M
         tracemalloc.start()
         write_text(folder, "text", generated)
         text = open_text(folder, "text")
-        write_text(folder, "train", reordered(text, held_out_rows(text, 10, 10).train))
+        write_rows(folder, text, {"train": held_out_rows(text, 10, 10).train})
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return size

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def in_parts(translator: Translator) -> Translator:
     return made
 
 
-@pytest.mark.parametrize("scored", [None, 40, 1])
+@pytest.mark.parametrize("scored", [None, 20, 1])
 def test_lines_in_parts_sum_up_their_scores(
     model: Model, others: dict[str, Translator], scored: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,15 +134,16 @@ def test_lines_in_parts_sum_up_their_scores(
     if scored is not None:
         monkeypatch.setattr("seq2seq.inference.forced_scoring.MAX_PART_TOKENS", scored)
     translator = reranked(model, others, {"right": 2.0, "reverse": 0.5})
-    (output,) = in_parts(translator).translate_n_best(["".join(PARTS)])[0]
-    alone = [row[0] for row in translator.translate_n_best(PARTS)]
+    short: dict[str, Any] = {"max_length_ratio": 0.5, "max_length_extra": 2}  # than 20 tokens, as are two of the parts
+    (output,) = in_parts(translator).translate_n_best(["".join(PARTS)], **short)[0]
+    alone = [row[0] for row in translator.translate_n_best(PARTS, **short)]
     assert output.ids == [token for one in alone for token in one.ids]
     assert output.score == pytest.approx(sum(one.score for one in alone))
     assert [part.model for part in output.parts] == ["search", "right", "reverse"]
     known = [[one.parts[k].score for one in alone if not math.isnan(one.parts[k].score)] for k in range(3)]
     expected = [sum(values) if values else math.nan for values in known]
     assert [part.score for part in output.parts] == pytest.approx(expected, nan_ok=True)
-    assert [len(values) for values in known] == {None: [3, 3, 3], 40: [3, 1, 1], 1: [3, 0, 0]}[scored]
+    assert [len(values) for values in known] == {None: [3, 3, 3], 20: [3, 2, 2], 1: [3, 0, 0]}[scored]
     total = sum(part.weight * part.score for part in output.parts if not math.isnan(part.score))
     assert output.score == pytest.approx(total)
 
@@ -217,7 +219,8 @@ def test_files_are_loaded_with_their_rerankers(model: Model, others: dict[str, T
 def test_a_single_model_is_a_list_of_one(model: Model, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_model(file, model)
-    for path in (file, str(file)):
+    paths: list[str | Path] = [file, str(file)]
+    for path in paths:
         loaded = Translator.load(file, device="cpu", rerank=path, rerank_weights=0.5, rerank_as="forward")
         assert [(one.name, one.weight, one.reverse) for one in loaded.rerankers] == [(str(file), 0.5, False)]
 
@@ -277,8 +280,8 @@ def forced_sizes(translator: Translator) -> list[int]:
     """Return a list that grows by the rows times the longest side of each batch that is forced on the network."""
     sizes: list[int] = []
 
-    def note(module: torch.nn.Module, arguments: tuple[Batch]) -> None:
-        (batch,) = arguments
+    def note(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+        batch: Batch = arguments[0]
         sizes.append(len(batch.src_ids) * max(batch.src_ids.shape[1], batch.tgt_in.shape[1]))
 
     translator.network.register_forward_pre_hook(note)
@@ -289,12 +292,10 @@ def test_the_batches_of_a_reranker_are_those_of_the_call(model: Model, others: d
     translator = reranked(model, others, {"right": 1.0})
     others["right"].decode = DecodeConfig(batch_tokens=1_000_000)
     sizes = forced_sizes(others["right"])
-    for options, most in (({}, MAX_BATCH_TOKENS), ({"batch_tokens": 1_000_000}, MAX_BATCH_TOKENS)):
-        translator.translate(SENTENCES * 20, **options)
+    for given, most in ((4096, MAX_BATCH_TOKENS), (1_000_000, MAX_BATCH_TOKENS), (2000, 2000)):
+        translator.translate(SENTENCES * 20, batch_tokens=given)
         assert most / 2 < max(sizes) <= most
         sizes.clear()
-    translator.translate(SENTENCES * 20, batch_tokens=2000)
-    assert 1000 < max(sizes) <= 2000
 
 
 def test_scoring_is_bounded_and_follows_the_setting_of_the_command(model: Model, tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_scoring_is_bounded_and_follows_the_setting_of_the_command(model: Model,
     config = dataclasses.replace(model.config, decode=DecodeConfig(batch_tokens=1_000_000))
     save_model(file, dataclasses.replace(model, config=config))
     for given, most in ((None, MAX_BATCH_TOKENS), (2000, 2000)):
-        args = argparse.Namespace(device="cpu", precision=None, threads=None, batch_tokens=given)
+        args = argparse.Namespace(device="cpu", precision="fp32", threads=1, batch_tokens=given)
         translator = load_translator(args, [str(file)])
         sizes = forced_sizes(translator)
         translator.score(SENTENCES * 80, SENTENCES * 80)

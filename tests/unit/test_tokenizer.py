@@ -3,9 +3,11 @@
 import io
 import random
 import re
+from itertools import chain
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import sentencepiece
 from hypothesis import given
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from scaling import scaled
 from seq2seq.config.tokenizer import PieceType, TextNormalization, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
+from seq2seq.data.encoding.ragged import RaggedIds
 from seq2seq.data.special_ids import BOS_ID, EOS_ID, PAD_ID, SPECIAL_IDS, UNK_ID
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, DataError
@@ -81,6 +84,17 @@ def test_decoding_inverts_encoding(tmp_path: Path, kind: PieceType, joint: bool)
     assert restored.encode_src(TEXT.src) == tokenizer.encode_src(TEXT.src)
     assert (restored.src_size, restored.tgt_size) == (tokenizer.src_size, tokenizer.tgt_size)
     assert set(tokenizer.to_bytes()) == ({"src"} if joint else {"src", "tgt"})
+
+
+@pytest.mark.parametrize("repetitions", [0, 1, 40])
+def test_rows_are_the_same_ids_as_lists(joint: Tokenizer, repetitions: int) -> None:
+    lines = [line * repetitions for line in TEXT.src]
+    lines[40] = ""
+    for some in (lines, lines[:5], []):
+        rows = joint.src_rows(some)
+        assert [list(row) for row in rows] == joint.encode_src(some) == [list(row) for row in joint.tgt_rows(some)]
+    assert isinstance(joint.src_rows(lines)[0], np.ndarray) == (repetitions == 40)
+    assert RaggedIds.from_lists(joint.src_rows(lines)).ids.tolist() == list(chain(*joint.encode_src(lines)))
 
 
 SCRIPTS = [

@@ -193,7 +193,8 @@ def test_a_slow_checkpoint_is_saved_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_sec: float, saved: list[int]
 ) -> None:
     """A batch takes 7 seconds: after 45 seconds, or after 20 times as long as the last save took."""
-    clock, steps = Clock(5000.0), []
+    clock = Clock(5000.0)
+    steps: list[int] = []
     monkeypatch.setattr("seq2seq.training.trainer.time", types.SimpleNamespace(monotonic=clock.monotonic))
 
     def save(*arguments: Any) -> None:

@@ -120,7 +120,8 @@ def test_settings_out_of_range_are_named(translator: Translator, overrides: dict
 def test_one_string_is_not_a_list_of_lines(translator: Translator) -> None:
     with pytest.raises(TypeError, match="lines must be a list, not one string"):
         translator.translate("a fox")
-    for options in ({"terms": ["fox"]}, {"terms": "f"}, {"prefixes": "f"}, {"never_emit": "fox"}):
+    wrong: list[dict[str, Any]] = [{"terms": ["fox"]}, {"terms": "f"}, {"prefixes": "f"}, {"never_emit": "fox"}]
+    for options in wrong:
         with pytest.raises(TypeError, match="must be a list, not one string"):
             translator.translate(["a"], **options)
     with pytest.raises(TypeError, match="targets must be a list"):

@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def model(tmp_path: Path) -> Model:
 @pytest.mark.parametrize(
     "decode", [{}, {"repetition_penalty": 1.7}, {"coverage_penalty": 0.4, "repetition_penalty": 2.0}]
 )
-def test_the_scores_of_another_length_penalty_are_those_of_the_equation(model: Model, decode: dict[str, float]) -> None:
+def test_the_scores_of_another_length_penalty_are_those_of_the_equation(model: Model, decode: dict[str, Any]) -> None:
     """log p, in which each token that the output has already counts `repetition_penalty` times, over the penalty."""
     settings = DecodeConfig(**decode)
     translator = Translator(model.network, model.tokenizer, settings, data=model.config.data)
@@ -56,8 +57,8 @@ def test_the_scores_of_another_length_penalty_are_those_of_the_equation(model: M
                 for at, (token, value) in enumerate(zip(ids, output.token_log_probs, strict=True))
             )
             coverage = output.score - total / own(len(ids))
-            assert coverage < -1e-3 if settings.coverage_penalty else abs(coverage) < 1e-4
-            assert found.scores(other)[i, k, 0] == pytest.approx(total / other(len(ids)) + coverage, abs=1e-4)
+            assert coverage < -1e-2 if settings.coverage_penalty else abs(coverage) < 1e-3
+            assert found.scores(other)[i, k, 0] == pytest.approx(total / other(len(ids)) + coverage, abs=1e-3)
 
 
 @pytest.mark.parametrize("repetition_penalty", [1.0, 1.5])
@@ -109,7 +110,12 @@ def test_the_printed_options_translate_as_tuned(
     for seed, name in enumerate(("a b", "second", "other"), start=1):
         config = dataclasses.replace(model.config, data=data, decode=decode)
         save_model(Path(f"{name}.safetensors"), Model(make_network(tokenizer.src_size, seed).eval(), tokenizer, config))
-    for name, lines in (("src", LINES), ("ref", REFERENCES)):
+    translator = Translator.load(
+        "a b.safetensors", "second.safetensors", device="cpu", precision="fp32", weights=[0.8, 0.2],
+        rerank="other.safetensors", rerank_weights=0.7,
+    )  # fmt: skip
+    references = translator.translate(LINES, beam_size=6, tgt_lang="de")
+    for name, lines in (("src", LINES), ("ref", references)):
         Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     models = "a b.safetensors,second.safetensors"
     given = ["--rerank", "other.safetensors", "--weights", "0.8,0.2", "--tgt-lang", "de", "--precision", "fp32"]
@@ -119,9 +125,9 @@ def test_the_printed_options_translate_as_tuned(
     options = shlex.split(found["options"])
     assert translate.main([models, *options, "src", "--device", "cpu"]) == 0
     best = found["results"][0]
-    assert best["score"] > best["default_score"]
+    assert best["score"] > 99 > best["default_score"]
     outputs = capsys.readouterr().out.split("\n")[:-1]
-    assert chrf(outputs, REFERENCES) == pytest.approx(best["score"])
+    assert chrf(outputs, references) == pytest.approx(best["score"], abs=1e-3)
     assert found["sentences"] == len(LINES)
     for name in ("--weights", "--tgt-lang"):
         at = options.index(name)

@@ -26,7 +26,7 @@ from seq2seq.data.filters.registry import complete_spec
 from seq2seq.data.formats.paths import expand
 from seq2seq.data.text.cleaning import cleaned
 from seq2seq.data.text.splitting import held_out_rows
-from seq2seq.data.text.text_store import open_text, reordered, temporary_text, write_text
+from seq2seq.data.text.text_store import open_text, temporary_text, write_rows, write_text
 from seq2seq.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ def _write(config: DataConfig, key: str, sizes: dict[str, int], folder: Path) ->
                 write_text(whole, "text", pairs)
                 text = open_text(whole, "text")
                 rows = held_out_rows(text, sizes["valid"], sizes["test"])
-                for name in ("train", *sizes):
-                    write_text(folder, name, reordered(text, getattr(rows, name)))
+                write_rows(folder, text, {name: getattr(rows, name) for name in ("train", *sizes)})
     (folder / MESSAGES_NAME).write_text(json.dumps(messages), encoding="utf-8")
 
 

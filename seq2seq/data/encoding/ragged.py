@@ -26,9 +26,11 @@ class RaggedIds:
     lengths: NDArray[np.int64]
 
     @classmethod
-    def from_lists(cls, lists: Sequence[Sequence[int]]) -> RaggedIds:
-        """Concatenate lists."""
+    def from_lists(cls, lists: Sequence[Sequence[int]] | Sequence[NDArray[np.integer[Any]]]) -> RaggedIds:
+        """Concatenate lists, or arrays."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+        if len(lists) and isinstance(lists[0], np.ndarray):
+            return cls(np.concatenate(lists), lengths)
         return cls(np.fromiter(chain.from_iterable(lists), np.int64, int(lengths.sum())), lengths)
 
     def rows(self, indices: NDArray[np.int64]) -> RaggedIds:

@@ -51,7 +51,7 @@ class PairEncoder:
         sampler = self.samplers[side]
         if sampler is not None:
             return RaggedIds.from_lists(sampler.encode(lines, [*self.seed, NUMBERS[side], start]))
-        return RaggedIds.from_lists((self.tokenizer.encode_tgt if side else self.tokenizer.encode_src)(lines))
+        return RaggedIds.from_lists((self.tokenizer.tgt_rows if side else self.tokenizer.src_rows)(lines))
 
 
 @runtime_checkable  # for the type checks of the tests

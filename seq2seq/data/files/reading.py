@@ -127,7 +127,7 @@ def _line_aligned(files: FilesConfig, key: str) -> tuple[list[str], Iterator[tup
 def _aligned(src: str | Path, tgt: str | Path) -> Iterator[tuple[str, str]]:
     sides = _lines(src), _lines(tgt)
     for count, pair in enumerate(itertools.zip_longest(*sides)):
-        if None in pair:
+        if pair[0] is None or pair[1] is None:
             rest = [count + (line is not None) + sum(1 for _ in lines) for line, lines in zip(pair, sides, strict=True)]
             raise DataError(f"{src} has {rest[0]:,} lines but {tgt} has {rest[1]:,}: they are not parallel")
         yield pair

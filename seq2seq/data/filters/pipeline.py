@@ -59,16 +59,16 @@ class Pipeline:
         self.kept += 1
         return pair, None
 
-    def keep_all(self, pairs: Sequence[Pair]) -> bool:
+    def keep_all(self, src: Sequence[str], tgt: Sequence[str]) -> bool:
         """Count the pairs as kept if a quick look shows that no filter drops or changes any; False: judge each.
 
         The sentences have no white space around them.
         """
-        src, tgt = map("\n".join, zip(*pairs, strict=True))
-        if not all(apply.keeps_all(src, tgt) for apply in self.filters.values()):
+        texts = "\n".join(src), "\n".join(tgt)
+        if not all(apply.keeps_all(*texts) for apply in self.filters.values()):
             return False
-        self.total += len(pairs)
-        self.kept += len(pairs)
+        self.total += len(src)
+        self.kept += len(src)
         return True
 
     def finding(self, name: str) -> str:

@@ -41,11 +41,13 @@ def cleaned(pairs: Iterable[tuple[str, str]], config: DataConfig | None = None) 
         filters = pipeline(HARMLESS, ("", ""))
     else:
         filters = pipeline(PRESETS[str(config.clean)], (config.src, config.tgt))
-    for block in chunks(((src.strip(), tgt.strip()) for src, tgt in pairs), BLOCK_PAIRS):
-        if filters.keep_all(block):
-            yield from block
+    for block in chunks(pairs, BLOCK_PAIRS):
+        src, tgt = ([*map(str.strip, side)] for side in zip(*block, strict=True))
+        stripped = zip(src, tgt, strict=True)
+        if filters.keep_all(src, tgt):
+            yield from stripped
         else:
-            judged = map(filters.judge, block)
+            judged = map(filters.judge, stripped)
             yield from (pair for pair, reason in judged if reason is None)
     removed = _reasons(filters, "removed")
     if filters.total and not filters.kept:

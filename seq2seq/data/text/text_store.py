@@ -10,11 +10,11 @@ import hashlib
 import json
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from seq2seq.file_locks import hold
 BLOCK_LINES = 1_000
 READ_BLOCKS = 16
 BUCKET_PAIRS = 200_000
+Numbers = NDArray[np.integer[Any]]
+_Text = TypeVar("_Text", str, bytes)
 
 
 class _Folder:
@@ -59,8 +61,8 @@ class _File:
     owner: _Folder | None = None  # of a temporary file
     block_lines: int = field(default_factory=lambda: BLOCK_LINES)  # here, so that another process has the same
 
-    def read(self, first: int, last: int) -> list[str]:
-        """Return the lines of blocks `first` to `last` - 1."""
+    def read(self, first: int, last: int) -> bytes:
+        """Return blocks `first` to `last` - 1."""
         begin, end = self.offsets[first], self.offsets[last]
         try:
             with self.path.open("rb") as file:
@@ -70,7 +72,14 @@ class _File:
             raise DataError(f"{self.path}: {error.strerror or error}") from None
         if len(content) != end - begin:
             raise DataError(f"{self.path} was cut while it was in use: start again")
-        return content.decode("utf-8", "surrogatepass").split("\n")[:-1]
+        return content
+
+    def blocks(self, view: range) -> Iterator[tuple[bytes, slice]]:
+        """Yield parts of the file that have the lines `view`, and which lines of each part they are."""
+        start, stop, block = view.start, view.stop, self.block_lines
+        for first in range(start - start % block, stop, READ_BLOCKS * block):
+            last = min(first + READ_BLOCKS * block, stop)
+            yield self.read(first // block, -(-last // block)), slice(max(0, start - first), last - first)
 
 
 class StoredLines(Sequence[str]):
@@ -107,21 +116,18 @@ class StoredLines(Sequence[str]):
         """Return one line, a view of neighbouring lines, or a list of lines that are not neighbours."""
         if isinstance(index, int):
             block, line = divmod(self._view[index], self._file.block_lines)
-            return self._file.read(block, block + 1)[line]
+            return _decoded(self._file.read(block, block + 1))[line]
         view = self._view[index]
         if view.step == 1:
             return StoredLines(self._file, view)
         return list(islice(self, *index.indices(len(self)))) if view.step > 0 else list(self)[index]
 
     def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(self._blocks())
+        return chain.from_iterable(_decoded(content)[rows] for content, rows in self._file.blocks(self._view))
 
-    def _blocks(self) -> Iterator[list[str]]:
-        start, stop, block = self._view.start, self._view.stop, self._file.block_lines
-        for first in range(start - start % block, stop, READ_BLOCKS * block):
-            last = min(first + READ_BLOCKS * block, stop)
-            lines = self._file.read(first // block, -(-last // block))
-            yield lines[max(0, start - first) : last - first]
+    def encoded(self) -> list[Any]:
+        """Return the lines as `bytes`, as they are in the file; `encoded` does so for any lines."""
+        return [line for content, rows in self._file.blocks(self._view) for line in content.split(b"\n")[rows]]
 
     def __eq__(self, other: object) -> bool:
         """Compare line by line with any sequence."""
@@ -132,17 +138,40 @@ class StoredLines(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def _decoded(content: bytes) -> list[str]:
+    return content.decode("utf-8", "surrogatepass").split("\n")
+
+
+def encoded(lines: Sequence[str]) -> list[bytes]:
+    """Return lines as UTF-8, without decoding those of a file."""
+    if isinstance(lines, StoredLines):
+        return lines.encoded()
+    return [line.encode("utf-8", "surrogatepass") for line in lines]
+
+
 def write_text(folder: Path, name: str, pairs: Iterable[Pair]) -> int:
     """Write the text `name` into `folder` and return its number of pairs; a line feed in a sentence becomes a space."""
+
+    def content_of(lines: Sequence[str]) -> bytes:
+        content = line_bytes(lines)
+        if content.count(b"\n") == len(lines):
+            return content
+        return line_bytes([line.replace("\n", " ") for line in lines])
+
+    return _write(folder, name, pairs, content_of)
+
+
+def _write(
+    folder: Path, name: str, pairs: Iterable[tuple[_Text, _Text]], content_of: Callable[[Sequence[_Text]], bytes]
+) -> int:
+    """Write a text whose lines are turned into the bytes of a file by `content_of`; return its number of pairs."""
     total = 0
     offsets, digests = {side: [0] for side in SIDES}, {side: hashlib.sha256() for side in SIDES}
     with (folder / f"{name}.src").open("wb") as src_file, (folder / f"{name}.tgt").open("wb") as tgt_file:
         for block in chunks(pairs, BLOCK_LINES):
             total += len(block)
             for side, file, lines in zip(SIDES, (src_file, tgt_file), zip(*block, strict=True), strict=True):
-                content = line_bytes(lines)
-                if content.count(b"\n") != len(lines):
-                    content = line_bytes([line.replace("\n", " ") for line in lines])
+                content = content_of(lines)
                 file.write(content)
                 digests[side].update(content)
                 offsets[side].append(offsets[side][-1] + len(content))
@@ -188,46 +217,62 @@ def temporary_text(parent: Path, write: Callable[[Path], object], names: Sequenc
     return {name: open_text(folder, name, owner) for name in names}
 
 
-def taken(text: ParallelText, rows: NDArray[np.integer[Any]]) -> ParallelText:
-    """Return the pairs with the numbers `rows`, in that order."""
-    return collected(reordered(text, rows), text)
-
-
-def reordered(text: ParallelText, rows: NDArray[np.integer[Any]]) -> Iterator[Pair]:
-    """Yield the pairs with the numbers `rows`, in that order, each number at most once.
-
-    A stored text is read from beginning to end, and its pairs are written to a file for each BUCKET_PAIRS of the
-    result, which are then read and sorted one by one.
-    """
+def taken(text: ParallelText, rows: Numbers) -> ParallelText:
+    """Return the pairs with the numbers `rows`, in that order, each number at most once."""
     if not isinstance(text.src, StoredLines):
-        src, tgt = text.src, text.tgt
-        yield from ((src[i], tgt[i]) for i in rows.tolist())
-        return
-    with storage_errors(text.src.folder), part_folder(text.src.folder.parent) as folder:
-        yield from _sorted_buckets(text, rows, folder)
+        return ParallelText.from_pairs([(text.src[i], text.tgt[i]) for i in rows.tolist()])
+    parent = text.src.folder.parent
+    return temporary_text(parent, lambda folder: write_rows(folder, text, {"text": rows}), ["text"])["text"]
 
 
-def _sorted_buckets(text: ParallelText, rows: NDArray[np.integer[Any]], folder: Path) -> Iterator[Pair]:
-    parts = [rows[start : start + BUCKET_PAIRS] for start in range(0, len(rows), BUCKET_PAIRS)]
+def write_rows(folder: Path, text: ParallelText, parts: Mapping[str, Numbers]) -> None:
+    """Write texts by name into `folder`: the pairs of `text` with these numbers, in that order, none of them twice.
+
+    `text` is read once, from beginning to end, and its pairs are written to files of BUCKET_PAIRS of the result, which
+    are then read and sorted one by one.
+    """
+    buckets = {
+        name: [rows[start : start + BUCKET_PAIRS] for start in range(0, len(rows), BUCKET_PAIRS)]
+        for name, rows in parts.items()
+    }
+    with part_folder(folder) as temporary:
+        files = iter(_distributed(text, [*chain.from_iterable(buckets.values())], temporary))
+        for name, own in buckets.items():
+            pairs = chain.from_iterable(_sorted_pairs(rows, *next(files)) for rows in own)
+            _write(folder, name, pairs, _joined)
+
+
+def _distributed(text: ParallelText, buckets: Sequence[Numbers], folder: Path) -> list[tuple[Path, Path]]:
+    """Write the pairs of each bucket, in the order of the text, to the two files that are returned."""
     bucket_of = np.full(len(text), -1, np.int32)
-    for number, part in enumerate(parts):
-        bucket_of[part] = number
-    paths = [folder / f"{number}" for number in range(len(parts))]
-    for path in paths:
-        path.touch()
+    for number, rows in enumerate(buckets):
+        bucket_of[rows] = number
+    files = [(folder / f"{number}.src", folder / f"{number}.tgt") for number in range(len(buckets))]
     for start in range(0, len(text), BUCKET_PAIRS):
-        sides = (side[start : start + BUCKET_PAIRS] for side in (text.src, text.tgt))
-        chunk = list(map("\n".join, zip(*sides, strict=True)))
-        buckets = bucket_of[start : start + BUCKET_PAIRS]
-        by_bucket = np.argsort(buckets, kind="stable")
-        bounds = np.searchsorted(buckets[by_bucket], np.arange(len(parts) + 1)).tolist()
-        chosen = by_bucket.tolist()
-        for path, begin, end in zip(paths, bounds, bounds[1:], strict=False):
-            with path.open("ab") as file:
-                file.write(line_bytes([chunk[i] for i in chosen[begin:end]]))
-    for path, part in zip(paths, parts, strict=True):
-        lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")
+        own = bucket_of[start : start + BUCKET_PAIRS]
+        by_bucket = np.argsort(own, kind="stable")
+        bounds = np.searchsorted(own[by_bucket], np.arange(len(buckets) + 1)).tolist()
+        order = by_bucket.tolist()
+        for side, lines in enumerate((text.src, text.tgt)):
+            chunk = encoded(lines[start : start + BUCKET_PAIRS])
+            for paths, (begin, end) in zip(files, pairwise(bounds), strict=True):
+                with paths[side].open("ab") as file:
+                    file.write(_joined([chunk[i] for i in order[begin:end]]))
+    return files
+
+
+def _sorted_pairs(rows: Numbers, src: Path, tgt: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Return the pairs of a bucket in the order of `rows`, and remove its files."""
+    places = np.empty(len(rows), np.int64)  # in the files, whose lines are in the order of the text
+    places[np.argsort(rows)] = np.arange(len(rows))
+    order = places.tolist()
+    sides = []
+    for path in (src, tgt):
+        lines = path.read_bytes().split(b"\n")
         path.unlink()
-        places = np.empty(len(part), np.int64)  # of the pairs of this file, which are in the order of the text
-        places[np.argsort(part)] = np.arange(len(part))
-        yield from ((lines[2 * i], lines[2 * i + 1]) for i in places.tolist())
+        sides.append(map(lines.__getitem__, order))
+    return zip(*sides, strict=True)
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"\n".join([*lines, b""])
