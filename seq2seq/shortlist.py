@@ -16,7 +16,7 @@ MAX_CANDIDATES = 1_000_000
 DESCRIPTION = """\
 Learn from sentence pairs, ideally the training text, which target tokens are likely translations of each source token.
 `translate --shortlist FILE` then computes probabilities for these candidates instead of the whole vocabulary. This
-saves more time with a larger vocabulary; an output can only contain candidates of its batch.
+saves more time with a larger vocabulary; an output can only contain candidates of its sentence.
 """
 
 

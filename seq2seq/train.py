@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import sys
@@ -159,7 +160,20 @@ def run_training(
     dtype = resolve_precision(config.training.precision, device)
     if group.is_main:
         check_run_files(run.folder, config)
-        log_to(run.folder, console)
+    with log_to(run.folder, console) if group.is_main else contextlib.nullcontext():
+        return _trained(config, run, device, dtype, console, on_validation, test)
+
+
+def _trained(
+    config: Config,
+    run: RunContext,
+    device: torch.device,
+    dtype: torch.dtype,
+    console: Console,
+    on_validation: ValidationCallback,
+    test: bool,
+) -> dict[str, Scores]:
+    group = run.group
     for change in run.overrides if run.resumes else []:
         log.info("override on resume: %s", change)
 

@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--buffer-lines",
         type=whole_number(1, MAX_BUFFER_LINES),
         metavar="N",
-        help=f"read up to N lines ahead to batch them by length; a pause in the input ends the wait "
+        help=f"read up to N lines ahead to batch them by length; a pause in the input, or a second, ends the wait "
         f"(default: {BUFFER_LINES})",
     )
     add_bulk_options(parser)

@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--metric", choices=("bleu", "chrf"), default="bleu", help="what is maximised (default: %(default)s)"
     )
     made.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-    add_rerank(made)
+    add_rerank(made, weights=False)
     add_tgt_lang(made)
     add_ensemble_weights(made)
     add_process_options(made)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from seq2seq.data.files.text_file import opened, text_lines
 from seq2seq.errors import DataError
 
-WAIT_SEC = 0.2
+WAIT_SEC, MAX_WAIT_SEC = 0.2, 1.0
+"""How long to wait for one more line, and for the lines after the first one of a list."""
 
 
 def check_inputs(names: Sequence[str]) -> None:
@@ -44,7 +45,8 @@ def check_inputs(names: Sequence[str]) -> None:
 def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[list[str]]:
     """Yield the lines of all inputs (`-` is standard input) in order, in lists of up to `size`.
 
-    A list ends early when the input pauses for `WAIT_SEC`, so that a line sent into an open pipe is answered at once.
+    A list ends early when the input pauses for `WAIT_SEC`, so that a line sent into an open pipe is answered at once,
+    or when it has waited for further lines for `MAX_WAIT_SEC`.
     A thread reads the next list while the caller works on one.
 
     Raises:
@@ -53,7 +55,7 @@ def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[l
     lines: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=size)
     threading.Thread(target=_fill, args=(lines, names, strict), daemon=True).start()
     window: list[str] = []
-    deadline = 0.0
+    deadline = latest = 0.0
     while True:
         try:
             item = lines.get(timeout=max(0.0, deadline - time.monotonic()) if window else None)
@@ -62,7 +64,9 @@ def windows(names: Sequence[str], size: int, strict: bool = False) -> Iterator[l
             window = []
             continue
         if isinstance(item, str):
-            deadline = time.monotonic() + WAIT_SEC
+            now = time.monotonic()
+            latest = latest if window else now + MAX_WAIT_SEC
+            deadline = min(now + WAIT_SEC, latest)
             window.append(item)
         if window and (len(window) == size or not isinstance(item, str)):
             yield window

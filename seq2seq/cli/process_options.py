@@ -150,8 +150,16 @@ def add_references(parser: argparse.ArgumentParser, of_what: str = "") -> None:
         )
 
 
-def add_rerank(parser: argparse.ArgumentParser) -> None:
-    """Add `--rerank`, `--rerank-weights` and `--rerank-as`."""
+def add_rerank(parser: argparse.ArgumentParser, weights: bool = True) -> None:
+    """Add `--rerank`, `--rerank-weights` and `--rerank-as`.
+
+    Args:
+        parser: of the command.
+        weights: list `--rerank-weights` in the help; False: of a command that finds them and refuses the option.
+    """
+    help_of_weights = (
+        "weight of each --rerank MODEL, as seq2seq.tune_decoding finds them; the first model's is 1 (default: 1)"
+    )
     group = parser.add_argument_group("reranking of the hypotheses of the beam by other models")
     group.add_argument(
         "--rerank",
@@ -166,7 +174,7 @@ def add_rerank(parser: argparse.ArgumentParser) -> None:
         "--rerank-weights",
         type=_weights,
         metavar="W,W",
-        help="weight of each --rerank MODEL, as seq2seq.tune_decoding finds them; the first model's is 1 (default: 1)",
+        help=help_of_weights if weights else argparse.SUPPRESS,
     )
     group.add_argument(
         "--rerank-as",

@@ -14,7 +14,7 @@ from seq2seq.cli.process_options import load_translator
 from seq2seq.cli.search_options import search_overrides
 from seq2seq.errors import ConfigError, DataError, Seq2SeqError
 from seq2seq.reporting import SENTENCES
-from seq2seq.storage.run_folder import run_of
+from seq2seq.storage.run_folder import BEST_NAME, run_of
 
 # Other modules are imported where they are used, so that --help is quick.
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def model_names(paths: Sequence[str]) -> list[str]:
         ConfigError: a model is given twice.
         ModelFileError: there is no model at a path.
     """
-    from seq2seq.storage.model_file import BEST_NAME, find_model
+    from seq2seq.storage.model_file import find_model
 
     files = [find_model(Path(path)) for path in paths]
     for place, file in enumerate(files):

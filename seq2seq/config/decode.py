@@ -137,7 +137,7 @@ class DecodeConfig:
     )
     seed: int = field(
         1,
-        "random seed; a sentence's samples depend on it and on the sentence only",
+        "random seed; a sentence's samples depend on it, on the sentence and on their number, not on other sentences",
         at_least=0,
         at_most=2**31 - 1,
         used_by=(_SAMPLE, _MBR),

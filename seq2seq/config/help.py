@@ -29,6 +29,10 @@ def help_text(intro: str = TRAIN_INTRO) -> str:
     lines = [intro, "Groups"]
     for group, choices in groups().items():
         lines.append(f"  {group}={'|'.join(choices)}")
+        if len(choices) > 1:
+            for choice, meaning in choices.items():
+                text = f"{choice}: {meaning}"
+                lines += textwrap.wrap(text, 100, initial_indent="      ", subsequent_indent="        ")
     defaults, changes = default_values(), effects(Config, entries=True)
     for key, field in walk(Config, entries=True):
         if is_group(field):
@@ -42,10 +46,17 @@ def help_text(intro: str = TRAIN_INTRO) -> str:
     return "\n".join([*lines, ""])
 
 
-def groups() -> dict[str, list[str]]:
-    """Return the choices of every config group."""
+def groups() -> dict[str, dict[str, str]]:
+    """Return the choices of every config group, each with the first comment line of its file."""
     folders = sorted(p for p in Path(config_dir()).iterdir() if p.is_dir())
-    return {p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in folders}
+    return {p.name: {f.stem: _meaning(f) for f in sorted(p.glob("*.yaml"))} for p in folders}
+
+
+def _meaning(file: Path) -> str:
+    """Return the first comment line of a YAML file that is not an instruction to Hydra."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
 
 
 def default_values() -> DictConfig:
@@ -57,7 +68,10 @@ def default_values() -> DictConfig:
 
 def default_text(defaults: DictConfig, key: str, field: dataclasses.Field[Any]) -> str:
     """Return the default of a key as in YAML; a key under NAME has that of its field."""
-    return value_text(field.default if f".{NAME}." in key else OmegaConf.select(defaults, key))
+    if f".{NAME}." not in key:
+        return value_text(OmegaConf.select(defaults, key))
+    made = field.default_factory
+    return value_text(field.default if made is dataclasses.MISSING else OmegaConf.create(made()))
 
 
 def value_text(value: object) -> str:

@@ -152,7 +152,7 @@ class Ensemble:
         return self.networks[0].config.reversed_target
 
     def invalidate(self) -> None:
-        """Discard prepared weights, because the networks' weights may have changed."""
+        """Discard prepared weights, after a change that they cannot see (`model.cpu.weight_state`)."""
         self._steps: list[Step] = [network.step for network in self.networks]
         self._products = [Products() for _ in self.networks]
 
@@ -300,7 +300,7 @@ def _distributions(
 
 def _normalised(logits: Float[Tensor, "batch beam vocab"]) -> Prediction:
     if bindings.usable(logits):
-        return Prediction(logits, bindings.log_sum_exp(logits.contiguous()))
+        return Prediction(logits, bindings.log_sum_exp(logits))
     return Prediction(logits, torch.logsumexp(logits.to(bindings.sum_dtype(logits.dtype)), dim=-1))
 
 

@@ -113,6 +113,13 @@ class Translator:
         """The network; of an ensemble, the first."""
         return self.ensemble.networks[0]
 
+    def weights_changed(self) -> None:
+        """Discard what was prepared from the weights; call it after a change in place through `weight.data`.
+
+        The next call sees every other change by itself.
+        """
+        self.ensemble.invalidate()
+
     @property
     def max_part_tokens(self) -> int:
         """Source tokens above which a line is split into parts."""

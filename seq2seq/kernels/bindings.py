@@ -52,9 +52,6 @@ def usable(values: Tensor) -> bool:
 @functools.cache
 def failure() -> str | None:
     """Return why the kernels cannot be loaded on this machine; None if they can."""
-    library = build.library()
-    if library.path is None:
-        return library.problem
     try:
         interface(torch.float32)
     except OSError as error:
@@ -67,7 +64,8 @@ def problem() -> str | None:
     reason = failure() if _enabled else "runtime.kernels=plain"
     if reason:
         return f"compiled kernels are off: {reason}"
-    return build.library().problem and f"compiled kernels use one thread: {build.library().problem}"
+    limits = interface(torch.float32).built.problem
+    return limits and f"compiled kernels use one thread: {limits}"
 
 
 def compute_dtype(values: Tensor) -> torch.dtype:
@@ -84,6 +82,7 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
 class Interface(NamedTuple):
     """kernels.h as cffi reads it for one type of element, and the library's functions for that type."""
 
+    built: build.Build
     ffi: cffi.FFI
     library: Any  # unloaded when nothing refers to it
     table: Any
@@ -101,17 +100,15 @@ def interface(dtype: torch.dtype) -> Interface:
     name, types = _TYPES[dtype]
     ffi = cffi.FFI()
     ffi.cdef(types + build.HEADER.read_text(encoding="utf-8") + f"const struct kernel_table *kernels_{name}(void);")
-    path = build.library().path
+    built, library = _loaded(ffi)
     try:
-        library = ffi.dlopen(str(path))
         table = getattr(library, f"kernels_{name}")()
-    except (OSError, AttributeError) as error:  # AttributeError: it has no such function
-        reason = str(error).partition(".  Additionally")[0]  # cffi has also looked for a system library of this name
-        raise OSError(f"{reason}; to compile it again, delete {path}") from None
+    except AttributeError as error:
+        raise OSError(f"{error}; to compile it again, delete {built.path}") from None
     kernels = [kernel for kernel, field in ffi.typeof("struct kernel_table").fields if field.type.kind == "function"]
     size = ffi.sizeof("struct kernel_table") + sum(ffi.sizeof(f"struct {kernel}_args") for kernel in kernels)
     if (table.header, table.bytes) != (build.header_hash(), size):
-        raise OSError(f"{path} was compiled from another kernels.h: delete it")
+        raise OSError(f"{built.path} was compiled from another kernels.h: delete it")
     names = {
         torch.int64: "int64_t",
         torch.bool: "uint8_t",
@@ -120,7 +117,41 @@ def interface(dtype: torch.dtype) -> Interface:
         sum_dtype(dtype): "sum",
     }
     pointers = {kind: ffi.typeof(f"{name} *") for kind, name in (names | {dtype: "element"}).items()}
-    return Interface(ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
+    return Interface(built, ffi, library, table, pointers, ffi.typeof("enum cell_kind").relements)
+
+
+def _loaded(ffi: cffi.FFI) -> tuple[build.Build, Any]:
+    """Load the library; if it does not load here, one that is compiled once more, under another name.
+
+    A home folder may be shared with a container that lacks a library of the system where the kernels were compiled.
+
+    Raises:
+        OSError: there is no library, or neither can be loaded.
+    """
+    problems: list[str] = []
+    for _ in range(2):
+        built = build.library(*problems)
+        if built.path is None:
+            raise OSError("; compiled again, ".join([*problems, str(built.problem)]))
+        try:
+            return built, ffi.dlopen(str(built.path))
+        except OSError as error:
+            reason = str(error).partition(".  Additionally")[0]  # cffi has also looked for a system library
+            problems = [f"{reason}; to compile it again, delete {built.path}"]
+    raise OSError(*problems)
+
+
+def blocks(kind: str) -> tuple[int, int]:
+    """Return the blocks of units of the gates, and of the activations saved for backward, of a kind of cell."""
+    loaded = interface(torch.float32)
+    number = loaded.cell_kinds[kind]
+    return loaded.table.gates[number], loaded.table.saved[number]
+
+
+def int8_panel() -> int:
+    """Return how many outputs `int8_product` reads side by side."""
+    panel: int = interface(torch.float32).table.int8_panel
+    return panel
 
 
 class Kernel:
@@ -136,7 +167,7 @@ class Kernel:
     """
 
     def __init__(self, name: str, dtype: torch.dtype, **fixed: Any) -> None:
-        ffi, _, table, self._pointers, self._cell_kinds = interface(dtype)
+        _, ffi, _, table, self._pointers, self._cell_kinds = interface(dtype)
         self._new, self._cast, self._function = ffi.new, ffi.cast, getattr(table, name)
         self._type, self._kept = ffi.typeof(f"struct {name}_args *"), fixed
         self._has_threads = any(field == "threads" for field, _ in self._type.item.fields)
@@ -170,6 +201,18 @@ class Kernel:
 _kernel = functools.cache(Kernel)
 
 
+def _check(shape: tuple[int, ...], **tensors: Tensor | None) -> None:
+    """Check tensors that a kernel reads or writes without knowing their layout.
+
+    Raises:
+        ValueError: a tensor is not on the CPU, not contiguous or of another shape.
+    """
+    for name, tensor in tensors.items():
+        if tensor is not None and not (tensor.shape == shape and tensor.is_contiguous() and tensor.is_cpu):
+            layout = f"shape {tuple(tensor.shape)}, strides {tensor.stride()}, on {tensor.device}"
+            raise ValueError(f"{name}: {layout}; the kernel needs a contiguous CPU tensor of shape {shape}")
+
+
 def cross_entropy(
     logits: Float[Tensor, "rows vocab"],
     targets: Int[Tensor, " rows"],
@@ -177,8 +220,13 @@ def cross_entropy(
     loss: Float[Tensor, " rows"],
     nll: Float[Tensor, " rows"],
 ) -> None:
-    """Label-smoothed cross entropy: fill loss and nll; replace the logits by the gradient of the summed loss."""
+    """Label-smoothed cross entropy: fill loss and nll; replace the logits by the gradient of the summed loss.
+
+    A target that is no class makes the loss, nll and gradient of its row NaN.
+    """
     rows, classes = logits.shape
+    _check((rows, classes), logits=logits)
+    _check((rows,), targets=targets, loss=loss, nll=nll)
     _kernel("cross_entropy", logits.dtype)(
         rows=rows, classes=classes, logits=logits, targets=targets, smoothing=smoothing, loss=loss, nll=nll
     )
@@ -186,11 +234,13 @@ def cross_entropy(
 
 def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: float, seed: int) -> None:
     """Fill `output` with `values`, each kept with probability `keep` and divided by it, or 0; both contiguous."""
+    _check(values.shape, values=values, output=output)
     _kernel("dropout", values.dtype)(count=values.numel(), values=values, output=output, keep=keep, seed=seed)
 
 
 def log_sum_exp(values: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows"]:
-    """Return log(sum of e^x) over the last dimension of contiguous values."""
+    """Return log(sum of e^x) over the last dimension."""
+    values = values.contiguous()
     output = values.new_empty(values.shape[:-1], dtype=sum_dtype(values.dtype))
     _kernel("log_sum_exp", values.dtype)(rows=output.numel(), columns=values.shape[-1], values=values, output=output)
     return output
@@ -210,6 +260,13 @@ def best_continuations(
 ) -> None:
     """Fill the last four tensors with the best continuations by one token; all tensors are contiguous."""
     sentences, beam, vocab = logits.shape
+    _check((sentences, beam, vocab), logits=logits)
+    _check((sentences, beam), normaliser=normaliser, live=live)
+    _check((sentences,), only_eos=only_eos)
+    _check((1 if len(never) == 1 else sentences, vocab), never=never)
+    _check((sentences, totals.shape[1]), totals=totals, parents=parents, tokens=tokens, log_probs=log_probs)
+    if not (0 <= eos < vocab and totals.shape[1]):
+        raise ValueError(f"eos={eos}, best={totals.shape[1]}: need 0 ≤ eos < {vocab} and best ≥ 1")
     _kernel("best_continuations", logits.dtype)(
         sentences=sentences,
         beam=beam,
@@ -229,11 +286,17 @@ def best_continuations(
     )
 
 
+def _padded(outputs: int, panel: int) -> int:
+    """Return `outputs`, rounded up to a multiple of `panel`."""
+    return -(-outputs // panel) * panel
+
+
 def pack(weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "padded_outputs inputs"]:
     """Return the matrix as `packed_product` reads it."""
-    (outputs, inputs), panel = weight.shape, interface(weight.dtype).table.panel
+    outputs, inputs = weight.shape
     weight = weight if weight.stride(1) == 1 else weight.contiguous()
-    packed = weight.new_empty(-(-outputs // panel) * panel, inputs, dtype=sum_dtype(weight.dtype))
+    panel = interface(weight.dtype).table.panel
+    packed = weight.new_empty(_padded(outputs, panel), inputs, dtype=sum_dtype(weight.dtype))
     _kernel("pack", weight.dtype)(
         inputs=inputs, outputs=outputs, weight=weight, weight_stride=weight.stride(0), packed=packed
     )
@@ -248,6 +311,8 @@ def packed_product(
 ) -> Float[Tensor, "*rows outputs"]:
     """Return x W^T + b for a packed W; the rounding of a row depends neither on other rows nor on threads."""
     inputs, x = x.shape[-1], x.contiguous()
+    _check((_padded(outputs, interface(x.dtype).table.panel), inputs), packed=packed)
+    _check((outputs,), bias=bias)
     output = x.new_empty(*x.shape[:-1], outputs)
     _kernel("packed_product", x.dtype)(
         rows=x.numel() // inputs, inputs=inputs, outputs=outputs, x=x, packed=packed, bias=bias, output=output
@@ -260,6 +325,8 @@ def quantise(
 ) -> None:
     """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
     rows, columns = values.shape
+    _check((rows, columns), values=values, output=output)
+    _check((rows,), scales=scales)
     _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
 
 
@@ -277,7 +344,12 @@ def int8_product(
     output: Float[Tensor, "rows outputs"],
 ) -> None:
     """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
-    (rows, inputs), outputs = x.shape, len(scales)
+    (rows, inputs), outputs, panel = x.shape, len(scales), int8_panel()
+    _check((rows, inputs), x=x)
+    _check((rows,), x_scales=x_scales)
+    _check((_padded(outputs, panel) // panel, (inputs + 1) // 2, panel, 2), packed=packed)
+    _check((outputs,), scales=scales, bias=bias)
+    _check((rows, outputs), output=output)
     _kernel("int8_product", output.dtype)(
         rows=rows,
         inputs=inputs,
@@ -299,6 +371,9 @@ def dequantise(
 ) -> None:
     """Fill `output` with product * scale + bias, a scale for each row."""
     rows, columns = product.shape
+    _check((rows, columns), product=product, output=output)
+    _check((rows,), scales=scales)
+    _check((columns,), bias=bias)
     _kernel("dequantise", output.dtype)(
         rows=rows, columns=columns, product=product, scales=scales, bias=bias, output=output
     )

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,11 @@ FLAGS = ["-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-unkn
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 COMPILE_SEC = 240.0  # it takes 15 s of CPU time on a slow core, and on a busy machine many times that
 ANNOUNCE_SEC = 3.0  # seconds of waiting after which one line says what for
-REMEMBER_SEC = 3600.0  # seconds before a compiler that timed out is tried again
+REMEMBER_SEC = 3600.0  # seconds before a compiler that failed or timed out is tried again
+NOTES = {"failed": compiler.CompilerFails, "hangs": compiler.CompilerHangs}
+"""Endings of the files that remember such a compiler."""
+OPENMP = re.compile(r"-fopenmp|-l[gi]?omp|\blib[gi]?omp|\bOpenMP\b|(?<![\w/])[gi]?omp\b")
+"""In the error of a compiler that has no OpenMP: unsupported option '-fopenmp', cannot find -lgomp."""
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +47,23 @@ class Build:
 
 
 @functools.cache
-def library() -> Build:
-    """Return the library, compiled if it is not in the user's cache folder."""
+def library(*unusable: str) -> Build:
+    """Return the library, compiled if it is not in the user's cache folder.
+
+    Args:
+        unusable: why the library does not load that a call without this argument has returned; another one is compiled.
+    """
     problem = None
     try:
         command, common = compiler.find(), [*instruction_set.COMPILER_FLAGS[instruction_set.current()], *FLAGS]
         # Apple's compiler has no OpenMP: one thread is better than nothing.
         for flags in ([*common, "-fopenmp"], common):
             try:
-                path = _compiled(command, flags)
+                path = _compiled(command, flags, *unusable)
             except compiler.CompilerError as error:
                 problem = problem or str(error)
+                if not OPENMP.search(problem):
+                    break
             else:
                 return Build(path, None if problem is None else f"without OpenMP, {problem}")
     except (compiler.CompilerError, compiler.CompilerHangs, cache.LockedError) as error:
@@ -67,24 +78,23 @@ def header_hash() -> int:
     return int(hashlib.sha256(HEADER.read_bytes()).hexdigest()[:15], 16)
 
 
-def _compiled(command: list[str], flags: list[str]) -> Path:
+def _compiled(command: list[str], flags: list[str], *unusable: str) -> Path:
     """Return the shared library from the user's cache, compiling it if it is not there.
 
     Raises:
-        CompilerError: there is no such compiler, or it fails.
+        CompilerError: there is no such compiler, or it fails, in this process or in an earlier one.
         CompilerHangs: it does not finish, in this process or in an earlier one.
         LockedError: another process does not finish.
         OSError: the library cannot be written.
     """
     sources = [path.read_text(encoding="utf-8") for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
-    identity = "\0".join([*command, *flags, _machine(), *sources])
+    identity = "\0".join([*command, *flags, _machine(), *sources, *unusable])
     name = f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     path = cache.folder_for(name) / name
     if not cache.is_sound(path):
         whole = [*command, *flags, f"-DHEADER_HASH={header_hash()}ull", str(SOURCE)]
-        hangs = path.with_name(f"{name}.hangs")
         with _announced():
-            cache.make(path, lambda made: _compile(whole, made, hangs), wait_sec=COMPILE_SEC + 10)
+            cache.make(path, lambda made: _compile(whole, made, path), wait_sec=COMPILE_SEC + 10)
     return path
 
 
@@ -103,14 +113,17 @@ def _announced() -> Iterator[None]:
         timer.cancel()
 
 
-def _compile(command: list[str], made: Path, hangs: Path) -> None:
-    """Run the compiler; the file `hangs` remembers that it does not finish, so that it is waited for once."""
-    if hangs.exists() and 0 <= time.time() - hangs.stat().st_mtime < REMEMBER_SEC:
-        raise compiler.CompilerHangs(f"{command[0]} did not finish before; to try again now, delete {hangs}")
+def _compile(command: list[str], made: Path, library: Path) -> None:
+    """Run the compiler. A note beside the library remembers that it failed or did not finish, so that it runs once."""
+    notes = {problem: library.with_name(f"{library.name}.{ending}") for ending, problem in NOTES.items()}
+    for problem, note in notes.items():
+        if note.exists() and 0 <= time.time() - note.stat().st_mtime < REMEMBER_SEC:
+            before = note.read_text(encoding="utf-8", errors="replace")
+            raise problem(f"{before}; to try again now, delete {note}")
     try:
         compiler.run(command, made, COMPILE_SEC)
-    except compiler.CompilerHangs:
-        hangs.touch()
+    except (compiler.CompilerFails, compiler.CompilerHangs) as error:
+        notes[type(error)].write_text(str(error), encoding="utf-8", errors="replace")
         raise
 
 

@@ -151,14 +151,14 @@ def _digest(library: Path) -> Path:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed compilations have left, and libraries of earlier sources; called under the lock."""
+    """Remove what killed compilations have left, and libraries and notes of earlier sources; called under the lock."""
     for path in folder.glob(f"{BUILD}*"):
         shutil.rmtree(path, ignore_errors=True)
-    for library in folder.glob("kernels-*.so"):
+    for made in (path for ending in ("so", "failed", "hangs") for path in [*folder.glob(f"kernels-*.{ending}")]):
         with contextlib.suppress(OSError):
-            status = library.stat()
+            status = made.stat()
             if time.time() - max(status.st_atime, status.st_mtime) > UNUSED_SEC:
-                for file in folder.glob(f"{library.name}*"):
+                for file in [*folder.glob(f"{made.name}*")]:
                     file.unlink()
 
 

@@ -13,12 +13,14 @@
 namespace {
 
 // Layer normalisation of one row's gates, each of the same number of units: gains and shifts, and what backward needs:
-// the normal values before gain and shift, and 1 / standard deviation of each gate (null: not saved).
+// the normal values before gain and shift, and 1 / standard deviation of each gate (null: not saved). `epsilon` is added
+// to a variance, forward only.
 template <class T, class S>
 struct Norm {
     const S *gain, *shift;
     T *normal;
     S *scale;
+    S epsilon;
 };
 
 // Normalise the gates from number `first` up to `last`, in place.
@@ -33,7 +35,7 @@ inline void normalise(i64 size, i64 first, i64 last, Norm<T, S> norm, S *gates) 
         mean /= size;
 #pragma omp simd reduction(+ : variance)
         for (i64 k = 0; k < size; ++k) variance += (values[k] - mean) * (values[k] - mean);
-        S scale = 1 / std::sqrt(variance / size + S(1e-5));
+        S scale = 1 / std::sqrt(variance / size + norm.epsilon);
         if (norm.scale) norm.scale[gate] = scale;
 #pragma omp simd
         for (i64 k = 0; k < size; ++k) {
@@ -192,7 +194,7 @@ void cell_forward(const Args *args) {
         };
         if (norm) {
             std::vector<S> gates(units);
-            Norm<T, S> own{norm, norm + units, moved(normal, units * b), moved(scales, GATES[kind] * b)};
+            Norm<T, S> own{norm, norm + units, moved(normal, units * b), moved(scales, GATES[kind] * b), args->epsilon};
             if (kind == GRU) {
                 gru_row_normal(size, p, x, before, bias, own, gates.data(), a, c, h, out);
             } else {
@@ -356,7 +358,7 @@ void cell_backward(const Args *args) {
         };
         if (norm) {
             std::vector<S> gates(units);
-            Norm<const T, const S> own{norm, norm + units, normal + units * b, scales + GATES[kind] * b};
+            Norm<const T, const S> own{norm, norm + units, normal + units * b, scales + GATES[kind] * b, S(0.0)};
             S *dgain = args->norm_gradient + 2 * units * b, *dshift = dgain + units;
             if (kind == GRU) {
                 gru_row_normal_backward(size, a, before, own, dout, dh, dc, gates.data(), dgain, dshift, dg, dp);

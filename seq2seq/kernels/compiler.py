@@ -10,9 +10,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+ERROR_SIGNS = ("error", "cannot find", "not found")  # the last two are a linker's, which names no error
+
 
 class CompilerError(Exception):
-    """There is no compiler, or it fails; the message has its first error."""
+    """There is no compiler, or it fails."""
+
+
+class CompilerFails(CompilerError):
+    """The compiler has run and failed; the message has its first error."""
 
 
 class CompilerHangs(Exception):
@@ -44,7 +50,8 @@ def run(command: list[str], output: Path, limit_sec: float) -> None:
     """Run a compiler that writes `output`, temporary files beside it; kill all of it at the limit and at Ctrl-C.
 
     Raises:
-        CompilerError: it fails, or writes nothing.
+        CompilerError: it cannot be started.
+        CompilerFails: it fails, or writes nothing.
         CompilerHangs: it has not finished in `limit_sec`.
     """
     environment = {**os.environ, "TMPDIR": str(output.parent), "LC_ALL": "C"}
@@ -70,7 +77,7 @@ def run(command: list[str], output: Path, limit_sec: float) -> None:
             _kill(process)
     if status or not output.is_file():
         reason = _first_error(errors) or (f"exit status {status}" if status else "it has written no library")
-        raise CompilerError(f"{command[0]} failed: {reason}")
+        raise CompilerFails(f"{command[0]} failed: {reason}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -87,5 +94,5 @@ def _first_error(errors: Path) -> str:
     """Return the first line that names an error, else the first line."""
     with errors.open("rb") as content:
         lines = content.read(1 << 16).decode(errors="replace").splitlines()
-    named = [line.strip() for line in lines if "error" in line]
+    named = [line.strip() for line in lines if any(sign in line for sign in ERROR_SIGNS)]
     return next(iter(named or lines), "")

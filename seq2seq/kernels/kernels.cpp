@@ -18,32 +18,27 @@
 #error "build.py defines HEADER_HASH, the hash of kernels.h"
 #endif
 
+// In the order of kernel_table.
+#define KERNELS(X)                                                                                                    \
+    X(cell_forward) X(cell_sequence) X(cell_backward) X(attend_forward) X(attend_backward) X(cross_entropy)           \
+    X(log_sum_exp) X(best_continuations) X(pack) X(packed_product) X(quantise) X(int8_product) X(dequantise)          \
+    X(dropout)
+
+#define BYTES(name) sizeof(name##_args) +
+#define POINTER(name) ::name<name##_args>,
+
 #define EXPORT(name, type)                                                                                            \
     extern "C" const type::kernel_table *kernels_##name() {                                                           \
         using namespace type;                                                                                         \
         static const kernel_table table = {                                                                           \
             HEADER_HASH,                                                                                              \
-            sizeof(cell_forward_args) + sizeof(cell_sequence_args) + sizeof(cell_backward_args) +                     \
-                sizeof(attend_forward_args) + sizeof(attend_backward_args) + sizeof(cross_entropy_args) +             \
-                sizeof(log_sum_exp_args) + sizeof(best_continuations_args) + sizeof(pack_args) +                      \
-                sizeof(packed_product_args) + sizeof(quantise_args) + sizeof(int8_product_args) +                     \
-                sizeof(dequantise_args) + sizeof(dropout_args) + sizeof(kernel_table),                                \
+            KERNELS(BYTES) sizeof(kernel_table),                                                                      \
             PANEL<sum>,                                                                                               \
             HAS_INT8,                                                                                                 \
-            ::cell_forward<cell_forward_args>,                                                                        \
-            ::cell_sequence<cell_sequence_args>,                                                                      \
-            ::cell_backward<cell_backward_args>,                                                                      \
-            ::attend_forward<attend_forward_args>,                                                                    \
-            ::attend_backward<attend_backward_args>,                                                                  \
-            ::cross_entropy<cross_entropy_args>,                                                                      \
-            ::log_sum_exp<log_sum_exp_args>,                                                                          \
-            ::best_continuations<best_continuations_args>,                                                            \
-            ::pack<pack_args>,                                                                                        \
-            ::packed_product<packed_product_args>,                                                                    \
-            ::quantise<quantise_args>,                                                                                \
-            ::int8_product<int8_product_args>,                                                                        \
-            ::dequantise<dequantise_args>,                                                                            \
-            ::dropout<dropout_args>,                                                                                  \
+            INT8_PANEL,                                                                                               \
+            {GATES[fp32::LSTM], GATES[fp32::GRU], GATES[fp32::RNN]},                                                  \
+            {SAVED[fp32::LSTM], SAVED[fp32::GRU], SAVED[fp32::RNN]},                                                  \
+            KERNELS(POINTER)                                                                                          \
         };                                                                                                            \
         return &table;                                                                                                \
     }

@@ -25,6 +25,7 @@ struct cell_forward_args { /* one step of a recurrent layer */
     const sum *peepholes;       /* [4, size] of the gates i, f, g, o; null: none */
     const sum *candidate_bias;  /* [size] what a GRU's reset gate multiplies beside the product; null: 0 */
     const sum *norm;            /* [2, G, size] gains and shifts of layer normalisation; null: none */
+    sum epsilon;                /* added to the variances; read with `norm` */
     const int64_t *lengths;     /* [rows] steps at or past a row's length write zeros; null: all steps are real */
     element *activations;       /* [steps, rows, K size] written; may be `inputs` if K = G */
     sum *carried_after;         /* [steps, rows, M size] written */
@@ -102,7 +103,7 @@ struct cross_entropy_args { /* label-smoothed cross entropy of each row */
     int threads;
     int64_t rows, classes;
     element *logits;        /* [rows, classes] replaced by the gradient of the summed loss */
-    const int64_t *targets; /* [rows] */
+    const int64_t *targets; /* [rows] another number than that of a class gives NaN */
     sum smoothing;
     sum *loss, *nll;        /* [rows] written */
 };
@@ -159,7 +160,8 @@ struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit num
     int64_t rows, inputs, outputs;
     const uint8_t *x;      /* [rows, inputs] written by `quantise`, as is the next */
     const sum *x_scales;   /* [rows] */
-    const int8_t *packed;  /* [ceil(outputs / 16), ceil(inputs / 2), 16, 2] W / scales, rounded; filled up with zeros */
+    const int8_t *packed;  /* [ceil(outputs / P), ceil(inputs / 2), P, 2] W / scales, rounded, P = kernel_table.int8_panel;
+                              filled up with zeros */
     const sum *scales;     /* [outputs] */
     const sum *bias;       /* [outputs]; null: 0 */
     element *output;       /* [rows, outputs] written */
@@ -188,6 +190,8 @@ struct kernel_table { /* the kernels for one type of element */
     int64_t bytes;    /* of all structs above together, as the compiler lays them out */
     int64_t panel;    /* outputs that `pack` puts side by side */
     int64_t int8;     /* 1: `int8_product` has instructions to be fast */
+    int64_t int8_panel;         /* outputs side by side in a matrix of `int8_product` */
+    int64_t gates[3], saved[3]; /* G and K of each `cell_kind` */
     void (*cell_forward)(const struct cell_forward_args *);
     void (*cell_sequence)(const struct cell_sequence_args *);
     void (*cell_backward)(const struct cell_backward_args *);

@@ -11,7 +11,8 @@
 
 namespace {
 
-// Label-smoothed cross entropy of each row of logits; its gradient (unscaled, summed over rows) replaces them.
+// Label-smoothed cross entropy of each row of logits; its gradient (unscaled, summed over rows) replaces them. A target
+// that is no class gives NaN.
 template <class Args>
 void cross_entropy(const Args *args) {
     using T = pointed<decltype(args->logits)>;
@@ -31,14 +32,16 @@ void cross_entropy(const Args *args) {
             highest = highest < value ? value : highest;
             sum += value;
         }
-        S right = load(z[targets[row]]);
+        const bool known = std::uint64_t(targets[row]) < std::uint64_t(classes);  // a negative one becomes large
+        S right = known ? S(load(z[targets[row]])) : S(NAN);
 #pragma omp simd reduction(+ : total)
         for (i64 k = 0; k < classes; ++k) {
             S power = exponential(load(z[k]) - highest);
             if (EXACT) store(z[k], power);
             total += power;
         }
-        S normaliser = highest + std::log(total), uniform = smoothing / classes, scale = S(1.0) / total;
+        S normaliser = highest + std::log(total), uniform = smoothing / classes;
+        S scale = known ? S(1.0) / total : S(NAN);
         // The sum keeps a NaN among the logits, the maximum does not.
         nll[row] = normaliser - right + S(0.0) * sum;
         loss[row] = (1 - smoothing) * nll[row] + smoothing * (normaliser - sum / classes);
@@ -47,7 +50,7 @@ void cross_entropy(const Args *args) {
             S power = EXACT ? load(z[k]) : exponential(load(z[k]) - highest);
             store(z[k], power * scale - uniform);
         }
-        store(z[targets[row]], std::exp(right - normaliser) - uniform - (1 - smoothing));
+        if (known) store(z[targets[row]], std::exp(right - normaliser) - uniform - (1 - smoothing));
     }
 }
 

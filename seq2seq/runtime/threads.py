@@ -101,18 +101,20 @@ class FollowedThreads:
 
     def __call__(self) -> int:
         """Return the number of threads to use now."""
-        now = self._clock()
-        if now - self._sampled >= SAMPLE_SEC and self._lock.acquire(blocking=False):
+        if self._clock() - self._sampled >= SAMPLE_SEC and self._lock.acquire(blocking=False):
             try:
-                self._sample(now)
+                self._sample()
             finally:
                 self._lock.release()
         if torch.get_num_threads() != self._count.count:
             torch.set_num_threads(self._count.count)
         return self._count.count
 
-    def _sample(self, now: float) -> None:
+    def _sample(self) -> None:
+        now = self._clock()  # after the lock was taken: another thread may have sampled meanwhile
         before, elapsed = self._count.count, now - self._sampled
+        if elapsed < SAMPLE_SEC:
+            return
         waiting, idle = waiting_sec(self._root) or 0.0, idle_sec(self._cores, self._root) or 0.0
         # max: a thread that has ended takes its waiting time with it
         count = self._count.observe(elapsed, max(0.0, waiting - self._waiting), idle - self._idle)

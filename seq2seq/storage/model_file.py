@@ -22,12 +22,12 @@ from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError, first_line
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.storage.calibration import Calibration
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.version import __version__
 
 FORMAT = "seq2seq-lstm"
 FORMAT_VERSION = 2
 READABLE = {"1", "2"}  # 1 lacks the keys for cells and attention, which then have their defaults
-BEST_NAME = "best.safetensors"
 _TOKENIZER = "tokenizer."
 _CARD = "model_card"
 _CALIBRATION = "calibration"

@@ -45,7 +45,7 @@ def record(folder: Path, facts: dict[str, Any], resumes: bool) -> None:
         StorageError: the record could not be written; the old one is unchanged.
     """
     path = folder / PROVENANCE_NAME
-    parts = _read(path) if resumes else []
+    parts = _parts_or_warning(path) if resumes else []
     if parts and parts[0].get("data") != facts["data"]:
         log.warning("the data changed since the run started: compare the parts in %s", path)
     text = json.dumps([*parts, facts], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -61,8 +61,8 @@ def first_part(folder: Path) -> dict[str, Any]:
 def read_parts(folder: Path) -> list[dict[str, Any]]:
     """Return the facts about each part of the run in `folder`; none if there is no readable record."""
     try:
-        return [dict(part) for part in json.loads((folder / PROVENANCE_NAME).read_text(encoding="utf-8"))]
-    except (OSError, RecursionError, TypeError, ValueError):
+        return _parts(folder / PROVENANCE_NAME)
+    except (OSError, ValueError):
         return []
 
 
@@ -128,8 +128,7 @@ def fingerprint(corpus: Corpus) -> str:
     digest = blake2b(digest_size=16)
     _add(digest, ["train", "valid", *sorted(corpus.tests)])
     for text in (corpus.train, corpus.valid, *(corpus.tests[name] for name in sorted(corpus.tests))):
-        _add(digest, text.src)
-        _add(digest, text.tgt)
+        _add_text(digest, text)
     for name, other in corpus.mix.items():
         _add(digest, [name, fingerprint(other)])
     return digest.hexdigest()
@@ -138,8 +137,7 @@ def fingerprint(corpus: Corpus) -> str:
 def text_fingerprint(text: ParallelText) -> str:
     """Return a hash of one text, as `fingerprint`."""
     digest = blake2b(digest_size=16)
-    _add(digest, text.src)
-    _add(digest, text.tgt)
+    _add_text(digest, text)
     return digest.hexdigest()
 
 
@@ -155,6 +153,11 @@ def code_state(package: Path) -> dict[str, str | bool | None]:
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
+def _add_text(digest: blake2b, text: ParallelText) -> None:
+    _add(digest, text.src)
+    _add(digest, text.tgt)
+
+
 def _add(digest: blake2b, lines: Sequence[str]) -> None:
     """Hash the number of lines, their lengths and their text, so that different lists of lines hash differently."""
     digest.update(len(lines).to_bytes(8, "little"))
@@ -164,12 +167,26 @@ def _add(digest: blake2b, lines: Sequence[str]) -> None:
         digest.update("".join(chunk).encode("utf-8", "surrogatepass"))
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the recorded parts; none if the record is missing or damaged."""
+def _parts(path: Path) -> list[dict[str, Any]]:
+    """Return the recorded parts.
+
+    Raises:
+        OSError: the record is missing or cannot be read.
+        ValueError: it is damaged.
+    """
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-            raise ValueError("not a list of parts")
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("not a list of parts")
+    return parts
+
+
+def _parts_or_warning(path: Path) -> list[dict[str, Any]]:
+    """Return the recorded parts; none if the record is missing, or damaged, which is logged."""
+    try:
+        return _parts(path)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
@@ -179,7 +196,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
             first_line(error),
         )
         return []
-    return parts
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

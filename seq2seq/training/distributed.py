@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seq2seq.errors import ConfigError, Seq2SeqError, first_line
 
-TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may prepare the data or validate while every other rank waits
+TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may validate while every other rank waits
+PREPARATION = timedelta(days=14)  # of the wait for a rank that prepares the data; if it ends, the others notice at once
 LOST_MARKERS = ("gloo", "Connection", "Broken pipe", "NCCL", "store", "Timed out")
 """Substrings of the errors that the backends raise when a rank is gone."""
 T = TypeVar("T")
@@ -28,8 +29,8 @@ class RankLost(Seq2SeqError):
 class ProcessGroup:
     """The ranks of a run. All ranks must call its methods in the same order, except `is_main` and `device`."""
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int = 0, size: int = 1, patient: dist.ProcessGroup | None = None) -> None:
+        self.rank, self.size, self._patient = rank, size, patient
 
     @property
     def is_main(self) -> bool:
@@ -91,10 +92,16 @@ class ProcessGroup:
         """Run the block on the first rank of each machine, then on its other ranks, which find its caches filled."""
         first = int(os.environ.get("LOCAL_RANK", 0)) == 0 or self.size == 1
         if not first:
-            self.all_gather([0.0])  # a barrier; an empty list would not wait
+            self._wait_for_preparation()
         yield
         if first:
-            self.all_gather([0.0])
+            self._wait_for_preparation()
+
+    def _wait_for_preparation(self) -> None:
+        """Wait until every rank has called this."""
+        if self._patient is not None:
+            with _raising_rank_lost():
+                dist.barrier(self._patient)
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return `module` such that backward averages its gradients over the ranks; rank 0's weights are broadcast."""
@@ -126,8 +133,9 @@ def joined_group() -> Iterator[ProcessGroup]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _raising_rank_lost():
         dist.init_process_group(backend, timeout=TIMEOUT)
+        patient = dist.new_group(backend="gloo", timeout=PREPARATION)
     try:
-        yield ProcessGroup(dist.get_rank(), size)
+        yield ProcessGroup(dist.get_rank(), size, patient)
     finally:
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -80,9 +80,6 @@ class RunLog:
 
     def __init__(self, folder: Path, console: Console) -> None:
         self._console, self._folder = console, folder
-        self._metrics = MetricsFile(folder)
-        self._excepthook, threading.excepthook = threading.excepthook, self._report_thread
-        self._open_board()
         self._bar = ProgressBar(
             TextColumn("[bold]training"),
             BarColumn(),
@@ -98,17 +95,27 @@ class RunLog:
         self._diagnosis: Diagnosis | None = None
 
     def __enter__(self) -> RunLog:
-        self._bar.start()
+        with contextlib.ExitStack() as opened:
+            self._excepthook, threading.excepthook = threading.excepthook, self._report_thread
+            opened.callback(setattr, threading, "excepthook", self._excepthook)
+            self._metrics = opened.enter_context(MetricsFile(self._folder))
+            self._open_board()
+            opened.callback(self._close_board)
+            self._bar.start()
+            opened.callback(self._stop_bar)
+            self._opened = opened.pop_all()  # what was opened before an error is closed at once
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    def _stop_bar(self) -> None:
         with contextlib.suppress(OSError):  # the terminal may be closed
             self._bar.stop()
-        try:
-            with self._metrics, self._board_errors():
-                self._board.close()
-        finally:
-            threading.excepthook = self._excepthook
+
+    def _close_board(self) -> None:
+        with self._board_errors():
+            self._board.close()
 
     def _report_thread(self, failed: threading.ExceptHookArgs) -> None:
         """Print the exception of a thread, except a write error of TensorBoard's, which its next call raises."""
@@ -142,8 +149,7 @@ class RunLog:
             return kept
 
         if self._metrics.rewind(keep):
-            with self._board_errors():
-                self._board.close()
+            self._close_board()
             self._open_board(next_step=step + 1)
 
     def sync(self) -> None:
@@ -248,17 +254,23 @@ class LogFile(logging.FileHandler):
         super().handleError(record)
 
 
-def log_to(folder: Path, console: Console) -> None:
-    """Send the package's log to `folder`/train.log and to the console (standard error)."""
+@contextlib.contextmanager
+def log_to(folder: Path, console: Console) -> Iterator[None]:
+    """Send the package's log to `folder`/train.log and to the console (standard error) inside the block."""
     file = LogFile(folder / LOG_NAME, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen: logging.Handler = logging.StreamHandler(console.file)
     if console.is_terminal:
         screen = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
     root = logging.getLogger("seq2seq")
-    for handler in list(root.handlers):  # a sweep runs several jobs in one process
-        root.removeHandler(handler)
-        handler.close()
+    level = root.level
     root.setLevel(logging.INFO)
-    root.addHandler(file)
-    root.addHandler(screen)
+    try:
+        for handler in (file, screen):
+            root.addHandler(handler)
+        yield
+    finally:
+        root.setLevel(level)
+        for handler in (file, screen):
+            root.removeHandler(handler)
+            handler.close()

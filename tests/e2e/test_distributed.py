@@ -55,6 +55,11 @@ def two_ranks(cache: Path, folder: Path, *arguments: str) -> str:
     return results[0].err
 
 
+def test_ranks_wait_for_the_preparation_longer_than_for_each_other(tmp_path: Path) -> None:
+    results = ranks("waiting_rank", tmp_path)
+    assert [(result.status, "WAITED" in result.out) for result in results] == [(0, True)] * 2, results
+
+
 def rank_processes(launcher: int) -> dict[int, int]:
     """The process id of each rank that this torchrun has started."""
     pids = {}

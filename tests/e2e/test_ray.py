@@ -26,7 +26,8 @@ from seq2seq.cli.data.prepare import prepared
 from seq2seq.data.encoding import shards
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, save_model
+from seq2seq.storage.model_file import save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model
 

@@ -120,5 +120,7 @@ def test_overrides_compose(page: Path) -> None:
 
 def test_named_make_targets_exist() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in set(re.findall(r"\bmake ([a-z-]+)", README)) - {"help"}:
+    named = set(re.findall(r"\bmake ([a-z-]+)", README)) - {"help"}
+    assert named
+    for target in named:
         assert re.search(rf"^  {target} ", listed, re.MULTILINE), target

@@ -20,6 +20,7 @@ from seq2seq.inference.translator import Translator
 from seq2seq.storage.model_file import read_config, save_model
 from seq2seq.translate import main as translate
 from seq2seq.tune_decoding import main as tune
+from seq2seq.tune_decoding import parser
 from tiny_model import SENTENCES, make_model
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,12 @@ def test_tuning_finds_what_translate_then_does(place: Path, right: Path, capsys:
     assert f"--rerank {right} --rerank-weights " in found["options"]
     assert translate(["model.safetensors", *shlex.split(found["options"]), "src", "--device", "cpu"]) == 0
     assert chrf(capsys.readouterr().out.split("\n")[:-1], SENTENCES) == pytest.approx(best["score"], abs=1e-3)
+
+
+def test_help_of_tuning_lists_no_option_that_it_refuses() -> None:
+    text = parser().format_help()
+    assert "--rerank MODEL" in text
+    assert "--rerank-weights" not in text
 
 
 @pytest.mark.parametrize(

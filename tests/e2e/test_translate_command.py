@@ -26,7 +26,8 @@ from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.translate import main, parser
 from tiny_model import SENTENCES, make_model, make_network
 

@@ -21,7 +21,8 @@ from seq2seq.data.files.text_file import REFUSED
 from seq2seq.data.formats.compression import COMPRESSIONS
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, save_model
+from seq2seq.storage.model_file import save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.translate import main
 from tiny_model import make_model
 

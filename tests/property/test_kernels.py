@@ -624,6 +624,71 @@ def test_a_compiler_that_fails_is_no_compiler(fresh_cache: Path, monkeypatch: py
     assert build.library().path is None
 
 
+def test_a_compiler_that_fails_runs_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that lacks a header, at the start of every process."""
+    calls = fresh_cache / "calls"
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; echo 'x.cpp: error: too old' >&2; exit 1"))
+    for _ in range(2):
+        assert build.library().path is None
+        forget_library()
+    assert len(calls.read_text().splitlines()) == 1
+    (remembered,) = (fresh_cache / "seq2seq-lstm").glob("*.failed")
+    assert str(bindings.problem()).endswith(f"failed: x.cpp: error: too old; to try again now, delete {remembered}")
+    os.utime(remembered, (time.time() - build.REMEMBER_SEC - 60,) * 2)
+    forget_library()
+    assert build.library().path is None
+    assert len(calls.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "runs"),
+    [
+        ("kernels.cpp:1: error: no such thing", 1),
+        ("compiler: error: component missing", 1),
+        ("clang: error: unsupported option '-fopenmp'", 2),
+        ("/usr/bin/ld: cannot find -lgomp: No such file\ncollect2: error: ld returned 1 exit status", 2),
+        ("ld: library not found for -lomp\nclang: error: linker command failed with exit code 1", 2),
+        ("c++: fatal error: cannot read spec file 'libgomp.spec': No such file", 2),
+        ("mold: fatal: library not found: gomp\ncollect2: error: ld returned 1 exit status", 2),
+    ],
+)
+def test_only_an_error_about_openmp_is_tried_without_it(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, error: str, runs: int
+) -> None:
+    calls, text = fresh_cache / "calls", fresh_cache / "text"
+    text.write_text(f"{error}\n", encoding="utf-8")
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; cat {text} >&2; exit 1"))
+    for _ in range(2):
+        assert error.splitlines()[0] in str(build.library().problem)
+        forget_library()
+    assert len(calls.read_text().splitlines()) == runs
+
+
+@pytest.fixture
+def compiled() -> Path:
+    """The library of the other tests."""
+    path = build.library().path
+    assert path is not None
+    return path
+
+
+@pytest.mark.parametrize("second", ["good", "bad", "none"])
+def test_a_library_that_does_not_load_is_compiled_once_more(
+    compiled: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    """As one that was compiled in another container."""
+    calls, bad = fresh_cache / "calls", 'echo library > "$out"'
+    again = {"good": f'cp {compiled} "$out"', "bad": bad, "none": "exit 1"}[second]
+    script = f"for out; do :; done; echo >> {calls}; if [ $(wc -l < {calls}) = 1 ]; then {bad}; else {again}; fi"
+    monkeypatch.setenv("CXX", fake_compiler(fresh_cache, script))
+    for _ in range(2):
+        assert bindings.usable(torch.zeros(1)) == (second == "good")
+        problem = str(bindings.problem())
+        assert problem == "None" if second == "good" else "delete" in problem and "\n" not in problem
+        forget_library()
+    assert len(calls.read_text().splitlines()) == 2
+
+
 def test_a_compiler_that_hangs_is_waited_for_once(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fresh_cache / "calls"
     monkeypatch.setenv("CXX", fake_compiler(fresh_cache, f"echo >> {calls}; exec sleep 60"))

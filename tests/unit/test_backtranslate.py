@@ -20,7 +20,8 @@ from seq2seq.data.corpora.load import load_corpus
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from tiny_model import SENTENCES, make_model, make_network
 
 LINES = [*SENTENCES, "a fox", "", "x", "a\tlazy dog", "jugs", "five dozen", "over the box"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import pad
 
 from seq2seq.config.model import CellName
 from seq2seq.kernels import bindings, build
-from seq2seq.model.cells import Cell, State
+from seq2seq.model.cells import EPSILON, GATES, Cell, State
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -55,13 +58,14 @@ def test_numbers_become_bf16_as_in_torch() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("deviation", [1.0, 1e-3])  # the variance of the second is far below epsilon
 @pytest.mark.parametrize("name", CellName)
-def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
+def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName, deviation: float) -> None:
     torch.manual_seed(1)
     cell = Cell(name, size=16, layer_norm=True)
     for weight in cell.parameters():
         weight.normal_()
-    gates = torch.randn(3, 16 * cell.gates).bfloat16()
+    gates = (deviation * torch.randn(3, 16 * cell.gates)).bfloat16()
     hidden, memory = torch.randn(3, 16), torch.randn(3, cell.memory_size)
     expected = cell(gates, torch.zeros_like(gates), State(hidden, memory))
     adapter = ADAPTERS[name]
@@ -70,7 +74,8 @@ def test_normalised_gates_in_bf16_are_computed_in_fp32(name: CellName) -> None:
     saved = gates.new_empty(3, adapter.saved * 16)
     peepholes, norm = peephole_weights(cell, torch.float32), norm_weights(cell, torch.float32)
     product = torch.zeros_like(gates)
-    step = bindings.Kernel("cell_forward", torch.bfloat16, kind=adapter.kind, rows=3, size=16, norm=norm)
+    fields = {"kind": adapter.kind, "rows": 3, "size": 16, "norm": norm, "epsilon": EPSILON}
+    step = bindings.Kernel("cell_forward", torch.bfloat16, **fields)
     written = {"activations": saved, "carried_after": after, "hidden": output}
     step(product=product, inputs=gates, carried_before=before, peepholes=peepholes, **written)
     torch.testing.assert_close(output, expected.hidden.bfloat16(), rtol=2**-7, atol=0)
@@ -98,7 +103,76 @@ def test_a_packed_product_rounds_each_row_alone(inputs: int, outputs: int, dtype
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("name", CellName)
+def test_both_forms_of_a_cell_have_the_same_gates(name: CellName) -> None:
+    assert ADAPTERS[name].gates == GATES[name] <= ADAPTERS[name].saved
+
+
 # --- what a call may not get wrong -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [-1, 5, 6, 70, -(2**62), 2**62])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_target_that_is_no_class_makes_its_row_nan_and_writes_nowhere_else(target: int, dtype: torch.dtype) -> None:
+    whole, exact = torch.zeros(40, 5, dtype=dtype), bindings.sum_dtype(dtype)
+    loss, nll = torch.empty(3, dtype=exact), torch.empty(3, dtype=exact)
+    bindings.cross_entropy(whole[19:22], torch.tensor([1, target, 2]), 0.1, loss, nll)
+    assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True, False]
+    assert whole.isnan().nonzero().tolist() == [[20, column] for column in range(5)]
+    assert (whole[:19] == 0).all()
+    assert (whole[22:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "view", [lambda x: x.mT, lambda x: x[..., :6], lambda x: x[:, ::2], lambda x: x[:1].expand(4, -1, -1)]
+)
+def test_log_sum_exp_of_a_view_is_that_of_its_values(view: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(1)
+    values = view(torch.randn(3, 12, 12))
+    torch.testing.assert_close(bindings.log_sum_exp(values), torch.logsumexp(values, -1))
+
+
+def best(eos: int = 3, never: int = 1, found: int = 4, **changed: Any) -> None:
+    """The best continuations of two sentences."""
+    logits, sums = torch.zeros(2, 3, 8), torch.zeros(2, 3)
+    tensors = {"logits": logits, "normaliser": sums, "live": sums, "only_eos": torch.ones(2, dtype=torch.bool)}
+    tensors |= {"never": torch.zeros(never, 8, dtype=torch.bool), **changed}
+    scores, indices = torch.empty(2, found), torch.empty(2, found, dtype=torch.long)
+    written = {"totals": scores, "parents": indices, "tokens": indices.clone(), "log_probs": scores.clone()}
+    bindings.best_continuations(**tensors, eos=eos, **written)
+
+
+square, square_bytes = torch.ones(4, 4), torch.ones(4, 4, dtype=torch.uint8)
+fours, fours_whole = torch.ones(4), torch.ones(4, dtype=torch.long)
+packed = torch.ones(1, 2, 16, 2, dtype=torch.int8)
+MISUSES: dict[str, Callable[[], object]] = {
+    "logits of cross_entropy": lambda: bindings.cross_entropy(square.t()[:, :3], fours_whole, 0.1, fours, fours),
+    "targets": lambda: bindings.cross_entropy(square, torch.zeros(8, dtype=torch.long)[::2], 0.1, fours, fours.clone()),
+    "loss": lambda: bindings.cross_entropy(square, fours_whole, 0.1, torch.ones(8)[::2], fours),
+    "values of dropout": lambda: bindings.dropout(torch.ones(2, 4).t(), torch.ones(4, 2), 0.5, 1),
+    "output of dropout": lambda: bindings.dropout(torch.ones(4, 2), torch.ones(2, 4).t(), 0.5, 1),
+    "logits of best_continuations": lambda: best(logits=torch.zeros(8, 3, 2).permute(2, 1, 0)),
+    "live": lambda: best(live=torch.zeros(3, 2).t()),
+    "never": lambda: best(never=3),
+    "packed": lambda: bindings.packed_product(square, bindings.pack(square), 100, None),
+    "output of quantise": lambda: bindings.quantise(square, square_bytes.t(), fours),
+    "x of int8_product": lambda: bindings.int8_product(square_bytes.t(), fours, packed, fours, None, square),
+    "packed of int8_product": lambda: bindings.int8_product(square_bytes, fours, packed[..., :1], fours, None, square),
+    "product of dequantise": lambda: bindings.dequantise(torch.ones(4, 4).t(), fours, None, torch.ones(4, 4)),
+}
+
+
+@pytest.mark.parametrize("call", MISUSES.values(), ids=MISUSES)
+def test_a_tensor_of_another_layout_is_refused(call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="the kernel needs a contiguous CPU tensor of shape"):
+        call()
+
+
+@pytest.mark.parametrize("wrong", [{"eos": 8}, {"eos": -1}, {"found": 0}])
+def test_continuations_without_a_place_are_refused(wrong: dict[str, int]) -> None:
+    best()
+    with pytest.raises(ValueError, match="need 0 ≤ eos < 8 and best ≥ 1"):
+        best(**wrong)
 
 
 @pytest.mark.parametrize(

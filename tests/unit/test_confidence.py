@@ -30,7 +30,8 @@ from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.search.batched_search import SearchInput
 from seq2seq.storage.calibration import Calibration, LogisticRegression, Weight
-from seq2seq.storage.model_file import BEST_NAME, Model, load_model, save_model, write_calibration
+from seq2seq.storage.model_file import Model, load_model, save_model, write_calibration
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.storage.weight_averaging import average_models
 from tiny_model import make_model, make_network
 

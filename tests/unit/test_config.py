@@ -17,6 +17,7 @@ from hydra_cli import Launcher
 from seq2seq.config.data import DataConfig, DataName
 from seq2seq.config.error_messages import nearest_key
 from seq2seq.config.field import Effect, effects, is_group, walk
+from seq2seq.config.help import groups, help_text
 from seq2seq.config.loading import config_dir, to_config, to_dict, to_yaml, with_known_paths
 from seq2seq.config.schema import Config
 from seq2seq.config.tokenizer import TextNormalization
@@ -31,6 +32,16 @@ LEAVES = {key: field for key, field in walk(Config) if not is_group(field)}
 LEAST = {"data": {"src": "en", "tgt": "fr"}, "training": {"max_steps": 1}}  # what has no default in the schema
 NO_LANGUAGES = ("files", "mtdata", "opus", "huggingface")
 LANGUAGES = {name: ["data.src=xx", "data.tgt=yy"] for name in NO_LANGUAGES}  # these choices have no default for them
+
+
+def test_help_explains_every_choice_and_default() -> None:
+    for group, choices in groups().items():
+        for choice, meaning in choices.items():
+            assert meaning.endswith((".", "…")), f"conf/{group}/{choice}.yaml: the first comment line is no sentence"
+    text = help_text()
+    assert "small: Every model key, with the values of a small network" in " ".join(text.split())
+    assert "_type object" not in text
+    assert re.search(r"^  data\.mix\.NAME\.datasets\n[^\[]*\[default none", text, re.MULTILINE)
 
 
 @pytest.fixture

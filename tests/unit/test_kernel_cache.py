@@ -177,7 +177,8 @@ def test_what_killed_compilations_left_is_removed_and_what_is_unused() -> None:
     (folder / f"{cache.BUILD}left").mkdir()
     (folder / f"{cache.BUILD}left" / "file").write_text("")
     now = time.time()
-    old = [folder / name for name in ("kernels-1.so", "kernels-1.so.sha256", "kernels-1.so.lock", "mine.so")]
+    one, note = [f"kernels-1.so{ending}" for ending in ("", ".sha256", ".lock")], "kernels-3.so.failed"
+    old = [folder / name for name in (*one, note, "mine.so")]
     used = folder / "kernels-2.so"
     for path in (*old, used):
         path.write_text("")

@@ -159,9 +159,10 @@ def test_changed_data_on_resume_are_logged(tmp_path: Path, caplog: pytest.LogCap
     assert len(json.loads((tmp_path / "provenance.json").read_text())) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b'[{"step": 0', b"{}", b"[1]", b"\xff[]"])
+@pytest.mark.parametrize("content", [b"", b'[{"step": 0', b"{}", b"[1]", b"\xff[]", b'[[["step", 0]]]', b"[" * 100_000])
 def test_a_damaged_record_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
     (tmp_path / "provenance.json").write_bytes(content)
+    assert provenance.read_parts(tmp_path) == []
     record(tmp_path, {"step": 4, "data": "a"}, resumes=True)
     (warning,) = caplog.records
     assert "provenance.json is damaged" in warning.getMessage()

@@ -7,6 +7,7 @@ import io
 import itertools
 import lzma
 import os
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from seq2seq.cli import line_reader
 from seq2seq.cli.line_reader import count_lines, lines_of
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.data.files.reading import read_lines, read_parallel
@@ -52,6 +54,33 @@ def test_only_a_line_feed_ends_a_line(
     assert read_lines(tmp_path / name) == lines
     assert [*lines_of(str(tmp_path / name))] == lines
     assert count_lines([str(tmp_path / name)] * 2) == 2 * len(lines)
+
+
+def test_lines_that_come_one_after_the_other_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input does not pause; the writer waits for an answer, or 3 seconds."""
+    monkeypatch.setattr(line_reader, "WAIT_SEC", 30.0)
+    monkeypatch.setattr(line_reader, "MAX_WAIT_SEC", 0.1)
+    reading, writing = os.pipe()
+    answered = threading.Event()
+
+    def write() -> None:
+        with open(writing, "wb", buffering=0) as pipe:
+            for number in range(60):
+                pipe.write(b"%d\n" % number)
+                if answered.wait(0.05):
+                    return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    answers = []
+    for window in line_reader.windows([f"/dev/fd/{reading}"], 10_000):
+        answers.append(window)
+        answered.set()
+    thread.join()
+    os.close(reading)
+    assert 0 < len(answers[0]) < 60
+    lines = [line for window in answers for line in window]
+    assert lines == [str(number) for number in range(len(lines))]
 
 
 ZIP = io.BytesIO()

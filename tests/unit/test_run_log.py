@@ -9,7 +9,6 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,9 @@ from tiny_trainer import events
 
 
 @pytest.fixture
-def screen() -> Iterator[io.StringIO]:
-    """Standard error of a run without a terminal; receives the package's log during the test."""
-    yield io.StringIO()
-    root = logging.getLogger("seq2seq")
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
+def screen() -> io.StringIO:
+    """Standard error of a run without a terminal."""
+    return io.StringIO()
 
 
 def silent_log(folder: Path) -> RunLog:
@@ -59,14 +54,13 @@ def board_of(folder: Path) -> EventAccumulator:
 
 def test_a_line_holds_the_means_over_its_updates(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
-    log_to(tmp_path, console)
     windows = [
         Window(nll=10.0, norm=1.0, rate=0.1, sec=0.5, tokens=10, slots=20),
         Window(nll=80.0, norm=4.0, rate=0.2, sec=1.5, tokens=20, slots=20),
         Window(nll=7.0, norm=1.0, rate=0.3, sec=1.0, tokens=7, slots=7),
         Window(nll=21.0, norm=2.0, rate=0.4, sec=1.0, tokens=7, slots=7),
     ]
-    with RunLog(tmp_path, console) as log:
+    with log_to(tmp_path, console), RunLog(tmp_path, console) as log:
         log.updates(after(2, *windows[:2], elapsed_sec=3.0), epochs=0.5, share_done=0.5)
         log.updates(after(4, *windows[2:], elapsed_sec=5.0), epochs=1.0, share_done=1.0)
     first, second = events(tmp_path, "step")
@@ -113,8 +107,7 @@ def test_rewind_drops_the_line_of_a_window_that_will_be_logged_again(tmp_path: P
 
 def test_a_validation_is_written_with_its_figures(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
-    log_to(tmp_path, console)
-    with RunLog(tmp_path, console) as log:
+    with log_to(tmp_path, console), RunLog(tmp_path, console) as log:
         log.validation(Progress(step=5, elapsed_sec=90.0), Validation(2.0, 7.389, 12.345, 30.0), better=True)
         log.validation(Progress(step=6, elapsed_sec=99.0), Validation(800.0, math.inf, 0.0, 0.0), better=False)
     good, bad = events(tmp_path, "validation")
@@ -142,7 +135,6 @@ def test_every_line_is_json_whatever_the_figures(tmp_path: Path) -> None:
 
 def test_a_diagnosis_is_written_after_its_line_and_only_once(tmp_path: Path, screen: io.StringIO) -> None:
     console = Console(file=screen)
-    log_to(tmp_path, console)
     diagnosis = Diagnosis(
         gradient_norm={"readout": 0.123456, "output": math.inf},
         gradient_back={"decoder.1": [2.0, 1.0, 0.5]},
@@ -151,7 +143,7 @@ def test_a_diagnosis_is_written_after_its_line_and_only_once(tmp_path: Path, scr
         attention_entropy=None,
         attention_spread=None,
     )
-    with RunLog(tmp_path, console) as log:
+    with log_to(tmp_path, console), RunLog(tmp_path, console) as log:
         log.diagnosis(diagnosis)
         for step in (1, 2):
             log.updates(after(step, update(10.0)), 0.1, 0.1)
@@ -186,11 +178,41 @@ def test_rewind_drops_the_diagnoses_that_will_be_written_again(tmp_path: Path) -
 def test_the_jobs_of_a_sweep_do_not_share_a_log(tmp_path: Path, screen: io.StringIO) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        log_to(tmp_path / name, Console(file=screen))
-        logging.getLogger("seq2seq.data").info("in %s", name)
+        with log_to(tmp_path / name, Console(file=screen)):
+            logging.getLogger("seq2seq.data").info("in %s", name)
     for name in ("one", "two"):
         assert (tmp_path / name / "train.log").read_text(encoding="utf-8").endswith(f"INFO in {name}\n")
     assert screen.getvalue() == "in one\nin two\n"
+
+
+def test_the_log_ends_with_its_run(tmp_path: Path, screen: io.StringIO, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler of the program that trains stays, and a later message is not the run's."""
+    root, other = logging.getLogger("seq2seq"), logging.NullHandler()
+    root.addHandler(other)
+    try:
+        level, handlers = root.level, list(root.handlers)
+        with pytest.raises(ValueError, match="ends"), log_to(tmp_path, Console(file=screen)):  # noqa: PT012
+            root.info("of the run")
+            raise ValueError("it ends")
+        assert (root.level, root.handlers) == (level, handlers)
+        root.warning("of other work")
+    finally:
+        root.removeHandler(other)
+    assert screen.getvalue() == "of the run\n"
+    assert (tmp_path / "train.log").read_text(encoding="utf-8").endswith("INFO of the run\n")
+    assert caplog.messages[-1] == "of other work"
+
+
+@pytest.mark.parametrize("taken", ["tensorboard", "metrics.jsonl"])
+def test_a_log_that_cannot_be_opened_leaves_nothing_behind(tmp_path: Path, taken: str) -> None:
+    hook = threading.excepthook
+    if taken == "tensorboard":
+        (tmp_path / taken).write_text("a file")
+    else:
+        (tmp_path / taken).mkdir()
+    with pytest.raises((StorageError, OSError)), silent_log(tmp_path):
+        pass
+    assert threading.excepthook is hook
 
 
 def test_a_folder_that_was_deleted_is_one_error_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ from seq2seq.inference.alignment import pharaoh
 from seq2seq.inference.sentences import join_with_spacing, sentence_splitter
 from seq2seq.inference.text import valid_unicode
 from seq2seq.inference.translator import Translator
-from seq2seq.storage.model_file import BEST_NAME, Model, save_model
+from seq2seq.storage.model_file import Model, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.translate import main
 from tiny_model import make_model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,30 @@ def test_torch_gets_the_number_that_the_load_allows(tmp_path: Path) -> None:
         machine(5, STEP * sample)
         follow()
     assert (follow(), torch.get_num_threads()) == (2, 2)
+
+
+def test_a_thread_that_another_one_has_sampled_before_does_not_sample(tmp_path: Path) -> None:
+    clock = [1.0]
+    follow = FollowedThreads(2, tmp_path, lambda: clock[0])
+
+    class Lock:
+        """Another thread is called between this one's look at the clock and its lock."""
+
+        def __init__(self) -> None:
+            self.lock, self.is_first = threading.Lock(), True
+
+        def acquire(self, blocking: bool) -> bool:
+            if self.is_first:
+                self.is_first = False
+                follow()
+            return self.lock.acquire(blocking)
+
+        def release(self) -> None:
+            self.lock.release()
+
+    follow._lock = Lock()  # type: ignore[assignment]
+    clock[0] += 1.0
+    assert follow() in (1, 2)
 
 
 # --- the setting -----------------------------------------------------------------------------------------------------

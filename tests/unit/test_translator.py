@@ -37,7 +37,8 @@ from seq2seq.model.cpu import dispatch
 from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW_BEAM, batches
-from seq2seq.storage.model_file import BEST_NAME, Model, TrainingText, save_model
+from seq2seq.storage.model_file import Model, TrainingText, save_model
+from seq2seq.storage.run_folder import BEST_NAME
 from seq2seq.storage.weight_averaging import average_models
 from tiny_model import SENTENCES, make_model, make_network
 

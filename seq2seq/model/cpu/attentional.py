@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -54,6 +54,27 @@ def run_compiled(
     hiddens, contexts, attn_weights = (values.transpose(0, 1) for values in outputs)
     attn_weights = attn_weights[..., : memory.mask.shape[1]]
     return hiddens, contexts, attn_weights.mean(2) if attention.heads > 1 else attn_weights.squeeze(2)
+
+
+class SavedAttention(NamedTuple):
+    """What an attentional layer saves for backward, beside the activations of its cell.
+
+    `reads` are the operands of the recurrent product, with one place more than there are steps.
+    """
+
+    words: Float[Tensor, "len rows emb"]
+    w_words: Float[Tensor, "gates emb"]
+    w_recurrent: Float[Tensor, "gates enc_hidden"]
+    w_query: Float[Tensor, "attn hidden"] | None
+    energy: Float[Tensor, " attn"] | None
+    coverage_weight: Float[Tensor, " attn"] | None
+    keys: Float[Tensor, "rows src_len attn"]
+    states: Float[Tensor, "rows src_len enc"]
+    lengths: Int[Tensor, " rows"]
+    reads: Float[Tensor, "len_and_1 rows enc_hidden"]
+    queries: Float[Tensor, "len rows attn"]
+    weights: Float[Tensor, "len rows heads src_len"]
+    coverage: Float[Tensor, "len_and_1 rows heads src_len"] | None
 
 
 class AttentionalSequence(torch.autograd.Function):
@@ -124,7 +145,7 @@ class AttentionalSequence(torch.autograd.Function):
                 torch.add(coverage[t], weights[t], out=coverage[t + 1])
             step(t=t, product=recurrent(reads[t], gates[t]))
         operands = (words, w_words, w_recurrent, w_query, energy, coverage_weight, keys, states, lengths)
-        ctx.save_for_backward(*operands, reads, queries, weights, coverage, *saved)
+        ctx.save_for_backward(*SavedAttention(*operands, reads, queries, weights, coverage), *saved)
         ctx.set_materialize_grads(False)
         ctx.name = name
         return saved.hiddens[1:], reads[:-1, :, :enc], weights
@@ -135,9 +156,11 @@ class AttentionalSequence(torch.autograd.Function):
         ctx: Any, dhiddens: Tensor | None, dcontexts: Tensor | None, dweights: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of all arguments but the name, the heads and the lengths."""
-        words, w_words, w_recurrent, w_query, energy, coverage_weight, keys, states, lengths = ctx.saved_tensors[:9]
-        reads, queries, weights, coverage = ctx.saved_tensors[9:13]
-        saved, adapter = SavedActivations(*ctx.saved_tensors[13:]), ADAPTERS[ctx.name]
+        tensors, own = ctx.saved_tensors, len(SavedAttention._fields)
+        attention, saved = SavedAttention(*tensors[:own]), SavedActivations(*tensors[own:])
+        energy, coverage_weight, coverage = attention.energy, attention.coverage_weight, attention.coverage
+        words, keys, states, weights = attention.words, attention.keys, attention.states, attention.weights
+        reads, queries, w_query, adapter = attention.reads, attention.queries, attention.w_query, ADAPTERS[ctx.name]
         (steps, rows, attn), enc = queries.shape, states.shape[2]
         dhiddens = torch.zeros_like(saved.hiddens[1:]) if dhiddens is None else dhiddens.contiguous()
         dcontexts = reads.new_zeros(steps, rows, enc) if dcontexts is None else dcontexts.contiguous()
@@ -149,7 +172,7 @@ class AttentionalSequence(torch.autograd.Function):
         dcoverage = None if coverage is None else torch.zeros_like(coverage[0])
         query = None if w_query is None else packed_linear(w_query.t(), rows)
         back = Backward(adapter, saved, dhiddens)
-        read = adapter.context_product_backward(w_recurrent, enc, rows)
+        read = adapter.context_product_backward(attention.w_recurrent, enc, rows)
         dcontext, dhidden = torch.empty_like(dcontexts), None
         attend = Kernel(
             "attend_backward",
@@ -159,7 +182,7 @@ class AttentionalSequence(torch.autograd.Function):
             energy=energy,
             coverage_weight=coverage_weight,
             coverage=coverage,
-            lengths=lengths,
+            lengths=attention.lengths,
             weights=weights,
             weights_gradient=dweights,
             context_gradient=dcontext,
@@ -180,7 +203,7 @@ class AttentionalSequence(torch.autograd.Function):
         return (
             None,
             None,
-            (flat @ w_words).view_as(words),
+            (flat @ attention.w_words).view_as(words),
             flat.t() @ words.flatten(0, 1),
             flat.sum(0),
             adapter.context_weight_gradient(back.gates, back.products, reads[:-1], enc),

@@ -6,6 +6,7 @@ the products: the memory cell of an LSTM, the hidden state of a GRU, nothing of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -26,13 +27,19 @@ class CellAdapter:
 
     Attributes:
         kind: the cell's name in kernels.h.
-        gates: blocks of the products.
-        saved: blocks of activations that backward needs.
     """
 
     kind: str
-    gates: int
-    saved: int
+
+    @functools.cached_property
+    def gates(self) -> int:
+        """Blocks of the products."""
+        return bindings.blocks(self.kind)[0]
+
+    @functools.cached_property
+    def saved(self) -> int:
+        """Blocks of activations that backward needs."""
+        return bindings.blocks(self.kind)[1]
 
     def carried_size(self, size: int) -> int:
         """Return the units of `carried` of a cell of `size` units."""
@@ -89,13 +96,13 @@ class CellAdapter:
 class LSTMAdapter(CellAdapter):
     """LSTM, with and without peepholes: carries its memory cell."""
 
-    kind, gates, saved = "LSTM", 4, 4
+    kind = "LSTM"
 
 
 class RNNAdapter(CellAdapter):
     """Tanh cell: carries nothing."""
 
-    kind, gates, saved = "RNN", 1, 1
+    kind = "RNN"
 
     def carried_size(self, size: int) -> int:
         """Return 0."""
@@ -112,7 +119,7 @@ class GRUAdapter(CellAdapter):
     It carries its hidden state unrounded, because the new state is a sum with the previous one.
     """
 
-    kind, gates, saved = "GRU", 3, 4
+    kind = "GRU"
 
     def first_carried(self, state: State) -> Tensor:
         """Return the hidden state."""

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.attention import AttentionMemory
-from seq2seq.model.cells import Cell, State
+from seq2seq.model.cells import EPSILON, Cell, State
 from seq2seq.model.cpu import fixed_order
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 from seq2seq.model.cpu.fixed_order import fixed_order_linear
 from seq2seq.model.cpu.packed_linear import Linear, int8_linear, packed_linear
+from seq2seq.model.cpu.weight_state import WeightState
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
@@ -40,7 +41,8 @@ class CompiledStep:
 
         self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
-        self.made_from, self.dtype, exact = _version(network, dtype, linear), dtype, bindings.sum_dtype(dtype)
+        self._states, self._linear = [WeightState(weight) for weight in network.parameters()], linear
+        self.dtype, exact = dtype, bindings.sum_dtype(dtype)
         self.embedding, self.scale = network.tgt_embedding.weight, math.sqrt(network.config.emb_size)
         self.attention, self.scoring, self.exact = bottom.attention, bottom.attention.scoring(), exact
         if self.scoring is not None:
@@ -67,9 +69,14 @@ class CompiledStep:
         weight = network.output.weight
         dtype = bindings.compute_dtype(weight)
         linear = int8_linear if int8 else fixed_order_linear if fixed_order.supports(weight) else packed_linear
-        if isinstance(cached, cls) and cached.made_from == _version(network, dtype, linear):
+        if isinstance(cached, cls) and cached._is_current(network, dtype, linear):
             return cached
         return cls(network, dtype, linear)
+
+    def _is_current(self, network: Seq2Seq, dtype: torch.dtype, linear: Callable[..., Linear]) -> bool:
+        weights = list(network.parameters())
+        same = (self.dtype, self._linear, len(self._states)) == (dtype, linear, len(weights))
+        return same and all(state.is_state_of(one) for state, one in zip(self._states, weights, strict=True))
 
     def output_of(self, tokens: Int[Tensor, " words"]) -> Linear:
         """Return the part of the vocabulary projection that gives the logits of these tokens."""
@@ -152,7 +159,7 @@ class CompiledCellStep:
     ) -> None:
         self.adapter, self.exact = ADAPTERS[cell.name], bindings.sum_dtype(dtype)
         own = {"peepholes": peephole_weights(cell, self.exact), "norm": norm_weights(cell, self.exact)}
-        self.step = Kernel("cell_forward", dtype, kind=self.adapter.kind, size=cell.size, **own)
+        self.step = Kernel("cell_forward", dtype, kind=self.adapter.kind, size=cell.size, epsilon=EPSILON, **own)
         self.products = self.adapter.step_products(linear, weights)
 
     def __call__(self, inputs: Float[Tensor, "rows in"], previous: State) -> State:
@@ -172,7 +179,3 @@ class CompiledCellStep:
             hidden=output,
         )
         return adapter.state(output, carried, previous)
-
-
-def _version(network: Seq2Seq, *how: object) -> tuple[object, ...]:
-    return *how, *((id(weight), None if weight.is_inference() else weight._version) for weight in network.parameters())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu.packed_linear import Linear
+from seq2seq.model.cpu.weight_state import WeightState
 
 _active: ContextVar[Products | None] = ContextVar("products", default=None)
 
@@ -46,7 +47,7 @@ class Products:
     """The packed weights of one network, each made at its first product and again after the weight has changed."""
 
     def __init__(self) -> None:
-        self._packed: dict[int, tuple[Tensor, int | None, Tensor]] = {}  # by the weight's id, which the weight keeps
+        self._packed: dict[int, tuple[WeightState, Tensor]] = {}  # by the weight's id, which the state keeps
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -59,11 +60,10 @@ class Products:
 
     def packed(self, weight: Float[Tensor, "out in"]) -> Tensor:
         """Return the weight as the kernels read it."""
-        version = None if weight.is_inference() else weight._version
         known = self._packed.get(id(weight))
-        if known is None or known[0] is not weight or known[1] != version:
-            known = self._packed[id(weight)] = weight, version, bindings.pack(weight.detach())
-        return known[2]
+        if known is None or not known[0].is_state_of(weight):
+            known = self._packed[id(weight)] = WeightState(weight), bindings.pack(weight.detach())
+        return known[1]
 
     def multiply(
         self, x: Float[Tensor, "*rows in"], weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None

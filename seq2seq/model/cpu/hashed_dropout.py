@@ -35,7 +35,7 @@ class HashedDropout(torch.autograd.Function):
         output = torch.empty_like(values)  # in the order of the values, without their gaps
         values = values if values.stride() == output.stride() else torch.empty_like(output).copy_(values)
         ctx.keep, ctx.seed, ctx.layout = keep, seed, (output.shape, output.stride())
-        bindings.dropout(values, output, keep, seed)
+        bindings.dropout(_flat(values), _flat(output), keep, seed)
         return output
 
     @staticmethod
@@ -45,5 +45,10 @@ class HashedDropout(torch.autograd.Function):
         result = torch.empty_strided(*ctx.layout, dtype=gradient.dtype)
         if gradient.stride() != result.stride():
             gradient = torch.empty_like(result).copy_(gradient)
-        bindings.dropout(gradient, result, ctx.keep, ctx.seed)
+        bindings.dropout(_flat(gradient), _flat(result), ctx.keep, ctx.seed)
         return result, None, None
+
+
+def _flat(values: Float[Tensor, "*any"]) -> Float[Tensor, " count"]:
+    """Return the elements of a tensor without gaps in the order of memory."""
+    return values.as_strided((values.numel(),), (1,))

@@ -15,7 +15,6 @@ from seq2seq.kernels import bindings
 from seq2seq.model.cpu import probes
 
 Linear = Callable[[Tensor], Tensor]
-INT8_PANEL = 16  # outputs side by side in kernels.h
 
 
 def packed_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None) -> Linear:
@@ -79,8 +78,9 @@ def _onednn_product(whole: Tensor, scales: Tensor, bias: Tensor | None, rows: in
 
 def _compiled_product(whole: Tensor, scales: Tensor, bias: Tensor | None, rows: int) -> Callable[..., None]:
     """Return the same with the package's own kernel; `rows` is ignored."""
-    filled = pad(whole, (0, -whole.shape[1] % 2, 0, -len(whole) % INT8_PANEL))
-    packed = filled.view(len(filled) // INT8_PANEL, INT8_PANEL, -1, 2).transpose(1, 2).contiguous()
+    panel = bindings.int8_panel()
+    filled = pad(whole, (0, -whole.shape[1] % 2, 0, -len(whole) % panel))
+    packed = filled.view(len(filled) // panel, panel, -1, 2).transpose(1, 2).contiguous()
     return lambda small, row_scales, output: bindings.int8_product(small, row_scales, packed, scales, bias, output)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
-from seq2seq.model.cells import State
+from seq2seq.model.cells import EPSILON, State
 from seq2seq.model.cpu.cell_adapters import CellAdapter
 
 
@@ -64,6 +64,7 @@ class SavedActivations(NamedTuple):
             peepholes=self.peepholes,
             candidate_bias=self.candidate_bias,
             norm=self.norm,
+            epsilon=EPSILON,
             lengths=lengths,
             activations=self.activations,
             carried_after=self.carried[after:],
