@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import new_folder
 from seq2seq.config.model import DropoutConfig, ModelConfig
 from seq2seq.config.text_files import FilesConfig
 from seq2seq.config.tokenizer import TokenizerConfig
@@ -20,6 +19,7 @@ from seq2seq.data.special_ids import SPECIAL_IDS
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.data.text.cleaning import clean
 from seq2seq.errors import DataError
+from seq2seq.filesystem.atomic_files import new_folder
 
 LANGUAGES = ("en", "de")
 PARTS = ("train", "val")

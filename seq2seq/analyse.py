@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import check_writable
 from seq2seq.cli.aligned_files import check_standard_input
 from seq2seq.cli.evaluation.systems import NamedSystem, add_models, files_of, model_systems, output_systems
 from seq2seq.cli.exit_status import run
@@ -27,6 +26,7 @@ from seq2seq.cli.robustness_option import robustness_names
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.config.bleu import BLEU_TOKENIZERS
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import check_writable
 
 # Other modules are imported where they are used, so that --help is quick and files are read without torch.
 if TYPE_CHECKING:

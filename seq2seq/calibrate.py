@@ -141,7 +141,7 @@ def writable(output: Path, *, in_place: bool) -> Iterator[None]:
         ConfigError: the folder of the model is used by a run.
         StorageError: the model is protected against writing.
     """
-    from seq2seq.atomic_files import replaceable, storage_errors
+    from seq2seq.filesystem.atomic_files import replaceable, storage_errors
     from seq2seq.storage.run_folder import run_of
     from seq2seq.storage.run_lock import folder_held
 

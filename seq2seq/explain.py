@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import check_writable, write_atomically
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.explanation_text import as_text
 from seq2seq.cli.line_reader import check_inputs, lines_of
@@ -30,6 +29,7 @@ from seq2seq.cli.process_options import (
 )
 from seq2seq.cli.progress import progress
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.filesystem.atomic_files import check_writable, write_atomically
 from seq2seq.storage.metrics_file import to_json
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq.atomic_files import check_writable
 from seq2seq.cli import exit_status
 from seq2seq.cli.model_corpus import corpus_files
 from seq2seq.cli.output_file import check_output
@@ -23,6 +22,7 @@ from seq2seq.cli.reported_runs import collect, facts_of, load, model_names
 from seq2seq.cli.search_options import FIELDS, add_search_options, flag_of, search_overrides
 from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import check_writable
 from seq2seq.reporting import SENTENCES
 from seq2seq.storage.run_folder import METRICS_NAME, REPORT_NAME, run_of
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.hydra_app import run_app
 from seq2seq.cli.hydra_errors import composed
 from seq2seq.cli.output_file import check_not_input, data_files
@@ -45,6 +44,7 @@ from seq2seq.evaluation.metrics import Scores, score
 from seq2seq.evaluation.report import print_scores
 from seq2seq.evaluation.run_calibration import calibrate_best_model
 from seq2seq.evaluation.validation import Validator
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.model.network import Seq2Seq

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from seq2seq.atomic_files import is_stream
 from seq2seq.bulk.options import add_bulk_options, check_bulk
 from seq2seq.cli.exit_status import run
 from seq2seq.cli.line_reader import check_inputs, prompted, windows, zip_with_file
@@ -35,6 +34,7 @@ from seq2seq.cli.search_options import add_search_options, search_overrides
 from seq2seq.config.decode import MAX_HYPOTHESES
 from seq2seq.config.paths import user_path
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.filesystem.atomic_files import is_stream
 
 NO_EFFECT = (
     *("names", "text", "output", "prefix", "device", "threads", "buffer_lines", "interactive", "resume", "strict"),

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.bulk.blocks import PARQUET, Block, read_lines, read_table, write_table
 from seq2seq.bulk.options import COLUMN
 from seq2seq.cli.line_reader import warn
 from seq2seq.cli.line_translation import LineTranslator
 from seq2seq.data.files.chunks import chunks
 from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.inference.alignment import pharaoh
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from seq2seq.atomic_files import is_stream, open_stream, replaceable
 from seq2seq.cli.exit_status import writing
 from seq2seq.cli.made_with import changed_settings, write_settings
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.file_locks import LockedError, locked
+from seq2seq.filesystem.atomic_files import is_stream, open_stream, replaceable
+from seq2seq.filesystem.file_locks import LockedError, locked
 
 _Line = TypeVar("_Line")
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import write_atomically
+from seq2seq.filesystem.atomic_files import write_atomically
 
 
 def write_settings(path: Path, settings: dict[str, Any]) -> None:

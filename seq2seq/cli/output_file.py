@@ -1,6 +1,6 @@
 """What an output file may not be: an input of the same command, a model, a folder, or compressed by its name alone.
 
-`atomic_files` and `line_writer` write; both leave the old file until the new one is complete.
+`filesystem.atomic_files` and `line_writer` write; both leave the old file until the new one is complete.
 """
 
 from __future__ import annotations

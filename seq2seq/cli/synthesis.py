@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.atomic_files import is_stream
 from seq2seq.cli import output_file
 from seq2seq.cli.line_writer import Written, output, part_name, written
 from seq2seq.cli.process_options import path_type, whole_number
 from seq2seq.cli.progress import progress
 from seq2seq.cli.text_outputs import COMPRESSES, write_texts
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import is_stream
 
 if TYPE_CHECKING:
     from seq2seq.inference.synthetic_pairs import PairFilter, PairMaker, SyntheticPair

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from seq2seq.atomic_files import replacing, storage_errors
+from seq2seq.filesystem.atomic_files import replacing, storage_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

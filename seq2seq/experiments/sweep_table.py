@@ -7,13 +7,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.config.literal import quoted
 from seq2seq.config.training import MonitorName
 from seq2seq.evaluation.report import print_table
 from seq2seq.experiments.formatting import format_number, metric_title, short_keys
 from seq2seq.experiments.sweep_points import Sweep
 from seq2seq.experiments.sweep_rows import REPETITIONS, Row, mean_rows, row_of, sort_rows
+from seq2seq.filesystem.atomic_files import write_atomically
 
 SUMMARY_NAME = "summary.tsv"
 

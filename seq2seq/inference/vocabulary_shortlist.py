@@ -19,11 +19,11 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn.functional import pad
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.data.special_ids import EOS_ID
 from seq2seq.data.subwords.ibm_model_1 import likeliest_translations
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import write_atomically
 
 KIND = "seq2seq shortlist 1"
 WIDTH_MULTIPLE = 64  # candidates: a sum over a multiple of it rounds the same whatever number of zeros follows

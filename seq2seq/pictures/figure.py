@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.pictures.fonts import choose_fonts, describe_missing, isolated, needs_shaping
 
 if TYPE_CHECKING:

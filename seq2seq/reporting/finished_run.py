@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.config.schema import Config
 from seq2seq.errors import first_line
 from seq2seq.evaluation.analysis.words import word_counts
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.inference.translation import Translation
 from seq2seq.inference.translator import Translator
 from seq2seq.reporting.gather import gather

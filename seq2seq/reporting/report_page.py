@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.data.text.visible import visible
 from seq2seq.evaluation.report import FIGURES, TITLES
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.reporting import markup
 from seq2seq.reporting.charts import Line, legend, lines
 from seq2seq.reporting.explanation_part import explanation

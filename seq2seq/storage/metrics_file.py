@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import storage_errors, write_atomically
 from seq2seq.errors import DataError, first_line
+from seq2seq.filesystem.atomic_files import storage_errors, write_atomically
 from seq2seq.storage.run_folder import METRICS_NAME
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.config.loading import to_config, to_dict
 from seq2seq.config.schema import Config
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import ConfigError, ModelFileError, first_line
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.storage.calibration import Calibration
 from seq2seq.storage.run_folder import BEST_NAME

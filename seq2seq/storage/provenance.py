@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.errors import ConfigError, first_line
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.kernels import bindings
 from seq2seq.storage.run_folder import PROVENANCE_NAME
 from seq2seq.version import __version__

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from seq2seq.atomic_files import storage_errors
 from seq2seq.errors import ConfigError
-from seq2seq.file_locks import LockedError, locked
+from seq2seq.filesystem.atomic_files import storage_errors
+from seq2seq.filesystem.file_locks import LockedError, locked
+from seq2seq.filesystem.temporary_files import remove_abandoned
 from seq2seq.storage.run_folder import LOCK_NAME, MODELS_NAME
-from seq2seq.temporary_files import remove_abandoned
 
 _unused: set[str] = set()
 """Folders that `unused_folder` created."""

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.amp import GradScaler
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.errors import ModelFileError, StorageError, first_line
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.storage.run_folder import LAST_NAME, PREVIOUS_NAME
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.progress import Progress

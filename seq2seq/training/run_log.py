@@ -18,8 +18,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 from torch.utils.tensorboard import SummaryWriter
 
-from seq2seq.atomic_files import storage_errors
 from seq2seq.errors import StorageError
+from seq2seq.filesystem.atomic_files import storage_errors
 from seq2seq.storage.metrics_file import Event, EventKind, MetricsFile, map_floats
 from seq2seq.storage.run_folder import LOG_NAME, TENSORBOARD_NAME
 from seq2seq.training.diagnostics import Diagnosis

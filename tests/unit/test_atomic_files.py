@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq import temporary_files
-from seq2seq.atomic_files import new_folder, part_folder, storage_errors, sync_folder, write_atomically
 from seq2seq.data.files.cached_folders import write_folder
 from seq2seq.errors import StorageError
-from seq2seq.file_locks import hold
-from seq2seq.temporary_files import IN_USE_NAME, remove_abandoned, temporary_name
+from seq2seq.filesystem import temporary_files
+from seq2seq.filesystem.atomic_files import new_folder, part_folder, storage_errors, sync_folder, write_atomically
+from seq2seq.filesystem.file_locks import hold
+from seq2seq.filesystem.temporary_files import IN_USE_NAME, remove_abandoned, temporary_name
 
 
 def test_a_file_is_created_with_its_folder_and_replaced_later(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_files_are_synced_by_descriptors_that_may_write_and_protected_afterwards
 DIE_WHILE_WRITING = """
     import os, sys
     from pathlib import Path
-    from seq2seq.atomic_files import write_atomically
+    from seq2seq.filesystem.atomic_files import write_atomically
 
     write_atomically(Path(sys.argv[1]), lambda temporary: (temporary.write_text("half"), os._exit(9)))
 """
@@ -84,7 +84,7 @@ def test_the_next_write_removes_the_temporary_file_of_a_killed_process(tmp_path:
 DIE_IN_A_FOLDER = """
     import os, sys
     from pathlib import Path
-    from seq2seq.atomic_files import part_folder
+    from seq2seq.filesystem.atomic_files import part_folder
 
     with part_folder(Path(sys.argv[1])) as folder:
         (folder / "half").touch()
@@ -189,7 +189,7 @@ FULL_DISK = """
     import torch
     from safetensors.torch import save_file
     from seq2seq.errors import StorageError
-    from seq2seq.atomic_files import write_atomically
+    from seq2seq.filesystem.atomic_files import write_atomically
 
     def with_torch(temporary, tensor):
         torch.save({"a": tensor}, temporary)

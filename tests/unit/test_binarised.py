@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq.atomic_files import new_folder
 from seq2seq.config.tokenizer import TextNormalization, TokenizerConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.encoding import shards
@@ -16,7 +15,8 @@ from seq2seq.data.encoding.binarised import prepare
 from seq2seq.data.files.cached_folders import CHECKSUMS_NAME
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import DataError
-from seq2seq.file_locks import locked
+from seq2seq.filesystem.atomic_files import new_folder
+from seq2seq.filesystem.file_locks import locked
 
 ID_FILES = ("src_ids.npy", "src_offsets.npy", "tgt_ids.npy", "tgt_offsets.npy", "dropped.npy")
 TEXT = ParallelText(

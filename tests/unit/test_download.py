@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.atomic_files import part_folder
 from seq2seq.data.files import download
 from seq2seq.data.files.download import cache_dir, fetch_files, fetch_sdist
 from seq2seq.errors import DownloadError
+from seq2seq.filesystem.atomic_files import part_folder
 
 # pooch does not close its connection after an error status; `impatient` collects it while this filter holds.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")

@@ -46,8 +46,8 @@ from seq2seq.data.text.augmentation import Augmenter
 from seq2seq.data.text.splitting import fold, held_out_rows, hold_out, remove_overlap
 from seq2seq.data.text.text_store import is_stored, open_text, taken, write_rows, write_text
 from seq2seq.errors import DataError, StorageError
-from seq2seq.file_locks import is_held
-from seq2seq.temporary_files import IN_USE_NAME
+from seq2seq.filesystem.file_locks import is_held
+from seq2seq.filesystem.temporary_files import IN_USE_NAME
 from seq2seq.training.progress import Progress
 
 Pair = tuple[str, str]

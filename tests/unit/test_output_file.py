@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.line_writer import output, part_name, written
 from seq2seq.cli.output_file import check_output, check_outputs
 from seq2seq.errors import ConfigError, DataError, StorageError
-from seq2seq.file_locks import LockedError
+from seq2seq.filesystem.atomic_files import write_atomically
+from seq2seq.filesystem.file_locks import LockedError
 
 MODEL_FILES = Path(__file__).parents[1] / "model_files"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from hydra_cli import Launcher
-from seq2seq import file_locks
 from seq2seq.errors import ConfigError, Seq2SeqError, StorageError
-from seq2seq.file_locks import locked
+from seq2seq.filesystem import file_locks
+from seq2seq.filesystem.file_locks import locked
 from seq2seq.storage.run_lock import folder_held, unused_folder
 
 KEY = "hydra.run.dir"

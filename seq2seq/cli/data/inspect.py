@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.atomic_files import check_writable, write_atomically
 from seq2seq.cli.data.named_corpus import NamedCorpus, languages, named_data
 from seq2seq.cli.data.pair_inputs import add_pair_inputs, input_files, pairs
 from seq2seq.cli.data.watched import watched
@@ -18,6 +17,7 @@ from seq2seq.cli.output_file import check_output
 from seq2seq.cli.process_options import CommandParser, path_type, whole_number
 from seq2seq.data.text.visible import visible
 from seq2seq.errors import ConfigError
+from seq2seq.filesystem.atomic_files import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from seq2seq.data.filters.base import Filter

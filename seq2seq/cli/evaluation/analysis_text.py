@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.data.text.visible import visible
 from seq2seq.evaluation.analysis.structure import Analysis, Cell, Example
 from seq2seq.evaluation.report import print_table
+from seq2seq.filesystem.atomic_files import write_atomically
 from seq2seq.storage.metrics_file import to_json
 
 LIMIT = 500

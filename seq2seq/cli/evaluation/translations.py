@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.atomic_files import write_atomically
 from seq2seq.cli.evaluation.model_tests import model_tests, read_given
 from seq2seq.cli.evaluation.systems import NamedSystem, files_of, resampled
 from seq2seq.cli.evaluation.texts import Evaluated, Run, check_groups, model_tokenizer
@@ -19,6 +18,7 @@ from seq2seq.cli.process_options import load_translator, model_list
 from seq2seq.cli.search_options import search_overrides
 from seq2seq.data.text.visible import visible
 from seq2seq.errors import DataError
+from seq2seq.filesystem.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from seq2seq.inference.translator import Translator

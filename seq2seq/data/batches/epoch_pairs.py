@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from seq2seq.atomic_files import storage_errors
 from seq2seq.config.data import DataConfig
 from seq2seq.data.corpus import ParallelText
 from seq2seq.data.encoding import shards
@@ -22,6 +21,7 @@ from seq2seq.data.encoding.shards import Encoder, PairEncoder, ShardJob
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.data.text.augmentation import Augmenter
 from seq2seq.data.text.text_store import taken
+from seq2seq.filesystem.atomic_files import storage_errors
 
 STALE_SEC = 3600.0
 

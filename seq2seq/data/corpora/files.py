@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from seq2seq.atomic_files import part_folder
 from seq2seq.config.data import DataConfig
 from seq2seq.data.corpus import Corpus, ParallelText
 from seq2seq.data.files.cached_folders import cached_folder
@@ -28,6 +27,7 @@ from seq2seq.data.text.cleaning import cleaned
 from seq2seq.data.text.splitting import held_out_rows
 from seq2seq.data.text.text_store import open_text, temporary_text, write_rows, write_text
 from seq2seq.errors import DataError
+from seq2seq.filesystem.atomic_files import part_folder
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import storage_errors
 from seq2seq.data.corpus import SIDES, ParallelText, lines_digest
 from seq2seq.data.encoding.ragged import RaggedIds, ragged_positions
 from seq2seq.data.encoding.shard_workers import write_shards
@@ -27,7 +26,8 @@ from seq2seq.data.files.cached_folders import damaged_file, remove_damaged
 from seq2seq.data.files.open_files import allow_many, check_limit
 from seq2seq.data.subwords.tokenizer import Tokenizer
 from seq2seq.errors import DataError, first_line
-from seq2seq.file_locks import locked
+from seq2seq.filesystem.atomic_files import storage_errors
+from seq2seq.filesystem.file_locks import locked
 
 log = logging.getLogger(__name__)
 

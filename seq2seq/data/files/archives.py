@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.atomic_files import storage_errors
 from seq2seq.data.files.cached_folders import cached_folder
 from seq2seq.errors import DataError, Seq2SeqError, StorageError
+from seq2seq.filesystem.atomic_files import storage_errors
 
 MAX_BYTES = 512 * 2**20
 """Largest member that is read into memory; smallest size at which a copied one can be a decompression bomb."""

@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from seq2seq.atomic_files import new_folder, part_folder, storage_errors
 from seq2seq.data.files.open_files import check_limit
-from seq2seq.file_locks import locked
+from seq2seq.filesystem.atomic_files import new_folder, part_folder, storage_errors
+from seq2seq.filesystem.file_locks import locked
 
 log = logging.getLogger(__name__)
 

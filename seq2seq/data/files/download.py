@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.atomic_files import part_folder, write_atomically
 from seq2seq.data.files.file_digest import sha256
 from seq2seq.errors import DownloadError
-from seq2seq.file_locks import locked
+from seq2seq.filesystem.atomic_files import part_folder, write_atomically
+from seq2seq.filesystem.file_locks import locked
 
 if TYPE_CHECKING:
     from seq2seq.data.files.http_download import ResumingDownloader

@@ -19,12 +19,12 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.atomic_files import new_part_folder, part_folder, storage_errors
 from seq2seq.data.corpus import SIDES, Pair, ParallelText, line_bytes
 from seq2seq.data.files.chunks import chunks
 from seq2seq.errors import DataError
-from seq2seq.file_locks import hold
-from seq2seq.temporary_files import IN_USE_NAME
+from seq2seq.filesystem.atomic_files import new_part_folder, part_folder, storage_errors
+from seq2seq.filesystem.file_locks import hold
+from seq2seq.filesystem.temporary_files import IN_USE_NAME
 
 BLOCK_LINES = 1_000
 READ_BLOCKS = 16

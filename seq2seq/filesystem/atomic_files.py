@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seq2seq.errors import Seq2SeqError, StorageError, first_line
-from seq2seq.temporary_files import is_temporary, remove_abandoned_once, temporary_name
+from seq2seq.filesystem.temporary_files import is_temporary, remove_abandoned_once, temporary_name
 
 UNCHANGED = "the old content is unchanged"
 

@@ -64,7 +64,7 @@ def _is_abandoned(path: Path) -> bool:
     in_use = path / IN_USE_NAME
     if not in_use.is_file():
         return True
-    from seq2seq.file_locks import is_held  # slow to import, and rarely needed
+    from seq2seq.filesystem.file_locks import is_held  # slow to import, and rarely needed
 
     return not is_held(in_use)
 
