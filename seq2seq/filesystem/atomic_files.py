@@ -67,9 +67,10 @@ class _NewFile:
         self.folder = self._target.parent
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_abandoned_once(str(self.folder))
+        exists = self._target.exists()  # raises if the name is too long: before there is a temporary file
         self.temporary = self.folder / temporary_name()
         self.temporary.touch()
-        old = self._target if self._target.exists() else self.temporary
+        old = self._target if exists else self.temporary
         self._mode = stat.S_IMODE(old.stat().st_mode)
         self.temporary.chmod(self._mode | stat.S_IRUSR | stat.S_IWUSR)
 

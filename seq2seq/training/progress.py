@@ -73,7 +73,7 @@ class Progress:
             TypeError: a field is unknown or has a value of another type.
             ValueError: a number is out of range.
         """
-        window = state.get("window", {})
+        window: dict[str, Any] = dict(**state.get("window", {}))
         unknown = dict.fromkeys(window.get("corpus_tokens", {}), math.nan)  # older files count tokens only
         loaded = Progress(**{"order_version": 1, **state, "window": Window(**{"corpus_nll": unknown, **window})})
         _check_numbers(loaded)

@@ -68,6 +68,8 @@ def _worker(job: ShardJob) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
+            with contextlib.suppress(BrokenPipeError):  # a request that it has not read is still in the buffer
+                process.stdin.close()
 
 
 def _feed(process: subprocess.Popen[bytes], following: Callable[[], int | None], done: Callable[[], None]) -> None:
