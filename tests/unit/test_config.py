@@ -39,7 +39,7 @@ def test_help_explains_every_choice_and_default() -> None:
         for choice, meaning in choices.items():
             assert meaning.endswith((".", "…")), f"conf/{group}/{choice}.yaml: the first comment line is no sentence"
     text = help_text()
-    assert "small: Every model key, with the values of a small network" in " ".join(text.split())
+    assert "small: One layer per side, 256 units, for small corpora" in " ".join(text.split())
     assert "_type object" not in text
     assert re.search(r"^  data\.mix\.NAME\.datasets\n[^\[]*\[default none", text, re.MULTILINE)
 
