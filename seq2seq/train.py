@@ -164,6 +164,43 @@ def run_training(
         return _trained(config, run, device, dtype, console, on_validation, test)
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run trains, with all that comes before the first update; the config of the model is complete."""
+
+    corpus: Corpus
+    model: Model
+    data: EpochBatches
+    validate: Validator
+    tokenize: str
+    held_out: dict[str, str]
+
+
+def _prepared(config: Config, run: RunContext, device: torch.device) -> _Prepared:
+    pretrained = load_pretrained(config, run.folder if run.resumes else None)
+    corpus = load_corpus(config.data)
+    held_out = {name: text_fingerprint(text) for name, text in corpus.held_out_texts().items()}
+    if run.resumes:
+        check_held_out(run.folder, held_out)
+    elif pretrained.weights:
+        warn_if_seen(pretrained.weights, config, held_out)
+    tokenize = choose_tokenizer(config, corpus, run)
+    model = make_model(config, corpus, device, pretrained, run.group.local_size)
+    if not run.resumes:
+        start_from_vectors(model, corpus.train)
+        pretrained.initialise(model)
+    freeze_vectors(model.network, model.config.model)
+    config = model.config  # with the size of its vocabulary
+    network, tokenizer = model.network, model.tokenizer
+    texts_of_mix = {name: other.train for name, other in corpus.mix.items()}
+    data = EpochBatches(config.data, config.training, corpus.train, tokenizer, texts_of_mix)
+    longest = max(data.longest_src(), pretrained.longest_src)
+    model = dataclasses.replace(model, text=TrainingText(longest, held_out))
+    translator = Translator(network, tokenizer, config.decode, device, config.training.precision, data=config.data)
+    validate = make_validator(config, corpus, translator, tokenize)
+    return _Prepared(corpus, model, data, validate, tokenize, held_out)
+
+
 def _trained(
     config: Config,
     run: RunContext,
@@ -179,27 +216,9 @@ def _trained(
 
     seed_everything(config.training.seed)
     with group.local_main_first():
-        pretrained = load_pretrained(config, run.folder if run.resumes else None)
-        corpus = load_corpus(config.data)
-        held_out = {name: text_fingerprint(text) for name, text in corpus.held_out_texts().items()}
-        if run.resumes:
-            check_held_out(run.folder, held_out)
-        elif pretrained.weights:
-            warn_if_seen(pretrained.weights, config, held_out)
-        tokenize = choose_tokenizer(config, corpus, run)
-        model = make_model(config, corpus, device, pretrained, group.local_size)
-        if not run.resumes:
-            start_from_vectors(model, corpus.train)
-            pretrained.initialise(model)
-        freeze_vectors(model.network, model.config.model)
-        config = model.config  # with the size of its vocabulary
-        network, tokenizer = model.network, model.tokenizer
-        texts_of_mix = {name: other.train for name, other in corpus.mix.items()}
-        data = EpochBatches(config.data, config.training, corpus.train, tokenizer, texts_of_mix)
-        longest = max(data.longest_src(), pretrained.longest_src)
-        model = dataclasses.replace(model, text=TrainingText(longest, held_out))
-        translator = Translator(network, tokenizer, config.decode, device, config.training.precision, data=config.data)
-        validate = make_validator(config, corpus, translator, tokenize)
+        prepared = _prepared(config, run, device)
+    corpus, model, data, tokenize = prepared.corpus, prepared.model, prepared.data, prepared.tokenize
+    config, network, tokenizer = model.config, model.network, model.tokenizer
     texts = fingerprint(corpus)
     group.check_same(tokenizer.fingerprint, "tokenizer")
     group.check_same(texts, "corpus")
@@ -208,7 +227,7 @@ def _trained(
     with RunLog(run.folder, console) if group.is_main else NullLog() as run_log:
         risk = config.training.minimum_risk
         find = CandidateFinder(network, tokenizer, risk, config.decode, tokenize) if risk.weight else None
-        callbacks = Callbacks(validate, lambda path: save_model(path, model), on_validation, find)
+        callbacks = Callbacks(prepared.validate, lambda path: save_model(path, model), on_validation, find)
         output = RunOutput(run.folder, run_log, tokenizer.fingerprint)
         trainer = Trainer(network, config.training, dtype, data, callbacks, output, group)
         step = trainer.begin(resume=run.resumes)
@@ -217,7 +236,7 @@ def _trained(
         if group.is_main:
             exact = network.output.weight.device  # cuda:0 where `device` is cuda
             facts = make_facts(config.training.seed, exact, dtype, group.size, texts, step)
-            known = {"held_out": held_out, "bleu_tokenizer": tokenize, "pairs": corpus.sizes()}
+            known = {"held_out": prepared.held_out, "bleu_tokenizer": tokenize, "pairs": corpus.sizes()}
             write_settings(run, config, facts | known)
         with stop_on_signal(trainer):
             trainer.fit()

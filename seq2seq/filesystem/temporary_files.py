@@ -37,9 +37,9 @@ def remove_abandoned(folder: Path) -> None:
     a day after their last change. A folder whose lock IN_USE_NAME is held stays.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for path in [Path(entry.path) for entry in entries if is_temporary(entry.name)]:
+        for path, name in [(Path(entry.path), _NAME.fullmatch(entry.name)) for entry in entries]:
             with contextlib.suppress(OSError):  # another process removes it at the same time
-                if _is_abandoned(path):
+                if name and _is_abandoned(path, name):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -49,13 +49,10 @@ def remove_abandoned_once(folder: str) -> None:
     remove_abandoned(Path(folder))
 
 
-def _is_abandoned(path: Path) -> bool:
+def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
     """Return True if the process that made the temporary file or folder `path` has ended."""
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return False
-    if match["place"] == _place():
-        if _is_running(int(match["pid"])):
+    if name["place"] == _place():
+        if _is_running(int(name["pid"])):
             return False
     else:
         files = (path, *(path.rglob("*") if path.is_dir() else ()))

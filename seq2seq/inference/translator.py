@@ -28,6 +28,7 @@ from seq2seq.inference.ensemble import Ensemble, ForcedDecoding
 from seq2seq.inference.forced_scoring import PairScore, forced_batch_tokens, score_pairs
 from seq2seq.inference.glossary import Glossary
 from seq2seq.inference.line_parts import MAX_PART_TOKENS, LineEncoder
+from seq2seq.inference.model_loading import load_ensemble
 from seq2seq.inference.output_features import Features, check_calibration
 from seq2seq.inference.part_search import PartSearch
 from seq2seq.inference.precision import resolve_precision
@@ -41,7 +42,6 @@ from seq2seq.model.cpu.dispatch import has_decoder_step
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import num_hypotheses
 from seq2seq.storage.calibration import Calibration
-from seq2seq.storage.model_file import load_model
 
 MAX_WEIGHT = 1e9
 """Of a model in an ensemble; a sum of larger ones may be infinite."""
@@ -164,17 +164,8 @@ class Translator:
         place = runtime.resolve_device(device)
         resolve_precision(precision, place)  # before any model is loaded, so that a wrong name fails at once
         rerank_models = RerankModel.of_each(rerank, rerank_weights, rerank_as)
-        models = [load_model(Path(path), place) for path in paths]
-        first = models[0]
-        for path, model in zip(paths, models, strict=True):
-            if model.tokenizer.fingerprint != first.tokenizer.fingerprint:
-                raise ConfigError(f"{path} and {paths[0]} have different vocabularies: they cannot form an ensemble")
-            tags = model.config.data.tags(), first.config.data.tags()
-            if tags[0] != tags[1] and any(symbols for own in tags for symbols in own.values()):
-                raise ConfigError(
-                    f"{path} and {paths[0]} have different target languages or tags: they cannot form an ensemble"
-                )
-        decode = first.config.decode
+        models = load_ensemble(paths, place)
+        first, decode = models[0], models[0].config.decode
         plain = PrecisionName.auto if precision == InferencePrecisionName.int8 else precision  # no search, no int8
         rerankers = []
         for other in rerank_models:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seq2seq.errors import ConfigError, Seq2SeqError, first_line
 
 TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may validate while every other rank waits
-PREPARATION = timedelta(days=14)  # of the wait for a rank that prepares the data; if it ends, the others notice at once
+PREPARATION = timedelta(days=14)  # of the wait for a rank that prepares the data; if it ends, all ranks notice at once
 LOST_MARKERS = ("gloo", "Connection", "Broken pipe", "NCCL", "store", "Timed out")
 """Substrings of the errors that the backends raise when a rank is gone."""
 T = TypeVar("T")

@@ -273,12 +273,12 @@ def test_benchmarks_report_all_figures(name: str, flags: list[str], monkeypatch:
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     threads = torch.get_num_threads()
     try:
-        check(getattr(benchmark, name)(InProcessRun(benchmark.parse([name, *flags]))), name)
+        assert_complete(getattr(benchmark, name)(InProcessRun(benchmark.parse([name, *flags]))), name)
     finally:
         torch.set_num_threads(threads)
 
 
-def check(results: dict[str, Any], name: str) -> None:
+def assert_complete(results: dict[str, Any], name: str) -> None:
     assert results.keys() == PARTS[name]
     figures = {key: figure for part in results.values() for key, figure in part.items()}
     assert set(KEYS[name].split()) <= figures.keys()
@@ -318,5 +318,5 @@ def test_the_command_prints_one_json_object(flags: list[str]) -> None:
     assert report["benchmark"] == "train"
     assert report["work"]["corpus"] == "synthetic grammar"
     assert report["work"]["threads"] == 1
-    check(report["results"], "train")
+    assert_complete(report["results"], "train")
     assert "textbook_share_gemm" in report["results"]["batch_200"]

@@ -48,7 +48,7 @@ def write_shards(job: ShardJob, numbers: Sequence[int], cores: int, done: Callab
         for process in processes:
             stack.callback(process.kill)
         waiting = [pool.submit(_feed, process, following, done) for process in processes]
-        for future in wait(waiting, return_when=FIRST_EXCEPTION).done:  # a failed process ends the others
+        for future in wait(waiting, return_when=FIRST_EXCEPTION).done:  # a failed process ends all
             future.result()
 
 
