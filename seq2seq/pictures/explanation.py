@@ -66,12 +66,19 @@ def explanation_figure(explanation: Mapping[str, Any]) -> Figure:
 def _panels(explanation: Mapping[str, Any]) -> list[tuple[str, Matrix, str]]:
     """Return title, values and colours of each matrix."""
     saliency = [[value / (math.fsum(row) or 1.0) for value in row] for row in explanation["saliency"]]
-    panels = [("removed", explanation["occlusion"], SIGNED), ("saliency", saliency, SHARES)]
+    panels: list[tuple[str, Matrix, str]] = [("removed", _floats(explanation["occlusion"]), SIGNED)]
+    panels.append(("saliency", saliency, SHARES))
     if explanation.get("attention") is not None:
-        panels.append(("attention", explanation["attention"], SHARES))
+        panels.append(("attention", _floats(explanation["attention"]), SHARES))
     if explanation.get("integrated_gradients") is not None:
-        panels.append(("integrated gradients", explanation["integrated_gradients"]["attributions"], SIGNED))
+        attributions = explanation["integrated_gradients"]["attributions"]
+        panels.append(("integrated gradients", _floats(attributions), SIGNED))
     return panels
+
+
+def _floats(matrix: Any) -> Matrix:
+    """Return a matrix that was read from a file; anything but numbers is a TypeError or ValueError."""
+    return [[float(value) for value in row] for row in matrix]
 
 
 def _draw(axes: Axes, matrix: Matrix, colours: str) -> None:
