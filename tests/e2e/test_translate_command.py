@@ -571,7 +571,7 @@ def test_resumed_output_equals_an_uninterrupted_one(options: tuple[object, ...],
     assert run(content, *flags)[1] == complete
     ends = [i + 1 for i, byte in enumerate(complete) if byte == ord("\n")]
     cuts = {0, 1, ends[0] - 1, ends[0], ends[3], ends[4], ends[4] + 1, ends[-1] - 1, ends[-1]}
-    for cut in cuts | {*range(0, len(complete), scaled(len(complete), 1))}:
+    for cut in cuts | {*range(0, len(complete), scaled(len(complete), 31))}:
         out.write_bytes(complete[:cut])
         assert run(content, *flags, "--output", out, "--resume", "--buffer-lines", 3) == (0, b"", "")
         assert out.read_bytes() == complete, cut
