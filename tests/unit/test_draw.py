@@ -52,7 +52,7 @@ def labels(picture: str) -> list[str]:
 
 
 def draws(model: Path, *arguments: str) -> int:
-    return draw.main(["attention", str(model), *arguments])
+    return draw.main(["attention", str(model), "--precision", "fp32", *arguments])  # that of `translator`
 
 
 # --- attention -------------------------------------------------------------------------------------------------------

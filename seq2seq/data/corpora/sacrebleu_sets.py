@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import logging
 import socket
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,7 +88,9 @@ def _quietly() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     socket.setdefaulttimeout(TIMEOUT_SEC)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Python 3.14 will", DeprecationWarning)  # of tarfile in 3.12 and 3.13
+            yield
     finally:
         logger.setLevel(level)
         socket.setdefaulttimeout(waited)
