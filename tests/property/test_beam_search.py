@@ -22,7 +22,7 @@ from seq2seq.search.protocols import Prediction
 from seq2seq.search.top_k import best_continuations, mask_totals, select_continuations, stable_top_k
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
-EXAMPLES = settings(max_examples=scaled(100, 2000), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(100, 500), deadline=None, derandomize=True)
 
 
 def search(tables: Tensor, max_lengths: Sequence[int], alpha: float = 1.0, **options: object) -> SearchResult:

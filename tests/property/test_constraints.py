@@ -25,7 +25,7 @@ from seq2seq.search.logits_processors import ForcedPrefix
 from seq2seq.search.protocols import NEVER_EMITTED
 from seq2seq.search.top_k import stable_top_k
 
-EXAMPLES = settings(max_examples=scaled(25, 1000), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(25, 200), deadline=None, derandomize=True)
 A, B, C, D = WORDS = range(EOS_ID + 1, EOS_ID + 5)
 SIZE = EOS_ID + 1 + len(WORDS)
 

@@ -30,7 +30,7 @@ from seq2seq.search.protocols import Hypothesis
 from tiny_model import make_network
 
 VOCAB = 31
-EXAMPLES = settings(max_examples=scaled(10, 500), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(10, 100), deadline=None, derandomize=True)
 
 
 def random_sources(count: int, longest: int, seed: int = 5, **more: list[Any]) -> list[SearchInput]:

@@ -54,7 +54,7 @@ from tiny_trainer import random_ids
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(not COMPILER, reason="no C++ compiler, so no kernels")
-EXAMPLES = settings(max_examples=scaled(12, 500), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(12, 100), deadline=None, derandomize=True)
 DOUBLE = torch.float64
 NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 seeds = st.integers(0, 2**20)

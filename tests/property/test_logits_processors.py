@@ -23,7 +23,7 @@ from seq2seq.search.logits_processors import (
 )
 from seq2seq.search.protocols import LogitsProcessor
 
-EXAMPLES = settings(max_examples=scaled(50, 2000), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(50, 500), deadline=None, derandomize=True)
 VOCAB = 7  # three words: few enough that they are often repeated
 A, B, C = range(EOS_ID + 1, VOCAB)
 

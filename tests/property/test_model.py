@@ -43,8 +43,8 @@ from seq2seq.training.run_log import NullLog
 from seq2seq.training.trainer import Trainer
 from tiny_trainer import random_ids
 
-EXAMPLES = settings(max_examples=scaled(15, 1000), deadline=None, derandomize=True)
-FEWER = settings(EXAMPLES, max_examples=scaled(10, 300))
+EXAMPLES = settings(max_examples=scaled(15, 150), deadline=None, derandomize=True)
+FEWER = settings(EXAMPLES, max_examples=scaled(10, 100))
 CLOSE = {"rtol": 0, "atol": 1e-9}
 NO_DROPOUT = DropoutConfig(0.0, 0.0, 0.0, 0.0)
 

@@ -22,7 +22,7 @@ from seq2seq.search.protocols import Hypothesis, Prediction
 from seq2seq.search.sampling import draw_tokens, sample
 
 NEVER = (PAD_ID, UNK_ID, BOS_ID)
-EXAMPLES = settings(max_examples=scaled(40, 1000), deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=scaled(40, 300), deadline=None, derandomize=True)
 
 # The tokens so far -> log p of every next token.
 NextLogProbs = Callable[[Sequence[int]], list[float]]
