@@ -77,7 +77,7 @@ def _panels(explanation: Mapping[str, Any]) -> list[tuple[str, Matrix, str]]:
 
 
 def _floats(matrix: Any) -> Matrix:
-    """Return a matrix that was read from a file; anything but numbers is a TypeError or ValueError."""
+    """Return a matrix that was read from a file; what cannot be a number is a TypeError or ValueError."""
     return [[float(value) for value in row] for row in matrix]
 
 

@@ -127,12 +127,8 @@ SCRIPTS = [
 def test_the_model_learns_to_write_exactly_the_target_text(tmp_path: Path, joint: bool) -> None:
     """No character of the target is replaced by default, whether the vocabulary has it or its bytes.
 
-    Except NUL and ▁, SentencePiece's own sign of a space: both become spaces, and neighbouring spaces may become one.
+    Except NUL and ▁, SentencePiece's own sign of a space, which become spaces.
     """
-
-    def spaced(text: str) -> str:
-        return re.sub("[ ▁\0]+", " ", text).strip(" ")
-
     text = ParallelText([*TEXT.src, *SCRIPTS[::2]], [*TEXT.tgt, *SCRIPTS[::2]])
     tokenizer = Tokenizer.train(text, TokenizerConfig(vocab_size=420, joint=joint), tmp_path)
     assert tokenizer.decode(tokenizer.encode_tgt(SCRIPTS)) == SCRIPTS
@@ -144,8 +140,9 @@ def test_the_model_learns_to_write_exactly_the_target_text(tmp_path: Path, joint
     )
     def check(characters: list[str]) -> None:
         line = "".join(characters).replace("\ud800", "")
+        spaces = re.sub(" +", " ", line).replace("▁", " ").strip(" ")  # what SentencePiece does to spaces
         for encode in (tokenizer.encode_tgt, lambda lines: tokenizer.tgt_sampler(0.3).encode(lines, [1])):
-            assert [*map(spaced, tokenizer.decode(encode([line])))] == [spaced(line)]
+            assert tokenizer.decode(encode([line])) == [spaces.replace("\0", " ")]
 
     check()
 
