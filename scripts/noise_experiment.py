@@ -29,6 +29,10 @@ from seq2seq.data.filters.presets import LIGHT, STRICT, pipeline
 Pair = tuple[str, str]
 CLEAN = "clean"
 CONDITIONS = ("without noise", "none", "light", "strict")
+NETWORK = (
+    *("model.emb_size=192", "model.hidden_size=256", "model.attention_size=128"),
+    *("training.batch_tokens=512", "training.learning_rate=3e-3"),
+)
 """Training runs: on the clean pairs alone, and with noise at each value of data.clean."""
 
 
@@ -207,6 +211,7 @@ def trained_bleu(text: Sequence[Pair], condition: str, seed: int, args: argparse
             f"data.tgt={args.tgt}",
             *keys,
             f"data.clean={'none' if condition == CONDITIONS[0] else condition}",
+            *NETWORK,
             "training.max_minutes=null",
             f"training.max_steps={args.steps}",
             f"training.validate_every_steps={max(1, args.steps // 3)}",

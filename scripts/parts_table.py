@@ -59,7 +59,7 @@ def dropout(value: float) -> str:
 SMALL = [
     *("data=multi30k", "data.tokenizer.vocab_size=4000", "model.emb_size=128", "model.hidden_size=256"),
     *("model.attention_size=128", dropout(0.1), "training.max_minutes=null", "training.batch_tokens=1024"),
-    *("training.validate_sentences=1000", "runtime.threads=1"),
+    *("training.learning_rate=3e-3", "training.validate_sentences=1000", "runtime.threads=1"),
 ]
 
 # Table -> (overrides of all rows, row -> overrides that differ from the first row).

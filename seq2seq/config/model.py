@@ -103,8 +103,8 @@ class InitialisationConfig:
 class ModelConfig:
     """Sizes and components of the network."""
 
-    emb_size: int = field(192, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS)
-    hidden_size: int = field(256, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
+    emb_size: int = field(256, "size of the embeddings and of the readout", unit="units", at_least=1, at_most=MAX_UNITS)
+    hidden_size: int = field(384, "size of the decoder state", unit="units", at_least=1, at_most=MAX_UNITS)
     encoder_hidden_size: int | None = field(
         None,
         "size of the encoder state per direction; null: half of hidden_size",
@@ -113,7 +113,7 @@ class ModelConfig:
         at_most=MAX_UNITS,
     )
     attention_size: int = field(
-        128,
+        192,
         "size of the hidden layer of the additive score, all heads together",
         unit="units",
         at_least=1,

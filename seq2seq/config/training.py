@@ -126,7 +126,7 @@ class TrainingConfig:
         None, "stop after this many epochs", unit="epochs", at_least=1, at_most=MAX_COUNT, effect=Effect.limit
     )
     max_minutes: float | None = field(
-        8,
+        9,
         "stop after this much training time, resumed parts included",
         unit="minutes",
         at_least=0,
@@ -134,7 +134,7 @@ class TrainingConfig:
         effect=Effect.limit,
     )
     batch_tokens: int = field(
-        512,
+        640,
         "maximum batch size of an update: rows × longest row (either side)",
         unit="tokens",
         at_least=8,
@@ -155,7 +155,7 @@ class TrainingConfig:
     optimizer: OptimizerName = field(
         OptimizerName.adam, "adam (Kingma and Ba 2015) or adamw (Loshchilov and Hutter 2019)"
     )
-    learning_rate: float = field(3e-3, "peak learning rate, reached after warm-up", at_least=0, at_most=1e38)
+    learning_rate: float = field(2.5e-3, "peak learning rate, reached after warm-up", at_least=0, at_most=1e38)
     beta2: float = field(0.98, "decay of Adam's second moment", at_least=0, at_most=0.999999)
     weight_decay: float = field(0.0, "adam: L2 term in the gradient; adamw: decoupled decay", at_least=0, at_most=10)
     schedule: ScheduleName = field(

@@ -39,7 +39,7 @@ def test_help_explains_every_choice_and_default() -> None:
         for choice, meaning in choices.items():
             assert meaning.endswith((".", "…")), f"conf/{group}/{choice}.yaml: the first comment line is no sentence"
     text = help_text()
-    assert "small: One layer per side, 256 units, for small corpora" in " ".join(text.split())
+    assert "small: One layer per side, 384 units, for small corpora" in " ".join(text.split())
     assert "_type object" not in text
     assert re.search(r"^  data\.mix\.NAME\.datasets\n[^\[]*\[default none", text, re.MULTILINE)
 
@@ -154,7 +154,7 @@ def test_a_folder_of_ones_own_adds_choices(start: Launcher, tmp_path: Path) -> N
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [small, _self_]\nhidden_size: 33\n")
     config = composed(start, "--config-dir", str(tmp_path / "own"), "model=mine")
-    assert (config.model.hidden_size, config.model.emb_size) == (33, 192)
+    assert (config.model.hidden_size, config.model.emb_size) == (33, 256)
 
 
 # --- conversion ------------------------------------------------------------------------------------------------------
@@ -197,18 +197,18 @@ LIMITS = [
 ]
 
 
-NEEDED = {  # settings that mean nothing without another
-    "decode.min_length_ratio": ("decode.max_length_ratio", 1000),
-    "decode.min_length_extra": ("decode.max_length_extra", 10_000),
-    **{f"decode.{name}": ("decode.search", "sample") for name in ("temperature", "top_k", "top_p")},
-    "model.attention_heads": ("model.attention_size", 256),
+NEEDED: dict[str, dict[str, float | str]] = {  # settings that mean nothing without another
+    "decode.min_length_ratio": {"decode.max_length_ratio": 1000},
+    "decode.min_length_extra": {"decode.max_length_extra": 10_000},
+    **{f"decode.{name}": {"decode.search": "sample"} for name in ("temperature", "top_k", "top_p")},
+    "model.attention_heads": {"model.attention_size": 256, "model.encoder_hidden_size": 128},
 }
 
 
 def with_value(key: str, value: float | str) -> Config:
     raw = OmegaConf.create(LEAST)
-    if key in NEEDED:
-        OmegaConf.update(raw, *NEEDED[key])
+    for other, needed in NEEDED.get(key, {}).items():
+        OmegaConf.update(raw, other, needed)
     OmegaConf.update(raw, key, value)
     return to_config(raw)
 
@@ -300,7 +300,7 @@ def no_dropout(but: str = "") -> list[str]:
         (["data.tokenizer.joint=false"], ["model.tie_embeddings=three_way", "data.tokenizer.joint=true"]),
         (["training.max_minutes=null"], ["training.max_steps", "training.max_epochs", "training.max_minutes"]),
         (["data.tgt=en"], ["data.src", "data.tgt", "'en'"]),
-        (["model.attention_heads=3"], ["model.attention_heads=3", "model.attention_size=128"]),
+        (["model.attention_heads=5"], ["model.attention_heads=5", "model.attention_size=192"]),
         (
             ["model.attention_heads=8", "model.encoder_hidden_size=10"],
             ["model.attention_heads=8", "model.encoder_hidden_size=20"],
@@ -309,7 +309,7 @@ def no_dropout(but: str = "") -> list[str]:
             ["model.attention_heads=2", "model.attention=general"],
             ["model.attention_heads=2", "model.attention=additive"],
         ),
-        (["model.attention=dot", "model.encoder_hidden_size=64"], ["model.attention=dot", "model.hidden_size=256"]),
+        (["model.attention=dot", "model.encoder_hidden_size=64"], ["model.attention=dot", "model.hidden_size=384"]),
         (["model.attention=none", "model.coverage=true"], ["model.coverage", "model.attention=additive", "none"]),
         (["model.attention=dot", "model=gnmt"], ["model.attention_weight_norm", "model.attention=additive", "dot"]),
         (["model.peephole_candidate=true"], ["model.peephole_candidate", "model.cell=peephole_lstm", "not lstm"]),
