@@ -185,8 +185,8 @@ def test_folder_with_a_run_of_other_settings_fails_its_point(start: Launcher) ->
     assert point_folders(other.jobs) == ["seed-3"]
     message = Path("sweep/seed-1/failed.txt").read_text(encoding="utf-8")
     assert message.startswith(
-        "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 256), training.learning_rate "
-        "(was 0.003); set another hydra.sweep.dir"
+        "error: sweep/seed-1 holds a run with other settings: model.hidden_size (was 384), training.learning_rate "
+        "(was 0.0025); set another hydra.sweep.dir"
     )
     assert other.err.splitlines()[-1] == "error: 2 of 3 points of the sweep failed: sweep/seed-1, sweep/seed-2"
     start("training.seed=1,2", "training.resume=auto", "training.learning_rate=0.5")

@@ -114,18 +114,18 @@ def test_command_line_overrides_the_listed_space() -> None:
 @pytest.mark.parametrize(
     ("sweep", "baseline"),
     [
-        ("model.hidden_size=256,512", "256"),
+        ("model.hidden_size=384,512", "384"),
         ("model.hidden_size=128,512", None),
-        ("model.hidden_size=interval(1,256)", 256),
-        ("model.hidden_size=interval(1,255)", None),
-        ("model.hidden_size=range(6,600,50)", 256),
+        ("model.hidden_size=interval(1,384)", 384),
+        ("model.hidden_size=interval(1,383)", None),
+        ("model.hidden_size=range(34,600,50)", 384),
         ("model.hidden_size=range(10,600,50)", None),
         ("model.dropout.readout=range(0,0.5,0.05)", 0.1),
         ("model.encoder_hidden_size=64,null", "null"),
         ("model.encoder_hidden_size=interval(8,64)", None),
         ("model.residual=true,false", "False"),
         ("model.cell=gru,lstm", "lstm"),
-        ("training.learning_rate=1e-3,3e-3", "0.003"),
+        ("training.learning_rate=1e-3,2.5e-3", "0.0025"),
         ("model=base,small", "small"),
         ("model=base,deep", None),
     ],
@@ -368,7 +368,7 @@ def test_own_config_groups_are_searched_and_read_once(tmp_path: Path) -> None:
     point = {"model": "mine", "model.dropout.layers": 0.25}
     model = settings.config_of(point).model
     assert (model.hidden_size, model.dropout.layers, model.dropout.context) == (33, 0.25, 0.25)
-    assert settings.config_of({**point, "model": "small"}).model.hidden_size == 256
+    assert settings.config_of({**point, "model": "small"}).model.hidden_size == 384
     assert settings.train_arguments(point) == [
         "--config-dir", str(tmp_path), "model.dropout.context=${model.dropout.layers}",
         "model=mine", "model.dropout.layers=0.25",
