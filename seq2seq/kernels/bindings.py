@@ -148,10 +148,10 @@ def blocks(kind: str) -> tuple[int, int]:
     return loaded.table.gates[number], loaded.table.saved[number]
 
 
-def int8_panel() -> int:
-    """Return how many outputs `int8_product` reads side by side."""
-    panel: int = interface(torch.float32).table.int8_panel
-    return panel
+def int8_layout() -> tuple[int, int]:
+    """Return how many outputs `int8_product` reads side by side, and how many inputs of each of them."""
+    table = interface(torch.float32).table
+    return table.int8_panel, table.int8_group
 
 
 class Kernel:
@@ -335,19 +335,24 @@ def has_int8_product() -> bool:
     return usable(torch.zeros(0)) and bool(interface(torch.float32).table.int8)
 
 
+def has_int8_dot_product() -> bool:
+    """Return whether `int8_product` uses dot products of 8-bit numbers (AVX-512 VNNI)."""
+    return has_int8_product() and int8_layout()[1] == 4
+
+
 def int8_product(
     x: UInt8[Tensor, "rows inputs"],
     x_scales: Float[Tensor, " rows"],
-    packed: Int8[Tensor, "panels pairs panel two"],
+    packed: Int8[Tensor, "panels groups panel group"],
     scales: Float[Tensor, " outputs"],
     bias: Float[Tensor, " outputs"] | None,
     output: Float[Tensor, "rows outputs"],
 ) -> None:
     """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
-    (rows, inputs), outputs, panel = x.shape, len(scales), int8_panel()
+    (rows, inputs), outputs, (panel, group) = x.shape, len(scales), int8_layout()
     _check((rows, inputs), x=x)
     _check((rows,), x_scales=x_scales)
-    _check((_padded(outputs, panel) // panel, (inputs + 1) // 2, panel, 2), packed=packed)
+    _check((_padded(outputs, panel) // panel, _padded(inputs, group) // group, panel, group), packed=packed)
     _check((outputs,), scales=scales, bias=bias)
     _check((rows, outputs), output=output)
     _kernel("int8_product", output.dtype)(

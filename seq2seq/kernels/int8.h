@@ -1,4 +1,5 @@
-// Products in 8 bits with the instructions of AVX2. kernels.h describes the arguments.
+// Products in 8 bits with the dot products of AVX-512 (VNNI), or with the instructions of AVX2. kernels.h describes the
+// arguments.
 
 #pragma once
 
@@ -16,10 +17,34 @@
 
 namespace {
 
-constexpr i64 INT8_PANEL = 16, INT8_TILE = 6, INT8_ROWS = 96;
+constexpr i64 INT8_PANEL = 16, INT8_ROWS = 96;
 
-#if defined(__AVX2__)
-constexpr int HAS_INT8 = 1;
+#if defined(__AVX512VNNI__)
+constexpr i64 HAS_INT8 = 1, INT8_GROUP = 4, INT8_TILE = 8;
+constexpr std::int32_t INT8_OFFSET = 128;  // a row's sums are too large by this times the sum of the row
+using int8_input = std::int8_t;
+
+// R rows times one panel. The instruction multiplies unsigned by signed numbers, so 128 is added to the weights.
+template <int R>
+inline void int8_tile(i64 groups, const std::int8_t *x, const std::int8_t *w, std::int32_t *sums) {
+    const __m512i sign = _mm512_set1_epi8(-128);
+    __m512i sum[R] = {};
+    for (i64 k = 0; k < groups; ++k) {
+        const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(w + INT8_GROUP * INT8_PANEL * k), sign);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            std::int32_t group;
+            std::memcpy(&group, x + INT8_GROUP * (r * groups + k), 4);
+            sum[r] = _mm512_dpbusd_epi32(sum[r], weights, _mm512_set1_epi32(group));
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) _mm512_storeu_si512(sums + INT8_PANEL * r, sum[r]);
+}
+#elif defined(__AVX2__)
+constexpr i64 HAS_INT8 = 1, INT8_GROUP = 2, INT8_TILE = 6;
+constexpr std::int32_t INT8_OFFSET = 0;
+using int8_input = std::int16_t;
 
 // R rows times one panel: pairs of terms are multiplied in 16 bits and summed in 32, which no value overflows.
 template <int R>
@@ -41,7 +66,9 @@ inline void int8_tile(i64 pairs, const std::int16_t *x, const std::int8_t *w, st
     std::memcpy(sums, sum, sizeof(sum));
 }
 #else
-constexpr int HAS_INT8 = 0;
+constexpr i64 HAS_INT8 = 0, INT8_GROUP = 2, INT8_TILE = 6;
+constexpr std::int32_t INT8_OFFSET = 0;
+using int8_input = std::int16_t;
 
 template <int R>
 inline void int8_tile(i64 pairs, const std::int16_t *x, const std::int8_t *w, std::int32_t *sums) {
@@ -56,14 +83,16 @@ inline void int8_tile(i64 pairs, const std::int16_t *x, const std::int8_t *w, st
 }
 #endif
 
-inline void int8_tile_of(i64 rows, i64 pairs, const std::int16_t *x, const std::int8_t *w, std::int32_t *sums) {
+inline void int8_tile_of(i64 rows, i64 groups, const int8_input *x, const std::int8_t *w, std::int32_t *sums) {
     switch (rows) {
-        case 1: return int8_tile<1>(pairs, x, w, sums);
-        case 2: return int8_tile<2>(pairs, x, w, sums);
-        case 3: return int8_tile<3>(pairs, x, w, sums);
-        case 4: return int8_tile<4>(pairs, x, w, sums);
-        case 5: return int8_tile<5>(pairs, x, w, sums);
-        default: return int8_tile<INT8_TILE>(pairs, x, w, sums);
+        case 1: return int8_tile<1>(groups, x, w, sums);
+        case 2: return int8_tile<2>(groups, x, w, sums);
+        case 3: return int8_tile<3>(groups, x, w, sums);
+        case 4: return int8_tile<4>(groups, x, w, sums);
+        case 5: return int8_tile<5>(groups, x, w, sums);
+        case 6: return int8_tile<6>(groups, x, w, sums);
+        case 7: return int8_tile<7>(groups, x, w, sums);
+        default: return int8_tile<INT8_TILE>(groups, x, w, sums);
     }
 }
 
@@ -71,11 +100,20 @@ inline void int8_tile_of(i64 rows, i64 pairs, const std::int16_t *x, const std::
 template <class Args>
 void int8_product(const Args *args) {
     using S = pointed<decltype(args->scales)>;
-    const i64 rows = args->rows, inputs = args->inputs, outputs = args->outputs, pairs = (inputs + 1) / 2;
+    const i64 rows = args->rows, inputs = args->inputs, outputs = args->outputs;
     const i64 panels = (outputs + INT8_PANEL - 1) / INT8_PANEL;
-    std::vector<std::int16_t> x(rows * 2 * pairs);
-    for (i64 row = 0; row < rows; ++row)
-        for (i64 k = 0; k < inputs; ++k) x[row * 2 * pairs + k] = std::int16_t(args->x[row * inputs + k]) - 128;
+    const i64 groups = (inputs + INT8_GROUP - 1) / INT8_GROUP, stride = INT8_GROUP * groups;
+    std::vector<int8_input> x(rows * stride);
+    std::vector<std::int32_t> offsets(rows);
+    for (i64 row = 0; row < rows; ++row) {
+        std::int32_t sum = 0;
+        for (i64 k = 0; k < inputs; ++k) {
+            const std::int32_t value = std::int32_t(args->x[row * inputs + k]) - 128;
+            x[row * stride + k] = int8_input(value);
+            sum += value;
+        }
+        offsets[row] = INT8_OFFSET * sum;
+    }
 #pragma omp parallel num_threads(args->threads)
     for (i64 top = 0; top < rows; top += INT8_ROWS) {
         const i64 end = std::min(rows, top + INT8_ROWS);
@@ -89,10 +127,12 @@ void int8_product(const Args *args) {
             for (i64 row = top; row < end; row += INT8_TILE) {
                 const i64 tall = std::min(INT8_TILE, end - row);
                 std::int32_t sums[INT8_TILE * INT8_PANEL];
-                int8_tile_of(tall, pairs, x.data() + row * 2 * pairs, args->packed + first * 2 * pairs, sums);
+                int8_tile_of(tall, groups, x.data() + row * stride, args->packed + first * stride, sums);
                 for (i64 r = 0; r < tall; ++r) {
                     const S scale = args->x_scales[row + r];
-                    for (i64 c = 0; c < INT8_PANEL; ++c) values[c] = sums[r * INT8_PANEL + c] * scales[c] * scale + bias[c];
+                    const std::int32_t offset = offsets[row + r];
+                    for (i64 c = 0; c < INT8_PANEL; ++c)
+                        values[c] = (sums[r * INT8_PANEL + c] - offset) * scales[c] * scale + bias[c];
                     for (i64 c = 0; c < width; ++c) store(args->output[(row + r) * outputs + first + c], values[c]);
                 }
             }

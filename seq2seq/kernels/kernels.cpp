@@ -36,6 +36,7 @@
             PANEL<sum>,                                                                                               \
             HAS_INT8,                                                                                                 \
             INT8_PANEL,                                                                                               \
+            INT8_GROUP,                                                                                               \
             {GATES[fp32::LSTM], GATES[fp32::GRU], GATES[fp32::RNN]},                                                  \
             {SAVED[fp32::LSTM], SAVED[fp32::GRU], SAVED[fp32::RNN]},                                                  \
             KERNELS(POINTER)                                                                                          \

@@ -160,8 +160,8 @@ struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit num
     int64_t rows, inputs, outputs;
     const uint8_t *x;      /* [rows, inputs] written by `quantise`, as is the next */
     const sum *x_scales;   /* [rows] */
-    const int8_t *packed;  /* [ceil(outputs / P), ceil(inputs / 2), P, 2] W / scales, rounded, P = kernel_table.int8_panel;
-                              filled up with zeros */
+    const int8_t *packed;  /* [ceil(outputs / P), ceil(inputs / G), P, G] W / scales, rounded, P = kernel_table.int8_panel,
+                              G = kernel_table.int8_group; filled up with zeros */
     const sum *scales;     /* [outputs] */
     const sum *bias;       /* [outputs]; null: 0 */
     element *output;       /* [rows, outputs] written */
@@ -191,6 +191,7 @@ struct kernel_table { /* the kernels for one type of element */
     int64_t panel;    /* outputs that `pack` puts side by side */
     int64_t int8;     /* 1: `int8_product` has instructions to be fast */
     int64_t int8_panel;         /* outputs side by side in a matrix of `int8_product` */
+    int64_t int8_group;         /* inputs side by side in it: 4 with dot products of 8-bit numbers, else 2 */
     int64_t gates[3], saved[3]; /* G and K of each `cell_kind` */
     void (*cell_forward)(const struct cell_forward_args *);
     void (*cell_sequence)(const struct cell_sequence_args *);

@@ -492,7 +492,9 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
     torch.testing.assert_close(found.float(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize(("outputs", "inputs", "rows"), [(1, 1, 1), (33, 25, 13), (16, 8, 6), (50, 300, 100)])
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "rows"), [(1, 1, 1), (33, 25, 13), (16, 8, 6), (17, 31, 4), (50, 300, 100)]
+)
 def test_the_kernel_s_sums_in_8_bits_are_exact(outputs: int, inputs: int, rows: int) -> None:
     """On any processor, at the largest values, too."""
     numbers = torch.Generator().manual_seed(1)

@@ -144,7 +144,7 @@ def best(eos: int = 3, never: int = 1, found: int = 4, **changed: Any) -> None:
 
 square, square_bytes = torch.ones(4, 4), torch.ones(4, 4, dtype=torch.uint8)
 fours, fours_whole = torch.ones(4), torch.ones(4, dtype=torch.long)
-packed = torch.ones(1, 2, 16, 2, dtype=torch.int8)
+packed = torch.ones(1, 2, 16, 2, dtype=torch.int8)  # the layout without dot products; another one is refused, too
 MISUSES: dict[str, Callable[[], object]] = {
     "logits of cross_entropy": lambda: bindings.cross_entropy(square.t()[:, :3], fours_whole, 0.1, fours, fours),
     "targets": lambda: bindings.cross_entropy(square, torch.zeros(8, dtype=torch.long)[::2], 0.1, fours, fours.clone()),

@@ -48,7 +48,7 @@ def int8_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, 
         raise NotFiniteError("the model has weights that are not finite (NaN or infinity), which int8 cannot hold")
     scales = exact.abs().amax(dim=1).clamp(min=1e-12) / 127
     whole = torch.round(exact / scales[:, None]).to(torch.int8)
-    make = _onednn_product if has_onednn_int8() else _compiled_product
+    make = _onednn_product if not bindings.has_int8_dot_product() and has_onednn_int8() else _compiled_product
     multiply = make(whole, scales, None if bias is None else bias.float(), rows)
 
     def product(x: Tensor) -> Tensor:
@@ -78,9 +78,9 @@ def _onednn_product(whole: Tensor, scales: Tensor, bias: Tensor | None, rows: in
 
 def _compiled_product(whole: Tensor, scales: Tensor, bias: Tensor | None, rows: int) -> Callable[..., None]:
     """Return the same with the package's own kernel; `rows` is ignored."""
-    panel = bindings.int8_panel()
-    filled = pad(whole, (0, -whole.shape[1] % 2, 0, -len(whole) % panel))
-    packed = filled.view(len(filled) // panel, panel, -1, 2).transpose(1, 2).contiguous()
+    panel, group = bindings.int8_layout()
+    filled = pad(whole, (0, -whole.shape[1] % group, 0, -len(whole) % panel))
+    packed = filled.view(len(filled) // panel, panel, -1, group).transpose(1, 2).contiguous()
     return lambda small, row_scales, output: bindings.int8_product(small, row_scales, packed, scales, bias, output)
 
 
