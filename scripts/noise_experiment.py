@@ -29,11 +29,11 @@ from seq2seq.data.filters.presets import LIGHT, STRICT, pipeline
 Pair = tuple[str, str]
 CLEAN = "clean"
 CONDITIONS = ("without noise", "none", "light", "strict")
+"""Training runs: on the clean pairs alone, and with noise at each value of data.clean."""
 NETWORK = (
     *("model.emb_size=192", "model.hidden_size=256", "model.attention_size=128"),
     *("training.batch_tokens=512", "training.learning_rate=3e-3"),
 )
-"""Training runs: on the clean pairs alone, and with noise at each value of data.clean."""
 
 
 def main() -> None:

@@ -134,9 +134,11 @@ def assert_same_gradients(network: Seq2Seq, batch: Batch) -> None:
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
+    largest = max((float(value.abs().max()) for value in expected.values() if value.numel()), default=0.0)
+    atol = min(1e-11, max(1e-12, 1e-14 * largest))  # a gradient that nearly cancels is rounded as its large terms
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name], value, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}"
+            found[name], value, rtol=1e-9, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
