@@ -63,6 +63,8 @@ class EnsembleState:
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
         state = self
+        if parents.shape[1] == self.decoders[0].hidden.shape[1] == 1:
+            return state  # greedy search
         if self.min_rows:
             rows = pad_rows(torch.arange(len(parents), device=parents.device), parents.shape[1], self.min_rows)
             state, parents = self if len(rows) == self.rows else self._select(rows), parents[rows]

@@ -11,7 +11,6 @@ from seq2seq.config.decode import InferencePrecisionName
 from seq2seq.config.training import PrecisionName
 from seq2seq.errors import ConfigError
 from seq2seq.kernels import bindings
-from seq2seq.model.cpu.packed_linear import has_int8
 
 
 class InferencePrecision(NamedTuple):
@@ -33,8 +32,8 @@ def resolve_precision(name: InferencePrecisionName | PrecisionName | str, device
     int8 = names[str(name)] is InferencePrecisionName.int8
     if int8 and device.type != "cpu":
         raise ConfigError(f"precision int8 runs on a CPU, not on {device}: add --device cpu, or use fp32 or bf16")
-    if int8 and not has_int8():
-        reason = bindings.problem() or "this processor has neither AVX2 nor 8-bit dot products"
+    if int8 and not bindings.has_int8_product():
+        reason = bindings.problem() or "this processor has no AVX2"
         raise ConfigError(f"precision int8 is not available ({reason}): use fp32 or bf16")
     dtype = runtime.resolve_precision(PrecisionName.auto if int8 else PrecisionName[str(name)], device)
     return InferencePrecision(dtype, int8)

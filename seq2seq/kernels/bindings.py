@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import cffi
 import torch
-from jaxtyping import Bool, Float, Int, Int8, UInt8
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seq2seq.kernels import build
 
@@ -148,17 +149,11 @@ def blocks(kind: str) -> tuple[int, int]:
     return loaded.table.gates[number], loaded.table.saved[number]
 
 
-def int8_layout() -> tuple[int, int]:
-    """Return how many outputs `int8_product` reads side by side, and how many inputs of each of them."""
-    table = interface(torch.float32).table
-    return table.int8_panel, table.int8_group
-
-
 class Kernel:
     """One kernel for one type of element, called with the fields of its struct in kernels.h by name.
 
     A tensor is passed as a pointer to its first element: its type must be that of the field, its layout that which
-    kernels.h describes. None is null. Fields that are not given are 0.
+    kernels.h describes. Several are a tuple. None is null. Fields that are not given are 0.
 
     Args:
         name: of the kernel.
@@ -190,6 +185,8 @@ class Kernel:
                 fields[field] = cast(pointers[value.dtype], value.data_ptr())
             elif kind is int:
                 fields[field] = value
+            elif kind is tuple:
+                fields[field] = [cast(pointers[part.dtype], part.data_ptr()) for part in value]
             elif value is not None:
                 fields[field] = self._converted(value)
         self._function(self._new(self._type, fields))
@@ -320,65 +317,51 @@ def packed_product(
     return output
 
 
-def quantise(
-    values: Float[Tensor, "rows columns"], output: UInt8[Tensor, "rows columns"], scales: Float[Tensor, " rows"]
-) -> None:
-    """Fill `output` with 128 + values / scale, rounded, and `scales` with the scales that fit each row into 8 bits."""
-    rows, columns = values.shape
-    _check((rows, columns), values=values, output=output)
-    _check((rows,), scales=scales)
-    _kernel("quantise", values.dtype)(rows=rows, columns=columns, values=values, output=output, scales=scales)
-
-
 def has_int8_product() -> bool:
     """Return whether this machine has the instructions that make `int8_product` fast."""
     return usable(torch.zeros(0)) and bool(interface(torch.float32).table.int8)
 
 
-def has_int8_dot_product() -> bool:
-    """Return whether `int8_product` uses dot products of 8-bit numbers (AVX-512 VNNI)."""
-    return has_int8_product() and int8_layout()[1] == 4
+class Int8Product:
+    """x -> x W^T + b computed in 8 bits, with a scale for each row of W and one for each row of x.
 
+    The sums are exact and every row of x has its own scale, so its result depends neither on other rows nor on threads.
 
-def int8_product(
-    x: UInt8[Tensor, "rows inputs"],
-    x_scales: Float[Tensor, " rows"],
-    packed: Int8[Tensor, "panels groups panel group"],
-    scales: Float[Tensor, " outputs"],
-    bias: Float[Tensor, " outputs"] | None,
-    output: Float[Tensor, "rows outputs"],
-) -> None:
-    """Fill `output` with x W^T + b for rows that `quantise` wrote and a matrix in 8 bits; see kernels.h."""
-    (rows, inputs), outputs, (panel, group) = x.shape, len(scales), int8_layout()
-    _check((rows, inputs), x=x)
-    _check((rows,), x_scales=x_scales)
-    _check((_padded(outputs, panel) // panel, _padded(inputs, group) // group, panel, group), packed=packed)
-    _check((outputs,), scales=scales, bias=bias)
-    _check((rows, outputs), output=output)
-    _kernel("int8_product", output.dtype)(
-        rows=rows,
-        inputs=inputs,
-        outputs=outputs,
-        x=x,
-        x_scales=x_scales,
-        packed=packed,
-        scales=scales,
-        bias=bias,
-        output=output,
-    )
+    Args:
+        weight: W / scales, rounded.
+        scales: of the rows of W.
+        bias: b; None: 0.
+        dtype: of x and of the result.
+    """
 
+    def __init__(
+        self,
+        weight: Int8[Tensor, "outputs inputs"],
+        scales: Float[Tensor, " outputs"],
+        bias: Float[Tensor, " outputs"] | None,
+        dtype: torch.dtype,
+    ) -> None:
+        self.outputs, self.inputs = weight.shape
+        table = interface(torch.float32).table
+        panel, group = table.int8_panel, table.int8_group
+        _check((self.outputs,), scales=scales, bias=bias)
+        filled = pad(weight, (0, -self.inputs % group, 0, -self.outputs % panel))
+        packed = filled.view(len(filled) // panel, panel, -1, group).transpose(1, 2).contiguous()
+        fixed = {"packed": packed, "scales": scales, "bias": bias}
+        self._product = Kernel("int8_product", dtype, inputs=self.inputs, outputs=self.outputs, **fixed)
 
-def dequantise(
-    product: Float[Tensor, "rows columns"],
-    scales: Float[Tensor, " rows"],
-    bias: Float[Tensor, " columns"] | None,
-    output: Float[Tensor, "rows columns"],
-) -> None:
-    """Fill `output` with product * scale + bias, a scale for each row."""
-    rows, columns = product.shape
-    _check((rows, columns), product=product, output=output)
-    _check((rows,), scales=scales)
-    _check((columns,), bias=bias)
-    _kernel("dequantise", output.dtype)(
-        rows=rows, columns=columns, product=product, scales=scales, bias=bias, output=output
-    )
+    def __call__(self, *parts: Float[Tensor, "_ _"]) -> Float[Tensor, "rows outputs"]:
+        """Return x W^T + b for x = [part, part, …] of up to four parts, whose rows may lie apart.
+
+        Raises:
+            ValueError: parts of other shapes.
+        """
+        rows, widths = parts[0].shape[0], [part.shape[1] for part in parts]
+        output = parts[0].new_empty(rows, self.outputs)
+        contiguous = all(part.shape[0] == rows and part.stride(1) == 1 for part in parts)
+        if not (contiguous and sum(widths) == self.inputs and len(parts) <= 4 and parts[0].is_cpu):
+            shapes = [(*part.shape, *part.stride()) for part in parts]
+            raise ValueError(f"parts: shapes and strides {shapes}; the kernel needs rows of {self.inputs} on the CPU")
+        strides = [part.stride(0) for part in parts]
+        self._product(rows=rows, parts=len(parts), x=parts, widths=widths, strides=strides, output=output)
+        return output

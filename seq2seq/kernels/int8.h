@@ -1,11 +1,13 @@
-// Products in 8 bits with the dot products of AVX-512 (VNNI), or with the instructions of AVX2. kernels.h describes the
-// arguments.
+// Products in 8 bits with the dot products of AVX-512 or AVX (VNNI), or with the instructions of AVX2. kernels.h describes
+// the arguments.
 
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "interface.h"
@@ -19,27 +21,45 @@ namespace {
 
 constexpr i64 INT8_PANEL = 16, INT8_ROWS = 96;
 
-#if defined(__AVX512VNNI__)
-constexpr i64 HAS_INT8 = 1, INT8_GROUP = 4, INT8_TILE = 8;
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+constexpr i64 HAS_INT8 = 1, INT8_GROUP = 4;
 constexpr std::int32_t INT8_OFFSET = 128;  // a row's sums are too large by this times the sum of the row
 using int8_input = std::int8_t;
+
+#if defined(__AVX512VNNI__)
+constexpr i64 INT8_TILE = 8, INT8_VECTORS = 1;
+using int8_vector = __m512i;
+inline int8_vector read(const std::int8_t *w) { return _mm512_xor_si512(_mm512_loadu_si512(w), _mm512_set1_epi8(-128)); }
+inline int8_vector dot(int8_vector sum, int8_vector w, std::int32_t x) {
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x));
+}
+#else
+constexpr i64 INT8_TILE = 6, INT8_VECTORS = 2;
+using int8_vector = __m256i;
+inline int8_vector read(const std::int8_t *w) {
+    return _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(w)), _mm256_set1_epi8(-128));
+}
+inline int8_vector dot(int8_vector sum, int8_vector w, std::int32_t x) {
+    return _mm256_dpbusd_avx_epi32(sum, w, _mm256_set1_epi32(x));
+}
+#endif
 
 // R rows times one panel. The instruction multiplies unsigned by signed numbers, so 128 is added to the weights.
 template <int R>
 inline void int8_tile(i64 groups, const std::int8_t *x, const std::int8_t *w, std::int32_t *sums) {
-    const __m512i sign = _mm512_set1_epi8(-128);
-    __m512i sum[R] = {};
+    int8_vector sum[R][INT8_VECTORS] = {};
     for (i64 k = 0; k < groups; ++k) {
-        const __m512i weights = _mm512_xor_si512(_mm512_loadu_si512(w + INT8_GROUP * INT8_PANEL * k), sign);
+        int8_vector weights[INT8_VECTORS];
+        for (i64 v = 0; v < INT8_VECTORS; ++v)
+            weights[v] = read(w + INT8_GROUP * INT8_PANEL * k + v * i64(sizeof(int8_vector)));
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             std::int32_t group;
             std::memcpy(&group, x + INT8_GROUP * (r * groups + k), 4);
-            sum[r] = _mm512_dpbusd_epi32(sum[r], weights, _mm512_set1_epi32(group));
+            for (i64 v = 0; v < INT8_VECTORS; ++v) sum[r][v] = dot(sum[r][v], weights[v], group);
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) _mm512_storeu_si512(sums + INT8_PANEL * r, sum[r]);
+    std::memcpy(sums, sum, sizeof(sum));
 }
 #elif defined(__AVX2__)
 constexpr i64 HAS_INT8 = 1, INT8_GROUP = 2, INT8_TILE = 6;
@@ -96,44 +116,74 @@ inline void int8_tile_of(i64 rows, i64 groups, const int8_input *x, const std::i
     }
 }
 
-// x W^T + b of rows in 8 bits, each with a scale, as are the rows of W.
+// One row of x in 8 bits, and the sum of the numbers: round(x / scale) with scale = max |x| / 127. The scale of a row with
+// NaN or infinity is NaN.
+template <class Args, class S>
+inline S quantise_row(const Args *args, i64 row, int8_input *to, std::int32_t *total) {
+    S largest = 0;
+    std::int32_t finite = 0, sum = 0;
+    for (i64 part = 0; part < args->parts; ++part) {
+        const auto *x = args->x[part] + row * args->strides[part];
+#pragma omp simd reduction(max : largest) reduction(+ : finite)
+        for (i64 k = 0; k < args->widths[part]; ++k) {
+            S magnitude = std::fabs(load(x[k]));
+            largest = magnitude > largest ? magnitude : largest;
+            finite += magnitude <= std::numeric_limits<S>::max();
+        }
+    }
+    if (finite < args->inputs) {
+        *total = 0;  // the row stays 0
+        return std::numeric_limits<S>::quiet_NaN();
+    }
+    const S scale = largest > 0 ? largest / 127 : 1;
+    for (i64 part = 0; part < args->parts; to += args->widths[part++]) {
+        const auto *x = args->x[part] + row * args->strides[part];
+#pragma omp simd reduction(+ : sum)
+        for (i64 k = 0; k < args->widths[part]; ++k) {
+            const std::int32_t value = static_cast<std::int32_t>(std::nearbyint(load(x[k]) / scale));
+            to[k] = int8_input(value);
+            sum += value;
+        }
+    }
+    *total = sum;
+    return scale;
+}
+
+// x W^T + b; the rows of W have scales of their own, too.
 template <class Args>
 void int8_product(const Args *args) {
     using S = pointed<decltype(args->scales)>;
-    const i64 rows = args->rows, inputs = args->inputs, outputs = args->outputs;
+    const i64 rows = args->rows, outputs = args->outputs;
     const i64 panels = (outputs + INT8_PANEL - 1) / INT8_PANEL;
-    const i64 groups = (inputs + INT8_GROUP - 1) / INT8_GROUP, stride = INT8_GROUP * groups;
+    const i64 groups = (args->inputs + INT8_GROUP - 1) / INT8_GROUP, stride = INT8_GROUP * groups;
     std::vector<int8_input> x(rows * stride);
-    std::vector<std::int32_t> offsets(rows);
-    for (i64 row = 0; row < rows; ++row) {
-        std::int32_t sum = 0;
-        for (i64 k = 0; k < inputs; ++k) {
-            const std::int32_t value = std::int32_t(args->x[row * inputs + k]) - 128;
-            x[row * stride + k] = int8_input(value);
-            sum += value;
-        }
-        offsets[row] = INT8_OFFSET * sum;
-    }
+    std::vector<std::int32_t> totals(rows);
+    std::vector<S> x_scales(rows);
 #pragma omp parallel num_threads(args->threads)
-    for (i64 top = 0; top < rows; top += INT8_ROWS) {
-        const i64 end = std::min(rows, top + INT8_ROWS);
+    {
+#pragma omp for schedule(static)
+        for (i64 row = 0; row < rows; ++row)
+            x_scales[row] = quantise_row<Args, S>(args, row, x.data() + row * stride, &totals[row]);
+        for (i64 top = 0; top < rows; top += INT8_ROWS) {
+            const i64 end = std::min(rows, top + INT8_ROWS);
 #pragma omp for schedule(static) nowait
-        for (i64 panel = 0; panel < panels; ++panel) {
-            const i64 first = panel * INT8_PANEL, width = std::min(INT8_PANEL, outputs - first);
-            // Whole panels, also at the end: the compiler rounds the rest of a loop in another way than its vectors.
-            S scales[INT8_PANEL] = {}, bias[INT8_PANEL] = {}, values[INT8_PANEL];
-            std::copy_n(args->scales + first, width, scales);
-            if (args->bias) std::copy_n(args->bias + first, width, bias);
-            for (i64 row = top; row < end; row += INT8_TILE) {
-                const i64 tall = std::min(INT8_TILE, end - row);
-                std::int32_t sums[INT8_TILE * INT8_PANEL];
-                int8_tile_of(tall, groups, x.data() + row * stride, args->packed + first * stride, sums);
-                for (i64 r = 0; r < tall; ++r) {
-                    const S scale = args->x_scales[row + r];
-                    const std::int32_t offset = offsets[row + r];
-                    for (i64 c = 0; c < INT8_PANEL; ++c)
-                        values[c] = (sums[r * INT8_PANEL + c] - offset) * scales[c] * scale + bias[c];
-                    for (i64 c = 0; c < width; ++c) store(args->output[(row + r) * outputs + first + c], values[c]);
+            for (i64 panel = 0; panel < panels; ++panel) {
+                const i64 first = panel * INT8_PANEL, width = std::min(INT8_PANEL, outputs - first);
+                // Whole panels, also at the end: the compiler rounds the rest of a loop in another way than its vectors.
+                S scales[INT8_PANEL] = {}, bias[INT8_PANEL] = {}, values[INT8_PANEL];
+                std::copy_n(args->scales + first, width, scales);
+                if (args->bias) std::copy_n(args->bias + first, width, bias);
+                for (i64 row = top; row < end; row += INT8_TILE) {
+                    const i64 tall = std::min(INT8_TILE, end - row);
+                    std::int32_t sums[INT8_TILE * INT8_PANEL];
+                    int8_tile_of(tall, groups, x.data() + row * stride, args->packed + first * stride, sums);
+                    for (i64 r = 0; r < tall; ++r) {
+                        const S scale = x_scales[row + r];
+                        const std::int32_t offset = INT8_OFFSET * totals[row + r];
+                        for (i64 c = 0; c < INT8_PANEL; ++c)
+                            values[c] = (sums[r * INT8_PANEL + c] - offset) * scales[c] * scale + bias[c];
+                        for (i64 c = 0; c < width; ++c) store(args->output[(row + r) * outputs + first + c], values[c]);
+                    }
                 }
             }
         }

@@ -147,33 +147,17 @@ struct packed_product_args { /* x W^T + b: the rounding of a row does not depend
     element *output;   /* [rows, outputs] written */
 };
 
-struct quantise_args { /* each row in 8 bits: 128 + values / scale, rounded */
-    int threads;
-    int64_t rows, columns;
-    const element *values; /* [rows, columns] */
-    uint8_t *output;       /* [rows, columns] written */
-    sum *scales;           /* [rows] written */
-};
-
-struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit numbers */
+struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit numbers; each row of x is rounded to them */
     int threads;
     int64_t rows, inputs, outputs;
-    const uint8_t *x;      /* [rows, inputs] written by `quantise`, as is the next */
-    const sum *x_scales;   /* [rows] */
+    int64_t parts;                 /* up to 4 arrays whose rows, side by side, are those of x; all in the next three */
+    const element *x[4];           /* [rows] rows of `widths` elements */
+    int64_t widths[4], strides[4]; /* the widths add up to `inputs` */
     const int8_t *packed;  /* [ceil(outputs / P), ceil(inputs / G), P, G] W / scales, rounded, P = kernel_table.int8_panel,
                               G = kernel_table.int8_group; filled up with zeros */
     const sum *scales;     /* [outputs] */
     const sum *bias;       /* [outputs]; null: 0 */
-    element *output;       /* [rows, outputs] written */
-};
-
-struct dequantise_args { /* product * scale + bias */
-    int threads;
-    int64_t rows, columns;
-    const sum *product; /* [rows, columns] */
-    const sum *scales;  /* [rows] */
-    const sum *bias;    /* [columns]; null: 0 */
-    element *output;    /* [rows, columns] written */
+    element *output;       /* [rows, outputs] written; NaN in a row of x that has NaN or infinity */
 };
 
 struct dropout_args { /* each element kept with probability `keep` and divided by it, or 0 */
@@ -203,8 +187,6 @@ struct kernel_table { /* the kernels for one type of element */
     void (*best_continuations)(const struct best_continuations_args *);
     void (*pack)(const struct pack_args *);
     void (*packed_product)(const struct packed_product_args *);
-    void (*quantise)(const struct quantise_args *);
     void (*int8_product)(const struct int8_product_args *);
-    void (*dequantise)(const struct dequantise_args *);
     void (*dropout)(const struct dropout_args *);
 };

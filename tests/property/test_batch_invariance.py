@@ -18,7 +18,6 @@ from seq2seq.inference.ensemble import Ensemble
 from seq2seq.inference.vocabulary_shortlist import Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import dispatch
-from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import SearchInput, batches, search
 from seq2seq.search.protocols import Hypothesis
@@ -142,7 +141,7 @@ def test_scores_are_those_of_the_sentence_alone(
     network: Seq2Seq, threads: int, int8: bool, with_shortlist: bool
 ) -> None:
     """To the last bit, where products are summed up in a fixed order, or exactly."""
-    if int8 and not has_int8():
+    if int8 and not bindings.has_int8_product():
         pytest.skip("no 8-bit products on this machine")
     if not dispatch.rounds_alone(network):
         pytest.skip("no compiled products on this machine")

@@ -43,7 +43,7 @@ from seq2seq.model.cpu.attentional import AttentionalSequence
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.decoder_step import CompiledStep
 from seq2seq.model.cpu.hashed_dropout import HashedDropout
-from seq2seq.model.cpu.packed_linear import _compiled_product, has_int8, has_onednn_int8, int8_linear
+from seq2seq.model.cpu.packed_linear import int8_linear
 from seq2seq.model.cpu.recurrence import CellSequence
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
@@ -477,7 +477,6 @@ def test_a_logit_that_is_not_a_number_is_seen_in_the_loss() -> None:
 # --- 8 bits ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -488,8 +487,9 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
         scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
         return torch.round(rows / scale) * scale
 
-    found = int8_linear(weight, 6, bias)(x)
+    found = int8_linear(weight.to(dtype), 6, bias)(x)
     assert found.dtype == dtype
+    weight = weight.to(dtype).float()
     expected = rounded(x.float()) @ rounded(weight).t() + bias
     torch.testing.assert_close(found.float(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-3)
 
@@ -498,17 +498,24 @@ def test_a_product_in_8_bits_is_the_product_of_what_it_rounded(dtype: torch.dtyp
     ("outputs", "inputs", "rows"), [(1, 1, 1), (33, 25, 13), (16, 8, 6), (17, 31, 4), (50, 300, 100)]
 )
 def test_the_kernel_s_sums_in_8_bits_are_exact(outputs: int, inputs: int, rows: int) -> None:
-    """On any processor, at the largest values, too."""
+    """On any processor, at the largest values, too; the largest of each row is 127, which is its own rounding."""
     numbers = torch.Generator().manual_seed(1)
     whole = torch.randint(-127, 128, (outputs, inputs), generator=numbers).to(torch.int8)
-    small = torch.randint(1, 256, (rows, inputs), generator=numbers).to(torch.uint8)
-    whole[0], small[0] = 127, 255
-    found = torch.empty(rows, outputs)
-    _compiled_product(whole, torch.ones(outputs), None, rows)(small, torch.ones(rows), found)
-    assert torch.equal(found, ((small.int() - 128) @ whole.int().t()).float())
+    x = torch.randint(-127, 128, (rows, inputs), generator=numbers)
+    whole[0], x[0], x[:, 0] = 127, 127, 127
+    found = bindings.Int8Product(whole, torch.ones(outputs), None, torch.float32)(x.float())
+    assert torch.equal(found, (x.int() @ whole.int().t()).float())
 
 
-@pytest.mark.skipif(not has_int8(), reason="this torch has no 8-bit products")
+def test_parts_in_8_bits_are_the_columns_of_one_matrix() -> None:
+    """Rows that lie apart, and parts that end inside a group of columns."""
+    torch.manual_seed(0)
+    product, x = int8_linear(torch.randn(40, 27), 6), torch.randn(9, 27)
+    apart = torch.randn(9, 5, 10)
+    apart[:, 3] = x[:, 7:17]
+    assert torch.equal(product(x[:, :7], apart[:, 3], x[:, 17:18], x[:, 18:]), product(x))
+
+
 def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
     torch.manual_seed(0)
     product, x = int8_linear(torch.randn(40, 24), 6), torch.randn(9, 24)
@@ -521,12 +528,10 @@ def test_a_row_in_8_bits_does_not_depend_on_the_others() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_8_bits_hide_nothing_that_is_not_finite(value: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    x, product, found = torch.randn(6, 24), torch.zeros(6, 40), torch.empty(6, 40)
+    x = torch.randn(6, 24)
     x[1], x[3, 20] = 0, value
     x[4] = value
-    scales = torch.empty(6)
-    bindings.quantise(x.to(dtype), torch.empty(6, 24, dtype=torch.uint8), scales)
-    bindings.dequantise(product, scales, None, found)
+    found = int8_linear(torch.randn(40, 24).to(dtype), 6)(x.to(dtype))
     assert found.isnan().all(dim=1).tolist() == [False, False, False, True, True, False]
     assert found[[0, 1, 2, 5]].isfinite().all()
 
@@ -804,7 +809,7 @@ def test_a_library_that_lacks_a_function_is_named(fresh_cache: Path, monkeypatch
 @pytest.fixture
 def fresh_probes() -> Iterator[None]:
     def forget() -> None:
-        for cached in (probes.has_packed_linear, probes.has_torch_layer, has_int8, has_onednn_int8):
+        for cached in (probes.has_packed_linear, probes.has_torch_layer):
             cached.cache_clear()
 
     forget()
@@ -850,14 +855,3 @@ def test_without_torchs_fused_layers_the_plain_steps_run(
         assert_close(gradients(network, batch), expected)
     (line,) = caplog.messages
     assert f"fused {cell.name} layer" in line
-
-
-@pytest.mark.usefixtures("fresh_probes")
-def test_8_bit_products_that_are_not_exact_are_replaced_by_the_kernel(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", changed)
-    assert not has_onednn_int8()
-    (line,) = caplog.messages
-    assert "8-bit products" in line
-    assert has_int8() == bindings.has_int8_product()

@@ -52,8 +52,8 @@ def test_numbers_become_bf16_as_in_torch() -> None:
     """Every bf16 number and those between it and the next one: to nearest, ties to even, NaN of any bits."""
     upper, lower = torch.arange(1 << 16) << 16, torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
     values = (upper[:, None] + lower).to(torch.uint32).view(torch.float32)
-    found = torch.empty_like(values, dtype=torch.bfloat16)
-    bindings.dequantise(values, torch.ones(len(values)), None, found)
+    one = torch.ones(1, 1, dtype=torch.bfloat16)
+    found = bindings.packed_product(one, values.flatten()[:, None], values.numel(), None).view_as(values)
     torch.testing.assert_close(found, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -142,9 +142,8 @@ def best(eos: int = 3, never: int = 1, found: int = 4, **changed: Any) -> None:
     bindings.best_continuations(**tensors, eos=eos, **written)
 
 
-square, square_bytes = torch.ones(4, 4), torch.ones(4, 4, dtype=torch.uint8)
+square, square_bytes = torch.ones(4, 4), torch.ones(4, 4, dtype=torch.int8)
 fours, fours_whole = torch.ones(4), torch.ones(4, dtype=torch.long)
-packed = torch.ones(1, 2, 16, 2, dtype=torch.int8)  # the layout without dot products; another one is refused, too
 MISUSES: dict[str, Callable[[], object]] = {
     "logits of cross_entropy": lambda: bindings.cross_entropy(square.t()[:, :3], fours_whole, 0.1, fours, fours),
     "targets": lambda: bindings.cross_entropy(square, torch.zeros(8, dtype=torch.long)[::2], 0.1, fours, fours.clone()),
@@ -155,10 +154,7 @@ MISUSES: dict[str, Callable[[], object]] = {
     "live": lambda: best(live=torch.zeros(3, 2).t()),
     "never": lambda: best(never=3),
     "packed": lambda: bindings.packed_product(square, bindings.pack(square), 100, None),
-    "output of quantise": lambda: bindings.quantise(square, square_bytes.t(), fours),
-    "x of int8_product": lambda: bindings.int8_product(square_bytes.t(), fours, packed, fours, None, square),
-    "packed of int8_product": lambda: bindings.int8_product(square_bytes, fours, packed[..., :1], fours, None, square),
-    "product of dequantise": lambda: bindings.dequantise(torch.ones(4, 4).t(), fours, None, torch.ones(4, 4)),
+    "scales of int8_product": lambda: bindings.Int8Product(square_bytes, torch.ones(8)[::2], None, torch.float32),
 }
 
 
@@ -166,6 +162,17 @@ MISUSES: dict[str, Callable[[], object]] = {
 def test_a_tensor_of_another_layout_is_refused(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="the kernel needs a contiguous CPU tensor of shape"):
         call()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(square.t(),), (square, square), (square[:, :2], square[:3, 2:]), (*square.split(1, dim=1), square[:, :0])],
+)
+def test_parts_that_are_no_rows_of_the_inputs_are_refused(parts: tuple[Tensor, ...]) -> None:
+    product = bindings.Int8Product(square_bytes, fours, None, torch.float32)
+    product(square)
+    with pytest.raises(ValueError, match="the kernel needs rows of 4 on the CPU"):
+        product(*parts)
 
 
 @pytest.mark.parametrize("wrong", [{"eos": 8}, {"eos": -1}, {"found": 0}])

@@ -33,8 +33,8 @@ from seq2seq.inference.text import one_line, split_long, valid_unicode, words_be
 from seq2seq.inference.translation import Translation, join_parts
 from seq2seq.inference.translator import Translator
 from seq2seq.inference.vocabulary_shortlist import Shortlist
+from seq2seq.kernels import bindings
 from seq2seq.model.cpu import dispatch
-from seq2seq.model.cpu.packed_linear import has_int8
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.batched_search import NARROW_BEAM, batches
 from seq2seq.storage.model_file import Model, TrainingText, save_model
@@ -592,7 +592,7 @@ def test_importing_the_package_loads_no_torch_until_translator_is_used() -> None
 def test_int8_translates_nearly_the_same(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model_file = tmp_path / "model.safetensors"
     save_model(model_file, model)
-    if not has_int8():
+    if not bindings.has_int8_product():
         pytest.skip("no 8-bit products here")
     exact = Translator.load(model_file, precision="fp32").translate_n_best(SENTENCES, prefixes=SENTENCES)
     rough = Translator.load(model_file, precision="int8").translate_n_best(SENTENCES, prefixes=SENTENCES)
@@ -607,7 +607,7 @@ def test_int8_translates_nearly_the_same(model: Model, tmp_path: Path, monkeypat
     feeding = Seq2Seq(dataclasses.replace(model.network.config, input_feeding=True), 31, 31)
     with pytest.raises(ConfigError, match=r"int8 .* model.input_feeding"):
         Translator(feeding, model.tokenizer, precision="int8")
-    monkeypatch.setattr("seq2seq.inference.precision.has_int8", lambda: False)
+    monkeypatch.setattr(bindings, "has_int8_product", lambda: False)
     for refused in (
         lambda: Translator.load(model_file, precision="int8"),
         lambda: Translator(model.network, model.tokenizer, precision="int8"),

@@ -19,7 +19,7 @@ from seq2seq.kernels import bindings
 from seq2seq.model.cells import Cell, State
 from seq2seq.model.cpu.packed_linear import Linear, packed_linear
 
-StepProducts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+StepProducts = Callable[[tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor | None]]
 
 
 class CellAdapter:
@@ -66,7 +66,7 @@ class CellAdapter:
         return None
 
     def step_products(self, linear: Callable[..., Linear], weights: Sequence[Tensor | None]) -> StepProducts:
-        """Return (inputs, hidden) -> (gates, product) of one step without gradients.
+        """Return (parts of the inputs, hidden) -> (gates, product) of one step without gradients.
 
         Args:
             linear: makes a linear map of a bias and of matrices side by side.
@@ -74,7 +74,7 @@ class CellAdapter:
         """
         w_ih, w_hh, b_ih, b_hh = weights
         both = linear(b_ih if b_hh is None or b_ih is None else b_ih + b_hh, w_ih, w_hh)
-        return lambda inputs, hidden: (both(torch.cat([inputs, hidden], dim=1)), None)
+        return lambda inputs, hidden: (both(*inputs, hidden), None)
 
     def context_product(self, weight: Tensor, context: int, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Return ([context, hidden], gates) -> product: what the kernels add to the gates of an attentional layer."""
@@ -147,7 +147,7 @@ class GRUAdapter(CellAdapter):
         """Return two products."""
         w_ih, w_hh, b_ih, b_hh = weights
         from_inputs, from_hidden = linear(b_ih, w_ih), linear(b_hh, w_hh)
-        return lambda inputs, hidden: (from_inputs(inputs), from_hidden(hidden))
+        return lambda inputs, hidden: (from_inputs(*inputs), from_hidden(hidden))
 
     def context_product(self, weight: Tensor, context: int, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Add the context's product to the gates in place and return that of the hidden state."""

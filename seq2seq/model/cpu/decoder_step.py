@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
@@ -43,7 +43,8 @@ class CompiledStep:
         decoder, bottom = network.decoder, network.decoder.bottom
         self._states, self._linear = [WeightState(weight) for weight in network.parameters()], linear
         self.dtype, exact = dtype, bindings.sum_dtype(dtype)
-        self.embedding, self.scale = network.tgt_embedding.weight, math.sqrt(network.config.emb_size)
+        scale = math.sqrt(network.config.emb_size)
+        self.embedding = (network.tgt_embedding.weight.detach() * scale).to(dtype)
         self.attention, self.scoring, self.exact = bottom.attention, bottom.attention.scoring(), exact
         if self.scoring is not None:
             query, *vectors = self.scoring
@@ -93,18 +94,18 @@ class CompiledStep:
         """Return logits (of all tokens, or those that `output` computes), the new state and the attention weights."""
         batch, beam = last_tokens.shape
         old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in (state.hidden, state.cell))
-        words = (nn.functional.embedding(last_tokens.flatten(), self.embedding) * self.scale).to(self.dtype)
+        words = self.embedding.index_select(0, last_tokens.flatten())
         context, attn_weights, coverage = self._attend(old_hidden[0].view(batch, beam, -1), memory, state.coverage)
         below, states = words, []
         for number, layer in enumerate(self.layers):
             previous = State(old_hidden[number], old_cell[number])
-            states.append(layer(torch.cat([below, context], dim=1), previous))
+            states.append(layer((below, context), previous))
             hidden = states[-1].hidden.to(self.dtype)
             below = below + hidden if self.residual and number else hidden
         hiddens, cells = (
             torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
         )
-        readout = torch.tanh(self.readout(torch.cat([words, below, context], dim=1)))
+        readout = self.readout(words, below, context).tanh_()
         new_state = state._replace(hidden=hiddens, cell=cells, coverage=coverage)
         return (output or self.output)(readout).view(batch, beam, -1), new_state, attn_weights
 
@@ -162,10 +163,10 @@ class CompiledCellStep:
         self.step = Kernel("cell_forward", dtype, kind=self.adapter.kind, size=cell.size, epsilon=EPSILON, **own)
         self.products = self.adapter.step_products(linear, weights)
 
-    def __call__(self, inputs: Float[Tensor, "rows in"], previous: State) -> State:
-        """Return the state after the step."""
+    def __call__(self, inputs: tuple[Float[Tensor, "rows _"], ...], previous: State) -> State:
+        """Return the state after the step with these parts of the inputs."""
         adapter, (rows, size) = self.adapter, previous.hidden.shape
-        gates, product = self.products(inputs, previous.hidden.to(inputs.dtype))
+        gates, product = self.products(inputs, previous.hidden.to(inputs[0].dtype))
         before = adapter.first_carried(previous).to(self.exact).contiguous()
         carried, output = torch.empty_like(before), gates.new_empty(rows, size)
         activations = gates if adapter.saved == adapter.gates else gates.new_empty(rows, adapter.saved * size)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seq2seq.kernels import bindings
-from seq2seq.model.cpu.packed_linear import Linear
+from seq2seq.model.cpu.packed_linear import Linear, joined
 from seq2seq.model.cpu.weight_state import WeightState
 
 _active: ContextVar[Products | None] = ContextVar("products", default=None)
@@ -37,8 +37,8 @@ def fixed_order_linear(
     """Return x -> x W^T + b in a fixed order of summation, with W packed once; `rows` is ignored."""
     packed = bindings.pack(weight.detach())
 
-    def product(x: Tensor) -> Tensor:
-        return bindings.packed_product(x, packed, len(weight), bias)
+    def product(*parts: Tensor) -> Tensor:
+        return bindings.packed_product(joined(parts), packed, len(weight), bias)
 
     return product
 
