@@ -26,8 +26,8 @@ from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cpu import dispatch
 from seq2seq.model.cpu.decoder_step import CompiledStep, Step
-from seq2seq.model.cpu.fixed_order import Products
 from seq2seq.model.cpu.packed_linear import Linear
+from seq2seq.model.cpu.search_products import Products
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
 from seq2seq.search.length_penalty import coverage_penalty

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from seq2seq.config.model import AttentionName, ModelConfig
-from seq2seq.model.cpu import fixed_order
+from seq2seq.model.cpu import search_products
 
 PAD_MULTIPLE = 32  # source positions: sums over a multiple of it round the same whatever zeros follow (measured)
 
@@ -144,7 +144,7 @@ class AdditiveAttention(Attention):
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
         """Return U h_j + b."""
-        return fixed_order.apply(self.key, states)
+        return search_products.apply(self.key, states)
 
     def with_exact_keys(self, memory: AttentionMemory) -> AttentionMemory:
         """Return keys in fp32 or better, so that their gradient, whose terms largely cancel, is summed in it.
@@ -193,7 +193,7 @@ class ProductAttention(Attention):
 
     def keys(self, states: Float[Tensor, "batch src_len enc"]) -> Float[Tensor, "batch src_len attn"]:
         """Return W h_j, or h_j."""
-        return fixed_order.apply(self.key, states)
+        return search_products.apply(self.key, states)
 
     def scoring(self) -> Scoring:
         """Return no weights: W is part of the keys, and the score is their product with the query."""

@@ -163,4 +163,4 @@ def test_scores_are_those_of_the_sentence_alone(
     finally:
         torch.set_num_threads(before)
     weights = [p for p in (*network.encoder.parameters(), *network.decoder.parameters()) if p.dim() == 2]
-    assert len(ensemble._products[0]._packed) <= len(weights)  # packed once, not at each call
+    assert len(ensemble._products[0]._made) <= len(weights)  # packed once, not at each call

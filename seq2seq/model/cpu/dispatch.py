@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cells import Cell
-from seq2seq.model.cpu import attentional, fixed_order, probes, recurrence, torch_layers
+from seq2seq.model.cpu import attentional, fixed_order, probes, recurrence, search_products, torch_layers
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
 from seq2seq.model.cpu.hashed_dropout import run_hashed
 
@@ -47,9 +47,9 @@ def small_product(layer: nn.Linear, inputs: Tensor) -> Tensor:
     """
     rows = len(inputs)
     few = rows < MKL_SMALL_ROWS and inputs.is_cpu
-    if few and fixed_order.products(inputs) is None and bindings.compute_dtype(inputs) == torch.float32:
+    if few and search_products.products(inputs) is None and bindings.compute_dtype(inputs) == torch.float32:
         inputs = pad(inputs, (0, 0, 0, MKL_SMALL_ROWS - rows))
-    return fixed_order.apply(layer, inputs)[:rows]
+    return search_products.apply(layer, inputs)[:rows]
 
 
 def dropout(values: Tensor, p: float) -> Callable[[Tensor, float], Tensor] | None:

@@ -19,7 +19,7 @@ from seq2seq.config.model import CellName
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
 from seq2seq.model.cells import Cell, State
-from seq2seq.model.cpu import fixed_order
+from seq2seq.model.cpu import fixed_order, search_products
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 from seq2seq.model.cpu.packed_linear import packed_linear
 from seq2seq.model.cpu.saved_activations import Backward, SavedActivations, new_activations
@@ -54,7 +54,8 @@ def _direction(
 ) -> Float[Tensor, "len batch hidden"]:
     dtype = bindings.compute_dtype(inputs)
     exact = bindings.sum_dtype(dtype)
-    w_ih, w_hh, b_ih, b_hh = (weight.to(dtype) for weight in weights)
+    of_search = search_products.products(inputs)
+    w_ih, w_hh, b_ih, b_hh = (of_search.cast(weight, dtype) if of_search else weight.to(dtype) for weight in weights)
     bias, candidate_bias = ADAPTERS[cell.name].biases(b_ih, b_hh)
     # Each direction casts the inputs itself, so that autograd sums the two gradients in the inputs' type.
     inputs = inputs.to(dtype).transpose(0, 1).contiguous()
@@ -89,7 +90,7 @@ class CellSequence(torch.autograd.Function):
         """
         adapter, (steps, rows, _) = ADAPTERS[name], inputs.shape
         start = None if hidden is None or memory_cell is None else State(hidden, memory_cell)
-        products = fixed_order.products(inputs)  # of a search
+        products = search_products.products(inputs)
         if products is None:
             gates = torch.addmm(bias, inputs.flatten(0, 1), w_ih.t()).view(steps, rows, -1)
         else:
@@ -97,11 +98,11 @@ class CellSequence(torch.autograd.Function):
         saved = new_activations(adapter, gates, w_hh.shape[1], peepholes, candidate_bias, norm)
         saved.begin(adapter, start, steps if reverse else 0)
         step = saved.steps(adapter, gates, lengths=lengths, reverse=reverse)
-        if rows <= FEW_ROWS or products is not None:
+        packed = products.packed(w_hh) if products and fixed_order.supports(inputs) else None
+        if rows <= FEW_ROWS or packed is not None:
             hidden_before = saved.hiddens[int(reverse) :]
             every_step = Kernel("cell_sequence", gates.dtype, layer=step, steps=steps, reverse=reverse)
-            packed = None if products is None else products.packed(w_hh)
-            weight = w_hh.contiguous() if products is None else None
+            weight = w_hh.contiguous() if packed is None else None
             every_step(weight=weight, packed=packed, hidden_before=hidden_before)
         else:
             recurrent = packed_linear(w_hh, rows)
