@@ -212,21 +212,43 @@ def _check(shape: tuple[int, ...], **tensors: Tensor | None) -> None:
 
 def cross_entropy(
     logits: Float[Tensor, "rows vocab"],
+    bias: Float[Tensor, " vocab"] | None,
     targets: Int[Tensor, " rows"],
     smoothing: float,
     loss: Float[Tensor, " rows"],
     nll: Float[Tensor, " rows"],
 ) -> None:
-    """Label-smoothed cross entropy: fill loss and nll; replace the logits by the gradient of the summed loss.
+    """Label-smoothed cross entropy of logits + bias: fill loss and nll; the gradient replaces the logits.
 
     A target that is no class makes the loss, nll and gradient of its row NaN.
     """
     rows, classes = logits.shape
     _check((rows, classes), logits=logits)
+    _check((classes,), bias=bias)
     _check((rows,), targets=targets, loss=loss, nll=nll)
     _kernel("cross_entropy", logits.dtype)(
-        rows=rows, classes=classes, logits=logits, targets=targets, smoothing=smoothing, loss=loss, nll=nll
+        rows=rows, classes=classes, logits=logits, bias=bias, targets=targets, smoothing=smoothing, loss=loss, nll=nll
     )
+
+
+def r_drop(
+    first: Float[Tensor, "rows vocab"],
+    second: Float[Tensor, "rows vocab"],
+    bias: Float[Tensor, " vocab"] | None,
+    targets: Int[Tensor, " rows"],
+    smoothing: float,
+    alpha: float,
+    loss: Float[Tensor, " rows"],
+    nll: Float[Tensor, " rows"],
+) -> None:
+    """The same for the loss of R-Drop, whose second pass is `second`; its gradients replace the logits of both."""
+    rows, classes = first.shape
+    _check((rows, classes), first=first, second=second)
+    _check((classes,), bias=bias)
+    _check((rows,), targets=targets, loss=loss, nll=nll)
+    sizes = {"rows": rows, "classes": classes, "smoothing": smoothing, "alpha": alpha}
+    tensors = {"first": first, "second": second, "bias": bias, "targets": targets, "loss": loss, "nll": nll}
+    _kernel("r_drop", first.dtype)(**sizes, **tensors)
 
 
 def dropout(values: Float[Tensor, "*any"], output: Float[Tensor, "*any"], keep: float, seed: int) -> None:

@@ -20,7 +20,7 @@
 
 // In the order of kernel_table.
 #define KERNELS(X)                                                                                                    \
-    X(cell_forward) X(cell_sequence) X(cell_backward) X(attend_forward) X(attend_backward) X(cross_entropy)           \
+    X(cell_forward) X(cell_sequence) X(cell_backward) X(attend_forward) X(attend_backward) X(cross_entropy) X(r_drop) \
     X(log_sum_exp) X(best_continuations) X(pack) X(packed_product) X(int8_product) X(dropout)
 
 #define BYTES(name) sizeof(name##_args) +

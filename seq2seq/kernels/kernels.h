@@ -103,9 +103,21 @@ struct cross_entropy_args { /* label-smoothed cross entropy of each row */
     int threads;
     int64_t rows, classes;
     element *logits;        /* [rows, classes] replaced by the gradient of the summed loss */
+    const sum *bias;        /* [classes] added to the logits; null: 0 */
     const int64_t *targets; /* [rows] another number than that of a class gives NaN */
     sum smoothing;
     sum *loss, *nll;        /* [rows] written */
+};
+
+struct r_drop_args { /* the loss of two passes over the same targets: their mean cross entropy, and their divergence */
+    int threads;
+    int64_t rows, classes;
+    element *first, *second; /* [rows, classes] logits, replaced by the gradients of the summed loss */
+    const sum *bias;         /* as are the next four: see cross_entropy_args; `nll` is the mean of the passes */
+    const int64_t *targets;
+    sum smoothing;
+    sum *loss, *nll;
+    sum alpha;               /* weight of the divergence */
 };
 
 struct log_sum_exp_args { /* log(sum of e^x) of each row */
@@ -183,6 +195,7 @@ struct kernel_table { /* the kernels for one type of element */
     void (*attend_forward)(const struct attend_forward_args *);
     void (*attend_backward)(const struct attend_backward_args *);
     void (*cross_entropy)(const struct cross_entropy_args *);
+    void (*r_drop)(const struct r_drop_args *);
     void (*log_sum_exp)(const struct log_sum_exp_args *);
     void (*best_continuations)(const struct best_continuations_args *);
     void (*pack)(const struct pack_args *);

@@ -11,46 +11,108 @@
 
 namespace {
 
+// The label-smoothed loss of one row of logits z, and what its gradient is computed from.
+template <class S>
+struct RowLoss {
+    S normaliser;     // log(sum of e^z)
+    S inverse;        // 1 / sum of e^(z - highest); NaN if the target is no class
+    S uniform, right; // what smoothing expects of each class; the probability of the target
+    S loss, nll;
+
+    // Fills z with the logits and p with their powers; both may be the same array.
+    template <class T>
+    RowLoss(i64 classes, const T *logits, const S *bias, i64 target, S smoothing, S *z, S *p) {
+        S highest = -S(INFINITY), sum = S(0.0), total = S(0.0);
+#pragma omp simd reduction(max : highest) reduction(+ : sum)
+        for (i64 k = 0; k < classes; ++k) {
+            S value = load(logits[k]) + (bias ? bias[k] : 0);
+            z[k] = value;
+            highest = highest < value ? value : highest;
+            sum += value;
+        }
+        const bool known = std::uint64_t(target) < std::uint64_t(classes);  // a negative one becomes large
+        const S chosen = known ? z[target] : S(NAN);
+#pragma omp simd reduction(+ : total)
+        for (i64 k = 0; k < classes; ++k) {
+            p[k] = exponential(z[k] - highest);
+            total += p[k];
+        }
+        normaliser = highest + std::log(total);
+        inverse = known ? S(1.0) / total : S(NAN);
+        uniform = smoothing / classes;
+        right = std::exp(chosen - normaliser);
+        // The sum keeps a NaN among the logits, the maximum does not.
+        nll = normaliser - chosen + S(0.0) * sum;
+        loss = (1 - smoothing) * nll + smoothing * (normaliser - sum / classes);
+    }
+};
+
 // Label-smoothed cross entropy of each row of logits; its gradient (unscaled, summed over rows) replaces them. A target
 // that is no class gives NaN.
 template <class Args>
 void cross_entropy(const Args *args) {
-    using T = pointed<decltype(args->logits)>;
     using S = decltype(args->smoothing);
-    constexpr bool EXACT = std::is_same_v<T, S>;  // then e^x takes the place of x, and is computed once
-    const i64 rows = args->rows, classes = args->classes, *targets = args->targets;
-    T *logits = args->logits;
+    const i64 classes = args->classes, *targets = args->targets;
     const S smoothing = args->smoothing;
-    S *loss = args->loss, *nll = args->nll;
-#pragma omp parallel for num_threads(args->threads) schedule(static)
-    for (i64 row = 0; row < rows; ++row) {
-        T *z = logits + row * classes;
-        S highest = -S(INFINITY), sum = S(0.0), total = S(0.0);
-#pragma omp simd reduction(max : highest) reduction(+ : sum)
-        for (i64 k = 0; k < classes; ++k) {
-            S value = load(z[k]);
-            highest = highest < value ? value : highest;
-            sum += value;
-        }
-        const bool known = std::uint64_t(targets[row]) < std::uint64_t(classes);  // a negative one becomes large
-        S right = known ? S(load(z[targets[row]])) : S(NAN);
-#pragma omp simd reduction(+ : total)
-        for (i64 k = 0; k < classes; ++k) {
-            S power = exponential(load(z[k]) - highest);
-            if (EXACT) store(z[k], power);
-            total += power;
-        }
-        S normaliser = highest + std::log(total), uniform = smoothing / classes;
-        S scale = known ? S(1.0) / total : S(NAN);
-        // The sum keeps a NaN among the logits, the maximum does not.
-        nll[row] = normaliser - right + S(0.0) * sum;
-        loss[row] = (1 - smoothing) * nll[row] + smoothing * (normaliser - sum / classes);
+#pragma omp parallel num_threads(args->threads)
+    {
+        std::vector<S> powers(classes);
+        S *p = powers.data();
+#pragma omp for schedule(static)
+        for (i64 row = 0; row < args->rows; ++row) {
+            auto *logits = args->logits + row * classes;
+            const RowLoss<S> own(classes, logits, args->bias, targets[row], smoothing, p, p);
+            args->nll[row] = own.nll;
+            args->loss[row] = own.loss;
 #pragma omp simd
-        for (i64 k = 0; k < classes; ++k) {
-            S power = EXACT ? load(z[k]) : exponential(load(z[k]) - highest);
-            store(z[k], power * scale - uniform);
+            for (i64 k = 0; k < classes; ++k) store(logits[k], p[k] * own.inverse - own.uniform);
+            if (own.nll == own.nll) store(logits[targets[row]], own.right - own.uniform - (1 - smoothing));
         }
-        if (known) store(z[targets[row]], std::exp(right - normaliser) - uniform - (1 - smoothing));
+    }
+}
+
+// The loss of two passes: the mean of their cross entropies and alpha / 4 times KL(p || q) + KL(q || p), where p and q are
+// their distributions.
+template <class Args>
+void r_drop(const Args *args) {
+    using S = decltype(args->smoothing);
+    const i64 classes = args->classes, *targets = args->targets;
+    const S smoothing = args->smoothing, share = args->alpha / 4;
+#pragma omp parallel num_threads(args->threads)
+    {
+        std::vector<S> buffer(4 * classes);
+        S *p = buffer.data(), *q = p + classes, *y = q + classes, *z = y + classes;  // of the logits y and z
+#pragma omp for schedule(static)
+        for (i64 row = 0; row < args->rows; ++row) {
+            auto *first = args->first + row * classes, *second = args->second + row * classes;
+            const RowLoss<S> one(classes, first, args->bias, targets[row], smoothing, y, p);
+            const RowLoss<S> two(classes, second, args->bias, targets[row], smoothing, z, q);
+            const S apart = two.normaliser - one.normaliser;
+            S forward = S(0.0), backward = S(0.0);
+#pragma omp simd reduction(+ : forward, backward)
+            for (i64 k = 0; k < classes; ++k) {
+                p[k] *= one.inverse;
+                q[k] *= two.inverse;
+                y[k] += apart - z[k];  // log p - log q
+                forward += p[k] * y[k];
+                backward -= q[k] * y[k];
+            }
+            args->nll[row] = (one.nll + two.nll) / 2;
+            args->loss[row] = (one.loss + two.loss) / 2 + share * (forward + backward);
+#pragma omp simd
+            for (i64 k = 0; k < classes; ++k) {
+                S between = p[k] - q[k];
+                store(first[k], (p[k] - one.uniform) / 2 + share * (between + p[k] * (y[k] - forward)));
+                store(second[k], (q[k] - two.uniform) / 2 - share * (between + q[k] * (y[k] + backward)));
+            }
+            if (args->nll[row] != args->nll[row]) continue;
+            const i64 target = targets[row];
+            const S hit = (1 - smoothing) / 2, between = one.right - two.right, ratio = y[target];
+            store(first[target],
+                  (one.right - one.uniform) / 2 - hit + share * (between + one.right * (ratio - forward)));
+            store(second[target],
+                  (two.right - two.uniform) / 2 - hit - share * (between + two.right * (ratio + backward)));
+        }
     }
 }
 

@@ -24,41 +24,58 @@ def output_loss(
     """Return `smoothed_cross_entropy` of `output(readouts)`; with the CPU kernels, logits are computed in chunks."""
     if not bindings.usable(readouts):
         return smoothed_cross_entropy(output(readouts), targets, smoothing, token_nll)
-    dtype = bindings.compute_dtype(readouts)
-    weights = (value.to(dtype) for value in (output.weight, output.bias))
-    needs_grad = torch.is_grad_enabled()
-    loss, nll = ProjectedCrossEntropy.apply(readouts.to(dtype), *weights, targets, smoothing, needs_grad, token_nll)  # type: ignore[no-untyped-call]
+    return projected_loss(output, readouts, targets, smoothing, 0.0, token_nll)
+
+
+def projected_loss(
+    output: nn.Linear,
+    readouts: Float[Tensor, "rows emb"],
+    targets: Int[Tensor, " tokens"],
+    smoothing: float,
+    alpha: float,
+    token_nll: Float[Tensor, " tokens"] | None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the loss of `output(readouts)` by the CPU kernels; with an alpha that of R-Drop, of two passes' rows."""
+    readouts = readouts.to(bindings.compute_dtype(readouts))
+    arguments = (output.weight, output.bias, targets, smoothing, alpha, torch.is_grad_enabled(), token_nll)
+    loss, nll = ProjectedLoss.apply(readouts, *arguments)  # type: ignore[no-untyped-call]
     return loss, nll
 
 
-class ProjectedCrossEntropy(torch.autograd.Function):
+class ProjectedLoss(torch.autograd.Function):
     """Vocabulary projection and loss in one, in chunks of rows; the gradient is computed in the forward pass."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        readouts: Float[Tensor, "tokens emb"],
+        readouts: Float[Tensor, "rows emb"],
         weight: Float[Tensor, "vocab emb"],
         bias: Float[Tensor, " vocab"],
         targets: Int[Tensor, " tokens"],
         smoothing: float,
+        alpha: float,
         needs_grad: bool,
         token_nll: Float[Tensor, " tokens"] | None = None,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (training loss, negative log-likelihood), summed over tokens."""
-        sum_dtype = bindings.sum_dtype(weight.dtype)
-        loss, nll = (torch.empty(len(readouts), dtype=sum_dtype) for _ in range(2))
-        if needs_grad:
-            dreadouts = torch.empty_like(readouts)
-            dweight, dbias = torch.zeros_like(weight, dtype=sum_dtype), torch.zeros_like(bias, dtype=sum_dtype)
-        for start in range(0, len(readouts), CHUNK_TOKENS):
-            rows = slice(start, start + CHUNK_TOKENS)
-            logits = torch.addmm(bias, readouts[rows], weight.t())
-            bindings.cross_entropy(logits, targets[rows], smoothing, loss[rows], nll[rows])
+        """Return (training loss, negative log-likelihood), summed over tokens, from products of the readouts' type."""
+        dtype, sum_dtype, tokens = weight.dtype, bindings.sum_dtype(readouts.dtype), len(targets)
+        weight, bias = weight.to(readouts.dtype), bias.to(sum_dtype)
+        loss, nll = (torch.empty(tokens, dtype=sum_dtype) for _ in range(2))
+        dreadouts, dweight, dbias = torch.empty_like(readouts), torch.zeros(()), torch.zeros(())
+        by_pass = (2 if alpha else 1, tokens, readouts.shape[1])
+        for start in range(0, max(1, tokens), CHUNK_TOKENS // by_pass[0]):
+            chunk = slice(start, start + CHUNK_TOKENS // by_pass[0])
+            rows = readouts.view(by_pass)[:, chunk].flatten(0, 1)
+            logits, own = rows @ weight.t(), (bias, targets[chunk], smoothing)
+            if alpha:
+                first, second = logits.chunk(2)
+                bindings.r_drop(first, second, *own, alpha, loss[chunk], nll[chunk])
+            else:
+                bindings.cross_entropy(logits, *own, loss[chunk], nll[chunk])
             if needs_grad:  # the kernel has overwritten the logits with their gradient
-                torch.mm(logits, weight, out=dreadouts[rows])
-                dweight += logits.t() @ readouts[rows]
-                dbias += logits.sum(0)
+                dreadouts.view(by_pass)[:, chunk] = (logits @ weight).view(by_pass[0], -1, by_pass[2])
+                gradients = (logits.t() @ rows).to(dtype), logits.sum(0).to(dtype)
+                dweight, dbias = gradients if start == 0 else (dweight.add_(gradients[0]), dbias.add_(gradients[1]))
         if needs_grad:
             ctx.save_for_backward(dreadouts, dweight, dbias)
         if token_nll is not None:
@@ -69,10 +86,10 @@ class ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of readouts, weight and bias."""
         dreadouts, dweight, dbias = ctx.saved_tensors
-        return dreadouts * gradient, dweight * gradient, dbias * gradient, None, None, None, None
+        return dreadouts * gradient, dweight * gradient, dbias * gradient, None, None, None, None, None
 
 
 def smoothed_cross_entropy(

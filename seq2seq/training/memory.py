@@ -35,7 +35,7 @@ GIB = 2**30
 ESTIMATE_FACTOR = 12.0
 """Upper bound of what a gradient needs as a multiple of `estimated_bytes`, without the weights: 0.1 to 11.8 measured.
 
-R-Drop with a large vocabulary needs most: about ten matrices of logits at a time.
+R-Drop with a large vocabulary and without kernels needs most: about ten matrices of logits at a time.
 """
 MARGIN, OVERHEAD_BYTES = 1.4, 128 * 2**20
 """Growth of the process: MARGIN times its tensors plus OVERHEAD_BYTES.

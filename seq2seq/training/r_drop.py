@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.kernels import bindings
+from seq2seq.training.loss import projected_loss, smoothed_cross_entropy
 
 CHUNK_TOKENS = 256  # rows of logits of each pass at a time, in about ten matrices; larger chunks are also slower
 
@@ -28,6 +29,8 @@ def r_drop_loss(
     The first half of the rows is the first pass and the second half the second, as in `Batch.twice`.
     """
     half = targets[: len(targets) // 2]  # both halves are equal
+    if bindings.usable(readouts):
+        return projected_loss(output, readouts, half, smoothing, alpha, token_nll)
     loss, nll = ProjectedRDrop.apply(readouts, output.weight, output.bias, half, smoothing, alpha, token_nll)  # type: ignore[no-untyped-call]
     return loss, nll
 

@@ -48,8 +48,9 @@ from seq2seq.model.cpu.recurrence import CellSequence
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.network import Seq2Seq
 from seq2seq.runtime import autocast
-from seq2seq.training.loss import ProjectedCrossEntropy, output_loss, smoothed_cross_entropy
+from seq2seq.training.loss import ProjectedLoss, output_loss, smoothed_cross_entropy
 from seq2seq.training.optimizer import make_optimizer
+from seq2seq.training.r_drop import r_drop_cross_entropy
 from tiny_trainer import random_ids
 
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -249,17 +250,57 @@ def test_attentional_layer_gradcheck(cell: CellName, score: str, normalised: boo
     assert torch.autograd.gradcheck(AttentionalSequence.apply, arguments)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 3.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_projected_cross_entropy_gradcheck(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seq2seq.training.loss.CHUNK_TOKENS", 2)
+def test_projected_loss_gradcheck(smoothing: float, alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seq2seq.training.loss.CHUNK_TOKENS", 4 if alpha else 2)
     torch.manual_seed(0)
     targets = torch.tensor([1, 0, 6, 3, 3])
-    arguments = (normal(5, 3), normal(7, 3), normal(7), targets, smoothing, True)
-    assert torch.autograd.gradcheck(lambda *inputs: ProjectedCrossEntropy.apply(*inputs)[0], arguments)
-    loss, nll = ProjectedCrossEntropy.apply(*arguments)
-    expected = smoothed_cross_entropy(nn.functional.linear(*arguments[:3]), targets, smoothing)
+    readouts, weight, bias = normal(10 if alpha else 5, 3), normal(7, 3), normal(7)
+    arguments = (readouts, weight, bias, targets, smoothing, alpha, True)
+    assert torch.autograd.gradcheck(lambda *inputs: ProjectedLoss.apply(*inputs)[0], arguments)
+    loss, nll = ProjectedLoss.apply(*arguments)
+    logits = nn.functional.linear(readouts, weight, bias)
+    if alpha:
+        expected = r_drop_cross_entropy(*logits.chunk(2), targets, smoothing, alpha)
+    else:
+        expected = smoothed_cross_entropy(logits, targets, smoothing)
     torch.testing.assert_close((loss, nll), expected)
     assert not nll.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_r_drop_is_the_plain_loss(dtype: torch.dtype) -> None:
+    """For passes as close as dropout makes them, and for passes that are far apart."""
+    torch.manual_seed(0)
+    first, targets, bias = 3 * torch.randn(9, 70), torch.randint(70, (9,)), torch.randn(70)
+    second = first + torch.tensor([0.01, 0.3, 3.0]).repeat(3)[:, None] * torch.randn(9, 70)
+    plain = [values.to(dtype).float().requires_grad_() for values in (first, second)]
+    expected = [
+        r_drop_cross_entropy(*(row[None] + bias for row in rows), y[None], 0.1, 5.0)
+        for *rows, y in zip(*plain, targets, strict=True)
+    ]
+    gradients = torch.autograd.grad(sum(loss for loss, _ in expected), plain)
+    loss, nll, logits = torch.empty(9), torch.empty(9), [values.to(dtype) for values in (first, second)]
+    bindings.r_drop(*logits, bias, targets, 0.1, 5.0, loss, nll)
+    torch.testing.assert_close(
+        torch.stack([loss, nll], 1),
+        torch.tensor([[float(one.detach()) for one in row] for row in expected]),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    close = {"rtol": 2.0**-8 if dtype is torch.bfloat16 else 1e-4, "atol": 1e-5, "check_dtype": False}
+    torch.testing.assert_close(logits, list(gradients), **close)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_row_of_r_drop_with_nan_or_without_a_target_is_nan(second: bool) -> None:
+    logits = torch.zeros(2, 4, 20)
+    logits[int(second), 1, 17] = math.nan
+    loss, nll = torch.empty(4), torch.empty(4)
+    bindings.r_drop(*logits, None, torch.tensor([1, 1, 20, -1]), 0.1, 3.0, loss, nll)
+    assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True, True, True]
+    assert logits.isnan().any(dim=2).tolist() == [[False, True, True, True]] * 2
 
 
 def test_no_tokens_lose_nothing() -> None:
@@ -470,7 +511,7 @@ def test_a_logit_that_is_not_a_number_is_seen_in_the_loss() -> None:
         logits = torch.zeros(2, 70)
         logits[1, place] = math.nan
         loss, nll = torch.empty(2), torch.empty(2)
-        bindings.cross_entropy(logits, torch.tensor([1, 1]), 0.1, loss, nll)
+        bindings.cross_entropy(logits, None, torch.tensor([1, 1]), 0.1, loss, nll)
         assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True]
 
 

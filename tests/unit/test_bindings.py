@@ -116,7 +116,7 @@ def test_both_forms_of_a_cell_have_the_same_gates(name: CellName) -> None:
 def test_a_target_that_is_no_class_makes_its_row_nan_and_writes_nowhere_else(target: int, dtype: torch.dtype) -> None:
     whole, exact = torch.zeros(40, 5, dtype=dtype), bindings.sum_dtype(dtype)
     loss, nll = torch.empty(3, dtype=exact), torch.empty(3, dtype=exact)
-    bindings.cross_entropy(whole[19:22], torch.tensor([1, target, 2]), 0.1, loss, nll)
+    bindings.cross_entropy(whole[19:22], None, torch.tensor([1, target, 2]), 0.1, loss, nll)
     assert loss.isnan().tolist() == nll.isnan().tolist() == [False, True, False]
     assert whole.isnan().nonzero().tolist() == [[20, column] for column in range(5)]
     assert (whole[:19] == 0).all()
@@ -145,9 +145,11 @@ def best(eos: int = 3, never: int = 1, found: int = 4, **changed: Any) -> None:
 square, square_bytes = torch.ones(4, 4), torch.ones(4, 4, dtype=torch.int8)
 fours, fours_whole = torch.ones(4), torch.ones(4, dtype=torch.long)
 MISUSES: dict[str, Callable[[], object]] = {
-    "logits of cross_entropy": lambda: bindings.cross_entropy(square.t()[:, :3], fours_whole, 0.1, fours, fours),
-    "targets": lambda: bindings.cross_entropy(square, torch.zeros(8, dtype=torch.long)[::2], 0.1, fours, fours.clone()),
-    "loss": lambda: bindings.cross_entropy(square, fours_whole, 0.1, torch.ones(8)[::2], fours),
+    "logits of cross_entropy": lambda: bindings.cross_entropy(square.t()[:, :3], None, fours_whole, 0.1, fours, fours),
+    "targets": lambda: bindings.cross_entropy(
+        square, None, torch.zeros(8, dtype=torch.long)[::2], 0.1, fours, fours.clone()
+    ),
+    "loss": lambda: bindings.cross_entropy(square, None, fours_whole, 0.1, torch.ones(8)[::2], fours),
     "values of dropout": lambda: bindings.dropout(torch.ones(2, 4).t(), torch.ones(4, 2), 0.5, 1),
     "output of dropout": lambda: bindings.dropout(torch.ones(4, 2), torch.ones(2, 4).t(), 0.5, 1),
     "logits of best_continuations": lambda: best(logits=torch.zeros(8, 3, 2).permute(2, 1, 0)),

@@ -19,6 +19,7 @@ from seq2seq.config.training import MinimumRiskConfig, TrainingConfig
 from seq2seq.data.batches.batch import Batch, make_batch
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.candidates import CandidateFinder
+from seq2seq.kernels import bindings
 from seq2seq.model.network import Seq2Seq, without_weights
 from seq2seq.training.available_memory import available_bytes
 from seq2seq.training.distributed import ProcessGroup
@@ -119,7 +120,9 @@ def test_long_sentences_need_more_for_pairs_of_positions() -> None:
     assert long > short
 
 
-def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor() -> None:
+def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without kernels, which need no matrices beside the logits."""
+    monkeypatch.setattr(bindings, "_enabled", False)
     model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
     batch, config = some_batch(25, 10, 10), TrainingConfig(r_drop=5.0)
     accumulator = GradientAccumulator(model, config, torch.float32, ProcessGroup(), Progress())

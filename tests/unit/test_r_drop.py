@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seq2seq.training import r_drop
+from seq2seq.kernels import bindings
+from seq2seq.training import loss, r_drop
 from seq2seq.training.loss import smoothed_cross_entropy
 from seq2seq.training.r_drop import ProjectedRDrop, r_drop_cross_entropy, r_drop_loss
 
@@ -85,16 +86,22 @@ def test_equal_passes_have_the_loss_and_gradient_of_one_pass(smoothing: float, a
     torch.testing.assert_close(torch.autograd.grad(both[0], first)[0], gradient, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("kernels", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 100])
-def test_chunks_give_the_result_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def test_chunks_give_the_result_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch, rows: int, kernels: bool) -> None:
+    if kernels and bindings.failure():
+        pytest.skip("no compiled kernels on this machine")
+    monkeypatch.setattr(bindings, "_enabled", kernels)
     monkeypatch.setattr(r_drop, "CHUNK_TOKENS", rows)
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", 2 * rows)
     output, readouts, targets = projected()
     inputs = (readouts, output.weight, output.bias)
-    actual = r_drop_loss(output, readouts, targets, 0.1, 5.0)
+    nll, expected_nll = torch.empty(2, TOKENS, dtype=torch.float64)
+    actual = r_drop_loss(output, readouts, targets, 0.1, 5.0, nll)
     first, second = output(readouts).chunk(2)
-    expected = r_drop_cross_entropy(first, second, targets[:TOKENS], 0.1, 5.0)
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
-    gradients = [torch.autograd.grad(loss / 3, inputs) for loss in (actual[0], expected[0])]
+    expected = r_drop_cross_entropy(first, second, targets[:TOKENS], 0.1, 5.0, expected_nll)
+    torch.testing.assert_close((*actual, nll), (*expected, expected_nll), rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(value / 3, inputs) for value in (actual[0], expected[0])]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
     assert not actual[1].requires_grad  # kept over many steps: no graph
 
@@ -117,8 +124,8 @@ def test_under_autocast_the_gradient_equals_fp32_up_to_the_rounding_of_products(
     inputs = (readouts, output.weight, output.bias)
     exact = torch.autograd.grad(r_drop_loss(output, readouts, targets, 0.1, 5.0)[0], inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = r_drop_loss(output, readouts, targets, 0.1, 5.0)
-    for actual, expected in zip(torch.autograd.grad(loss, inputs), exact, strict=True):
+        rounded, _ = r_drop_loss(output, readouts, targets, 0.1, 5.0)
+    for actual, expected in zip(torch.autograd.grad(rounded, inputs), exact, strict=True):
         assert actual.dtype == torch.float32
         assert (actual - expected).norm() < 0.02 * expected.norm()
 
