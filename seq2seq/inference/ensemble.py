@@ -25,8 +25,7 @@ from seq2seq.inference.vocabulary_shortlist import Candidates, Shortlist
 from seq2seq.kernels import bindings
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cpu import dispatch
-from seq2seq.model.cpu.decoder_step import CompiledStep, Step
-from seq2seq.model.cpu.packed_linear import Linear
+from seq2seq.model.cpu.decoder_step import SearchStep, Step
 from seq2seq.model.cpu.search_products import Products
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.network import Seq2Seq
@@ -48,8 +47,7 @@ class EnsembleState:
         memories: attention memory of each network.
         coverage: attention on each source position, summed over the tokens so far; None if not requested.
         candidates: of the vocabulary shortlist, for the real sentences; None: the whole vocabulary.
-        outputs: each network's vocabulary projection to the candidates of all sentences; None: the network computes all
-            logits.
+        steps: each network's step function, for this search.
     """
 
     sentences: int
@@ -58,7 +56,7 @@ class EnsembleState:
     memories: tuple[AttentionMemory, ...]
     coverage: Float[Tensor, "rows beam src_len"] | None
     candidates: Candidates | None = None
-    outputs: tuple[Linear | None, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     def reorder(self, parents: Int[Tensor, "batch new_beam"]) -> EnsembleState:
         """Return the state whose beam k is this state's beam `parents[:, k]`."""
@@ -188,19 +186,16 @@ class Ensemble:
         ]
         attention = torch.zeros(len(rows), 1, memories[0].mask.shape[1], device=device) if coverage else None
         candidates = self.shortlist.candidates(sources, required, device) if self.shortlist else None
-        outputs = tuple(
-            step.output_of(candidates.union) if candidates is not None and isinstance(step, CompiledStep) else None
-            for step in self._steps
-        )
-        return EnsembleState(len(sources), min_rows, decoders, memories, attention, candidates, outputs)
+        steps = tuple(SearchStep(step, None if candidates is None else candidates.union) for step in self._steps)
+        return EnsembleState(len(sources), min_rows, decoders, memories, attention, candidates, steps)
 
     def step(self, last: Int[Tensor, "batch beam"], state: EnsembleState) -> tuple[Prediction, EnsembleState]:
         """Return the prediction of the next token and the new state."""
         if len(last) < state.rows:  # padding
             last = torch.cat([last, last[:1].expand(state.rows - len(last), -1)])
-        parts = zip(self._steps, state.outputs, state.decoders, state.memories, strict=True)
-        union = None if state.candidates is None else state.candidates.union
-        logits, decoders, attn_weights = zip(*(_step(last, union, *part) for part in parts), strict=True)
+        parts = zip(state.steps, state.decoders, state.memories, strict=True)
+        results = (step(last, decoder, memory) for step, decoder, memory in parts)
+        logits, decoders, attn_weights = zip(*results, strict=True)
         coverage = None if state.coverage is None else state.coverage + self._mean(attn_weights)
         logits = tuple(network_logits[: state.sentences] for network_logits in logits)
         if state.candidates is None:
@@ -272,20 +267,6 @@ class Ensemble:
         if len(values) == 1:
             return values[0]
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)
-
-
-def _step(
-    last: Tensor,
-    union: Tensor | None,
-    step: Step,
-    output: Linear | None,
-    decoder: DecoderState,
-    memory: AttentionMemory,
-) -> tuple[Tensor, DecoderState, Tensor]:
-    if output is not None and isinstance(step, CompiledStep):
-        return step(last, decoder, memory, output)
-    logits, decoder, attn_weights = step(last, decoder, memory)
-    return logits if union is None else logits[:, :, union], decoder, attn_weights
 
 
 def _distributions(

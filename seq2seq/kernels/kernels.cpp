@@ -21,7 +21,16 @@
 // In the order of kernel_table.
 #define KERNELS(X)                                                                                                    \
     X(cell_forward) X(cell_sequence) X(cell_backward) X(attend_forward) X(attend_backward) X(cross_entropy) X(r_drop) \
-    X(log_sum_exp) X(best_continuations) X(pack) X(packed_product) X(int8_product) X(dropout)
+    X(log_sum_exp) X(best_continuations) X(pack) X(packed_product) X(int8_product) X(dropout) X(program)
+
+namespace {
+
+template <class Args>
+void program(const Args *args) {
+    for (i64 call = 0; call < args->calls; ++call) args->kernels[call](args->arguments[call]);
+}
+
+}  // namespace
 
 #define BYTES(name) sizeof(name##_args) +
 #define POINTER(name) ::name<name##_args>,

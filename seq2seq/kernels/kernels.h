@@ -181,6 +181,12 @@ struct dropout_args { /* each element kept with probability `keep` and divided b
     uint64_t seed;
 };
 
+struct program_args { /* calls of the kernels of this table, one after the other */
+    int64_t calls;
+    void (*const *kernels)(const void *);
+    const void *const *arguments;
+};
+
 struct kernel_table { /* the kernels for one type of element */
     uint64_t header;  /* hash of this file when the library was compiled */
     int64_t bytes;    /* of all structs above together, as the compiler lays them out */
@@ -202,4 +208,5 @@ struct kernel_table { /* the kernels for one type of element */
     void (*packed_product)(const struct packed_product_args *);
     void (*int8_product)(const struct int8_product_args *);
     void (*dropout)(const struct dropout_args *);
+    void (*program)(const struct program_args *);
 };

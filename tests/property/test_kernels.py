@@ -41,7 +41,7 @@ from seq2seq.model.cells import GATES
 from seq2seq.model.cpu import dispatch, probes, torch_layers
 from seq2seq.model.cpu.attentional import AttentionalSequence
 from seq2seq.model.cpu.cell_adapters import ADAPTERS
-from seq2seq.model.cpu.decoder_step import CompiledStep
+from seq2seq.model.cpu.decoder_step import CompiledStep, SearchStep
 from seq2seq.model.cpu.hashed_dropout import HashedDropout
 from seq2seq.model.cpu.packed_linear import int8_linear
 from seq2seq.model.cpu.recurrence import CellSequence
@@ -422,6 +422,56 @@ def compare_steps(network: Seq2Seq, batch: Batch, beam: int, error: float) -> No
         torch.testing.assert_close(attn_weights, expected_weights, **close)
         for found, wanted in zip(state, plain_state, strict=True):
             torch.testing.assert_close(found, wanted, **close)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "parts", CELLS | ATTENTIONS | {"residual": {"residual": True}, "layer_norm": {"layer_norm": True}}
+)
+@torch.inference_mode()
+def test_replayed_steps_are_the_steps_in_8_bits(parts: str, dtype: torch.dtype) -> None:
+    """To the last bit, for beams that widen and a batch that shrinks; new inputs show what a replay left out."""
+    known = CELLS | ATTENTIONS
+    network, batch = network_and_batch(1, **known.get(parts, {parts: True}))
+    network.eval()
+    with autocast(torch.device("cpu"), dtype):
+        step = dispatch.decoder_step(network, network.step, int8=True)
+        assert isinstance(step, CompiledStep)
+        alone = parts not in ("gru", "none", "coverage", "residual")
+        assert step.kernels_alone == alone
+        memory, first = network.encode(batch.src_ids, batch.src_lengths)
+        in_search, union = SearchStep(step, torch.arange(2, 9)), torch.arange(2, 9)
+        for beam, rows in ((1, 4), (3, 4), (3, 2)):
+            memory = memory._make(values[:rows] for values in memory)
+            state = type(first)(*(values[:rows].expand(-1, beam, -1, -1) for values in first))
+            for _ in range(4):
+                last = torch.randint(12, (rows, beam))
+                expected = step(last, state, memory, step.output_of(union))
+                found = in_search(last, state, memory)
+                assert_equal_tensors([found[0], *found[1], found[2]], [expected[0], *expected[1], expected[2]])
+                state = expected[1]
+
+
+def assert_equal_tensors(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_kernels_of_another_thread_are_not_recorded() -> None:
+    values, recorded, run = torch.arange(4.0), torch.zeros(4), torch.zeros(4)
+    with bindings.recording() as program:
+        bindings.dropout(values, recorded, 1.0, 1)
+        other = threading.Thread(target=bindings.dropout, args=(values, run, 1.0, 1))
+        other.start()
+        other.join()
+    assert torch.equal(run, values)
+    assert not recorded.any()
+    for factor in (1.0, 2.0):
+        values *= factor
+        program.run()
+        assert torch.equal(recorded, values)
+    bindings.dropout(values, run, 1.0, 1)
+    assert torch.equal(run, values)
 
 
 def test_a_prepared_step_is_kept_until_a_weight_changes() -> None:

@@ -27,9 +27,11 @@ class CellAdapter:
 
     Attributes:
         kind: the cell's name in kernels.h.
+        carries_hidden: whether `carried` is the hidden state, unrounded.
     """
 
     kind: str
+    carries_hidden = False
 
     @functools.cached_property
     def gates(self) -> int:
@@ -120,6 +122,7 @@ class GRUAdapter(CellAdapter):
     """
 
     kind = "GRU"
+    carries_hidden = True
 
     def first_carried(self, state: State) -> Tensor:
         """Return the hidden state."""

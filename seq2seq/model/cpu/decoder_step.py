@@ -6,6 +6,7 @@ reused by later searches while the weights stay the same.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from seq2seq.kernels import bindings
 from seq2seq.kernels.bindings import Kernel
+from seq2seq.kernels.replay import Replay
 from seq2seq.model.attention import AttentionMemory
 from seq2seq.model.cells import EPSILON, Cell, State
 from seq2seq.model.cpu import fixed_order
@@ -28,6 +30,7 @@ from seq2seq.model.layers import RecurrentLayer
 from seq2seq.model.network import Seq2Seq
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
+Advanced = tuple[Tensor, list[State], Tensor, Tensor]  # what `CompiledStep.advance` returns
 USUAL_ROWS = 80  # hypotheses for which the matrices are packed; another number gives the same result
 
 
@@ -84,44 +87,77 @@ class CompiledStep:
         output = self._network.output
         return self._prepared(output.bias[tokens], output.weight[tokens])
 
+    @property
+    def kernels_alone(self) -> bool:
+        """Whether all that `advance` computes is computed by kernels."""
+        plain = self.scoring is not None and self.coverage_weight is None and not self.residual
+        return plain and self._linear is int8_linear and not any(one.adapter.carries_hidden for one in self.layers)
+
     def __call__(
         self,
         last_tokens: Int[Tensor, "batch beam"],
         state: DecoderState,
         memory: AttentionMemory,
         output: Linear | None = None,
+        advance: Callable[..., Advanced] | None = None,
     ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
-        """Return logits (of all tokens, or those that `output` computes), the new state and the attention weights."""
+        """Return logits (of all tokens, or those that `output` computes), the new state and the attention weights.
+
+        `advance` stands in for this object's own, with the same results.
+        """
         batch, beam = last_tokens.shape
-        old_hidden, old_cell = (values.flatten(0, 1).unbind(1) for values in (state.hidden, state.cell))
         words = self.embedding.index_select(0, last_tokens.flatten())
-        context, attn_weights, coverage = self._attend(old_hidden[0].view(batch, beam, -1), memory, state.coverage)
-        below, states = words, []
-        for number, layer in enumerate(self.layers):
-            previous = State(old_hidden[number], old_cell[number])
-            states.append(layer((below, context), previous))
-            hidden = states[-1].hidden.to(self.dtype)
-            below = below + hidden if self.residual and number else hidden
+        layers = (one for values in (state.hidden, state.cell) for one in values.flatten(0, 1).unbind(1))
+        readout, states, weights, coverage = (advance or self.advance_with(memory))(words, state.coverage, *layers)
         hiddens, cells = (
             torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
         )
-        readout = self.readout(words, below, context).tanh_()
+        attn_weights = weights[..., : memory.mask.shape[1]]
+        attn_weights = attn_weights.mean(2) if self.attention.heads > 1 else attn_weights.squeeze(2)
         new_state = state._replace(hidden=hiddens, cell=cells, coverage=coverage)
-        return (output or self.output)(readout).view(batch, beam, -1), new_state, attn_weights
+        return (output or self.output)(torch.tanh(readout)).view(batch, beam, -1), new_state, attn_weights
 
-    def _attend(self, hidden: Tensor, memory: AttentionMemory, coverage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the contexts [batch * beam, enc] of all hypotheses, their attention weights and the new coverage."""
-        hidden, keys, states = hidden.to(self.dtype), memory.keys.to(self.dtype), memory.states.to(self.dtype)
+    def advance_with(self, memory: AttentionMemory) -> Callable[..., Advanced]:
+        """Return `advance` with this memory in the types that it reads."""
+        keys, states = (values.to(self.dtype).contiguous() for values in (memory.keys, memory.states))
+        return functools.partial(self.advance, AttentionMemory(states, keys, memory.mask), memory.mask.sum(1))
+
+    def advance(
+        self,
+        memory: AttentionMemory,
+        lengths: Int[Tensor, " batch"],
+        words: Float[Tensor, "rows emb"],
+        coverage: Tensor,
+        *old: Float[Tensor, "rows _"],
+    ) -> Advanced:
+        """Return readout before its tanh, states of the layers, attention weights of each head, and coverage.
+
+        `old` are the hidden states of the layers, then their memory cells.
+        """
+        context, weights, coverage = self._attend(old[0].to(self.dtype), memory, lengths, coverage)
+        below, states = words, []
+        for number, layer in enumerate(self.layers):
+            states.append(layer((below, context), State(old[number], old[len(self.layers) + number])))
+            new_hidden = states[-1].hidden.to(self.dtype)
+            below = below + new_hidden if self.residual and number else new_hidden
+        return self.readout(words, below, context), states, weights, coverage
+
+    def _attend(
+        self, hidden: Tensor, memory: AttentionMemory, lengths: Tensor, coverage: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the contexts [rows, enc] of all hypotheses, their attention weights and the new coverage."""
+        (states, keys, _), batch = memory, len(lengths)
         if self.scoring is None:
-            context, attn_weights, coverage = self.attention(hidden, memory._replace(states=states), coverage)
-            return context.flatten(0, 1), attn_weights, coverage
-        query = hidden if self.query is None else self.query(hidden.flatten(0, 1))
-        weights = keys.new_empty(*hidden.shape[:2], self.attention.heads, keys.shape[1], dtype=self.exact)
-        context = query.new_empty(hidden.shape[0] * hidden.shape[1], states.shape[2])
-        keys, states = keys.contiguous(), states.contiguous()
+            queries = hidden.view(batch, -1, hidden.shape[1])
+            context, attn_weights, coverage = self.attention(queries, memory, coverage)
+            return context.flatten(0, 1), attn_weights[:, :, None], coverage
+        beam = len(hidden) // batch
+        query = hidden if self.query is None else self.query(hidden)
+        weights = keys.new_empty(batch, beam, self.attention.heads, keys.shape[1], dtype=self.exact)
+        context = query.new_empty(batch * beam, states.shape[2])
         self.attend(
-            rows=hidden.shape[0],
-            queries=hidden.shape[1],
+            rows=batch,
+            queries=beam,
             positions=keys.shape[1],
             size=keys.shape[2],
             context_size=states.shape[2],
@@ -130,15 +166,39 @@ class CompiledStep:
             states=states,
             states_stride=states.stride(0),
             coverage=None if self.coverage_weight is None else coverage.contiguous(),
-            lengths=memory.mask.sum(1),
+            lengths=lengths,
             weights=weights,
             context=context,
             context_stride=context.stride(0),
         )
-        if self.coverage_weight is not None:
-            coverage = coverage + weights
-        weights = weights[..., : memory.mask.shape[1]]
-        return context, weights.mean(2) if self.attention.heads > 1 else weights.squeeze(2), coverage
+        return context, weights, coverage if self.coverage_weight is None else coverage + weights
+
+
+class SearchStep:
+    """The step function of one network in one search.
+
+    Args:
+        step: of the network.
+        union: token ids whose logits are returned; None: all.
+    """
+
+    def __init__(self, step: Step, union: Int[Tensor, " words"] | None) -> None:
+        self._step, self._union = step, union
+        self._output = step.output_of(union) if isinstance(step, CompiledStep) and union is not None else None
+        self._memory: AttentionMemory | None = None
+        self._advance: Callable[..., Advanced] | None = None
+
+    def __call__(
+        self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
+    ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
+        """Return what the step returns; the next call may overwrite the attention weights."""
+        if not isinstance(self._step, CompiledStep):
+            logits, state, attn_weights = self._step(last_tokens, state, memory)
+            return logits if self._union is None else logits[:, :, self._union], state, attn_weights
+        if self._memory is not memory:
+            advance = self._step.advance_with(memory)
+            self._memory, self._advance = memory, Replay(advance) if self._step.kernels_alone else advance
+        return self._step(last_tokens, state, memory, self._output, self._advance)
 
 
 class CompiledCellStep:
