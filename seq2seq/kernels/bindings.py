@@ -417,6 +417,7 @@ class Int8Product:
         scales: of the rows of W.
         bias: b; None: 0.
         dtype: of x and of the result.
+        tanh: return tanh(x W^T + b) instead.
     """
 
     def __init__(
@@ -425,6 +426,7 @@ class Int8Product:
         scales: Float[Tensor, " outputs"],
         bias: Float[Tensor, " outputs"] | None,
         dtype: torch.dtype,
+        tanh: bool = False,
     ) -> None:
         self.outputs, self.inputs = weight.shape
         table = interface(torch.float32).table
@@ -432,7 +434,7 @@ class Int8Product:
         _check((self.outputs,), scales=scales, bias=bias)
         filled = pad(weight, (0, -self.inputs % group, 0, -self.outputs % panel))
         packed = filled.view(len(filled) // panel, panel, -1, group).transpose(1, 2).contiguous()
-        fixed = {"packed": packed, "scales": scales, "bias": bias}
+        fixed = {"packed": packed, "scales": scales, "bias": bias, "tanh": tanh}
         self._product = Kernel("int8_product", dtype, inputs=self.inputs, outputs=self.outputs, **fixed)
 
     def __call__(self, *parts: Float[Tensor, "_ _"]) -> Float[Tensor, "rows outputs"]:

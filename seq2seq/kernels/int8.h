@@ -149,7 +149,7 @@ inline S quantise_row(const Args *args, i64 row, int8_input *to, std::int32_t *t
     return scale;
 }
 
-// x W^T + b; the rows of W have scales of their own, too.
+// x W^T + b, or its tanh; the rows of W have scales of their own, too.
 template <class Args>
 void int8_product(const Args *args) {
     using S = pointed<decltype(args->scales)>;
@@ -182,6 +182,7 @@ void int8_product(const Args *args) {
                         const std::int32_t offset = INT8_OFFSET * totals[row + r];
                         for (i64 c = 0; c < INT8_PANEL; ++c)
                             values[c] = (sums[r * INT8_PANEL + c] - offset) * scales[c] * scale + bias[c];
+                        for (i64 c = 0; c < INT8_PANEL && args->tanh; ++c) values[c] = hyperbolic_tangent(values[c]);
                         for (i64 c = 0; c < width; ++c) store(args->output[(row + r) * outputs + first + c], values[c]);
                     }
                 }

@@ -169,6 +169,7 @@ struct int8_product_args { /* x W^T + b with exact sums of products of 8-bit num
                               G = kernel_table.int8_group; filled up with zeros */
     const sum *scales;     /* [outputs] */
     const sum *bias;       /* [outputs]; null: 0 */
+    int tanh;              /* 1: the hyperbolic tangent of the sum */
     element *output;       /* [rows, outputs] written; NaN in a row of x that has NaN or infinity */
 };
 

@@ -145,11 +145,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 def evaluating(network: torch.nn.Module) -> Iterator[None]:
     """Put the network in evaluation mode inside the block, and back in its previous mode after it."""
     was_training = network.training
-    network.eval()
+    if any(module.training for module in network.modules()):  # changing nothing takes longer than looking
+        network.eval()
     try:
         yield
     finally:
-        network.train(was_training)
+        if was_training:
+            network.train()
 
 
 def seed_everything(seed: int) -> None:

@@ -38,9 +38,9 @@ class CompiledStep:
     """The decoder of a network with its weights prepared; a call takes and returns what `Seq2Seq.step` does."""
 
     def __init__(self, network: Seq2Seq, dtype: torch.dtype, linear: Callable[..., Linear] = packed_linear) -> None:
-        def prepared(bias: Tensor | None, *weights: Tensor) -> Linear:
+        def prepared(bias: Tensor | None, *weights: Tensor, tanh: bool = False) -> Linear:
             bias = None if bias is None else bias.to(dtype)
-            return linear(torch.cat([weight.to(dtype) for weight in weights], dim=1), USUAL_ROWS, bias)
+            return linear(torch.cat([weight.to(dtype) for weight in weights], dim=1), USUAL_ROWS, bias, tanh)
 
         self._prepared, self._network = prepared, network
         decoder, bottom = network.decoder, network.decoder.bottom
@@ -64,7 +64,7 @@ class CompiledStep:
             assert isinstance(layer, RecurrentLayer)
             self.layers.append(CompiledCellStep(layer.cell(0), prepared, layer.weights(0), dtype))
         self.residual = decoder.residual
-        self.readout = prepared(decoder.readout.bias, decoder.readout.weight)
+        self.readout = prepared(decoder.readout.bias, decoder.readout.weight, tanh=True)
         self.output = prepared(network.output.bias, network.output.weight)
 
     @classmethod
@@ -108,29 +108,32 @@ class CompiledStep:
         batch, beam = last_tokens.shape
         words = self.embedding.index_select(0, last_tokens.flatten())
         layers = (one for values in (state.hidden, state.cell) for one in values.flatten(0, 1).unbind(1))
-        readout, states, weights, coverage = (advance or self.advance_with(memory))(words, state.coverage, *layers)
+        advance = advance or self.advance_with(memory, output)
+        logits, states, weights, coverage = advance(words, state.coverage, *layers)
         hiddens, cells = (
             torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
         )
         attn_weights = weights[..., : memory.mask.shape[1]]
         attn_weights = attn_weights.mean(2) if self.attention.heads > 1 else attn_weights.squeeze(2)
         new_state = state._replace(hidden=hiddens, cell=cells, coverage=coverage)
-        return (output or self.output)(torch.tanh(readout)).view(batch, beam, -1), new_state, attn_weights
+        return logits.view(batch, beam, -1), new_state, attn_weights
 
-    def advance_with(self, memory: AttentionMemory) -> Callable[..., Advanced]:
-        """Return `advance` with this memory in the types that it reads."""
+    def advance_with(self, memory: AttentionMemory, output: Linear | None) -> Callable[..., Advanced]:
+        """Return `advance` with this output and this memory in the types that it reads."""
         keys, states = (values.to(self.dtype).contiguous() for values in (memory.keys, memory.states))
-        return functools.partial(self.advance, AttentionMemory(states, keys, memory.mask), memory.mask.sum(1))
+        memory = AttentionMemory(states, keys, memory.mask)
+        return functools.partial(self.advance, memory, memory.mask.sum(1), output or self.output)
 
     def advance(
         self,
         memory: AttentionMemory,
         lengths: Int[Tensor, " batch"],
+        output: Linear,
         words: Float[Tensor, "rows emb"],
         coverage: Tensor,
         *old: Float[Tensor, "rows _"],
     ) -> Advanced:
-        """Return readout before its tanh, states of the layers, attention weights of each head, and coverage.
+        """Return logits, states of the layers, attention weights of each head, and coverage.
 
         `old` are the hidden states of the layers, then their memory cells.
         """
@@ -140,7 +143,7 @@ class CompiledStep:
             states.append(layer((below, context), State(old[number], old[len(self.layers) + number])))
             new_hidden = states[-1].hidden.to(self.dtype)
             below = below + new_hidden if self.residual and number else new_hidden
-        return self.readout(words, below, context), states, weights, coverage
+        return output(self.readout(words, below, context)), states, weights, coverage
 
     def _attend(
         self, hidden: Tensor, memory: AttentionMemory, lengths: Tensor, coverage: Tensor
@@ -191,14 +194,14 @@ class SearchStep:
     def __call__(
         self, last_tokens: Int[Tensor, "batch beam"], state: DecoderState, memory: AttentionMemory
     ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
-        """Return what the step returns; the next call may overwrite the attention weights."""
+        """Return what the step returns; the next call may overwrite the logits and the attention weights."""
         if not isinstance(self._step, CompiledStep):
             logits, state, attn_weights = self._step(last_tokens, state, memory)
             return logits if self._union is None else logits[:, :, self._union], state, attn_weights
         if self._memory is not memory:
-            advance = self._step.advance_with(memory)
+            advance = self._step.advance_with(memory, self._output)
             self._memory, self._advance = memory, Replay(advance) if self._step.kernels_alone else advance
-        return self._step(last_tokens, state, memory, self._output, self._advance)
+        return self._step(last_tokens, state, memory, advance=self._advance)
 
 
 class CompiledCellStep:

@@ -26,12 +26,13 @@ def supports(values: Tensor) -> bool:
 
 
 def fixed_order_linear(
-    weight: Float[Tensor, "out in"], rows: int = 0, bias: Float[Tensor, " out"] | None = None
+    weight: Float[Tensor, "out in"], rows: int = 0, bias: Float[Tensor, " out"] | None = None, tanh: bool = False
 ) -> Linear:
-    """Return x -> x W^T + b in a fixed order of summation, with W packed once; `rows` is ignored."""
+    """Return x -> x W^T + b, or its tanh, in a fixed order of summation, with W packed once; `rows` is ignored."""
     packed = bindings.pack(weight.detach())
 
     def product(*parts: Tensor) -> Tensor:
-        return bindings.packed_product(joined(parts), packed, len(weight), bias)
+        output = bindings.packed_product(joined(parts), packed, len(weight), bias)
+        return output.tanh_() if tanh else output
 
     return product

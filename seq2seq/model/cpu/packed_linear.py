@@ -16,8 +16,10 @@ from seq2seq.model.cpu import probes
 Linear = Callable[..., Tensor]  # of x, or of parts that are the columns of x side by side
 
 
-def packed_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None) -> Linear:
-    """Return x -> x W^T + b for x of about `rows` rows; no gradient flows through it.
+def packed_linear(
+    weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None, tanh: bool = False
+) -> Linear:
+    """Return x -> x W^T + b, or its tanh, for x of about `rows` rows; no gradient flows through it.
 
     Where torch has oneDNN, W is brought into the order that oneDNN's kernels read once, and not in every product, which
     for some tens of rows costs as much as the product itself.
@@ -25,12 +27,15 @@ def packed_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor
     if probes.has_packed_linear(weight.dtype):
         mkldnn = torch.ops.mkldnn
         packed = mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
-        return lambda *parts: mkldnn._linear_pointwise(joined(parts), packed, bias, "none", [], "")
-    return lambda *parts: linear(joined(parts), weight, bias)
+        then = "tanh" if tanh else "none"
+        return lambda *parts: mkldnn._linear_pointwise(joined(parts), packed, bias, then, [], "")
+    return lambda *parts: linear(joined(parts), weight, bias).tanh() if tanh else linear(joined(parts), weight, bias)
 
 
-def int8_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None) -> Linear:
-    """Return x -> x W^T + b computed in 8 bits, with a scale for each row of W and for each row of x.
+def int8_linear(
+    weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, " out"] | None = None, tanh: bool = False
+) -> Linear:
+    """Return x -> x W^T + b, or its tanh, computed in 8 bits, with a scale for each row of W and for each row of x.
 
     Dettmers et al. 2022 (section 2.1) call this vector-wise quantisation; docs/explanation/performance.md has its cost
     in quality.
@@ -46,7 +51,7 @@ def int8_linear(weight: Float[Tensor, "out in"], rows: int, bias: Float[Tensor, 
         raise NotFiniteError("the model has weights that are not finite (NaN or infinity), which int8 cannot hold")
     scales = exact.abs().amax(dim=1).clamp(min=1e-12) / 127
     whole = torch.round(exact / scales[:, None]).to(torch.int8)
-    return bindings.Int8Product(whole, scales, None if bias is None else bias.float(), weight.dtype)
+    return bindings.Int8Product(whole, scales, None if bias is None else bias.float(), weight.dtype, tanh)
 
 
 def joined(parts: tuple[Tensor, ...]) -> Tensor:

@@ -39,8 +39,8 @@ def has_packed_linear(dtype: torch.dtype) -> bool:
 
     def try_it() -> bool:
         packed = torch.ops.mkldnn._reorder_linear_weight(ones, 16)
-        product = torch.ops.mkldnn._linear_pointwise(ones, packed, None, "none", [], "")
-        return torch.equal(product, torch.full_like(ones, 16))
+        products = (torch.ops.mkldnn._linear_pointwise(ones, packed, None, then, [], "") for then in ("none", "tanh"))
+        return all(map(torch.equal, products, (torch.full_like(ones, 16), ones)))
 
     return works(f"oneDNN's packed products ({str(dtype).removeprefix('torch.')})", "ordinary products", try_it)
 
