@@ -346,14 +346,13 @@ def test_run_without_a_finite_score_is_an_error(study: optuna.Study, tmp_path: P
 
 def test_own_config_groups_are_searched_and_read_once(tmp_path: Path) -> None:
     from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
 
-    from seq2seq.config.loading import config_dir
+    from seq2seq.config.loading import config_dir, register_schema
 
     (tmp_path / "model").mkdir()
     mine = tmp_path / "model" / "mine.yaml"
     mine.write_text("defaults: [small, _self_]\nhidden_size: 33\n")
-    ConfigStore.instance().store(name="train_schema", node=Config)
+    register_schema()
     with initialize_config_dir(config_dir=config_dir(), version_base="1.3"):
         sweeps = ["model=small,mine", "model.dropout.layers=interval(0,0.5)"]
         tie = "model.dropout.context=${model.dropout.layers}"
