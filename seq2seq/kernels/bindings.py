@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seq2seq.kernels import build
+from seq2seq.kernels.program import Program, recorder
 
 _TYPES = {  # of elements and of sums, as kernels.h is read with
     torch.float32: ("fp32", "typedef float element; typedef float sum;"),
@@ -192,10 +192,10 @@ class Kernel:
             elif value is not None:
                 fields[field] = self._converted(value)
         call = self._new(self._type, fields)
-        if _recorder.program is None:
+        if recorder.program is None:
             self._function(call)
         else:
-            _recorder.program.add(self._function, call, self._has_threads, arguments)
+            recorder.program.add(self._function, call, self._has_threads, arguments)
 
     def _converted(self, value: Any) -> Any:
         return self._cast(self._pointers[value.dtype], value.data_ptr()) if isinstance(value, Tensor) else value
@@ -204,61 +204,16 @@ class Kernel:
 _kernel = functools.cache(Kernel)
 
 
-class Program:
-    """Calls of kernels, run one after the other by one call into the library.
-
-    They read and write the memory of the tensors that they were recorded with, which are kept alive.
-    """
-
-    def __init__(self) -> None:
-        self._functions: list[Any] = []
-        self._calls: list[Any] = []
-        self._with_threads: list[Any] = []
-        self._kept: list[object] = []
-
-    def add(self, function: Any, call: Any, has_threads: bool, kept: object) -> None:
-        """Add a call of a kernel with this struct."""
-        self._functions.append(function)
-        self._calls.append(call)
-        self._kept.append(kept)
-        if has_threads:
-            self._with_threads.append(call)
-
-    def run(self) -> None:
-        """Run the calls, with the number of threads to use now."""
-        threads = _threads()
-        for call in self._with_threads:
-            call.threads = threads
-        self._function(self._whole)
-
-    def close(self) -> None:
-        """End the recording."""
-        _, ffi, _, table, *_ = interface(torch.float32)
-        kernels = ffi.new(
-            "void (*[])(const void *)", [ffi.cast("void (*)(const void *)", one) for one in self._functions]
-        )
-        arguments = ffi.new("const void *[]", self._calls)
-        fields = {"calls": len(self._calls), "kernels": kernels, "arguments": arguments}
-        self._function, self._whole = table.program, ffi.new("struct program_args *", fields)
-        self._kept.append((kernels, arguments))
-
-
-class _Recorder(threading.local):
-    program: Program | None = None
-
-
-_recorder = _Recorder()
-
-
 @contextlib.contextmanager
 def recording() -> Iterator[Program]:
     """Record the kernels that this thread calls inside the block instead of running them."""
-    program = _recorder.program = Program()
+    _, ffi, _, table, *_ = interface(torch.float32)
+    program = recorder.program = Program()
     try:
         yield program
     finally:
-        _recorder.program = None
-    program.close()
+        recorder.program = None
+    program.finish(ffi, table.program)
 
 
 def _check(shape: tuple[int, ...], **tensors: Tensor | None) -> None:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from seq2seq.kernels import bindings
+from seq2seq.kernels.program import Program
 
 Outputs = TypeVar("Outputs")
 
@@ -26,7 +27,7 @@ class Replay(Generic[Outputs]):
     def __init__(self, function: Callable[..., Outputs]) -> None:
         self._function = function
         self._shapes: list[object] = []
-        self._recorded: tuple[bindings.Program, tuple[Tensor, ...], Outputs] | None = None
+        self._recorded: tuple[Program, tuple[Tensor, ...], Outputs] | None = None
 
     def __call__(self, *inputs: Tensor) -> Outputs:
         """Return what the function returns; the next call overwrites it."""
@@ -43,5 +44,5 @@ class Replay(Generic[Outputs]):
             program, own, outputs = self._recorded
             for mine, values in zip(own, inputs, strict=True):
                 mine.copy_(values)
-        program.run()
+        program.run(bindings.threads())
         return outputs

@@ -468,7 +468,7 @@ def test_kernels_of_another_thread_are_not_recorded() -> None:
     assert not recorded.any()
     for factor in (1.0, 2.0):
         values *= factor
-        program.run()
+        program.run(1)
         assert torch.equal(recorded, values)
     bindings.dropout(values, run, 1.0, 1)
     assert torch.equal(run, values)
