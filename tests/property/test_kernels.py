@@ -446,7 +446,7 @@ def test_replayed_steps_are_the_steps_in_8_bits(parts: str, dtype: torch.dtype) 
             state = type(first)(*(values[:rows].expand(-1, beam, -1, -1) for values in first))
             for _ in range(4):
                 last = torch.randint(12, (rows, beam))
-                expected = step(last, state, memory, step.output_of(union))
+                expected = step(last, state, memory, step.advance_with(memory, step.output_of(union)))
                 found = in_search(last, state, memory)
                 assert_equal_tensors([found[0], *found[1], found[2]], [expected[0], *expected[1], expected[2]])
                 state = expected[1]

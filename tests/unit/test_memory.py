@@ -120,14 +120,19 @@ def test_long_sentences_need_more_for_pairs_of_positions() -> None:
     assert long > short
 
 
-def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without kernels, which need no matrices beside the logits."""
-    monkeypatch.setattr(bindings, "_enabled", False)
+@pytest.mark.parametrize("kernels", [False, True])
+def test_r_drop_with_a_large_vocabulary_stays_below_the_estimate_factor(
+    kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With kernels far below: they need no matrices beside the logits."""
+    monkeypatch.setattr(bindings, "_enabled", kernels)
     model = Seq2Seq(ModelConfig(emb_size=4, hidden_size=4, attention_size=4), 4000, 4000)
     batch, config = some_batch(25, 10, 10), TrainingConfig(r_drop=5.0)
     accumulator = GradientAccumulator(model, config, torch.float32, ProcessGroup(), Progress())
     estimate = estimated_bytes(model, *np.array([[25], [10], [10]]))[0]
-    assert ESTIMATE_FACTOR / 2 < peak_bytes(lambda: accumulator.accumulate_part(batch)) / estimate < ESTIMATE_FACTOR
+    factor = peak_bytes(lambda: accumulator.accumulate_part(batch)) / estimate
+    compiled = bindings.usable(model.output.weight)
+    assert (1 if compiled else ESTIMATE_FACTOR / 2) < factor < (ESTIMATE_FACTOR / 3 if compiled else ESTIMATE_FACTOR)
 
 
 def test_an_update_with_candidates_stays_below_the_estimate_factor(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from seq2seq.model.cells import EPSILON, Cell, State
 from seq2seq.model.cpu import fixed_order
 from seq2seq.model.cpu.cell_adapters import ADAPTERS, norm_weights, peephole_weights
 from seq2seq.model.cpu.fixed_order import fixed_order_linear
-from seq2seq.model.cpu.packed_linear import Linear, int8_linear, packed_linear
+from seq2seq.model.cpu.packed_linear import USUAL_ROWS, Linear, int8_linear, packed_linear
 from seq2seq.model.cpu.weight_state import WeightState
 from seq2seq.model.decoder import DecoderState
 from seq2seq.model.layers import RecurrentLayer
@@ -31,7 +31,6 @@ from seq2seq.model.network import Seq2Seq
 
 Step = Callable[[Tensor, DecoderState, AttentionMemory], tuple[Tensor, DecoderState, Tensor]]
 Advanced = tuple[Tensor, list[State], Tensor, Tensor]  # what `CompiledStep.advance` returns
-USUAL_ROWS = 80  # hypotheses for which the matrices are packed; another number gives the same result
 
 
 class CompiledStep:
@@ -98,17 +97,16 @@ class CompiledStep:
         last_tokens: Int[Tensor, "batch beam"],
         state: DecoderState,
         memory: AttentionMemory,
-        output: Linear | None = None,
         advance: Callable[..., Advanced] | None = None,
     ) -> tuple[Float[Tensor, "batch beam words"], DecoderState, Float[Tensor, "batch beam src_len"]]:
-        """Return logits (of all tokens, or those that `output` computes), the new state and the attention weights.
+        """Return logits, the new state and the attention weights.
 
-        `advance` stands in for this object's own, with the same results.
+        `advance` is the result of `advance_with` for this memory; None: it is made here, for all tokens.
         """
         batch, beam = last_tokens.shape
         words = self.embedding.index_select(0, last_tokens.flatten())
         layers = (one for values in (state.hidden, state.cell) for one in values.flatten(0, 1).unbind(1))
-        advance = advance or self.advance_with(memory, output)
+        advance = advance or self.advance_with(memory)
         logits, states, weights, coverage = advance(words, state.coverage, *layers)
         hiddens, cells = (
             torch.stack(one, dim=1).view(batch, beam, len(states), one[0].shape[1]) for one in zip(*states, strict=True)
@@ -118,8 +116,8 @@ class CompiledStep:
         new_state = state._replace(hidden=hiddens, cell=cells, coverage=coverage)
         return logits.view(batch, beam, -1), new_state, attn_weights
 
-    def advance_with(self, memory: AttentionMemory, output: Linear | None) -> Callable[..., Advanced]:
-        """Return `advance` with this output and this memory in the types that it reads."""
+    def advance_with(self, memory: AttentionMemory, output: Linear | None = None) -> Callable[..., Advanced]:
+        """Return `advance` with this memory in the types that it reads, and this output in place of all tokens'."""
         keys, states = (values.to(self.dtype).contiguous() for values in (memory.keys, memory.states))
         memory = AttentionMemory(states, keys, memory.mask)
         return functools.partial(self.advance, memory, memory.mask.sum(1), output or self.output)
@@ -201,7 +199,7 @@ class SearchStep:
         if self._memory is not memory:
             advance = self._step.advance_with(memory, self._output)
             self._memory, self._advance = memory, Replay(advance) if self._step.kernels_alone else advance
-        return self._step(last_tokens, state, memory, advance=self._advance)
+        return self._step(last_tokens, state, memory, self._advance)
 
 
 class CompiledCellStep:

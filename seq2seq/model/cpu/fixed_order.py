@@ -19,7 +19,7 @@ from seq2seq.model.cpu.packed_linear import Linear, joined
 def supports(values: Tensor) -> bool:
     """Return whether products with such a tensor can be computed in a fixed order, under autocast too.
 
-    Only on x86 are the kernels known to be as fast as the library; bf16 and 8-bit products are left to it everywhere.
+    Only on x86 are the kernels known to be as fast as the library; bf16 products are left to it everywhere.
     """
     known = bindings.compute_dtype(values) != torch.bfloat16 and platform.machine() in ("x86_64", "AMD64")
     return known and bindings.usable(values)

@@ -13,6 +13,7 @@ from seq2seq.errors import NotFiniteError
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import probes
 
+USUAL_ROWS = 80  # of a search, for which its matrices are packed; another number gives the same result
 Linear = Callable[..., Tensor]  # of x, or of parts that are the columns of x side by side
 
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from seq2seq.kernels import bindings
 from seq2seq.model.cpu import fixed_order
-from seq2seq.model.cpu.packed_linear import packed_linear
+from seq2seq.model.cpu.packed_linear import USUAL_ROWS, packed_linear
 from seq2seq.model.cpu.weight_state import WeightState
 
-USUAL_ROWS = 80  # source positions for which bf16 weights are packed; another number gives the same result
 Made = TypeVar("Made")
 
 _active: ContextVar[Products | None] = ContextVar("products", default=None)
